@@ -1,0 +1,355 @@
+//! Who is calling: JSON Web Tokens, verified by each function for itself.
+
+use std::time::Duration;
+
+use axum::extract::{FromRef, FromRequestParts};
+use http::request::Parts;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{SharedClock, Timestamp};
+use crate::config::{ConfigError, Env};
+use crate::error::{Error, Result};
+use crate::ids::{AppId, OrgId, Reference};
+
+/// The organisation of the token command, where none is named.
+pub const DEFAULT_ORG: &str = "org_23rb8YdGqMT0qIzpgGwdXfHirMu";
+/// How long an organisation's token lasts: 10 years.
+const ORG_TOKEN_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+/// How long an application's token lasts.
+const APP_TOKEN_LIFE: Duration = Duration::from_secs(28 * 24 * 3600);
+/// Shortest secret: RFC 7518 section 3.2 wants as many bits as the hash has.
+const SECRET_LENGTH_MIN: usize = 32;
+/// Longest token that is looked at.
+const TOKEN_LENGTH_MAX: usize = 8 * 1024;
+
+/// The caller, as its token proves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// The company's backend: may do everything within its organisation.
+    Org(OrgId),
+    /// One customer of it: may see and change its own endpoints and log.
+    App {
+        /// The organisation that the application belongs to.
+        org: OrgId,
+        /// The only application that may be named.
+        app: AppId,
+        /// Names of event types' feature flags that this customer has.
+        feature_flags: Vec<String>,
+    },
+}
+
+impl Caller {
+    /// The organisation, whoever within it calls.
+    pub const fn org(&self) -> OrgId {
+        match self {
+            Self::Org(org) | Self::App { org, .. } => *org,
+        }
+    }
+
+    /// The organisation, if the caller acts for all of it.
+    ///
+    /// # Errors
+    /// `Forbidden` for a customer's token.
+    pub fn organisation_only(&self) -> Result<OrgId> {
+        match self {
+            Self::Org(org) => Ok(*org),
+            Self::App { .. } => Err(Error::Forbidden("An organisation's token is needed for this operation.")),
+        }
+    }
+
+    /// What the caller may mean by the application in a path. A customer's token can only mean its
+    /// own application; where the path gives a uid, the caller's application must turn out to have it.
+    ///
+    /// # Errors
+    /// `NotFound` where the path names another application than the token's.
+    pub fn narrow(&self, reference: Reference<AppId>) -> Result<Reference<AppId>> {
+        match (self, &reference) {
+            (Self::App { app, .. }, Reference::Id(named)) if app != named => Err(Error::NotFound("Application")),
+            (Self::App { app, .. }, Reference::Uid(_)) => Ok(Reference::Id(*app)),
+            _ => Ok(reference),
+        }
+    }
+
+    /// Names the caller in audit events and in the scope of idempotency keys.
+    pub fn subject(&self) -> String {
+        match self {
+            Self::Org(org) => org.to_string(),
+            Self::App { app, .. } => app.to_string(),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    #[serde(default)]
+    iss: Option<String>,
+    sub: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    org: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    feature_flags: Option<Vec<String>>,
+    #[serde(default)]
+    iat: Option<u64>,
+    #[serde(default)]
+    nbf: Option<u64>,
+    exp: u64,
+}
+
+/// Verifies tokens, and makes them.
+#[derive(Clone)]
+pub struct Tokens {
+    algorithm: Algorithm,
+    verify: DecodingKey,
+    sign: Option<EncodingKey>,
+    /// Only of a symmetric algorithm: to tell who sent the secret instead of a token.
+    secret: Option<String>,
+    clock: SharedClock,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokens").field("algorithm", &self.algorithm).finish_non_exhaustive()
+    }
+}
+
+impl Tokens {
+    /// Reads `POSTRIDER_JWT_SECRET` (the secret; for RS… and EdDSA a PEM public key, and behind it a
+    /// PEM private key if this installation makes tokens) and `POSTRIDER_JWT_ALGORITHM`.
+    ///
+    /// # Errors
+    /// They are missing, too short, or no keys.
+    pub fn read(env: &Env<'_>, clock: SharedClock) -> Result<Self, ConfigError> {
+        const SECRET: &str = "POSTRIDER_JWT_SECRET";
+        let algorithm = env.parsed(
+            "POSTRIDER_JWT_ALGORITHM",
+            "HS256, HS384, HS512, RS256, RS384, RS512 or EdDSA",
+            Algorithm::HS256,
+            |text| match text {
+                "HS256" => Some(Algorithm::HS256),
+                "HS384" => Some(Algorithm::HS384),
+                "HS512" => Some(Algorithm::HS512),
+                "RS256" => Some(Algorithm::RS256),
+                "RS384" => Some(Algorithm::RS384),
+                "RS512" => Some(Algorithm::RS512),
+                "EdDSA" => Some(Algorithm::EdDSA),
+                _ => None,
+            },
+        )?;
+        let secret = env.required(SECRET, "the secret that signs tokens, of 32 characters or more")?;
+        if matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512) {
+            if secret.len() < SECRET_LENGTH_MIN {
+                return Err(ConfigError::new(SECRET, "is too short; it should have 32 characters or more"));
+            }
+            return Ok(Self {
+                algorithm,
+                verify: DecodingKey::from_secret(secret.as_bytes()),
+                sign: Some(EncodingKey::from_secret(secret.as_bytes())),
+                secret: Some(secret),
+                clock,
+            });
+        }
+        let wrong = |_| ConfigError::new(SECRET, "is not a PEM key that fits POSTRIDER_JWT_ALGORITHM");
+        // One line in an environment file often spells its line ends.
+        let secret = secret.replace("\\n", "\n");
+        let (public, private) = split_pem(&secret);
+        let public = public
+            .ok_or_else(|| ConfigError::new(SECRET, "should hold a PEM public key for this POSTRIDER_JWT_ALGORITHM"))?;
+        let (verify, sign) = if algorithm == Algorithm::EdDSA {
+            (DecodingKey::from_ed_pem(public.as_bytes()), private.map(|p| EncodingKey::from_ed_pem(p.as_bytes())))
+        } else {
+            (DecodingKey::from_rsa_pem(public.as_bytes()), private.map(|p| EncodingKey::from_rsa_pem(p.as_bytes())))
+        };
+        let (verify, sign) = (verify.map_err(wrong)?, sign.transpose().map_err(wrong)?);
+        Ok(Self { algorithm, verify, sign, secret: None, clock })
+    }
+
+    /// A token for everything in `org`.
+    ///
+    /// # Errors
+    /// This installation has no key to sign with.
+    pub fn for_org(&self, org: OrgId) -> Result<String> {
+        self.make(org.to_string(), None, None, ORG_TOKEN_LIFE)
+    }
+
+    /// A token for one application.
+    ///
+    /// # Errors
+    /// This installation has no key to sign with.
+    pub fn for_app(&self, org: OrgId, app: AppId, feature_flags: Vec<String>) -> Result<String> {
+        let flags = (!feature_flags.is_empty()).then_some(feature_flags);
+        self.make(app.to_string(), Some(org.to_string()), flags, APP_TOKEN_LIFE)
+    }
+
+    fn make(
+        &self,
+        sub: String,
+        org: Option<String>,
+        feature_flags: Option<Vec<String>>,
+        life: Duration,
+    ) -> Result<String> {
+        let Some(key) = &self.sign else {
+            return Err(Error::Forbidden("This installation only verifies tokens: it holds no private key."));
+        };
+        let now = self.clock.now();
+        let claims = Claims {
+            iss: Some("postrider".into()),
+            sub,
+            org,
+            feature_flags,
+            iat: Some(now.seconds()),
+            nbf: Some(now.seconds()),
+            exp: now.after(life).seconds(),
+        };
+        jsonwebtoken::encode(&Header::new(self.algorithm), &claims, key).map_err(crate::error::corrupt("a token"))
+    }
+
+    /// Who bears `token`.
+    ///
+    /// # Errors
+    /// `Unauthenticated` for a token that is not ours, not yet or no longer valid, or no token.
+    pub fn verify(&self, token: &str) -> Result<Caller> {
+        const INVALID: Error = Error::Unauthenticated("Invalid token.");
+        if self.secret.as_deref() == Some(token) {
+            return Err(Error::Unauthenticated(
+                "The signing secret itself was sent as a token: make a token with it instead.",
+            ));
+        }
+        if token.len() > TOKEN_LENGTH_MAX {
+            return Err(INVALID);
+        }
+        let mut rules = Validation::new(self.algorithm);
+        // The library would ask the machine's clock; the injected one is asked below.
+        rules.validate_exp = false;
+        rules.validate_nbf = false;
+        rules.validate_aud = false;
+        rules.required_spec_claims.clear();
+        let claims = match jsonwebtoken::decode::<Claims>(token, &self.verify, &rules) {
+            Ok(token) => token.claims,
+            Err(_) => return Err(INVALID),
+        };
+        let now = self.clock.now();
+        if Timestamp::from_ms(claims.exp.saturating_mul(1000)) <= now {
+            return Err(Error::Unauthenticated("The token has expired."));
+        }
+        // A minute of difference between two machines' clocks is nobody's fault.
+        if claims.nbf.is_some_and(|nbf| nbf > now.after(Duration::from_secs(60)).seconds()) {
+            return Err(Error::Unauthenticated("The token is not valid yet."));
+        }
+        match (claims.sub.parse::<OrgId>(), claims.sub.parse::<AppId>(), claims.org.map(|o| o.parse::<OrgId>())) {
+            (Ok(org), _, _) => Ok(Caller::Org(org)),
+            (_, Ok(app), Some(Ok(org))) => {
+                Ok(Caller::App { org, app, feature_flags: claims.feature_flags.unwrap_or_default() })
+            }
+            _ => Err(INVALID),
+        }
+    }
+}
+
+/// The first public and the first private key in a text of PEM blocks.
+fn split_pem(text: &str) -> (Option<&str>, Option<&str>) {
+    let (mut public, mut private) = (None, None);
+    let mut rest = text;
+    while let Some(start) = rest.find("-----BEGIN ") {
+        let Some(end) = rest[start..].find("-----END ").map(|at| start + at) else { break };
+        let end = rest[end..].find('\n').map_or(rest.len(), |at| end + at + 1);
+        let block = &rest[start..end];
+        let slot = if block.starts_with("-----BEGIN PUBLIC") || block.starts_with("-----BEGIN RSA PUBLIC") {
+            &mut public
+        } else {
+            &mut private
+        };
+        slot.get_or_insert(block);
+        rest = &rest[end..];
+    }
+    (public, private)
+}
+
+impl<S> FromRequestParts<S> for Caller
+where
+    S: Send + Sync,
+    Tokens: FromRef<S>,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let Some(header) = parts.headers.get(http::header::AUTHORIZATION) else {
+            return Err(Error::Unauthenticated("No token: send `Authorization: Bearer <token>`."));
+        };
+        let token = header.to_str().ok().and_then(|value| value.split_once(' ')).and_then(|(scheme, token)| {
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        });
+        let token = token.ok_or(Error::Unauthenticated("The Authorization header is not `Bearer <token>`."))?;
+        Tokens::from_ref(state).verify(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::{Clock, Sleep};
+
+    #[derive(Debug)]
+    struct At(u64);
+    impl Clock for At {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_ms(self.0 * 1000)
+        }
+        fn sleep(&self, _: Duration) -> Sleep {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    const SECRET: &str = "a secret of more than 32 characters";
+
+    fn tokens(secret: &'static str, now: u64) -> Tokens {
+        let env = Env::new(move |name| (name == "POSTRIDER_JWT_SECRET").then(|| secret.to_owned()));
+        Tokens::read(&env, Arc::new(At(now))).unwrap()
+    }
+
+    #[test]
+    fn tokens_name_their_bearer() {
+        let at = tokens(SECRET, 1_800_000_000);
+        let (org, app) = (DEFAULT_ORG.parse().unwrap(), "app_23rb8YdGqMT0qIzpgGwdXfHirMu".parse().unwrap());
+        assert_eq!(at.verify(&at.for_org(org).unwrap()).unwrap(), Caller::Org(org));
+        let flags = vec!["beta".to_owned()];
+        let token = at.for_app(org, app, flags.clone()).unwrap();
+        assert_eq!(at.verify(&token).unwrap(), Caller::App { org, app, feature_flags: flags });
+    }
+
+    #[test]
+    fn others_tokens_are_refused() {
+        let (ours, later) = (tokens(SECRET, 1_800_000_000), tokens(SECRET, 1_800_000_000 + 29 * 86_400));
+        let theirs = tokens("another secret of more than 32 characters", 1_800_000_000);
+        let org = DEFAULT_ORG.parse().unwrap();
+        let app = "app_23rb8YdGqMT0qIzpgGwdXfHirMu".parse().unwrap();
+        let message = |result: Result<Caller>| result.unwrap_err().to_string();
+        assert_eq!(message(ours.verify(&theirs.for_org(org).unwrap())), "Invalid token.");
+        assert_eq!(message(later.verify(&ours.for_app(org, app, vec![]).unwrap())), "The token has expired.");
+        assert_eq!(message(ours.verify("x.y.z")), "Invalid token.");
+        assert!(message(ours.verify(SECRET)).starts_with("The signing secret itself"));
+        // `alg: none`, unsigned
+        let none = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJvcmdfMjNyYjhZZEdxTVQwcUl6cGdHd2RYZkhpck11IiwiZXhwIjo5OTk5OTk5OTk5fQ.";
+        assert_eq!(message(ours.verify(none)), "Invalid token.");
+    }
+
+    #[test]
+    fn a_customer_means_its_own_application() {
+        let org = DEFAULT_ORG.parse().unwrap();
+        let app: AppId = "app_23rb8YdGqMT0qIzpgGwdXfHirMu".parse().unwrap();
+        let other: AppId = "app_23rb8YdGqMT0qIzpgGwdXfHirMv".parse().unwrap();
+        let caller = Caller::App { org, app, feature_flags: vec![] };
+        assert_eq!(caller.narrow(Reference::Id(app)).unwrap(), Reference::Id(app));
+        assert!(matches!(caller.narrow(Reference::Id(other)), Err(Error::NotFound(_))));
+        assert!(matches!(caller.organisation_only(), Err(Error::Forbidden(_))));
+    }
+
+    #[test]
+    fn short_secrets_stop_the_start() {
+        let env = Env::new(|name| (name == "POSTRIDER_JWT_SECRET").then(|| "short".to_owned()));
+        let error = Tokens::read(&env, Arc::new(At(0))).unwrap_err();
+        assert_eq!(error.to_string(), "POSTRIDER_JWT_SECRET: is too short; it should have 32 characters or more");
+    }
+}

@@ -1,0 +1,111 @@
+//! The only loop over SQS records.
+
+use std::time::Duration;
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use futures_util::future::join_all;
+
+use crate::error::{Chain, Error, Result};
+use crate::queue::{Job, Outgoing, QueueUrl, Sqs};
+
+/// Longest wait between two tries of a job whose dependencies are down.
+const BACKOFF_MAX: Duration = Duration::from_secs(900);
+
+/// A queue that a function consumes.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The queue.
+    pub queue: QueueUrl,
+    /// Where its jobs go that cannot be understood.
+    pub dead_letters: QueueUrl,
+}
+
+/// A job as it was received.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// The job.
+    pub job: Job,
+    /// It was handed out before: somebody may have done a part of it.
+    pub again: bool,
+}
+
+/// Works on all records at once (`BatchSize` bounds them) and reports those that have to come back.
+///
+/// The event source must declare `ReportBatchItemFailures`: without it Lambda ignores the answer
+/// and deletes the whole batch.
+///
+/// A job that fails because a dependency of ours does comes back, later each time, for as long as
+/// its queue keeps it: an outage is no dead letter. A job that cannot be understood will not be
+/// understood later either, and goes to the dead-letter queue at once.
+pub async fn run<F>(sqs: &Sqs, sources: &[Source], event: SqsEvent, work: impl Fn(Received) -> F) -> SqsBatchResponse
+where
+    F: Future<Output = Result<()>>,
+{
+    let results = join_all(event.records.iter().map(async |record| {
+        let received = Job::parse(record.body.as_deref().unwrap_or_default())
+            .map(|job| Received { job, again: receive_count(record) > 1 });
+        let result = match received {
+            Ok(received) => work(received).await,
+            Err(error) => Err(error),
+        };
+        let Err(error) = result else { return true };
+        let source = sources.iter().find(|source| {
+            record.event_source_arn.as_deref().and_then(|arn| arn.rsplit(':').next()) == Some(source.queue.name())
+        });
+        after_failure(sqs, source, record, &error).await
+    }))
+    .await;
+    let mut response = SqsBatchResponse::default();
+    for (record, done) in event.records.iter().zip(results) {
+        if !done {
+            response.add_failure(record.message_id.as_deref().unwrap_or_default());
+        }
+    }
+    response
+}
+
+/// Whether the record is done with all the same.
+async fn after_failure(sqs: &Sqs, source: Option<&Source>, record: &SqsMessage, error: &Error) -> bool {
+    let id = record.message_id.as_deref().unwrap_or_default();
+    let Some(source) = source else {
+        tracing::error!(message_id = id, error = %Chain(error), "a job failed that came from a queue unknown here");
+        return false;
+    };
+    if let Error::Corrupt { .. } = error {
+        let body = record.body.clone().unwrap_or_default();
+        let group = record.attributes.get("MessageGroupId").cloned().unwrap_or_else(|| "dead".into());
+        let moved = sqs.send_one(&source.dead_letters, Outgoing { body, delay: Duration::ZERO, group }).await;
+        tracing::error!(message_id = id, error = %Chain(error), moved = moved.is_ok(), "a job goes to the dead-letter queue");
+        return moved.is_ok();
+    }
+    let wait = backoff(receive_count(record));
+    tracing::warn!(message_id = id, error = %Chain(error), wait_seconds = wait.as_secs(), "a job will be tried again");
+    if let Some(handle) = &record.receipt_handle
+        && let Err(error) = sqs.hide(&source.queue, handle, wait).await
+    {
+        // Then the queue's own visibility timeout brings it back.
+        tracing::debug!(message_id = id, error = %Chain(&error), "the wait could not be set");
+    }
+    false
+}
+
+fn receive_count(record: &SqsMessage) -> u32 {
+    record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
+/// 2, 4, 8 … seconds, at most a quarter of an hour.
+fn backoff(receive_count: u32) -> Duration {
+    Duration::from_secs(1 << receive_count.clamp(1, 10)).min(BACKOFF_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_quarter_of_an_hour() {
+        assert_eq!(backoff(1), Duration::from_secs(2));
+        assert_eq!(backoff(5), Duration::from_secs(32));
+        assert_eq!(backoff(1000), BACKOFF_MAX);
+    }
+}

@@ -1,0 +1,107 @@
+//! How the domain looks over HTTP: bodies and queries read strictly, errors in the contract's words.
+
+mod body;
+mod idempotency;
+mod list;
+mod query;
+
+pub use body::{Body, Field, Fields, Text};
+pub use idempotency::{IdempotencyKey, idempotent};
+pub use list::{Cursor, ListOut, ListQuery, Order, Page};
+pub use query::Query;
+
+use axum::Router;
+use axum::body::Body as HttpBody;
+use axum::response::{IntoResponse, Response};
+use http::{StatusCode, Uri, header};
+use serde::Serialize;
+
+use crate::error::{Chain, Error};
+
+/// Largest body of a request, in bytes. API Gateway would let 10 MB pass, Lambda 6 MB.
+pub const BODY_LENGTH_MAX: usize = 1024 * 1024;
+
+/// An answer with a JSON body.
+pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(bytes) => json_bytes(status, bytes),
+        Err(error) => crate::error::corrupt("an answer")(error).into_response(),
+    }
+}
+
+/// An answer whose JSON text is there already.
+pub fn json_bytes(status: StatusCode, body: Vec<u8>) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        #[derive(Serialize)]
+        struct Out<'a> {
+            code: &'a str,
+            detail: &'a str,
+        }
+        #[derive(Serialize)]
+        struct Violations<'a> {
+            detail: &'a [crate::error::Violation],
+        }
+        let text = self.to_string();
+        let (status, code, detail) = match &self {
+            Error::Invalid(violations) => {
+                return json(StatusCode::UNPROCESSABLE_ENTITY, &Violations { detail: violations });
+            }
+            Error::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request", text.as_str()),
+            Error::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "authentication_failed", text.as_str()),
+            Error::Forbidden(_) => (StatusCode::FORBIDDEN, "insufficient_access", text.as_str()),
+            // Whether it never existed or is another's: one text.
+            Error::NotFound(_) => (StatusCode::NOT_FOUND, "not_found", "Entity not found"),
+            Error::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This path has no such method.")
+            }
+            Error::Conflict(_) => (StatusCode::CONFLICT, "conflict", text.as_str()),
+            Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", text.as_str()),
+            Error::Unavailable { .. } => {
+                tracing::error!(error = %Chain(&self), "answered 503");
+                let detail = "A dependency is out of reach for now. Send the request again.";
+                (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", detail)
+            }
+            Error::Corrupt { .. } => {
+                tracing::error!(error = %Chain(&self), "answered 500");
+                (StatusCode::INTERNAL_SERVER_ERROR, "server_error", "Internal server error")
+            }
+        };
+        json(status, &Out { code, detail })
+    }
+}
+
+/// Finishes a function's routes: unknown paths and methods answer like every other error.
+
+pub fn finish<S: Clone + Send + Sync + 'static>(routes: Router<S>, state: S) -> Router {
+    routes
+        .fallback(async || Error::NotFound("Path").into_response())
+        .method_not_allowed_fallback(async || Error::MethodNotAllowed.into_response())
+        .with_state(state)
+}
+
+/// The path without trailing slashes, which the contract accepts everywhere. Wrap a router in it:
+/// a layer inside would run after the routes were matched.
+pub fn trim_trailing_slash(mut request: http::Request<HttpBody>) -> http::Request<HttpBody> {
+    let path = request.uri().path();
+    let trimmed = path.trim_end_matches('/');
+    if trimmed.len() != path.len() && !trimmed.is_empty() {
+        let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+        if let Ok(uri) = format!("{trimmed}{query}").parse::<Uri>() {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
+}
+
+
+/// Reads a path segment that names a resource.
+///
+/// # Errors
+/// `NotFound` if the segment can be no name of it.
+pub fn reference<I: crate::ids::Id>(segment: &str, what: &'static str) -> crate::Result<crate::ids::Reference<I>> {
+    crate::ids::Reference::parse(segment).ok_or(Error::NotFound(what))
+}

@@ -1,0 +1,319 @@
+//! Request bodies: read within a limit, then taken apart field by field, so that an answer lists
+//! every broken rule with its place, and so that absent, null and a value stay apart.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use axum::body::Body as HttpBody;
+use axum::extract::{FromRequest, Request};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::BODY_LENGTH_MAX;
+use crate::error::{Error, Result, Violation};
+use crate::ids::{NAME_LENGTH_MAX, is_name};
+
+/// How much of a body that is too large is read and thrown away, so that the client, still
+/// writing, sees the 413 instead of a broken pipe.
+const DRAIN_LENGTH_MAX: usize = 16 * 1024 * 1024;
+
+/// The bytes of a request's body.
+#[derive(Clone, Debug)]
+pub struct Body(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        read(request.into_body()).await.map(Self)
+    }
+}
+
+async fn read(mut body: HttpBody) -> Result<Bytes> {
+    let mut kept = BytesMut::new();
+    let mut length = 0usize;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Error::BadRequest(format!("The body ended early: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        length = length.saturating_add(data.len());
+        if length <= BODY_LENGTH_MAX {
+            kept.extend_from_slice(&data);
+        } else if length > DRAIN_LENGTH_MAX {
+            break;
+        }
+    }
+    if length > BODY_LENGTH_MAX { Err(Error::TooLarge(BODY_LENGTH_MAX)) } else { Ok(kept.freeze()) }
+}
+
+/// What a request says of one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field<T> {
+    /// Nothing.
+    Absent,
+    /// `null`.
+    Null,
+    /// A value.
+    Value(T),
+}
+
+impl<T> Field<T> {
+    /// The value; absent and null are the same.
+    pub fn value(self) -> Option<T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Absent | Self::Null => None,
+        }
+    }
+
+    /// What a PATCH makes of `old`: absent keeps it, null clears it.
+    pub fn over(self, old: Option<T>) -> Option<T> {
+        match self {
+            Self::Absent => old,
+            Self::Null => None,
+            Self::Value(value) => Some(value),
+        }
+    }
+}
+
+/// A rule about a text.
+#[derive(Clone, Copy, Debug)]
+pub enum Text {
+    /// Any text of 1 to that many bytes.
+    Length(usize),
+    /// `^[a-zA-Z0-9\-_.]+$`, 1 to that many characters.
+    Name(usize),
+    /// A name of up to 256 characters that does not begin with this prefix of our own ids.
+    Uid(&'static str),
+}
+
+impl Text {
+    /// What of the rule `text` breaks.
+    pub fn broken(self, text: &str) -> Option<String> {
+        match self {
+            Self::Length(max) => ((text.is_empty()) || text.len() > max)
+                .then(|| format!("String must have between 1 and {max} bytes")),
+            Self::Name(max) => (!is_name(text, max))
+                .then(|| format!("String must match ^[a-zA-Z0-9\\-_.]+$ and have between 1 and {max} characters")),
+            Self::Uid(prefix) if text.starts_with(prefix) => Some(format!("A uid must not begin with {prefix}")),
+            Self::Uid(_) => Self::Name(NAME_LENGTH_MAX).broken(text),
+        }
+    }
+}
+
+/// The fields of one JSON object, and the rules that were found broken so far.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    at: Vec<String>,
+    values: BTreeMap<Cow<'a, str>, &'a RawValue>,
+    violations: Vec<Violation>,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of a body. Unknown ones are ignored.
+    ///
+    /// # Errors
+    /// `Invalid` if it is no JSON object.
+    pub fn parse(body: &'a [u8]) -> Result<Self> {
+        let at = vec!["body".to_owned()];
+        match serde_json::from_slice(body) {
+            Ok(values) => Ok(Self { at, values, violations: Vec::new() }),
+            Err(error) => Err(not_an_object(at, &error)),
+        }
+    }
+
+    /// The fields of a body that may be missing altogether.
+    ///
+    /// # Errors
+    /// `Invalid` if there is a body and it is no JSON object.
+    pub fn parse_optional(body: &'a [u8]) -> Result<Self> {
+        Self::parse(if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body })
+    }
+
+    /// Notes a broken rule about the field `name`.
+    pub fn violation(&mut self, name: &str, msg: impl Display, kind: &'static str) {
+        let mut loc = self.at.clone();
+        if !name.is_empty() {
+            loc.push(name.to_owned());
+        }
+        self.violations.push(Violation { loc, msg: msg.to_string(), kind });
+    }
+
+    /// The JSON text of the first of `names` that is there and not null.
+    pub fn raw(&self, names: &[&'static str]) -> Option<(&'static str, &'a RawValue)> {
+        names.iter().find_map(|name| {
+            let value = self.values.get(*name).filter(|value| value.get() != "null")?;
+            Some((*name, *value))
+        })
+    }
+
+    /// The field of that name; of several spellings the first that has a value.
+    pub fn take<T: DeserializeOwned>(&mut self, names: &[&'static str]) -> Field<T> {
+        let Some((name, value)) = self.raw(names) else {
+            let is_null = names.iter().any(|name| self.values.contains_key(*name));
+            return if is_null { Field::Null } else { Field::Absent };
+        };
+        match serde_json::from_str(value.get()) {
+            Ok(value) => Field::Value(value),
+            Err(error) => {
+                self.violation(name, reason(&error), "type_error");
+                Field::Absent
+            }
+        }
+    }
+
+    /// The field, if it is there and not null.
+    pub fn optional<T: DeserializeOwned>(&mut self, names: &[&'static str]) -> Option<T> {
+        self.take(names).value()
+    }
+
+    /// The field, which must be there.
+    pub fn required<T: DeserializeOwned>(&mut self, names: &[&'static str]) -> Option<T> {
+        let before = self.violations.len();
+        let value = self.optional(names);
+        if value.is_none() && self.violations.len() == before {
+            self.violation(names[0], "Field required", "missing");
+        }
+        value
+    }
+
+    /// A text, checked against `rule`.
+    pub fn text(&mut self, names: &[&'static str], rule: Text) -> Field<String> {
+        let field: Field<String> = self.take(names);
+        if let Field::Value(text) = &field
+            && let Some(broken) = rule.broken(text)
+        {
+            self.violation(names[0], broken, "value_error");
+        }
+        field
+    }
+
+    /// A list of names without repetition, of `min` to `max` entries.
+    pub fn names(&mut self, names: &[&'static str], length: usize, min: usize, max: usize) -> Field<Vec<String>> {
+        let field: Field<Vec<String>> = self.take(names);
+        if let Field::Value(list) = &field {
+            let unique: std::collections::BTreeSet<_> = list.iter().collect();
+            if unique.len() != list.len() {
+                self.violation(names[0], "Entries must not repeat", "value_error");
+            } else if list.len() < min || list.len() > max {
+                self.violation(names[0], format!("Must have between {min} and {max} entries"), "value_error");
+            } else if let Some(broken) = list.iter().find_map(|entry| Text::Name(length).broken(entry)) {
+                self.violation(names[0], broken, "value_error");
+            }
+        }
+        field
+    }
+
+    /// A map of texts, at most 4096 bytes in all.
+    pub fn metadata(&mut self) -> Field<BTreeMap<String, String>> {
+        const LENGTH_MAX: usize = 4096;
+        let field: Field<BTreeMap<String, String>> = self.take(&["metadata"]);
+        if let Field::Value(map) = &field
+            && map.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > LENGTH_MAX
+        {
+            self.violation("metadata", format!("Must have at most {LENGTH_MAX} bytes in all"), "value_error");
+        }
+        field
+    }
+
+    /// Messages per second, 1 to 65,535, in either spelling.
+    pub fn rate_limit(&mut self) -> Field<u16> {
+        let field: Field<u16> = self.take(&["rateLimit", "throttleRate"]);
+        if field == Field::Value(0) {
+            self.violation("rateLimit", "Must be 1 or more", "value_error");
+        }
+        field
+    }
+
+    /// The fields of the object in the field `name`.
+    pub fn object(&mut self, name: &'static str) -> Option<Fields<'a>> {
+        let (_, raw) = self.raw(&[name])?;
+        let mut at = self.at.clone();
+        at.push(name.to_owned());
+        match serde_json::from_str(raw.get()) {
+            Ok(values) => Some(Fields { at, values, violations: Vec::new() }),
+            Err(error) => {
+                self.violation(name, reason(&error), "type_error");
+                None
+            }
+        }
+    }
+
+    /// Takes over what was found broken in a part.
+    pub fn absorb(&mut self, part: Fields<'_>) {
+        self.violations.extend(part.violations);
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// `Invalid` with everything that was found broken.
+    pub fn finish(self) -> Result<()> {
+        if self.violations.is_empty() { Ok(()) } else { Err(Error::Invalid(self.violations)) }
+    }
+}
+
+fn not_an_object(loc: Vec<String>, error: &serde_json::Error) -> Error {
+    let (msg, kind) = if error.is_data() {
+        ("A JSON object is expected".to_owned(), "type_error")
+    } else {
+        (format!("The body is not JSON: {error}"), "json_invalid")
+    };
+    Error::Invalid(vec![Violation { loc, msg, kind }])
+}
+
+/// serde's text without the position, which counts from the field's own beginning.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn violations(fields: Fields<'_>) -> Vec<(String, String)> {
+        let Err(Error::Invalid(found)) = fields.finish() else { return Vec::new() };
+        found.into_iter().map(|v| (v.loc.join("."), v.msg)).collect()
+    }
+
+    #[test]
+    fn every_broken_rule_is_listed_with_its_place() {
+        let mut fields = Fields::parse(br#"{"name": 1, "uid": "app_x", "inner": {"rateLimit": 0}}"#).unwrap();
+        assert_eq!(fields.required::<String>(&["name"]), None);
+        assert_eq!(fields.required::<String>(&["url"]), None);
+        fields.text(&["uid"], Text::Uid("app_"));
+        let mut inner = fields.object("inner").unwrap();
+        inner.rate_limit();
+        fields.absorb(inner);
+        let found = violations(fields);
+        assert_eq!(found[0], ("body.name".into(), "Invalid type: integer `1`, expected a string".into()));
+        assert_eq!(found[1], ("body.url".into(), "Field required".into()));
+        assert_eq!(found[2], ("body.uid".into(), "A uid must not begin with app_".into()));
+        assert_eq!(found[3], ("body.inner.rateLimit".into(), "Must be 1 or more".into()));
+    }
+
+    #[test]
+    fn absent_null_and_value_stay_apart_in_both_spellings() {
+        let mut fields = Fields::parse(br#"{"filterTypes": null, "eventTypes": ["a"], "n": null}"#).unwrap();
+        assert_eq!(fields.take(&["filterTypes", "eventTypes"]), Field::Value(vec!["a".to_owned()]));
+        assert_eq!(fields.take::<u8>(&["n"]), Field::Null);
+        assert_eq!(fields.take::<u8>(&["m"]), Field::Absent);
+        assert_eq!(Field::Absent.over(Some(1)), Some(1));
+        assert_eq!(Field::Null.over(Some(1)), None);
+    }
+
+    #[test]
+    fn what_is_no_object_says_so() {
+        for (body, msg) in [("[1]", "A JSON object is expected"), ("{", "The body is not JSON: EOF")] {
+            let Err(Error::Invalid(found)) = Fields::parse(body.as_bytes()) else { panic!("{body} was accepted") };
+            assert!(found[0].msg.starts_with(msg), "{found:?}");
+            assert_eq!(found[0].loc, ["body"]);
+        }
+        assert!(Fields::parse_optional(b" ").is_ok());
+    }
+}

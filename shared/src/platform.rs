@@ -1,0 +1,128 @@
+//! What a function is given from outside: time, randomness, and the way to AWS.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_smithy_http_client::tls;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use axum::extract::FromRef;
+
+use crate::auth::Tokens;
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::{Aws, ConfigError, Env, Tables};
+use crate::queue::Sqs;
+use crate::random::{SharedRandom, SystemRandom};
+use crate::seal::Sealer;
+use crate::store::{Meter, Store};
+
+/// The outside world. Production has one, a simulation has as many as it likes.
+#[derive(Clone, Debug)]
+pub struct Platform {
+    /// Tells the time.
+    pub clock: SharedClock,
+    /// Draws keys, ids and jitter.
+    pub random: SharedRandom,
+    /// Carries the SDK's requests.
+    pub http: SharedHttpClient,
+    /// Counts what is used of DynamoDB.
+    pub meter: Arc<Meter>,
+}
+
+impl Platform {
+    /// The machine's clock and generator, and real connections.
+    pub fn system() -> Self {
+        let ring = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring);
+        Self {
+            clock: Arc::new(SystemClock),
+            random: Arc::new(SystemRandom::new()),
+            http: aws_smithy_http_client::Builder::new().tls_provider(ring).build_https(),
+            meter: Arc::default(),
+        }
+    }
+
+    /// The two tables.
+    ///
+    /// # Errors
+    /// A setting is missing.
+    pub fn store(&self, env: &Env<'_>) -> Result<Store, ConfigError> {
+        let aws = Aws::read(env)?;
+        let mut config = aws_sdk_dynamodb::Config::builder()
+            .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
+            .region(aws_sdk_dynamodb::config::Region::new(aws.region.clone()))
+            .credentials_provider(credentials(&aws))
+            .http_client(self.http.clone())
+            .timeout_config(timeouts())
+            .retry_config(RetryConfig::standard());
+        config.set_endpoint_url(aws.dynamodb_endpoint);
+        let client = aws_sdk_dynamodb::Client::from_conf(config.build());
+        let sealer = Sealer::read(env, self.random.clone())?;
+        let (clock, random) = (self.clock.clone(), self.random.clone());
+        Ok(Store::new(client, Tables::read(env)?, sealer, clock, random, self.meter.clone()))
+    }
+
+    /// The queue service.
+    ///
+    /// # Errors
+    /// A setting is missing.
+    pub fn sqs(&self, env: &Env<'_>) -> Result<Sqs, ConfigError> {
+        let aws = Aws::read(env)?;
+        let mut config = aws_sdk_sqs::Config::builder()
+            .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
+            .region(aws_sdk_sqs::config::Region::new(aws.region.clone()))
+            .credentials_provider(credentials(&aws))
+            .http_client(self.http.clone())
+            .timeout_config(timeouts())
+            .retry_config(RetryConfig::standard());
+        config.set_endpoint_url(aws.sqs_endpoint);
+        Ok(Sqs::new(aws_sdk_sqs::Client::from_conf(config.build()), self.clock.clone()))
+    }
+
+    /// What every HTTP function needs.
+    ///
+    /// # Errors
+    /// A setting is missing or makes no sense.
+    pub fn api(&self, env: &Env<'_>) -> Result<Api, ConfigError> {
+        Ok(Api {
+            tokens: Tokens::read(env, self.clock.clone())?,
+            store: self.store(env)?,
+            clock: self.clock.clone(),
+            random: self.random.clone(),
+        })
+    }
+}
+
+fn credentials(aws: &Aws) -> Credentials {
+    let (id, secret, session) = aws.credentials.clone();
+    Credentials::new(id, secret, session, None, "environment")
+}
+
+/// Within a region, an answer that takes longer than this is no longer coming.
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(2))
+        .operation_attempt_timeout(Duration::from_secs(5))
+        .operation_timeout(Duration::from_secs(12))
+        .build()
+}
+
+/// What every HTTP function holds.
+#[derive(Clone, Debug)]
+pub struct Api {
+    /// Verifies callers.
+    pub tokens: Tokens,
+    /// The two tables.
+    pub store: Store,
+    /// Tells the time.
+    pub clock: SharedClock,
+    /// Draws keys and ids.
+    pub random: SharedRandom,
+}
+
+impl FromRef<Api> for Tokens {
+    fn from_ref(api: &Api) -> Self {
+        api.tokens.clone()
+    }
+}

@@ -1,0 +1,290 @@
+//! The only code that speaks DynamoDB: two tables, every key in [`keys`], one file per kind of item.
+//!
+//! Every write states its condition, so that work that is done twice is written once.
+
+pub mod applications;
+pub mod attempts;
+pub mod audit;
+pub mod endpoints;
+pub mod event_types;
+pub mod idempotency;
+mod item;
+pub mod keys;
+pub mod messages;
+mod shards;
+pub mod timers;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity, TransactWriteItem,
+};
+
+use crate::clock::SharedClock;
+use crate::config::Tables;
+use crate::error::{Result, unavailable};
+use crate::random::SharedRandom;
+use crate::seal::Sealer;
+
+pub use item::Item;
+
+/// Most keys of one BatchGetItem, by its definition.
+const BATCH_GET_MAX: usize = 100;
+
+/// What was used of DynamoDB, in its own units, and of SQS, in requests.
+#[derive(Debug, Default)]
+pub struct Meter {
+    requests: AtomicU64,
+    // Tenths of a unit: an eventually consistent read costs half of one.
+    read_tenths: AtomicU64,
+    write_tenths: AtomicU64,
+}
+
+/// What a [`Meter`] shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Requests to DynamoDB that were answered.
+    pub requests: u64,
+    /// Read request units.
+    pub read_units: f64,
+    /// Write request units.
+    pub write_units: f64,
+}
+
+impl Meter {
+    /// What was used so far.
+    pub fn usage(&self) -> Usage {
+        let units = |tenths: &AtomicU64| tenths.load(Ordering::Relaxed) as f64 / 10.0;
+        Usage {
+            requests: self.requests.load(Ordering::Relaxed),
+            read_units: units(&self.read_tenths),
+            write_units: units(&self.write_tenths),
+        }
+    }
+
+    fn add<'a>(&self, tenths: &AtomicU64, used: impl IntoIterator<Item = &'a ConsumedCapacity>) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let units: f64 = used.into_iter().filter_map(ConsumedCapacity::capacity_units).sum();
+        tenths.fetch_add((units * 10.0).round() as u64, Ordering::Relaxed);
+    }
+
+    fn read<'a>(&self, used: impl IntoIterator<Item = &'a ConsumedCapacity>) {
+        self.add(&self.read_tenths, used);
+    }
+
+    fn write<'a>(&self, used: impl IntoIterator<Item = &'a ConsumedCapacity>) {
+        self.add(&self.write_tenths, used);
+    }
+}
+
+/// The two tables.
+#[derive(Clone, Debug)]
+pub struct Store {
+    client: Client,
+    tables: Tables,
+    sealer: Sealer,
+    clock: SharedClock,
+    random: SharedRandom,
+    meter: Arc<Meter>,
+}
+
+/// How a transaction ended that did not fail altogether.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Transacted {
+    Done,
+    /// The conditions that were not met, by position.
+    Refused(Vec<usize>),
+}
+
+/// The table an item is in.
+#[derive(Clone, Copy, Debug)]
+enum Table {
+    Config,
+    Log,
+}
+
+impl Store {
+    /// A store over `client`.
+    pub fn new(
+        client: Client,
+        tables: Tables,
+        sealer: Sealer,
+        clock: SharedClock,
+        random: SharedRandom,
+        meter: Arc<Meter>,
+    ) -> Self {
+        Self { client, tables, sealer, clock, random, meter }
+    }
+
+    /// What was used of DynamoDB through this store and its clones.
+    pub fn usage(&self) -> Usage {
+        self.meter.usage()
+    }
+
+    fn table(&self, table: Table) -> &str {
+        match table {
+            Table::Config => &self.tables.config,
+            Table::Log => &self.tables.log,
+        }
+    }
+
+    async fn get(&self, table: Table, key: Item, strong: bool, operation: &'static str) -> Result<Option<Item>> {
+        let out = self
+            .client
+            .get_item()
+            .table_name(self.table(table))
+            .set_key(Some(key))
+            .consistent_read(strong)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await
+            .map_err(unavailable(operation))?;
+        self.meter.read(out.consumed_capacity());
+        Ok(out.item)
+    }
+
+    /// Reads up to any number of items; those that are not there are left out, the order is lost.
+    async fn batch_get(
+        &self,
+        table: Table,
+        keys: Vec<Item>,
+        strong: bool,
+        operation: &'static str,
+    ) -> Result<Vec<Item>> {
+        let table = self.table(table);
+        let mut found = Vec::with_capacity(keys.len());
+        let mut waiting = keys;
+        let mut wait = Duration::from_millis(20);
+        while !waiting.is_empty() {
+            let batch: Vec<Item> = waiting.drain(..waiting.len().min(BATCH_GET_MAX)).collect();
+            let wanted = batch.len();
+            let request = KeysAndAttributes::builder().set_keys(Some(batch)).consistent_read(strong).build();
+            let mut out = self
+                .client
+                .batch_get_item()
+                .request_items(table, request.map_err(unavailable(operation))?)
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .send()
+                .await
+                .map_err(unavailable(operation))?;
+            self.meter.read(out.consumed_capacity());
+            let mut responses = out.responses.take().unwrap_or_default();
+            found.extend(responses.remove(table).unwrap_or_default());
+            let left = out.unprocessed_keys.take().and_then(|mut left| left.remove(table));
+            let left = left.map(|left| left.keys).unwrap_or_default();
+            // 16 MB of answer or throttling leave keys over; with none served it is throttling.
+            if left.len() == wanted {
+                self.clock.sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(1));
+            }
+            waiting.extend(left);
+        }
+        Ok(found)
+    }
+
+    /// Writes all or nothing. Two transactions that meet on one item are no error: the later waits.
+    async fn transact(&self, items: Vec<TransactWriteItem>, operation: &'static str) -> Result<Transacted> {
+        const TRIES: u32 = 6;
+        let mut wait = Duration::from_millis(25);
+        for _ in 1..TRIES {
+            match self.transact_once(&items, operation).await? {
+                Some(ended) => return Ok(ended),
+                None => self.clock.sleep(wait).await,
+            }
+            wait *= 2;
+        }
+        self.transact_once(&items, operation)
+            .await?
+            .ok_or_else(|| unavailable(operation)("other transactions kept changing the same item"))
+    }
+
+    /// None where another transaction was in the way.
+    async fn transact_once(&self, items: &[TransactWriteItem], operation: &'static str) -> Result<Option<Transacted>> {
+        let sent = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(items.to_vec()))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await;
+        let error = match sent {
+            Ok(out) => {
+                self.meter.write(out.consumed_capacity());
+                return Ok(Some(Transacted::Done));
+            }
+            Err(error) => error,
+        };
+        if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() {
+            let codes: Vec<&str> =
+                canceled.cancellation_reasons().iter().map(|reason| reason.code().unwrap_or_default()).collect();
+            let refused: Vec<usize> =
+                (0..codes.len()).filter(|at| codes[*at] == "ConditionalCheckFailed").collect();
+            if !refused.is_empty() {
+                return Ok(Some(Transacted::Refused(refused)));
+            }
+            if codes.contains(&"TransactionConflict") {
+                return Ok(None);
+            }
+        }
+        Err(unavailable(operation)(error))
+    }
+}
+
+/// One page of a partition: the items, and the key to go on behind.
+struct QueryPage {
+    items: Vec<Item>,
+    last: Option<Item>,
+}
+
+/// A range of sort keys within a partition.
+struct Range<'a> {
+    pk: String,
+    /// Inclusive bounds.
+    from: String,
+    to: String,
+    ascending: bool,
+    limit: usize,
+    strong: bool,
+    start: Option<Item>,
+    operation: &'static str,
+    /// Attributes to read, by their names; all if none.
+    project: Option<&'a [&'a str]>,
+}
+
+impl Store {
+    async fn query(&self, table: Table, range: Range<'_>) -> Result<QueryPage> {
+        let mut names = HashMap::new();
+        let projection = range.project.map(|attributes| {
+            let aliases = attributes.iter().enumerate().map(|(at, attribute)| {
+                names.insert(format!("#p{at}"), (*attribute).to_owned());
+                format!("#p{at}")
+            });
+            aliases.collect::<Vec<_>>().join(", ")
+        });
+        let out = self
+            .client
+            .query()
+            .table_name(self.table(table))
+            .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to")
+            .expression_attribute_values(":pk", AttributeValue::S(range.pk))
+            .expression_attribute_values(":from", AttributeValue::S(range.from))
+            .expression_attribute_values(":to", AttributeValue::S(range.to))
+            .set_projection_expression(projection)
+            .set_expression_attribute_names((!names.is_empty()).then_some(names))
+            .scan_index_forward(range.ascending)
+            .limit(i32::try_from(range.limit).unwrap_or(i32::MAX))
+            .consistent_read(range.strong)
+            .set_exclusive_start_key(range.start)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await
+            .map_err(unavailable(range.operation))?;
+        self.meter.read(out.consumed_capacity());
+        Ok(QueryPage { items: out.items.unwrap_or_default(), last: out.last_evaluated_key })
+    }
+}

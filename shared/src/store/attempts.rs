@@ -1,0 +1,336 @@
+//! The log of an endpoint: what became of each message (the delivery state) and each attempt.
+//!
+//! An attempt is written once, under an id that follows from what it attempts; the state only
+//! moves forward. Together with the order attempt, successor, state this is what keeps a retry
+//! chain from forking (docs/ARCHITECTURE.md, "Invariants").
+
+use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
+
+use super::audit::ABSENT;
+use super::item::{Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
+use super::messages::{log_ttl, refused_item};
+use super::shards::LogQuery;
+use super::{Store, Table, keys};
+use crate::clock::Timestamp;
+use crate::error::{Result, corrupt, unavailable};
+use crate::http::Page;
+use crate::ids::{AttemptId, EndpointId, MessageId};
+
+/// How a delivery, or one attempt of it, stands. The numbers are the contract's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Answered 2xx.
+    Success = 0,
+    /// Another attempt will follow.
+    Pending = 1,
+    /// Failed; no other attempt will follow.
+    Fail = 2,
+    /// On its way.
+    Sending = 3,
+}
+
+impl Status {
+    /// The status of that number.
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            0 => Self::Success,
+            1 => Self::Pending,
+            2 => Self::Fail,
+            3 => Self::Sending,
+            _ => return None,
+        })
+    }
+
+    /// The contract's word for it.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Pending => "pending",
+            Self::Fail => "fail",
+            Self::Sending => "sending",
+        }
+    }
+}
+
+/// Why an attempt was made. The numbers are the contract's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// By the schedule.
+    Scheduled = 0,
+    /// By hand.
+    Manual = 1,
+}
+
+/// What became of a message at one endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// The message.
+    pub message: MessageId,
+    /// How it stands.
+    pub status: Status,
+    /// When each attempt of the chain so far was due; there are as many as this state counts.
+    pub due: Vec<Timestamp>,
+    /// When the next one is due.
+    pub next: Option<Timestamp>,
+    /// The chain ended before its last attempt was made (endpoint disabled or deleted, text gone).
+    pub stopped: bool,
+}
+
+impl State {
+    /// The number of the last attempt.
+    pub fn number(&self) -> u32 {
+        u32::try_from(self.due.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The ids of the attempts that were made, oldest first.
+    pub fn attempts(&self) -> impl Iterator<Item = AttemptId> + '_ {
+        let made = self.due.len() - usize::from(self.stopped && !self.due.is_empty());
+        self.due[..made]
+            .iter()
+            .zip(1..)
+            .map(|(due, number)| AttemptId::scheduled(self.message, self.endpoint, number, *due))
+    }
+
+    fn from_item(endpoint: EndpointId, item: &Item) -> Result<Self> {
+        item.check_schema()?;
+        let message = item.text("sk")?.strip_prefix("MSG#").unwrap_or_default();
+        let due = item.get("t").and_then(|list| list.as_l().ok()).map(Vec::as_slice).unwrap_or_default();
+        let due = due.iter().map(|at| at.as_n().ok()?.parse().ok().map(Timestamp::from_ms));
+        Ok(Self {
+            endpoint,
+            message: message.parse().map_err(corrupt("a delivery state's key"))?,
+            status: status_of(item)?,
+            due: due.collect::<Option<_>>().ok_or_else(|| corrupt("a delivery state")("its times are none"))?,
+            next: item.time_opt("nx"),
+            stopped: item.contains_key("st"),
+        })
+    }
+}
+
+fn status_of(item: &Item) -> Result<Status> {
+    Status::from_number(item.number("s")?).ok_or_else(|| corrupt("an item")("its status is unknown"))
+}
+
+/// What was got back from an endpoint, or why nothing was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResponseBody {
+    /// Text, or the reason why there was no answer.
+    Text(String),
+    /// Bytes that are no UTF-8; shown as base64.
+    Bytes(Vec<u8>),
+}
+
+/// One attempt as recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Its id; the time inside is when it was due.
+    pub id: AttemptId,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// The message.
+    pub message: MessageId,
+    /// Where it was POSTed to.
+    pub url: String,
+    /// How it ended: [`Status::Success`] or [`Status::Fail`].
+    pub status: Status,
+    /// The HTTP status code, 0 without an answer.
+    pub code: u16,
+    /// What came back.
+    pub response: ResponseBody,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// When it was made.
+    pub at: Timestamp,
+    /// Why it was made.
+    pub trigger: Trigger,
+    /// When the next attempt of the chain is due.
+    pub next: Option<Timestamp>,
+    /// The message's event type, to filter by.
+    pub event_type: String,
+    /// The message's channels, to filter by.
+    pub channels: Option<Vec<String>>,
+}
+
+impl Attempt {
+    fn to_item(&self) -> Item {
+        let (text, bytes) = match &self.response {
+            ResponseBody::Text(text) => (Some(s(text)), None),
+            ResponseBody::Bytes(bytes) => (None, Some(b(bytes.clone()))),
+        };
+        keys::attempt(self.endpoint, self.message, self.id)
+            .with("v", n(SCHEMA))
+            .with("m", s(self.message.to_string()))
+            .with("u", s(&self.url))
+            .with("s", n(self.status as u8))
+            .with("c", n(self.code))
+            .with_some("r", text)
+            .with_some("rb", bytes)
+            .with("d", n(self.duration_ms))
+            .with("at", n(self.at.ms()))
+            .with("g", n(self.trigger as u8))
+            .with_some("nx", self.next.map(|at| n(at.ms())))
+            .with("et", s(&self.event_type))
+            .with_some("ch", texts(self.channels.as_deref()))
+            .with("ttl", n(log_ttl(self.message)))
+    }
+
+    fn from_item(endpoint: EndpointId, item: &Item) -> Result<Self> {
+        item.check_schema()?;
+        let id = item.text("sk")?.strip_prefix("ATT#").unwrap_or_default();
+        Ok(Self {
+            id: id.parse().map_err(corrupt("an attempt's key"))?,
+            endpoint,
+            message: item.text("m")?.parse().map_err(corrupt("an attempt"))?,
+            url: item.text("u")?.to_owned(),
+            status: status_of(item)?,
+            code: item.number("c")?,
+            response: match item.bytes("rb") {
+                Some(bytes) => ResponseBody::Bytes(bytes.to_vec()),
+                None => ResponseBody::Text(item.text_opt("r").unwrap_or_default().to_owned()),
+            },
+            duration_ms: item.number("d")?,
+            at: item.time("at")?,
+            trigger: if item.number::<u8>("g")? == 1 { Trigger::Manual } else { Trigger::Scheduled },
+            next: item.time_opt("nx"),
+            event_type: item.text("et")?.to_owned(),
+            channels: item.texts("ch"),
+        })
+    }
+}
+
+/// The endpoint whose log an item is of.
+fn endpoint_of(item: &Item) -> Result<EndpointId> {
+    let pk = item.text("pk")?.strip_prefix("EP#").unwrap_or_default();
+    pk.split('#').next().unwrap_or_default().parse().map_err(corrupt("a log's key"))
+}
+
+impl Store {
+    /// Records an attempt. If it is on record already, that record comes back and this one is
+    /// dropped: the outcome of an attempt is what was written first.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn record_attempt(&self, attempt: &Attempt) -> Result<Option<Attempt>> {
+        let sent = self
+            .client
+            .put_item()
+            .table_name(self.table(Table::Log))
+            .set_item(Some(attempt.to_item()))
+            .condition_expression(ABSENT)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await;
+        match sent {
+            Ok(out) => {
+                self.meter.write(out.consumed_capacity());
+                Ok(None)
+            }
+            Err(error) => match refused_item(&error) {
+                Some(first) => Attempt::from_item(attempt.endpoint, &first).map(Some),
+                None => Err(unavailable("record an attempt")(error)),
+            },
+        }
+    }
+
+    /// Moves a delivery's state forward to `state`; `false` if it is there or further already.
+    /// That a state counts *n* attempts says that attempt *n + 1*, if there is one, was queued.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn advance(&self, state: &State) -> Result<bool> {
+        let due = state.due.iter().map(|at| n(at.ms())).collect();
+        let item = keys::state(state.endpoint, state.message)
+            .with("v", n(SCHEMA))
+            .with("s", n(state.status as u8))
+            .with("n", n(state.number()))
+            .with("t", AttributeValue::L(due))
+            .with_some("nx", state.next.map(|at| n(at.ms())))
+            .with_some("st", state.stopped.then(|| n(1)))
+            .with("ttl", n(log_ttl(state.message)));
+        let sent = self
+            .client
+            .put_item()
+            .table_name(self.table(Table::Log))
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(pk) OR n < :n")
+            .expression_attribute_values(":n", n(state.number()))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await;
+        match sent {
+            Ok(out) => {
+                self.meter.write(out.consumed_capacity());
+                Ok(true)
+            }
+            Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(false),
+            Err(error) => Err(unavailable("move a delivery state")(error)),
+        }
+    }
+
+    /// The state of a delivery, and one attempt of it if that is on record, read strongly.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn delivery(
+        &self,
+        endpoint: EndpointId,
+        message: MessageId,
+        attempt: AttemptId,
+    ) -> Result<(Option<State>, Option<Attempt>)> {
+        let wanted = vec![keys::state(endpoint, message), keys::attempt(endpoint, message, attempt)];
+        let (mut state, mut found) = (None, None);
+        for item in self.batch_get(Table::Log, wanted, true, "read a delivery").await? {
+            if item.text("sk")?.starts_with("ATT#") {
+                found = Some(Attempt::from_item(endpoint, &item)?);
+            } else {
+                state = Some(State::from_item(endpoint, &item)?);
+            }
+        }
+        Ok((state, found))
+    }
+
+    /// The states of a message at those endpoints that have one.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn states(&self, message: MessageId, endpoints: &[EndpointId], strong: bool) -> Result<Vec<State>> {
+        let wanted = endpoints.iter().map(|endpoint| keys::state(*endpoint, message)).collect();
+        let found = self.batch_get(Table::Log, wanted, strong, "read delivery states").await?;
+        found.iter().map(|item| State::from_item(endpoint_of(item)?, item)).collect()
+    }
+
+    /// Those of the attempts that are on record, in any order.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn attempts(&self, message: MessageId, wanted: &[(EndpointId, AttemptId)]) -> Result<Vec<Attempt>> {
+        let wanted = wanted.iter().map(|(endpoint, id)| keys::attempt(*endpoint, message, *id)).collect();
+        let found = self.batch_get(Table::Log, wanted, false, "read attempts").await?;
+        found.iter().map(|item| Attempt::from_item(endpoint_of(item)?, item)).collect()
+    }
+
+    /// Lists an endpoint's attempts. `keep` decides which are shown.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn list_attempts(
+        &self,
+        endpoint: EndpointId,
+        query: &LogQuery<AttemptId>,
+        keep: impl Fn(&Attempt) -> bool,
+    ) -> Result<Page<Attempt>> {
+        let now = self.clock.now().seconds();
+        let pk = |shard| keys::log_pk(endpoint, shard);
+        self.list_shards(pk, "ATT#", query, "list attempts", |item| {
+            if item.number::<u64>("ttl")? <= now {
+                return Ok(None);
+            }
+            Attempt::from_item(endpoint, item).map(|attempt| keep(&attempt).then_some(attempt))
+        })
+        .await
+    }
+}

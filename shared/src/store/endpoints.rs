@@ -1,0 +1,373 @@
+//! Endpoints: where an application's messages go. Every change of one raises the application's
+//! version in the same transaction, which is what keeps caches honest.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
+
+use super::applications::{ENDPOINTS_MAX, metadata, metadata_of};
+use super::audit::{ABSENT, Change, put};
+use super::item::{Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
+use super::{Range, Store, Table, Transacted, keys};
+use crate::auth::Caller;
+use crate::clock::Timestamp;
+use crate::error::{Error, Result, corrupt};
+use crate::http::{ListQuery, Page};
+use crate::ids::{AppId, EndpointId, Reference};
+use crate::signing::SigningKey;
+
+use super::applications::Application;
+
+/// An endpoint as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The application that it belongs to.
+    pub app: AppId,
+    /// Its id.
+    pub id: EndpointId,
+    /// What its owner may change.
+    pub settings: EndpointSettings,
+    /// What its webhooks are signed with: the current key first.
+    pub keys: Vec<EndpointKey>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its settings were changed last.
+    pub updated_at: Timestamp,
+}
+
+/// What the owner of an endpoint may change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointSettings {
+    /// Where to POST to, `http` or `https`.
+    pub url: String,
+    /// For people.
+    pub description: String,
+    /// The owner's own id for it.
+    pub uid: Option<String>,
+    /// Only messages of these event types; all if none.
+    pub event_types: Option<Vec<String>>,
+    /// Only messages with one of these channels; all if none.
+    pub channels: Option<Vec<String>>,
+    /// Gets nothing.
+    pub disabled: bool,
+    /// Messages per second that it takes.
+    pub rate_limit: Option<u16>,
+    /// The owner's notes.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A signing key and how long it is valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointKey {
+    /// The key.
+    pub key: SigningKey,
+    /// When it ends; the current key has no end.
+    pub until: Option<Timestamp>,
+}
+
+impl EndpointSettings {
+    /// Whether a message of that type and those channels goes to this endpoint.
+    pub fn wants(&self, event_type: &str, channels: Option<&[String]>) -> bool {
+        let type_fits = self.event_types.as_ref().is_none_or(|types| types.iter().any(|t| t == event_type));
+        let channel_fits = self.channels.as_ref().is_none_or(|ours| {
+            channels.is_some_and(|theirs| theirs.iter().any(|channel| ours.contains(channel)))
+        });
+        !self.disabled && type_fits && channel_fits
+    }
+}
+
+impl Endpoint {
+    /// The keys that are valid at that time, the current one first.
+    pub fn valid_keys(&self, at: Timestamp) -> impl Iterator<Item = &SigningKey> {
+        self.keys.iter().filter(move |key| key.until.is_none_or(|until| until > at)).map(|key| &key.key)
+    }
+}
+
+const NOT_FOUND: Error = Error::NotFound("Endpoint");
+
+fn place(id: EndpointId) -> String {
+    format!("{id} signing key")
+}
+
+impl Store {
+    fn endpoint_item(&self, endpoint: &Endpoint) -> Item {
+        let settings = &endpoint.settings;
+        let sealed = endpoint.keys.iter().map(|key| {
+            let sealed = self.sealer.seal(&place(endpoint.id), key.key.private_text().as_bytes());
+            let item = Item::new().with("key", b(sealed)).with_some("until", key.until.map(|at| n(at.ms())));
+            AttributeValue::M(item)
+        });
+        keys::endpoint(endpoint.app, endpoint.id)
+            .with("v", n(SCHEMA))
+            .with("url", s(&settings.url))
+            .with("description", s(&settings.description))
+            .with_some("uid", settings.uid.as_ref().map(s))
+            .with_some("eventTypes", texts(settings.event_types.as_deref()))
+            .with_some("channels", texts(settings.channels.as_deref()))
+            .with("disabled", AttributeValue::Bool(settings.disabled))
+            .with_some("rateLimit", settings.rate_limit.map(n))
+            .with_some("metadata", metadata(&settings.metadata))
+            .with("keys", AttributeValue::L(sealed.collect()))
+            .with("createdAt", n(endpoint.created_at.ms()))
+            .with("updatedAt", n(endpoint.updated_at.ms()))
+    }
+
+    fn endpoint_of(&self, app: AppId, item: &Item) -> Result<Endpoint> {
+        item.check_schema()?;
+        let id = item.text("sk")?.strip_prefix("EP#").unwrap_or_default();
+        let id: EndpointId = id.parse().map_err(corrupt("an endpoint's key"))?;
+        let sealed = item.get("keys").and_then(|keys| keys.as_l().ok()).map(Vec::as_slice).unwrap_or_default();
+        let opened = sealed.iter().map(|key| {
+            let key = key.as_m().map_err(|_| corrupt("an endpoint's keys")("an entry is no map"))?;
+            let text = self.sealer.open(&place(id), key.bytes("key").unwrap_or_default())?;
+            let text = std::str::from_utf8(&text).map_err(corrupt("a signing key"))?;
+            let parsed = SigningKey::parse(text).ok_or_else(|| corrupt("a signing key")("it is none"))?;
+            Ok(EndpointKey { key: parsed, until: key.time_opt("until") })
+        });
+        Ok(Endpoint {
+            app,
+            id,
+            settings: EndpointSettings {
+                url: item.text("url")?.to_owned(),
+                description: item.text("description")?.to_owned(),
+                uid: item.text_opt("uid").map(str::to_owned),
+                event_types: item.texts("eventTypes"),
+                channels: item.texts("channels"),
+                disabled: item.get("disabled").and_then(|flag| flag.as_bool().ok()).copied().unwrap_or(false),
+                rate_limit: item.number_opt("rateLimit"),
+                metadata: metadata_of(item),
+            },
+            keys: opened.collect::<Result<_>>()?,
+            created_at: item.time("createdAt")?,
+            updated_at: item.time("updatedAt")?,
+        })
+    }
+
+    /// Raises the application's version, and its count of endpoints by `more`.
+    fn raise_version(&self, app: &Application, more: i32) -> Result<TransactWriteItem> {
+        let limit = if more > 0 { " AND endpoints < :max" } else { "" };
+        let mut update = Update::builder()
+            .table_name(&self.tables.config)
+            .set_key(Some(keys::application(app.org, app.id)))
+            .condition_expression(format!("attribute_exists(pk){limit}"))
+            .update_expression("SET #version = #version + :one, versionAt = :now, endpoints = endpoints + :more")
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_values(":one", n(1))
+            .expression_attribute_values(":more", n(more))
+            .expression_attribute_values(":now", n(self.clock.now().ms()));
+        if more > 0 {
+            update = update.expression_attribute_values(":max", n(ENDPOINTS_MAX));
+        }
+        Ok(TransactWriteItem::builder().update(update.build().map_err(corrupt("a write"))?).build())
+    }
+
+    fn claim_endpoint_uid(&self, app: AppId, uid: &str, id: EndpointId) -> Result<TransactWriteItem> {
+        let item = keys::endpoint_uid(app, uid).with("v", n(SCHEMA)).with("id", s(id.to_string()));
+        put(&self.tables.config, item, ABSENT)
+    }
+
+    fn free_endpoint_uid(&self, app: AppId, uid: &str, id: EndpointId) -> Result<TransactWriteItem> {
+        let delete = Delete::builder()
+            .table_name(&self.tables.config)
+            .set_key(Some(keys::endpoint_uid(app, uid)))
+            .condition_expression("#id = :id")
+            .expression_attribute_names("#id", "id")
+            .expression_attribute_values(":id", s(id.to_string()))
+            .build();
+        Ok(TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build())
+    }
+
+    /// Makes an endpoint.
+    ///
+    /// # Errors
+    /// `Conflict` if its uid is taken or the application has as many endpoints as it may have;
+    /// `NotFound` if the application was deleted meanwhile.
+    pub async fn create_endpoint(
+        &self,
+        by: &Caller,
+        app: &Application,
+        settings: EndpointSettings,
+        key: SigningKey,
+    ) -> Result<Endpoint> {
+        let now = self.clock.now();
+        let endpoint = Endpoint {
+            app: app.id,
+            id: EndpointId::new(now, &*self.random),
+            settings,
+            keys: vec![EndpointKey { key, until: None }],
+            created_at: now,
+            updated_at: now,
+        };
+        let mut writes = vec![
+            self.raise_version(app, 1)?,
+            put(&self.tables.config, self.endpoint_item(&endpoint), ABSENT)?,
+            self.audit(&Change { by, what: "endpoint.created", subject: endpoint.id.to_string() })?,
+        ];
+        if let Some(uid) = &endpoint.settings.uid {
+            writes.push(self.claim_endpoint_uid(app.id, uid, endpoint.id)?);
+        }
+        match self.transact(writes, "create an endpoint").await? {
+            Transacted::Done => Ok(endpoint),
+            Transacted::Refused(which) if which.contains(&0) => {
+                self.application(app.org, app.id).await?;
+                let text = format!("The application has {ENDPOINTS_MAX} endpoints: it cannot have more.");
+                Err(Error::Conflict(text))
+            }
+            Transacted::Refused(_) => Err(uid_taken()),
+        }
+    }
+
+    /// Reads an endpoint strongly.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn find_endpoint(&self, app: AppId, id: EndpointId) -> Result<Option<Endpoint>> {
+        let item = self.get(Table::Config, keys::endpoint(app, id), true, "read an endpoint").await?;
+        item.map(|item| self.endpoint_of(app, &item)).transpose()
+    }
+
+    /// The endpoint of `app` that a path means.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn endpoint_for(&self, app: AppId, reference: &Reference<EndpointId>) -> Result<Endpoint> {
+        let id = match reference {
+            Reference::Id(id) => *id,
+            Reference::Uid(uid) => {
+                let key = keys::endpoint_uid(app, uid);
+                let item = self.get(Table::Config, key, true, "read an endpoint's uid").await?.ok_or(NOT_FOUND)?;
+                item.text("id")?.parse().map_err(corrupt("an endpoint's uid"))?
+            }
+        };
+        self.find_endpoint(app, id).await?.ok_or(NOT_FOUND)
+    }
+
+    /// Lists an application's endpoints by id, which is by age.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn list_endpoints(&self, app: AppId, query: &ListQuery<EndpointId>) -> Result<Page<Endpoint>> {
+        self.list_range(keys::endpoints_pk(app), "EP#", query, "list endpoints", |item| self.endpoint_of(app, item))
+            .await
+    }
+
+    /// All endpoints of an application, strongly: what a cache is filled with.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn all_endpoints(&self, app: AppId) -> Result<Vec<Endpoint>> {
+        let mut endpoints = Vec::new();
+        let mut start = None;
+        loop {
+            let range = Range {
+                pk: keys::endpoints_pk(app),
+                from: "EP#".into(),
+                to: "EP#~".into(),
+                ascending: true,
+                limit: ENDPOINTS_MAX as usize,
+                strong: true,
+                start,
+                operation: "read an application's endpoints",
+                project: None,
+            };
+            let page = self.query(Table::Config, range).await?;
+            for item in &page.items {
+                endpoints.push(self.endpoint_of(app, item)?);
+            }
+            start = page.last;
+            if start.is_none() {
+                return Ok(endpoints);
+            }
+        }
+    }
+
+    /// Replaces the settings of `old` as it was read; none where it was changed meanwhile, and the
+    /// caller reads again.
+    ///
+    /// # Errors
+    /// `Conflict` if the uid is another's, `NotFound` if the application is gone.
+    pub async fn update_endpoint(
+        &self,
+        by: &Caller,
+        app: &Application,
+        old: &Endpoint,
+        settings: EndpointSettings,
+    ) -> Result<Option<Endpoint>> {
+        // Never the same time twice: it is what the condition compares.
+        let updated_at = self.clock.now().max(Timestamp::from_ms(old.updated_at.ms() + 1));
+        let new = Endpoint { settings, updated_at, ..old.clone() };
+        let put = aws_sdk_dynamodb::types::Put::builder()
+            .table_name(&self.tables.config)
+            .set_item(Some(self.endpoint_item(&new)))
+            .condition_expression("attribute_exists(pk) AND updatedAt = :old")
+            .expression_attribute_values(":old", n(old.updated_at.ms()))
+            .build()
+            .map_err(corrupt("a write"))?;
+        let mut writes = vec![
+            self.raise_version(app, 0)?,
+            TransactWriteItem::builder().put(put).build(),
+            self.audit(&Change { by, what: "endpoint.updated", subject: old.id.to_string() })?,
+        ];
+        let (uid, old_uid) = (&new.settings.uid, &old.settings.uid);
+        if uid != old_uid {
+            if let Some(uid) = uid {
+                writes.push(self.claim_endpoint_uid(app.id, uid, old.id)?);
+            }
+            if let Some(uid) = old_uid {
+                writes.push(self.free_endpoint_uid(app.id, uid, old.id)?);
+            }
+        }
+        match self.transact(writes, "update an endpoint").await? {
+            Transacted::Done => Ok(Some(new)),
+            Transacted::Refused(which) if which.contains(&0) => Err(Error::NotFound("Application")),
+            Transacted::Refused(which) if which.contains(&1) => Ok(None),
+            Transacted::Refused(_) => Err(uid_taken()),
+        }
+    }
+
+    /// Deletes an endpoint; jobs that are on their way to it find out before they are sent.
+    ///
+    /// # Errors
+    /// `NotFound` if somebody else was faster.
+    pub async fn delete_endpoint(&self, by: &Caller, app: &Application, endpoint: &Endpoint) -> Result<()> {
+        let delete = Delete::builder()
+            .table_name(&self.tables.config)
+            .set_key(Some(keys::endpoint(app.id, endpoint.id)))
+            .condition_expression("attribute_exists(pk)")
+            .build();
+        let mut writes = vec![
+            self.raise_version(app, -1)?,
+            TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build(),
+            self.audit(&Change { by, what: "endpoint.deleted", subject: endpoint.id.to_string() })?,
+        ];
+        if let Some(uid) = &endpoint.settings.uid {
+            writes.push(self.free_endpoint_uid(app.id, uid, endpoint.id)?);
+        }
+        match self.transact(writes, "delete an endpoint").await? {
+            Transacted::Done => Ok(()),
+            Transacted::Refused(_) => Err(NOT_FOUND),
+        }
+    }
+}
+
+fn uid_taken() -> Error {
+    Error::Conflict("An endpoint with this uid exists already.".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters() {
+        let names = |list: &[&str]| Some(list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let all = EndpointSettings::default();
+        assert!(all.wants("a", None) && all.wants("a", names(&["x"]).as_deref()));
+        assert!(!EndpointSettings { disabled: true, ..all.clone() }.wants("a", None));
+        let typed = EndpointSettings { event_types: names(&["a", "b"]), ..all.clone() };
+        assert!(typed.wants("b", None) && !typed.wants("c", None));
+        let tuned = EndpointSettings { channels: names(&["x"]), ..all };
+        assert!(tuned.wants("a", names(&["y", "x"]).as_deref()));
+        assert!(!tuned.wants("a", None) && !tuned.wants("a", names(&["y"]).as_deref()));
+    }
+}

@@ -1,0 +1,170 @@
+//! Every key of both tables, on one screen. Nothing else formats a `pk` or an `sk`.
+//!
+//! | table  | item               | pk                          | sk                    |
+//! |--------|--------------------|-----------------------------|-----------------------|
+//! | config | application        | `ORG#{org}`                 | `APP#{app}`           |
+//! | config | application's uid  | `ORG#{org}`                 | `APPUID#{uid}`        |
+//! | config | event type         | `ORG#{org}`                 | `ET#{name}`           |
+//! | config | endpoint           | `APP#{app}`                 | `EP#{ep}`             |
+//! | config | endpoint's uid     | `APP#{app}`                 | `EPUID#{uid}`         |
+//! | config | audit event        | `AUDIT#{org}`               | `{audit}`             |
+//! | log    | message            | `APP#{app}#{shard}`         | `MSG#{msg}`           |
+//! | log    | part of a payload  | `APP#{app}#{shard}`         | `PAY#{msg}#{tag}#{part}` |
+//! | log    | part of a fan-out  | `APP#{app}#{shard}`         | `FAN#{msg}#{tag}#{part}` |
+//! | log    | event id           | `APP#{app}#EVENT#{eventId}` | `-`                   |
+//! | log    | delivery state     | `EP#{ep}#{shard}`           | `MSG#{msg}`           |
+//! | log    | attempt            | `EP#{ep}#{shard}`           | `ATT#{atmpt}`         |
+//! | log    | idempotency record | `IDEM#{hash}`               | `-`                   |
+//! | log    | timer              | `TIMER#{shard}`             | `{due}#{msg}#{ep}`    |
+
+use std::fmt::Display;
+
+use super::item::{Item, s};
+use crate::clock::Timestamp;
+use crate::ids::{AppId, AttemptId, AuditId, EndpointId, Id, MessageId, OrgId};
+
+/// Partitions that one application's messages, and one endpoint's log, are spread over. A
+/// partition takes 1,000 write units a second, and time-ordered keys cannot be split further.
+pub const SHARDS: u8 = 8;
+/// Partitions that timers are spread over.
+pub const TIMER_SHARDS: u8 = 8;
+
+/// The shard that everything about a message lives in.
+pub fn shard(message: MessageId) -> u8 {
+    // The last byte of an id is drawn or comes out of a hash.
+    message.ksuid().bytes()[19] % SHARDS
+}
+
+fn key(pk: impl Into<String>, sk: impl Into<String>) -> Item {
+    Item::from([("pk".to_owned(), s(pk)), ("sk".to_owned(), s(sk))])
+}
+
+pub(super) fn org_pk(org: OrgId) -> String {
+    format!("ORG#{org}")
+}
+
+pub(super) fn application(org: OrgId, app: AppId) -> Item {
+    key(org_pk(org), format!("APP#{app}"))
+}
+
+pub(super) fn application_uid(org: OrgId, uid: &str) -> Item {
+    key(org_pk(org), format!("APPUID#{uid}"))
+}
+
+pub(super) fn event_type(org: OrgId, name: &str) -> Item {
+    key(org_pk(org), format!("ET#{name}"))
+}
+
+pub(super) fn endpoints_pk(app: AppId) -> String {
+    format!("APP#{app}")
+}
+
+pub(super) fn endpoint(app: AppId, endpoint: EndpointId) -> Item {
+    key(endpoints_pk(app), format!("EP#{endpoint}"))
+}
+
+pub(super) fn endpoint_uid(app: AppId, uid: &str) -> Item {
+    key(endpoints_pk(app), format!("EPUID#{uid}"))
+}
+
+pub(super) fn audit(org: OrgId, event: AuditId) -> Item {
+    key(format!("AUDIT#{org}"), event.to_string())
+}
+
+pub(super) fn messages_pk(app: AppId, shard: u8) -> String {
+    format!("APP#{app}#{shard:x}")
+}
+
+pub(super) fn message(app: AppId, message: MessageId) -> Item {
+    key(messages_pk(app, shard(message)), format!("MSG#{message}"))
+}
+
+pub(super) fn payload_part(app: AppId, message: MessageId, tag: &str, part: usize) -> Item {
+    key(messages_pk(app, shard(message)), format!("PAY#{message}#{tag}#{part:04}"))
+}
+
+pub(super) fn fan_out_part(app: AppId, message: MessageId, tag: &str, part: usize) -> Item {
+    key(messages_pk(app, shard(message)), format!("FAN#{message}#{tag}#{part:04}"))
+}
+
+pub(super) fn event_id(app: AppId, event_id: &str) -> Item {
+    key(format!("APP#{app}#EVENT#{event_id}"), "-")
+}
+
+pub(super) fn log_pk(endpoint: EndpointId, shard: u8) -> String {
+    format!("EP#{endpoint}#{shard:x}")
+}
+
+pub(super) fn state(endpoint: EndpointId, message: MessageId) -> Item {
+    key(log_pk(endpoint, shard(message)), format!("MSG#{message}"))
+}
+
+pub(super) fn attempt(endpoint: EndpointId, message: MessageId, attempt: AttemptId) -> Item {
+    key(log_pk(endpoint, shard(message)), format!("ATT#{attempt}"))
+}
+
+pub(super) fn idempotency(hash: &str) -> Item {
+    key(format!("IDEM#{hash}"), "-")
+}
+
+pub(super) fn timers_pk(shard: u8) -> String {
+    format!("TIMER#{shard:x}")
+}
+
+/// The sort key of a timer: 13 digits of milliseconds reach to the year 2286.
+pub(super) fn timer_sk(due: Timestamp, message: MessageId, what: impl Display) -> String {
+    format!("{:013}#{message}#{what}", due.ms())
+}
+
+/// What sorts before and after every timer that is due at `due` or earlier.
+pub(super) fn timers_until(due: Timestamp) -> (String, String) {
+    ("0".to_owned(), format!("{:013}#~", due.ms()))
+}
+
+pub(super) fn timer(due: Timestamp, message: MessageId, what: impl Display) -> Item {
+    key(timers_pk(message.ksuid().bytes()[18] % TIMER_SHARDS), timer_sk(due, message, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::item::Get as _;
+
+    fn shown(key: &Item) -> (String, String) {
+        (key.text("pk").unwrap().to_owned(), key.text("sk").unwrap().to_owned())
+    }
+
+    #[test]
+    fn keys_are_these() {
+        const K: &str = "23rb8YdGqMT0qIzpgGwdXfHirMu";
+        let (org, app): (OrgId, AppId) = (format!("org_{K}").parse().unwrap(), format!("app_{K}").parse().unwrap());
+        let (ep, msg): (EndpointId, MessageId) =
+            (format!("ep_{K}").parse().unwrap(), format!("msg_{K}").parse().unwrap());
+        let (att, aud): (AttemptId, AuditId) =
+            (format!("atmpt_{K}").parse().unwrap(), format!("audit_{K}").parse().unwrap());
+        let sh = shard(msg);
+        let due = Timestamp::from_ms(1_700_000_000_000);
+        for (found, pk, sk) in [
+            (application(org, app), format!("ORG#org_{K}"), format!("APP#app_{K}")),
+            (application_uid(org, "u"), format!("ORG#org_{K}"), "APPUID#u".into()),
+            (event_type(org, "a.b"), format!("ORG#org_{K}"), "ET#a.b".into()),
+            (endpoint(app, ep), format!("APP#app_{K}"), format!("EP#ep_{K}")),
+            (endpoint_uid(app, "u"), format!("APP#app_{K}"), "EPUID#u".into()),
+            (audit(org, aud), format!("AUDIT#org_{K}"), format!("audit_{K}")),
+            (message(app, msg), format!("APP#app_{K}#{sh}"), format!("MSG#msg_{K}")),
+            (payload_part(app, msg, "t", 2), format!("APP#app_{K}#{sh}"), format!("PAY#msg_{K}#t#0002")),
+            (fan_out_part(app, msg, "t", 1), format!("APP#app_{K}#{sh}"), format!("FAN#msg_{K}#t#0001")),
+            (event_id(app, "e"), format!("APP#app_{K}#EVENT#e"), "-".into()),
+            (state(ep, msg), format!("EP#ep_{K}#{sh}"), format!("MSG#msg_{K}")),
+            (attempt(ep, msg, att), format!("EP#ep_{K}#{sh}"), format!("ATT#atmpt_{K}")),
+            (idempotency("00ff"), "IDEM#00ff".into(), "-".into()),
+        ] {
+            assert_eq!(shown(&found), (pk, sk));
+        }
+        let (pk, sk) = shown(&timer(due, msg, ep));
+        assert!(pk.starts_with("TIMER#"));
+        assert_eq!(sk, format!("1700000000000#msg_{K}#ep_{K}"));
+        let (from, to) = timers_until(due);
+        assert!(from < sk && sk < to && timer_sk(Timestamp::from_ms(due.ms() + 1), msg, ep) > to);
+    }
+}

@@ -1,0 +1,483 @@
+//! Messages: what was posted, kept byte for byte, and the endpoints that it goes to.
+
+use std::io::{Read as _, Write as _};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
+
+use super::audit::ABSENT;
+use super::item::{Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
+use super::shards::LogQuery;
+use super::{Store, Table, keys};
+use crate::clock::Timestamp;
+use crate::error::{Result, corrupt, unavailable};
+use crate::http::{BODY_LENGTH_MAX, Page};
+use crate::ids::{AppId, EndpointId, Id as _, Ksuid, MessageId};
+
+/// How long messages, states and attempts are kept, in days.
+pub const LOG_RETENTION_DAYS: u64 = 90;
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Largest payload that goes into the message's own item; an item may have 400 KB.
+const INLINE_MAX: usize = 300 * 1024;
+const PART_LENGTH: usize = 350 * 1024;
+/// Most endpoints that are named in the message's own item, 20 bytes each.
+const ENDPOINTS_INLINE_MAX: usize = 500;
+const ENDPOINTS_PER_PART: usize = 10_000;
+const ID_LENGTH: usize = 20;
+
+/// A message's text as it was posted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// The JSON text of the payload.
+    pub json: String,
+    /// What is sent instead of it.
+    pub raw: Option<String>,
+}
+
+impl Payload {
+    /// The bytes that are signed and sent.
+    pub fn sent(&self) -> &str {
+        self.raw.as_deref().unwrap_or(&self.json)
+    }
+}
+
+/// A message to be stored.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// Its application.
+    pub app: AppId,
+    /// Its id, which holds its time.
+    pub id: MessageId,
+    /// Its event type.
+    pub event_type: String,
+    /// The caller's own id for it, unique in the application.
+    pub event_id: Option<String>,
+    /// Its channels.
+    pub channels: Option<Vec<String>>,
+    /// Its text.
+    pub payload: Payload,
+    /// After how many days the text goes.
+    pub retention_days: u64,
+    /// The endpoints that it goes to.
+    pub endpoints: Vec<EndpointId>,
+}
+
+/// A message as stored.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Its application.
+    pub app: AppId,
+    /// Its id, which holds its time.
+    pub id: MessageId,
+    /// Its event type.
+    pub event_type: String,
+    /// The caller's own id for it.
+    pub event_id: Option<String>,
+    /// Its channels.
+    pub channels: Option<Vec<String>>,
+    /// From when on the text is not shown and not sent, whether or not it is still stored.
+    pub payload_until: Timestamp,
+    stored: Stored,
+}
+
+#[derive(Clone, Debug)]
+struct Stored {
+    inline: Option<Vec<u8>>,
+    /// How many parts the text has, and their tag.
+    parts: usize,
+    parts_tag: String,
+    deflated: bool,
+    /// Where the JSON ends and the raw text begins.
+    json_length: Option<usize>,
+    endpoints: Vec<EndpointId>,
+    endpoint_parts: usize,
+    endpoint_tag: String,
+}
+
+/// Who has an event id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventIdClaim {
+    /// The message that asked for it, now or in an earlier run.
+    Ours,
+    /// Another message.
+    Taken(MessageId),
+}
+
+fn deflate(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).map_err(corrupt("a payload"))
+}
+
+fn inflate(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut plain = Vec::new();
+    // Twice the largest body: JSON and raw text.
+    let limit = 2 * BODY_LENGTH_MAX as u64;
+    DeflateDecoder::new(bytes).take(limit).read_to_end(&mut plain).map_err(corrupt("a payload"))?;
+    Ok(plain)
+}
+
+/// The size of an item as DynamoDB counts it, near enough to place the kilobyte's edge.
+fn size(item: &Item) -> usize {
+    fn of(value: &AttributeValue) -> usize {
+        match value {
+            AttributeValue::S(text) => text.len(),
+            AttributeValue::N(digits) => digits.len() / 2 + 2,
+            AttributeValue::B(bytes) => bytes.as_ref().len(),
+            AttributeValue::L(list) => 3 + list.iter().map(|entry| 1 + of(entry)).sum::<usize>(),
+            _ => 1,
+        }
+    }
+    item.iter().map(|(name, value)| name.len() + of(value)).sum()
+}
+
+/// What tells the parts of one body from those of another.
+fn tag(whole: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, whole);
+    digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn ids_to_bytes(ids: &[EndpointId]) -> Vec<u8> {
+    ids.iter().flat_map(|id| *id.ksuid().bytes()).collect()
+}
+
+fn ids_of_bytes(bytes: &[u8]) -> Vec<EndpointId> {
+    let ids = bytes.as_chunks::<ID_LENGTH>().0.iter();
+    ids.map(|bytes| EndpointId::from_ksuid(Ksuid::from_bytes(*bytes))).collect()
+}
+
+/// When what belongs to a message leaves the log, in seconds, as TTL has it.
+pub(super) fn log_ttl(message: MessageId) -> u64 {
+    message.time().after(DAY * LOG_RETENTION_DAYS as u32).seconds()
+}
+
+impl NewMessage {
+    /// From when on the text is gone.
+    pub fn payload_until(&self) -> Timestamp {
+        self.id.time().after(DAY * u32::try_from(self.retention_days).unwrap_or(u32::MAX))
+    }
+
+    /// The message's item, and the items of its parts.
+    fn items(&self) -> Result<(Item, Vec<Item>)> {
+        let mut plain = self.payload.json.clone().into_bytes();
+        plain.extend_from_slice(self.payload.raw.as_deref().unwrap_or_default().as_bytes());
+        let ttl = log_ttl(self.id);
+        let until = self.payload_until();
+        let own_life = self.retention_days < LOG_RETENTION_DAYS;
+        let mut item = keys::message(self.app, self.id)
+            .with("v", n(SCHEMA))
+            .with("et", s(&self.event_type))
+            .with_some("ei", self.event_id.as_ref().map(s))
+            .with_some("ch", texts(self.channels.as_deref()))
+            .with_some("jl", self.payload.raw.is_some().then(|| n(self.payload.json.len())))
+            .with_some("x", own_life.then(|| n(until.seconds())))
+            .with("ttl", n(ttl));
+        let mut parts = Vec::new();
+        if self.endpoints.len() <= ENDPOINTS_INLINE_MAX {
+            item.insert("e".into(), b(ids_to_bytes(&self.endpoints)));
+        } else {
+            let tag = tag(&ids_to_bytes(&self.endpoints));
+            for (at, ids) in self.endpoints.chunks(ENDPOINTS_PER_PART).enumerate() {
+                let key = keys::fan_out_part(self.app, self.id, &tag, at);
+                parts.push(key.with("v", n(SCHEMA)).with("e", b(ids_to_bytes(ids))).with("ttl", n(ttl)));
+            }
+            item.insert("en".into(), n(parts.len()));
+            item.insert("eg".into(), s(tag));
+        }
+        let units = |length: usize| (size(&item) + length + 8).div_ceil(1024);
+        let packed = deflate(&plain)?;
+        let (body, deflated) =
+            if units(packed.len()) < units(plain.len()) { (packed, true) } else { (plain, false) };
+        if deflated {
+            item.insert("z".into(), n(1));
+        }
+        if body.len() <= INLINE_MAX && !own_life {
+            item.insert("p".into(), b(body));
+        } else {
+            let tag = tag(&body);
+            let chunks: Vec<&[u8]> = body.chunks(PART_LENGTH).collect();
+            for (at, chunk) in chunks.iter().enumerate() {
+                let key = keys::payload_part(self.app, self.id, &tag, at);
+                let ttl = until.seconds().min(ttl);
+                parts.push(key.with("v", n(SCHEMA)).with("p", b(*chunk)).with("ttl", n(ttl)));
+            }
+            item.insert("pn".into(), n(chunks.len()));
+            item.insert("pg".into(), s(tag));
+        }
+        Ok((item, parts))
+    }
+}
+
+impl Message {
+    fn from_item(app: AppId, item: &Item) -> Result<Self> {
+        item.check_schema()?;
+        let id = item.text("sk")?.strip_prefix("MSG#").unwrap_or_default();
+        let id: MessageId = id.parse().map_err(corrupt("a message's key"))?;
+        let ttl: u64 = item.number("ttl")?;
+        Ok(Self {
+            app,
+            id,
+            event_type: item.text("et")?.to_owned(),
+            event_id: item.text_opt("ei").map(str::to_owned),
+            channels: item.texts("ch"),
+            payload_until: Timestamp::from_ms(item.number_opt("x").unwrap_or(ttl) * 1000),
+            stored: Stored {
+                inline: item.bytes("p").map(<[u8]>::to_vec),
+                parts: item.number_opt("pn").unwrap_or(0),
+                parts_tag: item.text_opt("pg").unwrap_or_default().to_owned(),
+                deflated: item.contains_key("z"),
+                json_length: item.number_opt("jl"),
+                endpoints: item.bytes("e").map(ids_of_bytes).unwrap_or_default(),
+                endpoint_parts: item.number_opt("en").unwrap_or(0),
+                endpoint_tag: item.text_opt("eg").unwrap_or_default().to_owned(),
+            },
+        })
+    }
+}
+
+impl Store {
+    /// Stores a message; `false` if there is one of that id already.
+    ///
+    /// # Errors
+    /// The store's own; then nothing of it can be read.
+    pub async fn put_message(&self, new: &NewMessage) -> Result<bool> {
+        const OPERATION: &str = "store a message";
+        let (item, parts) = new.items()?;
+        // The parts first: a message that can be read is whole. Their keys hold a digest of the whole,
+        // so that two callers who post different bodies under one key do not mix theirs.
+        for part in parts {
+            self.put_if_absent(part, OPERATION).await?;
+        }
+        self.put_if_absent(item, OPERATION).await
+    }
+
+    /// Puts an item into the log; `false` if it is there already.
+    pub(super) async fn put_if_absent(&self, item: Item, operation: &'static str) -> Result<bool> {
+        let sent = self
+            .client
+            .put_item()
+            .table_name(self.table(Table::Log))
+            .set_item(Some(item))
+            .condition_expression(ABSENT)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await;
+        match sent {
+            Ok(out) => {
+                self.meter.write(out.consumed_capacity());
+                Ok(true)
+            }
+            Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(false),
+            Err(error) => Err(unavailable(operation)(error)),
+        }
+    }
+
+    /// Takes a message back that could not be queued: its caller is told that it was not accepted.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn remove_message(&self, app: AppId, id: MessageId) -> Result<()> {
+        let out = self
+            .client
+            .delete_item()
+            .table_name(self.table(Table::Log))
+            .set_key(Some(keys::message(app, id)))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await
+            .map_err(unavailable("take a message back"))?;
+        self.meter.write(out.consumed_capacity());
+        Ok(())
+    }
+
+    /// Reads a message; strongly where it may have been written a moment ago.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn find_message(&self, app: AppId, id: MessageId) -> Result<Option<Message>> {
+        let item = self.get(Table::Log, keys::message(app, id), true, "read a message").await?;
+        // TTL removes items some time after they have expired; for readers they are gone at once.
+        let item = item.filter(|item| item.number_opt::<u64>("ttl") > Some(self.clock.now().seconds()));
+        item.map(|item| Message::from_item(app, &item)).transpose()
+    }
+
+    /// A message's text; none once its time has passed.
+    ///
+    /// # Errors
+    /// The store's own, and `Corrupt` if a part is missing before its time.
+    pub async fn payload(&self, message: &Message) -> Result<Option<Payload>> {
+        if message.payload_until <= self.clock.now() {
+            return Ok(None);
+        }
+        let stored = &message.stored;
+        let bytes = match &stored.inline {
+            Some(bytes) => bytes.clone(),
+            None => {
+                let mut bytes = Vec::new();
+                for part in 0..stored.parts {
+                    let key = keys::payload_part(message.app, message.id, &stored.parts_tag, part);
+                    let item = self.get(Table::Log, key, true, "read a payload").await?;
+                    let Some(item) = item else { return Ok(None) };
+                    bytes.extend_from_slice(item.bytes("p").unwrap_or_default());
+                }
+                bytes
+            }
+        };
+        let bytes = if stored.deflated { inflate(&bytes)? } else { bytes };
+        let mut json = String::from_utf8(bytes).map_err(corrupt("a payload"))?;
+        let raw = stored.json_length.filter(|length| json.is_char_boundary(*length));
+        let raw = raw.map(|length| json.split_off(length));
+        Ok(Some(Payload { json, raw }))
+    }
+
+    /// The endpoints that a message goes to.
+    ///
+    /// # Errors
+    /// The store's own, and `Corrupt` if a part is missing.
+    pub async fn message_endpoints(&self, message: &Message) -> Result<Vec<EndpointId>> {
+        let mut ids = message.stored.endpoints.clone();
+        for part in 0..message.stored.endpoint_parts {
+            let key = keys::fan_out_part(message.app, message.id, &message.stored.endpoint_tag, part);
+            let item = self.get(Table::Log, key, true, "read a fan-out").await?;
+            let item = item.ok_or_else(|| corrupt("a fan-out")("a part of its endpoints is missing"))?;
+            ids.extend(ids_of_bytes(item.bytes("e").unwrap_or_default()));
+        }
+        Ok(ids)
+    }
+
+    /// Lists an application's messages. `keep` decides which are shown.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn list_messages(
+        &self,
+        app: AppId,
+        query: &LogQuery<MessageId>,
+        keep: impl Fn(&Message) -> bool,
+    ) -> Result<Page<Message>> {
+        let now = self.clock.now().seconds();
+        let pk = |shard| keys::messages_pk(app, shard);
+        self.list_shards(pk, "MSG#", query, "list messages", |item| {
+            if item.number::<u64>("ttl")? <= now {
+                return Ok(None);
+            }
+            Message::from_item(app, item).map(|message| keep(&message).then_some(message))
+        })
+        .await
+    }
+
+    /// Claims an event id for a message. A claim that has expired counts as absent.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn claim_event_id(&self, app: AppId, event_id: &str, message: MessageId) -> Result<EventIdClaim> {
+        const OPERATION: &str = "claim an event id";
+        let item = keys::event_id(app, event_id)
+            .with("v", n(SCHEMA))
+            .with("m", s(message.to_string()))
+            .with("ttl", n(log_ttl(message)));
+        let sent = self
+            .client
+            .put_item()
+            .table_name(self.table(Table::Log))
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(pk) OR m = :message OR #ttl <= :now")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":message", s(message.to_string()))
+            .expression_attribute_values(":now", n(self.clock.now().seconds()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await;
+        match sent {
+            Ok(out) => {
+                self.meter.write(out.consumed_capacity());
+                Ok(EventIdClaim::Ours)
+            }
+            Err(error) => match refused_item(&error) {
+                Some(old) => Ok(EventIdClaim::Taken(old.text("m")?.parse().map_err(corrupt("an event id"))?)),
+                None => Err(unavailable(OPERATION)(error)),
+            },
+        }
+    }
+
+    /// The message that has an event id.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn message_of_event_id(&self, app: AppId, event_id: &str) -> Result<Option<MessageId>> {
+        let item = self.get(Table::Log, keys::event_id(app, event_id), true, "read an event id").await?;
+        let item = item.filter(|item| item.number_opt::<u64>("ttl") > Some(self.clock.now().seconds()));
+        item.map(|item| item.text("m")?.parse().map_err(corrupt("an event id"))).transpose()
+    }
+}
+
+/// The item that made a put's condition fail, where the put asked for it.
+pub(super) fn refused_item(
+    error: &aws_sdk_dynamodb::error::SdkError<aws_sdk_dynamodb::operation::put_item::PutItemError>,
+) -> Option<Item> {
+    use aws_sdk_dynamodb::operation::put_item::PutItemError;
+    match error.as_service_error() {
+        Some(PutItemError::ConditionalCheckFailedException(refused)) => refused.item.clone(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(json: &str, retention_days: u64, endpoints: usize) -> NewMessage {
+        let id = |byte| Ksuid::new(Timestamp::from_ms(1_800_000_000_000), [byte; 15]);
+        NewMessage {
+            app: AppId::from_ksuid(id(1)),
+            id: MessageId::from_ksuid(id(2)),
+            event_type: "invoice.paid".into(),
+            event_id: None,
+            channels: None,
+            payload: Payload { json: json.into(), raw: None },
+            retention_days,
+            endpoints: vec![EndpointId::from_ksuid(id(3)); endpoints],
+        }
+    }
+
+    #[test]
+    fn a_kilobyte_of_json_with_one_endpoint_is_one_write_unit() {
+        let words: String = (0..24).map(|at| format!(r#""field_{at}":"value number {}","#, at * 7919)).collect();
+        let json = format!("{{{}\"end\":true}}", words);
+        assert!((900..1100).contains(&json.len()), "{}", json.len());
+        let (item, parts) = message(&json, 90, 1).items().unwrap();
+        assert!(parts.is_empty());
+        assert!(size(&item) <= 1024, "{}", size(&item));
+        assert!(item.contains_key("z"));
+        // Compressing that saves no unit is not done.
+        assert!(!message("{}", 90, 1).items().unwrap().0.contains_key("z"));
+    }
+
+    #[test]
+    fn large_payloads_and_shorter_lives_are_items_of_their_own() {
+        use std::fmt::Write as _;
+        let mut state = 1u64;
+        let mut noise = String::new();
+        while noise.len() < 1_000_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            write!(noise, "{state:016x}").unwrap();
+        }
+        let (item, parts) = message(&format!("\"{noise}\""), 90, 1).items().unwrap();
+        assert!(size(&item) < 1024 && (1..=3).contains(&parts.len()));
+        assert!(parts.iter().all(|part| size(part) < 400 * 1024));
+        let (item, parts) = message("{}", 5, 1).items().unwrap();
+        assert!(!item.contains_key("p") && parts.len() == 1);
+        assert!(parts[0].number::<u64>("ttl").unwrap() < item.number::<u64>("ttl").unwrap());
+    }
+
+    #[test]
+    fn very_many_endpoints_are_named_in_parts() {
+        let (item, parts) = message("{}", 90, 10_001).items().unwrap();
+        assert!(size(&item) < 1024 && parts.len() == 2);
+        assert_eq!(ids_of_bytes(parts[1].bytes("e").unwrap()).len(), 1);
+    }
+}

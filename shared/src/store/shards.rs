@@ -1,0 +1,212 @@
+//! Lists over what is spread across shards: the shards' pages are merged by sort key.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+
+use super::item::{Get as _, Item};
+use super::keys::SHARDS;
+use super::{Range, Store, Table};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::http::{Cursor, ListQuery, Order, Page, Query};
+use crate::ids::{Id, Ksuid};
+
+/// Most entries that one request looks at: a filter that finds little answers with what it has and
+/// an iterator to go on with.
+const EXAMINED_MAX: usize = 2_000;
+/// How far a list of messages or attempts reaches from where it starts.
+const WINDOW: Duration = Duration::from_secs(90 * 24 * 3600);
+/// How far into the future `before` and `after` may lie.
+const FUTURE_MAX: Duration = Duration::from_secs(3600);
+
+/// What a client asks of a list of messages or attempts.
+#[derive(Clone, Debug)]
+pub struct LogQuery<K> {
+    /// Limit, iterator and order.
+    pub list: ListQuery<K>,
+    /// The oldest and the newest id that may be shown, inclusive.
+    pub window: (Ksuid, Ksuid),
+}
+
+impl<K: Id> LogQuery<K> {
+    /// Reads `limit`, `iterator`, `before` and `after`.
+    ///
+    /// # Errors
+    /// `BadRequest` and `Invalid` as [`ListQuery::read`] has them; `Invalid` for times far in the future.
+    pub fn read(query: &Query, now: Timestamp) -> Result<Self> {
+        let mut list: ListQuery<K> = ListQuery::read(query, Order::Descending)?;
+        // These lists have one order, whatever is asked for; only `after` alone reads the other way.
+        list.order = Order::Descending;
+        let (before, after) = (query.time("before")?, query.time("after")?);
+        for (name, time) in [("before", before), ("after", after)] {
+            if time.is_some_and(|time| time > now.after(FUTURE_MAX)) {
+                let msg = "Must not lie more than one hour in the future";
+                return Err(Error::violation(["query", name], msg, "value_error"));
+            }
+        }
+        if before.is_none() && after.is_some() {
+            list.order = Order::Ascending;
+        }
+        let at = match &list.cursor {
+            Cursor::Start => None,
+            Cursor::Behind(id) | Cursor::Before(id) => Some(id.ksuid().time()),
+        };
+        let (mut from, mut to) = if list.reads_ascending() {
+            let start = at.or(after).unwrap_or_else(|| now.before(WINDOW));
+            (start, start.after(WINDOW))
+        } else {
+            let start = at.or(before).unwrap_or_else(|| now.after(FUTURE_MAX));
+            let length = if at.or(before).is_some() { WINDOW } else { WINDOW + FUTURE_MAX };
+            (start.before(length), start)
+        };
+        // Ids hold four milliseconds. The window's own bounds are inclusive, the client's are not.
+        if let Some(after) = after {
+            from = from.max(Timestamp::from_ms((after.ms() / 4 + 1) * 4));
+        }
+        if let Some(before) = before {
+            to = to.min(Timestamp::from_ms((before.ms().div_ceil(4) * 4).saturating_sub(4)));
+        }
+        Ok(Self { list, window: (Ksuid::new(from, [0; 15]), Ksuid::new(to, [0xff; 15])) })
+    }
+}
+
+struct Shard {
+    pk: String,
+    buffer: VecDeque<Item>,
+    start: Option<Item>,
+    exhausted: bool,
+}
+
+impl Store {
+    /// Merges the `{prefix}{id}` entries of all shards whose partitions `pk` names. `keep` decides
+    /// what is shown and how.
+    pub(super) async fn list_shards<K: Id, T>(
+        &self,
+        pk: impl Fn(u8) -> String,
+        prefix: &str,
+        query: &LogQuery<K>,
+        operation: &'static str,
+        mut keep: impl FnMut(&Item) -> Result<Option<T>>,
+    ) -> Result<Page<T>> {
+        let LogQuery { list, window: (oldest, newest) } = query;
+        let ascending = list.reads_ascending();
+        let bound = |ksuid: &Ksuid| format!("{prefix}{}", K::from_ksuid(*ksuid));
+        let (mut from, mut to) = (bound(oldest), bound(newest));
+        let skip = match &list.cursor {
+            Cursor::Start => None,
+            Cursor::Behind(key) | Cursor::Before(key) => {
+                let bound = format!("{prefix}{key}");
+                if ascending {
+                    from = from.max(bound.clone());
+                } else {
+                    to = to.min(bound.clone());
+                }
+                Some(bound)
+            }
+        };
+        if from > to {
+            return Ok(Page { entries: Vec::new(), done: true, resume: None });
+        }
+        // A page of each shard holds its share and some more: messages can be large, and what is
+        // read beyond the page is paid for.
+        let share = (list.limit + 2) / usize::from(SHARDS) * 3 / 2 + 2;
+        let mut shards: Vec<Shard> = (0..SHARDS)
+            .map(|shard| Shard { pk: pk(shard), buffer: VecDeque::new(), start: None, exhausted: false })
+            .collect();
+        let mut entries = Vec::new();
+        let mut examined = 0;
+        let mut last = None;
+        while entries.len() <= list.limit && examined < EXAMINED_MAX {
+            let dry = shards.iter_mut().filter(|shard| shard.buffer.is_empty() && !shard.exhausted);
+            try_join_all(dry.map(async |shard| {
+                let range = Range {
+                    pk: shard.pk.clone(),
+                    from: from.clone(),
+                    to: to.clone(),
+                    ascending,
+                    limit: share,
+                    strong: false,
+                    start: shard.start.take(),
+                    operation,
+                    project: None,
+                };
+                let page = self.query(Table::Log, range).await?;
+                shard.buffer.extend(page.items);
+                shard.exhausted = page.last.is_none();
+                shard.start = page.last;
+                Ok::<_, Error>(())
+            }))
+            .await?;
+            if shards.iter().any(|shard| shard.buffer.is_empty() && !shard.exhausted) {
+                continue; // a page may be empty although there is more
+            }
+            let heads = shards.iter_mut().filter(|shard| !shard.buffer.is_empty());
+            let next = if ascending {
+                heads.min_by(|a, b| head(a).cmp(head(b)))
+            } else {
+                heads.max_by(|a, b| head(a).cmp(head(b)))
+            };
+            let Some(item) = next.and_then(|shard| shard.buffer.pop_front()) else { break };
+            let sk = item.text("sk")?;
+            if skip.as_deref() == Some(sk) {
+                continue;
+            }
+            examined += 1;
+            last = Some(sk[prefix.len()..].to_owned());
+            entries.extend(keep(&item)?);
+        }
+        let more = entries.len() > list.limit;
+        let done = !more && shards.iter().all(|shard| shard.buffer.is_empty() && shard.exhausted);
+        entries.truncate(list.limit);
+        let backward = matches!(list.cursor, Cursor::Before(_));
+        if backward {
+            entries.reverse();
+        }
+        let resume = last.filter(|_| !done && !more).map(|id| if backward { format!("-{id}") } else { id });
+        Ok(Page { entries, done, resume })
+    }
+}
+
+fn head(shard: &Shard) -> &str {
+    shard.buffer.front().and_then(|item| item.text_opt("sk")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::MessageId;
+
+    const NOW: Timestamp = Timestamp::from_ms(1_800_000_000_000);
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn read(text: &str) -> Result<LogQuery<MessageId>> {
+        LogQuery::read(&Query::parse(text), NOW)
+    }
+
+    #[test]
+    fn windows_are_the_contracts() {
+        let days = |query: &str| {
+            let (from, to) = read(query).unwrap().window;
+            (NOW.since(from.time()).as_secs() / 86_400, NOW.since(to.time()).as_secs() / 86_400)
+        };
+        assert_eq!(days(""), (90, 0));
+        let before = NOW.before(DAY * 30);
+        assert_eq!(days(&format!("before={before}")), (120, 30));
+        let after = NOW.before(DAY * 200);
+        let query = read(&format!("after={after}")).unwrap();
+        assert!(query.list.reads_ascending());
+        assert_eq!(days(&format!("after={after}")), (199, 110));
+        let id = MessageId::from_ksuid(Ksuid::new(NOW.before(DAY * 10), [7; 15]));
+        assert_eq!(days(&format!("iterator={id}")), (100, 10));
+        assert!(matches!(read(&format!("before={}", NOW.after(DAY))), Err(Error::Invalid(_))));
+    }
+
+    #[test]
+    fn bounds_are_exclusive() {
+        let (from, to) = read(&format!("after={NOW}&before={}", NOW.after(Duration::from_millis(8)))).unwrap().window;
+        assert_eq!(from.time(), NOW.after(Duration::from_millis(4)));
+        assert_eq!(to.time(), NOW.after(Duration::from_millis(4)));
+    }
+}

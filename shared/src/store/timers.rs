@@ -1,0 +1,119 @@
+//! Timers: jobs that come due later than a queue can delay them.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{DeleteRequest, ReturnConsumedCapacity, WriteRequest};
+
+use super::item::{Get as _, Item, Put as _, SCHEMA, n, s};
+use super::{Range, Store, Table, keys};
+use crate::clock::Timestamp;
+use crate::error::{Result, corrupt, unavailable};
+use crate::ids::{EndpointId, MessageId};
+
+/// Most deletes of one BatchWriteItem, by its definition.
+const BATCH_WRITE_MAX: usize = 25;
+/// How long a timer outlives its due time. Timers are moved within a minute; one that is still
+/// there after this long is past its message's own life.
+const KEPT_SECONDS: u64 = 100 * 24 * 3600;
+
+/// A job and when it is due.
+#[derive(Clone, Debug)]
+pub struct Timer {
+    /// When the job is due.
+    pub due: Timestamp,
+    /// The job's body as it goes into the queue.
+    pub job: String,
+    /// The queue's fair-queueing group.
+    pub group: String,
+    /// The item's key.
+    key: Item,
+}
+
+impl Store {
+    /// Keeps `job` for later: the fan-out of `message`, or its delivery to `endpoint`. Setting the
+    /// same timer twice sets one.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn set_timer(
+        &self,
+        due: Timestamp,
+        message: MessageId,
+        endpoint: Option<EndpointId>,
+        group: &str,
+        job: &str,
+    ) -> Result<()> {
+        let key = match endpoint {
+            Some(endpoint) => keys::timer(due, message, endpoint),
+            None => keys::timer(due, message, "fan-out"),
+        };
+        let item = key
+            .with("v", n(SCHEMA))
+            .with("job", s(job))
+            .with("g", s(group))
+            .with("due", n(due.ms()))
+            .with("ttl", n(due.seconds() + KEPT_SECONDS));
+        self.put_if_absent(item, "set a timer").await.map(|_| ())
+    }
+
+    /// Up to `limit` timers of one shard that are due until then, the earliest first.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn due_timers(&self, shard: u8, until: Timestamp, limit: usize) -> Result<Vec<Timer>> {
+        let (from, to) = keys::timers_until(until);
+        let range = Range {
+            pk: keys::timers_pk(shard),
+            from,
+            to,
+            ascending: true,
+            limit,
+            strong: true,
+            start: None,
+            operation: "read due timers",
+            project: None,
+        };
+        let page = self.query(Table::Log, range).await?;
+        page.items
+            .into_iter()
+            .map(|mut item| {
+                item.check_schema()?;
+                let (due, job) = (item.time("due")?, item.text("job")?.to_owned());
+                let group = item.text("g")?.to_owned();
+                item.retain(|name, _| name == "pk" || name == "sk");
+                Ok(Timer { due, job, group, key: item })
+            })
+            .collect()
+    }
+
+    /// Removes timers whose jobs are in their queue.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn remove_timers(&self, timers: &[Timer]) -> Result<()> {
+        const OPERATION: &str = "remove timers";
+        for chunk in timers.chunks(BATCH_WRITE_MAX) {
+            let deletes: Result<Vec<WriteRequest>> = chunk
+                .iter()
+                .map(|timer| {
+                    let delete = DeleteRequest::builder().set_key(Some(timer.key.clone())).build();
+                    Ok(WriteRequest::builder().delete_request(delete.map_err(corrupt("a write"))?).build())
+                })
+                .collect();
+            let mut waiting = HashMap::from([(self.table(Table::Log).to_owned(), deletes?)]);
+            while !waiting.is_empty() {
+                let out = self
+                    .client
+                    .batch_write_item()
+                    .set_request_items(Some(waiting))
+                    .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                    .send()
+                    .await
+                    .map_err(unavailable(OPERATION))?;
+                self.meter.write(out.consumed_capacity());
+                waiting = out.unprocessed_items.unwrap_or_default();
+            }
+        }
+        Ok(())
+    }
+}

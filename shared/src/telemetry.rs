@@ -1,0 +1,43 @@
+//! Logs: one JSON object a line in Lambda, readable lines at a terminal.
+
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::{ConfigError, Env};
+
+/// Shape of the lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// For CloudWatch.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Reads `POSTRIDER_LOG` (`info`, or `warn,deliver=debug`) and sends what passes to standard
+/// error, or to standard output as JSON. A second call changes nothing.
+///
+/// # Errors
+/// `POSTRIDER_LOG` cannot be understood.
+pub fn init(env: &Env<'_>, format: Format) -> Result<(), ConfigError> {
+    // `Targets` instead of `EnvFilter`: the latter brings a regex engine, 5 % of the code.
+    let default = "info".parse::<Targets>().expect("a level is a filter");
+    let filter = env.parsed(
+        "POSTRIDER_LOG",
+        "error, warn, info, debug or trace, or a list such as warn,deliver=debug",
+        default,
+        |text| text.parse().ok(),
+    )?;
+    let registry = tracing_subscriber::registry().with(filter);
+    // The only error is that a subscriber is there already, as in tests.
+    let _ = match format {
+        Format::Json => registry
+            .with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false))
+            .try_init(),
+        Format::Text => registry
+            .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(true).compact())
+            .try_init(),
+    };
+    Ok(())
+}
