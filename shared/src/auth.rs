@@ -54,7 +54,9 @@ impl Caller {
     pub fn organisation_only(&self) -> Result<OrgId> {
         match self {
             Self::Org(org) => Ok(*org),
-            Self::App { .. } => Err(Error::Forbidden("An organisation's token is needed for this operation.")),
+            Self::App { .. } => {
+                Err(Error::Forbidden("An organisation's token is needed for this operation."))
+            }
         }
     }
 
@@ -65,7 +67,9 @@ impl Caller {
     /// `NotFound` where the path names another application than the token's.
     pub fn narrow(&self, reference: Reference<AppId>) -> Result<Reference<AppId>> {
         match (self, &reference) {
-            (Self::App { app, .. }, Reference::Id(named)) if app != named => Err(Error::NotFound("Application")),
+            (Self::App { app, .. }, Reference::Id(named)) if app != named => {
+                Err(Error::NotFound("Application"))
+            }
             (Self::App { app, .. }, Reference::Uid(_)) => Ok(Reference::Id(*app)),
             _ => Ok(reference),
         }
@@ -153,12 +157,19 @@ impl Tokens {
         // One line in an environment file often spells its line ends.
         let secret = secret.replace("\\n", "\n");
         let (public, private) = split_pem(&secret);
-        let public = public
-            .ok_or_else(|| ConfigError::new(SECRET, "should hold a PEM public key for this POSTRIDER_JWT_ALGORITHM"))?;
+        let public = public.ok_or_else(|| {
+            ConfigError::new(SECRET, "should hold a PEM public key for this POSTRIDER_JWT_ALGORITHM")
+        })?;
         let (verify, sign) = if algorithm == Algorithm::EdDSA {
-            (DecodingKey::from_ed_pem(public.as_bytes()), private.map(|p| EncodingKey::from_ed_pem(p.as_bytes())))
+            (
+                DecodingKey::from_ed_pem(public.as_bytes()),
+                private.map(|p| EncodingKey::from_ed_pem(p.as_bytes())),
+            )
         } else {
-            (DecodingKey::from_rsa_pem(public.as_bytes()), private.map(|p| EncodingKey::from_rsa_pem(p.as_bytes())))
+            (
+                DecodingKey::from_rsa_pem(public.as_bytes()),
+                private.map(|p| EncodingKey::from_rsa_pem(p.as_bytes())),
+            )
         };
         let (verify, sign) = (verify.map_err(wrong)?, sign.transpose().map_err(wrong)?);
         Ok(Self { algorithm, verify, sign, secret: None, clock })
@@ -201,7 +212,8 @@ impl Tokens {
             nbf: Some(now.seconds()),
             exp: now.after(life).seconds(),
         };
-        jsonwebtoken::encode(&Header::new(self.algorithm), &claims, key).map_err(crate::error::corrupt("a token"))
+        jsonwebtoken::encode(&Header::new(self.algorithm), &claims, key)
+            .map_err(crate::error::corrupt("a token"))
     }
 
     /// Who bears `token`.
@@ -236,7 +248,11 @@ impl Tokens {
         if claims.nbf.is_some_and(|nbf| nbf > now.after(Duration::from_secs(60)).seconds()) {
             return Err(Error::Unauthenticated("The token is not valid yet."));
         }
-        match (claims.sub.parse::<OrgId>(), claims.sub.parse::<AppId>(), claims.org.map(|o| o.parse::<OrgId>())) {
+        match (
+            claims.sub.parse::<OrgId>(),
+            claims.sub.parse::<AppId>(),
+            claims.org.map(|o| o.parse::<OrgId>()),
+        ) {
             (Ok(org), _, _) => Ok(Caller::Org(org)),
             (_, Ok(app), Some(Ok(org))) => {
                 Ok(Caller::App { org, app, feature_flags: claims.feature_flags.unwrap_or_default() })
@@ -276,10 +292,13 @@ where
         let Some(header) = parts.headers.get(http::header::AUTHORIZATION) else {
             return Err(Error::Unauthenticated("No token: send `Authorization: Bearer <token>`."));
         };
-        let token = header.to_str().ok().and_then(|value| value.split_once(' ')).and_then(|(scheme, token)| {
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-        });
-        let token = token.ok_or(Error::Unauthenticated("The Authorization header is not `Bearer <token>`."))?;
+        let token = header
+            .to_str()
+            .ok()
+            .and_then(|value| value.split_once(' '))
+            .and_then(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()));
+        let token =
+            token.ok_or(Error::Unauthenticated("The Authorization header is not `Bearer <token>`."))?;
         Tokens::from_ref(state).verify(token)
     }
 }
@@ -350,6 +369,9 @@ mod tests {
     fn short_secrets_stop_the_start() {
         let env = Env::new(|name| (name == "POSTRIDER_JWT_SECRET").then(|| "short".to_owned()));
         let error = Tokens::read(&env, Arc::new(At(0))).unwrap_err();
-        assert_eq!(error.to_string(), "POSTRIDER_JWT_SECRET: is too short; it should have 32 characters or more");
+        assert_eq!(
+            error.to_string(),
+            "POSTRIDER_JWT_SECRET: is too short; it should have 32 characters or more"
+        );
     }
 }

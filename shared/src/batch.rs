@@ -37,7 +37,12 @@ pub struct Received {
 /// A job that fails because a dependency of ours does comes back, later each time, for as long as
 /// its queue keeps it: an outage is no dead letter. A job that cannot be understood will not be
 /// understood later either, and goes to the dead-letter queue at once.
-pub async fn run<F>(sqs: &Sqs, sources: &[Source], event: SqsEvent, work: impl Fn(Received) -> F) -> SqsBatchResponse
+pub async fn run<F>(
+    sqs: &Sqs,
+    sources: &[Source],
+    event: SqsEvent,
+    work: impl Fn(Received) -> F,
+) -> SqsBatchResponse
 where
     F: Future<Output = Result<()>>,
 {
@@ -50,7 +55,8 @@ where
         };
         let Err(error) = result else { return true };
         let source = sources.iter().find(|source| {
-            record.event_source_arn.as_deref().and_then(|arn| arn.rsplit(':').next()) == Some(source.queue.name())
+            record.event_source_arn.as_deref().and_then(|arn| arn.rsplit(':').next())
+                == Some(source.queue.name())
         });
         after_failure(sqs, source, record, &error).await
     }))

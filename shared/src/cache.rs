@@ -35,7 +35,8 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
         if entries.len() >= self.size_max && !entries.contains_key(&key) {
             entries.retain(|_, (at, _)| now.since(*at) < AGE_MAX);
             if entries.len() >= self.size_max
-                && let Some(oldest) = entries.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| key.clone())
+                && let Some(oldest) =
+                    entries.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| key.clone())
             {
                 entries.remove(&oldest);
             }

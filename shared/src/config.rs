@@ -87,8 +87,9 @@ impl<'a> Env<'a> {
     ) -> Result<T, ConfigError> {
         match self.optional(name) {
             None => Ok(default),
-            Some(text) => parse(&text)
-                .ok_or_else(|| ConfigError::new(name, format!("{text:?} makes no sense; it should be {what}"))),
+            Some(text) => parse(&text).ok_or_else(|| {
+                ConfigError::new(name, format!("{text:?} makes no sense; it should be {what}"))
+            }),
         }
     }
 }
@@ -126,7 +127,9 @@ impl Aws {
     pub fn read(env: &Env<'_>) -> Result<Self, ConfigError> {
         let region = match env.optional("AWS_REGION") {
             Some(region) => region,
-            None => env.required("AWS_DEFAULT_REGION", "an AWS region such as eu-central-1 (or set AWS_REGION)")?,
+            None => {
+                env.required("AWS_DEFAULT_REGION", "an AWS region such as eu-central-1 (or set AWS_REGION)")?
+            }
         };
         let endpoint = |service: &str| {
             env.optional(&format!("AWS_ENDPOINT_URL_{service}")).or_else(|| env.optional("AWS_ENDPOINT_URL"))
@@ -204,10 +207,14 @@ impl Delivery {
     /// One of them cannot be understood.
     pub fn read(env: &Env<'_>) -> Result<Self, ConfigError> {
         // The one setting whose empty value means something: no retry.
-        let schedule = env.raw("POSTRIDER_RETRY_SCHEDULE").unwrap_or_else(|| RETRY_SCHEDULE_DEFAULT.to_owned());
+        let schedule =
+            env.raw("POSTRIDER_RETRY_SCHEDULE").unwrap_or_else(|| RETRY_SCHEDULE_DEFAULT.to_owned());
         let schedule = retry_schedule(&schedule).ok_or_else(|| {
             let what = "up to 32 waits in seconds, at most a week each, such as 5,300,1800 (empty: no retry)";
-            ConfigError::new("POSTRIDER_RETRY_SCHEDULE", format!("{schedule:?} makes no sense; it should be {what}"))
+            ConfigError::new(
+                "POSTRIDER_RETRY_SCHEDULE",
+                format!("{schedule:?} makes no sense; it should be {what}"),
+            )
         })?;
         let allowed_subnets = env.parsed(
             "POSTRIDER_ALLOWED_SUBNETS",
@@ -216,11 +223,13 @@ impl Delivery {
             |text| text.split(',').map(|net| net.trim().parse().ok()).collect(),
         )?;
         let header_style =
-            env.parsed("POSTRIDER_HEADER_STYLE", "webhook, svix or both", HeaderStyle::Webhook, |text| match text {
-                "webhook" => Some(HeaderStyle::Webhook),
-                "svix" => Some(HeaderStyle::Svix),
-                "both" => Some(HeaderStyle::Both),
-                _ => None,
+            env.parsed("POSTRIDER_HEADER_STYLE", "webhook, svix or both", HeaderStyle::Webhook, |text| {
+                match text {
+                    "webhook" => Some(HeaderStyle::Webhook),
+                    "svix" => Some(HeaderStyle::Svix),
+                    "both" => Some(HeaderStyle::Both),
+                    _ => None,
+                }
             })?;
         Ok(Self { schedule, timeout: delivery_timeout(env)?, allowed_subnets, header_style })
     }
@@ -286,7 +295,10 @@ mod tests {
     #[test]
     fn empty_is_unset_and_errors_name_the_variable() {
         let error = Tables::read(&env(&[("POSTRIDER_CONFIG_TABLE", "")])).unwrap_err();
-        assert_eq!(error.to_string(), "POSTRIDER_CONFIG_TABLE: is not set; it should be the name of the configuration table");
+        assert_eq!(
+            error.to_string(),
+            "POSTRIDER_CONFIG_TABLE: is not set; it should be the name of the configuration table"
+        );
         assert!(Delivery::read(&env(&[("POSTRIDER_ALLOWED_SUBNETS", "10.0.0.0/99")])).is_err());
         assert!(delivery_timeout(&env(&[("POSTRIDER_DELIVERY_TIMEOUT", "0")])).is_err());
     }

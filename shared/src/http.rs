@@ -97,11 +97,13 @@ pub fn trim_trailing_slash(mut request: http::Request<HttpBody>) -> http::Reques
     request
 }
 
-
 /// Reads a path segment that names a resource.
 ///
 /// # Errors
 /// `NotFound` if the segment can be no name of it.
-pub fn reference<I: crate::ids::Id>(segment: &str, what: &'static str) -> crate::Result<crate::ids::Reference<I>> {
+pub fn reference<I: crate::ids::Id>(
+    segment: &str,
+    what: &'static str,
+) -> crate::Result<crate::ids::Reference<I>> {
     crate::ids::Reference::parse(segment).ok_or(Error::NotFound(what))
 }

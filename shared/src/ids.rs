@@ -294,7 +294,8 @@ mod tests {
 
     #[test]
     fn strangers_are_refused() {
-        for text in ["", "msg_", "ep_000000000000000000000000000", "msg_00000000000000000000000000-", "msg_0"] {
+        for text in ["", "msg_", "ep_000000000000000000000000000", "msg_00000000000000000000000000-", "msg_0"]
+        {
             assert!(text.parse::<MessageId>().is_err(), "{text}");
         }
         assert_eq!(Reference::<AppId>::parse("app_x"), None);

@@ -15,6 +15,7 @@ pub mod seal;
 pub mod signing;
 pub mod store;
 pub mod telemetry;
+pub mod wire;
 
 pub use error::{Error, Result};
 pub use platform::{Api, Platform};

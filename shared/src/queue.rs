@@ -42,7 +42,10 @@ impl QueueUrl {
         let url = env.required(variable, "the URL of an SQS queue")?;
         match url::Url::parse(&url) {
             Ok(_) => Ok(Self(url)),
-            Err(_) => Err(ConfigError::new(variable, format!("{url:?} is no URL; it should be that of an SQS queue"))),
+            Err(_) => Err(ConfigError::new(
+                variable,
+                format!("{url:?} is no URL; it should be that of an SQS queue"),
+            )),
         }
     }
 
@@ -182,7 +185,8 @@ impl Job {
                     payload: json.transpose().map_err(corrupt(WHAT))?,
                     raw: inline.and_then(|payload| payload.raw.clone()),
                 };
-                let body = serde_json::to_string(&Tagged { job: DELIVER_V1, with: &with }).map_err(corrupt(WHAT))?;
+                let body =
+                    serde_json::to_string(&Tagged { job: DELIVER_V1, with: &with }).map_err(corrupt(WHAT))?;
                 // The raw text is a JSON string here, so its control characters are escaped; others are not.
                 if body.chars().all(is_sqs_character) {
                     return Ok(body);
@@ -213,7 +217,8 @@ impl Job {
                     return Err(corrupt(WHAT)("it is not said when the attempt is due"));
                 }
                 let raw = job.raw;
-                let payload = job.payload.map(|json| Payload { json: String::from(Box::<str>::from(json)), raw });
+                let payload =
+                    job.payload.map(|json| Payload { json: String::from(Box::<str>::from(json)), raw });
                 Ok(Self::Deliver(Deliver {
                     org: job.org,
                     app: job.app,
@@ -308,7 +313,12 @@ impl Sqs {
         failed.map_or(Ok(()), Err)
     }
 
-    async fn send_batch(&self, queue: &QueueUrl, jobs: &[Outgoing], mut left: Vec<usize>) -> Result<(), Unsent> {
+    async fn send_batch(
+        &self,
+        queue: &QueueUrl,
+        jobs: &[Outgoing],
+        mut left: Vec<usize>,
+    ) -> Result<(), Unsent> {
         const TRIES: u32 = 3;
         let mut wait = Duration::from_millis(50);
         let mut reason: Source = "not tried".into();
@@ -326,7 +336,8 @@ impl Sqs {
                     .expect("id and body are set")
             });
             self.requests.fetch_add(1, Ordering::Relaxed);
-            let request = self.client.send_message_batch().queue_url(&queue.0).set_entries(Some(entries.collect()));
+            let request =
+                self.client.send_message_batch().queue_url(&queue.0).set_entries(Some(entries.collect()));
             match request.send().await {
                 Err(error) => return Err(Unsent { indexes: left, source: error.into() }),
                 Ok(out) if out.failed().is_empty() => return Ok(()),
@@ -395,7 +406,9 @@ mod tests {
     }
 
     fn round_trip(job: Deliver) -> Option<Payload> {
-        let Job::Deliver(read) = Job::parse(&Job::Deliver(job.clone()).body().unwrap()).unwrap() else { panic!() };
+        let Job::Deliver(read) = Job::parse(&Job::Deliver(job.clone()).body().unwrap()).unwrap() else {
+            panic!()
+        };
         assert_eq!((read.app, read.due.clone(), read.version), (job.app, job.due, job.version));
         read.payload
     }
@@ -434,7 +447,8 @@ mod tests {
 
     #[test]
     fn what_is_no_job_of_ours_is_corrupt() {
-        for body in ["", "{}", "{\"job\":\"deliver.v9\",\"with\":{}}", "{\"job\":\"deliver.v1\",\"with\":{}}"] {
+        for body in ["", "{}", "{\"job\":\"deliver.v9\",\"with\":{}}", "{\"job\":\"deliver.v1\",\"with\":{}}"]
+        {
             assert!(matches!(Job::parse(body), Err(Error::Corrupt { .. })), "{body}");
         }
     }

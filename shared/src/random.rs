@@ -27,7 +27,10 @@ pub struct SystemRandom(ring::rand::SystemRandom);
 
 impl SystemRandom {
     /// A handle to the operating system's generator.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place where the machine's randomness comes in")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place where the machine's randomness comes in"
+    )]
     pub fn new() -> Self {
         Self(ring::rand::SystemRandom::new())
     }

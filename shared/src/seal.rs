@@ -62,7 +62,11 @@ impl Sealer {
     /// # Errors
     /// `Corrupt`: changed, moved, or sealed with another key.
     pub fn open(&self, place: &str, sealed: &[u8]) -> Result<Vec<u8>> {
-        let broken = || corrupt("a sealed secret")("it was changed, moved, or sealed with another POSTRIDER_ENCRYPTION_KEY");
+        let broken = || {
+            corrupt("a sealed secret")(
+                "it was changed, moved, or sealed with another POSTRIDER_ENCRYPTION_KEY",
+            )
+        };
         let Some((&VERSION, rest)) = sealed.split_first() else { return Err(broken()) };
         let Some((nonce, body)) = rest.split_first_chunk::<NONCE_LEN>() else { return Err(broken()) };
         let mut body = body.to_vec();

@@ -11,7 +11,7 @@ pub mod idempotency;
 mod item;
 pub mod keys;
 pub mod messages;
-mod shards;
+pub mod shards;
 pub mod timers;
 
 use std::collections::HashMap;
@@ -133,7 +133,13 @@ impl Store {
         }
     }
 
-    async fn get(&self, table: Table, key: Item, strong: bool, operation: &'static str) -> Result<Option<Item>> {
+    async fn get(
+        &self,
+        table: Table,
+        key: Item,
+        strong: bool,
+        operation: &'static str,
+    ) -> Result<Option<Item>> {
         let out = self
             .client
             .get_item()
@@ -204,7 +210,11 @@ impl Store {
     }
 
     /// None where another transaction was in the way.
-    async fn transact_once(&self, items: &[TransactWriteItem], operation: &'static str) -> Result<Option<Transacted>> {
+    async fn transact_once(
+        &self,
+        items: &[TransactWriteItem],
+        operation: &'static str,
+    ) -> Result<Option<Transacted>> {
         let sent = self
             .client
             .transact_write_items()
@@ -219,9 +229,14 @@ impl Store {
             }
             Err(error) => error,
         };
-        if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) = error.as_service_error() {
-            let codes: Vec<&str> =
-                canceled.cancellation_reasons().iter().map(|reason| reason.code().unwrap_or_default()).collect();
+        if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
+            error.as_service_error()
+        {
+            let codes: Vec<&str> = canceled
+                .cancellation_reasons()
+                .iter()
+                .map(|reason| reason.code().unwrap_or_default())
+                .collect();
             let refused: Vec<usize> =
                 (0..codes.len()).filter(|at| codes[*at] == "ConditionalCheckFailed").collect();
             if !refused.is_empty() {

@@ -1,1 +1,198 @@
-//! x
+//! The delivery of messages: sign, POST, record, and schedule what comes next.
+//!
+//! The order after a POST is attempt, successor, state. So a state that counts *n* attempts says
+//! that attempt *n + 1*, if there is to be one, is queued; a copy of a job that finds such a state
+//! stops, and one that finds the attempt without the state finishes what is left to do.
+
+mod chain;
+mod client;
+mod exchange;
+mod guard;
+
+pub use guard::Guard;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use shared::batch::{self, Received, Source};
+use shared::cache::Cache;
+use shared::clock::SharedClock;
+use shared::config::{ConfigError, Delivery, Env};
+use shared::error::{corrupt, unavailable};
+use shared::ids::{AppId, AttemptId, EndpointId};
+use shared::queue::{Deliver as DeliverJob, Job, QueueUrl, Sqs};
+use shared::store::Store;
+use shared::store::applications::Application;
+use shared::store::endpoints::Endpoint;
+use shared::store::messages::Payload;
+use shared::{Platform, Result};
+use tokio::sync::{OnceCell, Semaphore};
+
+use exchange::Exchange;
+
+/// Endpoints that one instance remembers.
+const ENDPOINTS_MAX: usize = 10_000;
+/// Deliveries to one endpoint at the same time within one batch.
+const PER_ENDPOINT_MAX: usize = 5;
+/// As in `messages`: what is read so soon after a change is not kept.
+const SETTLED: Duration = Duration::from_secs(1);
+/// How long after an attempt was recorded the copy of the job that recorded it may still be busy.
+const FINISHING_MAX: Duration = Duration::from_secs(5);
+
+/// What this function holds.
+#[derive(Debug)]
+pub struct Deliver {
+    store: Store,
+    sqs: Sqs,
+    clock: SharedClock,
+    settings: Delivery,
+    sources: [Source; 2],
+    exchange: Exchange,
+    endpoints: Cache<EndpointId, (u64, Arc<Endpoint>)>,
+}
+
+/// What the jobs of one batch share.
+#[derive(Debug, Default)]
+struct Batch {
+    applications: Mutex<HashMap<AppId, Arc<OnceCell<Option<Application>>>>>,
+    lanes: Mutex<HashMap<EndpointId, Arc<Semaphore>>>,
+}
+
+impl Batch {
+    fn lane(&self, endpoint: EndpointId) -> Arc<Semaphore> {
+        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.entry(endpoint).or_insert_with(|| Arc::new(Semaphore::new(PER_ENDPOINT_MAX))).clone()
+    }
+
+    /// The application, read strongly and once for the whole batch: its version tells whether
+    /// what is cached still holds.
+    async fn application(&self, store: &Store, job: &DeliverJob) -> Result<Option<Application>> {
+        let cell = {
+            let mut applications = self.applications.lock().unwrap_or_else(PoisonError::into_inner);
+            applications.entry(job.app).or_default().clone()
+        };
+        cell.get_or_try_init(|| store.find_application(job.org, job.app)).await.cloned()
+    }
+}
+
+impl Deliver {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// A setting is missing or makes no sense.
+    pub fn connect(env: &Env<'_>, platform: &Platform) -> Result<Self, ConfigError> {
+        let settings = Delivery::read(env)?;
+        let source = |queue: &str, dead: &str| {
+            Ok::<_, ConfigError>(Source {
+                queue: QueueUrl::read(env, queue)?,
+                dead_letters: QueueUrl::read(env, dead)?,
+            })
+        };
+        Ok(Self {
+            store: platform.store(env)?,
+            sqs: platform.sqs(env)?,
+            clock: platform.clock.clone(),
+            exchange: Exchange::new(&settings, platform.clock.clone()),
+            settings,
+            sources: [
+                source("POSTRIDER_DELIVERIES_QUEUE", "POSTRIDER_DELIVERIES_DEAD_QUEUE")?,
+                source("POSTRIDER_RETRIES_QUEUE", "POSTRIDER_RETRIES_DEAD_QUEUE")?,
+            ],
+            endpoints: Cache::new(ENDPOINTS_MAX),
+        })
+    }
+
+    /// How many requests to SQS this made.
+    pub fn sqs_requests(&self) -> u64 {
+        self.sqs.requests()
+    }
+
+    /// Works on a batch, all its jobs at once.
+    pub async fn handle(&self, event: SqsEvent) -> SqsBatchResponse {
+        let batch = Batch::default();
+        batch::run(&self.sqs, &self.sources, event, |received| self.work(&batch, received)).await
+    }
+
+    async fn work(&self, batch: &Batch, Received { job, again }: Received) -> Result<()> {
+        let Job::Deliver(job) = job else {
+            return Err(corrupt("a job")("it belongs into another queue"));
+        };
+        // Of a deleted application nothing is sent any more, and nobody reads its log.
+        let Some(app) = batch.application(&self.store, &job).await? else { return Ok(()) };
+        let id = AttemptId::scheduled(job.message, job.endpoint, job.number(), job.due());
+        // A plain first attempt reads nothing before it posts; whatever may have a copy does.
+        if job.check || again || job.number() > 1 {
+            let (state, attempt) = self.store.delivery(job.endpoint, job.message, id).await?;
+            if state.is_some_and(|state| state.number() >= job.number()) {
+                return Ok(());
+            }
+            if let Some(attempt) = attempt {
+                let ended = attempt.at.after(Duration::from_millis(attempt.duration_ms));
+                if self.clock.now().since(ended) < FINISHING_MAX {
+                    return Err(busy());
+                }
+                return self.finish(&app, &job, &attempt).await;
+            }
+        }
+        let Some(endpoint) = self.endpoint(&app, job.endpoint).await? else { return Ok(()) };
+        if endpoint.settings.disabled {
+            return self.stop(&job, "the endpoint is disabled").await;
+        }
+        let Some(payload) = self.payload(&app, &job).await? else {
+            return self.stop(&job, "the payload is gone").await;
+        };
+        let lane = batch.lane(endpoint.id);
+        let permit = lane.acquire().await.map_err(unavailable("wait for a turn"))?;
+        let attempt = self.exchange.attempt(&self.settings, &job, id, &endpoint, &payload).await?;
+        drop(permit);
+        match self.store.record_attempt(&attempt).await? {
+            None => self.finish(&app, &job, &attempt).await,
+            // A copy was faster, and what counts is its outcome. It is about to finish; should it
+            // die before that, this job comes back and does.
+            Some(_) => Err(busy()),
+        }
+    }
+
+    /// The endpoint; from the cache if that is as new as the application's version.
+    async fn endpoint(&self, app: &Application, id: EndpointId) -> Result<Option<Arc<Endpoint>>> {
+        let now = self.clock.now();
+        if let Some((version, endpoint)) = self.endpoints.get(&id, now)
+            && version >= app.version
+        {
+            return Ok(Some(endpoint));
+        }
+        let Some(endpoint) = self.store.find_endpoint(app.id, id).await? else {
+            self.endpoints.remove(&id);
+            return Ok(None);
+        };
+        let endpoint = Arc::new(endpoint);
+        if now.since(app.version_at) > SETTLED {
+            self.endpoints.put(id, (app.version, endpoint.clone()), now);
+        }
+        Ok(Some(endpoint))
+    }
+
+    /// The text to send; none if it is gone. What travels inside the job holds as long as nothing
+    /// was changed in the application: an expunge raises its version.
+    async fn payload(&self, app: &Application, job: &DeliverJob) -> Result<Option<Payload>> {
+        if job.payload_until <= self.clock.now() {
+            return Ok(None);
+        }
+        if let Some(payload) = &job.payload
+            && app.version == job.version
+        {
+            return Ok(Some(payload.clone()));
+        }
+        match self.store.find_message(job.app, job.message).await? {
+            Some(message) => self.store.payload(&message).await,
+            None => Ok(None),
+        }
+    }
+}
+
+/// This job waits for the copy of it that is running.
+fn busy() -> shared::Error {
+    unavailable("finish a delivery")("another copy of the job is doing so")
+}

@@ -1,1 +1,114 @@
-//! x
+//! Every minute: moves what comes due from DynamoDB into the queues.
+//!
+//! A timer is removed only after its job is in a queue. Two runs at once, or one that dies in
+//! between, queue a job twice; jobs from timers read what was done before they do anything.
+
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+use shared::clock::{SharedClock, Timestamp};
+use shared::config::{ConfigError, Env};
+use shared::error::Chain;
+use shared::queue::{Job, Outgoing, QueueUrl, Sqs};
+use shared::store::Store;
+use shared::store::keys::TIMER_SHARDS;
+use shared::store::timers::Timer;
+use shared::{Platform, Result};
+
+/// How far ahead timers are moved: the queue's delay keeps them to the second. Two runs, so that
+/// one that is late or fails delays nothing.
+const AHEAD: Duration = Duration::from_secs(130);
+/// Timers of one shard that are read at a time.
+const PAGE: usize = 200;
+/// How long before its deadline a run stops taking on more.
+const MARGIN: Duration = Duration::from_secs(15);
+
+/// What this function holds.
+#[derive(Clone, Debug)]
+pub struct Timers {
+    store: Store,
+    sqs: Sqs,
+    clock: SharedClock,
+    retries: QueueUrl,
+    fan_out: QueueUrl,
+}
+
+impl Timers {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// A setting is missing or makes no sense.
+    pub fn connect(env: &Env<'_>, platform: &Platform) -> Result<Self, ConfigError> {
+        Ok(Self {
+            store: platform.store(env)?,
+            sqs: platform.sqs(env)?,
+            clock: platform.clock.clone(),
+            retries: QueueUrl::read(env, "POSTRIDER_RETRIES_QUEUE")?,
+            fan_out: QueueUrl::read(env, "POSTRIDER_FAN_OUT_QUEUE")?,
+        })
+    }
+
+    /// Moves everything that is due or soon will be, until `deadline` comes near; the next run goes
+    /// on where this one stopped. Returns how many jobs were queued.
+    ///
+    /// # Errors
+    /// DynamoDB or SQS is out of reach; what was queued until then is done.
+    pub async fn handle(&self, deadline: Timestamp) -> Result<usize> {
+        let shards = (0..TIMER_SHARDS).map(|shard| self.drain(shard, deadline));
+        let moved: usize = try_join_all(shards).await?.into_iter().sum();
+        if moved > 0 {
+            tracing::info!(moved, "timers were moved");
+        }
+        Ok(moved)
+    }
+
+    async fn drain(&self, shard: u8, deadline: Timestamp) -> Result<usize> {
+        let mut moved = 0;
+        loop {
+            let now = self.clock.now();
+            if now.after(MARGIN) >= deadline && moved > 0 {
+                return Ok(moved);
+            }
+            let due = self.store.due_timers(shard, now.after(AHEAD), PAGE).await?;
+            if due.is_empty() {
+                return Ok(moved);
+            }
+            let (deliveries, fan_outs): (Vec<Timer>, Vec<Timer>) =
+                due.iter().cloned().partition(|timer| !matches!(Job::parse(&timer.job), Ok(Job::FanOut(_))));
+            for (queue, timers) in [(&self.retries, deliveries), (&self.fan_out, fan_outs)] {
+                moved += self.transfer(queue, &timers, now).await?;
+            }
+            if due.len() < PAGE {
+                return Ok(moved);
+            }
+        }
+    }
+
+    async fn transfer(&self, queue: &QueueUrl, timers: &[Timer], now: Timestamp) -> Result<usize> {
+        if timers.is_empty() {
+            return Ok(0);
+        }
+        let jobs: Vec<Outgoing> = timers
+            .iter()
+            .map(|timer| Outgoing {
+                body: timer.job.clone(),
+                delay: timer.due.since(now),
+                group: timer.group.clone(),
+            })
+            .collect();
+        let Err(unsent) = self.sqs.send(queue, &jobs).await else {
+            self.store.remove_timers(timers).await?;
+            return Ok(timers.len());
+        };
+        // What was taken is done with; what was not stays for the next run.
+        tracing::warn!(error = %Chain(&unsent), "timers stay");
+        let sent: Vec<Timer> = timers
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| !unsent.indexes.contains(at))
+            .map(|(_, timer)| timer.clone())
+            .collect();
+        self.store.remove_timers(&sent).await?;
+        Err(shared::error::unavailable("queue due jobs")(unsent))
+    }
+}

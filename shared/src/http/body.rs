@@ -95,9 +95,12 @@ impl Text {
         match self {
             Self::Length(max) => ((text.is_empty()) || text.len() > max)
                 .then(|| format!("String must have between 1 and {max} bytes")),
-            Self::Name(max) => (!is_name(text, max))
-                .then(|| format!("String must match ^[a-zA-Z0-9\\-_.]+$ and have between 1 and {max} characters")),
-            Self::Uid(prefix) if text.starts_with(prefix) => Some(format!("A uid must not begin with {prefix}")),
+            Self::Name(max) => (!is_name(text, max)).then(|| {
+                format!("String must match ^[a-zA-Z0-9\\-_.]+$ and have between 1 and {max} characters")
+            }),
+            Self::Uid(prefix) if text.starts_with(prefix) => {
+                Some(format!("A uid must not begin with {prefix}"))
+            }
             Self::Uid(_) => Self::Name(NAME_LENGTH_MAX).broken(text),
         }
     }
@@ -139,6 +142,11 @@ impl<'a> Fields<'a> {
             loc.push(name.to_owned());
         }
         self.violations.push(Violation { loc, msg: msg.to_string(), kind });
+    }
+
+    /// Whether a rule about the field `name` was found broken.
+    pub fn has_violation(&self, name: &str) -> bool {
+        self.violations.iter().any(|violation| violation.loc.last().is_some_and(|last| last == name))
     }
 
     /// The JSON text of the first of `names` that is there and not null.
@@ -191,7 +199,13 @@ impl<'a> Fields<'a> {
     }
 
     /// A list of names without repetition, of `min` to `max` entries.
-    pub fn names(&mut self, names: &[&'static str], length: usize, min: usize, max: usize) -> Field<Vec<String>> {
+    pub fn names(
+        &mut self,
+        names: &[&'static str],
+        length: usize,
+        min: usize,
+        max: usize,
+    ) -> Field<Vec<String>> {
         let field: Field<Vec<String>> = self.take(names);
         if let Field::Value(list) = &field {
             let unique: std::collections::BTreeSet<_> = list.iter().collect();
@@ -310,7 +324,9 @@ mod tests {
     #[test]
     fn what_is_no_object_says_so() {
         for (body, msg) in [("[1]", "A JSON object is expected"), ("{", "The body is not JSON: EOF")] {
-            let Err(Error::Invalid(found)) = Fields::parse(body.as_bytes()) else { panic!("{body} was accepted") };
+            let Err(Error::Invalid(found)) = Fields::parse(body.as_bytes()) else {
+                panic!("{body} was accepted")
+            };
             assert!(found[0].msg.starts_with(msg), "{found:?}");
             assert_eq!(found[0].loc, ["body"]);
         }

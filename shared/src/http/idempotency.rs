@@ -33,7 +33,12 @@ impl IdempotencyKey {
     ///
     /// # Errors
     /// `Invalid` if the header is empty, too long, or no visible ASCII.
-    pub fn read(headers: &HeaderMap, caller: &Caller, uri: &Uri, random: &dyn Random) -> Result<Option<Self>> {
+    pub fn read(
+        headers: &HeaderMap,
+        caller: &Caller,
+        uri: &Uri,
+        random: &dyn Random,
+    ) -> Result<Option<Self>> {
         let Some(header) = headers.get("idempotency-key") else { return Ok(None) };
         let key = header.to_str().ok().filter(|key| (1..=KEY_LENGTH_MAX).contains(&key.len()));
         let key = key.ok_or_else(|| {
@@ -78,7 +83,9 @@ pub async fn idempotent(
         return response;
     }
     let (parts, body) = response.into_parts();
-    let Ok(body) = body.collect().await else { return Response::from_parts(parts, axum::body::Body::empty()) };
+    let Ok(body) = body.collect().await else {
+        return Response::from_parts(parts, axum::body::Body::empty());
+    };
     let body = body.to_bytes();
     if let Err(error) = store.keep_answer(&key.hash, &key.owner, parts.status.as_u16(), &body).await {
         // What was asked for is done: saying otherwise would make the caller do it twice.
@@ -106,7 +113,9 @@ async fn claim(store: &Store, clock: &dyn Clock, key: &IdempotencyKey) -> Result
             }
         }
         if clock.now().since(started) > WAIT_MAX {
-            return Err(Error::Conflict("Another request with this idempotency key is still running.".into()));
+            return Err(Error::Conflict(
+                "Another request with this idempotency key is still running.".into(),
+            ));
         }
         clock.sleep(wait).await;
         wait = (wait * 2).min(Duration::from_secs(1));

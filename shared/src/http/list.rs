@@ -48,7 +48,8 @@ impl<K: FromStr> ListQuery<K> {
     /// `BadRequest` for what cannot be parsed; `Invalid` for a limit out of range and an iterator
     /// that belongs to another list.
     pub fn read(query: &Query, default: Order) -> Result<Self> {
-        let limit = query.parsed("limit", "a number from 1 to 250", |t| t.parse().ok())?.unwrap_or(LIMIT_DEFAULT);
+        let limit =
+            query.parsed("limit", "a number from 1 to 250", |t| t.parse().ok())?.unwrap_or(LIMIT_DEFAULT);
         if limit == 0 || limit > LIMIT_MAX {
             let msg = format!("Must be from 1 to {LIMIT_MAX}");
             return Err(Error::violation(["query", "limit"], msg, "value_error"));
@@ -140,7 +141,11 @@ mod tests {
             serde_json::to_string(&out).unwrap(),
             r#"{"data":["a","b"],"iterator":"b","prevIterator":"-a","done":true}"#
         );
-        let empty = ListOut::new(Page { entries: Vec::<&str>::new(), done: true, resume: None }, |e| (*e).into(), |e| e);
+        let empty = ListOut::new(
+            Page { entries: Vec::<&str>::new(), done: true, resume: None },
+            |e| (*e).into(),
+            |e| e,
+        );
         assert_eq!(serde_json::to_string(&empty).unwrap(), r#"{"data":[],"iterator":null,"done":true}"#);
     }
 }

@@ -23,7 +23,12 @@ impl Query {
 
     /// The last value of that name, if it is not empty.
     pub fn one(&self, name: &str) -> Option<&str> {
-        self.0.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str()).filter(|v| !v.is_empty())
+        self.0
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+            .filter(|v| !v.is_empty())
     }
 
     /// All values of `name=a&name=b`, `name[]=a` and `name=a,b`; none if there is not one.
@@ -41,7 +46,12 @@ impl Query {
     ///
     /// # Errors
     /// `BadRequest`, naming the parameter, if it cannot.
-    pub fn parsed<T>(&self, name: &str, what: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>> {
+    pub fn parsed<T>(
+        &self,
+        name: &str,
+        what: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>> {
         let Some(text) = self.one(name) else { return Ok(None) };
         let value = parse(text)
             .ok_or_else(|| Error::BadRequest(format!("The query parameter `{name}` should be {what}.")))?;

@@ -102,7 +102,11 @@ impl Store {
     ///
     /// # Errors
     /// `Conflict` if another one of the organisation has its uid.
-    pub async fn create_application(&self, by: &Caller, settings: ApplicationSettings) -> Result<Application> {
+    pub async fn create_application(
+        &self,
+        by: &Caller,
+        settings: ApplicationSettings,
+    ) -> Result<Application> {
         let now = self.clock.now();
         let id = AppId::new(now, &*self.random);
         let app = Application {
@@ -172,7 +176,11 @@ impl Store {
     ///
     /// # Errors
     /// `NotFound`, also for applications that are not the caller's.
-    pub async fn application_for(&self, caller: &Caller, reference: &Reference<AppId>) -> Result<Application> {
+    pub async fn application_for(
+        &self,
+        caller: &Caller,
+        reference: &Reference<AppId>,
+    ) -> Result<Application> {
         let id = match caller.narrow(reference.clone())? {
             Reference::Id(id) => id,
             Reference::Uid(uid) => self.application_id(caller.org(), &uid).await?.ok_or(NOT_FOUND)?,
@@ -221,7 +229,8 @@ impl Store {
             .expression_attribute_values(":name", s(&new.settings.name))
             .expression_attribute_values(":now", n(new.updated_at.ms()))
             .expression_attribute_values(":one", n(1));
-        let mut set = "SET #name = :name, updatedAt = :now, versionAt = :now, #version = #version + :one".to_owned();
+        let mut set =
+            "SET #name = :name, updatedAt = :now, versionAt = :now, #version = #version + :one".to_owned();
         let mut remove = Vec::new();
         for (alias, value) in [
             ("uid", uid.as_ref().map(s)),
@@ -251,7 +260,9 @@ impl Store {
         }
         writes.push(self.audit(&Change { by, what: "application.updated", subject: old.id.to_string() })?);
         match self.transact(writes, "update an application").await? {
-            Transacted::Done => Ok(Some(Application { version: old.version + 1, version_at: new.updated_at, ..new })),
+            Transacted::Done => {
+                Ok(Some(Application { version: old.version + 1, version_at: new.updated_at, ..new }))
+            }
             Transacted::Refused(which) if which.contains(&0) => Ok(None),
             Transacted::Refused(_) => Err(uid_taken()),
         }
@@ -267,7 +278,8 @@ impl Store {
             .set_key(Some(keys::application(app.org, app.id)))
             .condition_expression("attribute_exists(pk)")
             .build();
-        let mut writes = vec![TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build()];
+        let mut writes =
+            vec![TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build()];
         if let Some(uid) = &app.settings.uid {
             writes.push(self.free_application_uid(app.org, uid, app.id)?);
         }

@@ -103,7 +103,9 @@ impl State {
             endpoint,
             message: message.parse().map_err(corrupt("a delivery state's key"))?,
             status: status_of(item)?,
-            due: due.collect::<Option<_>>().ok_or_else(|| corrupt("a delivery state")("its times are none"))?,
+            due: due
+                .collect::<Option<_>>()
+                .ok_or_else(|| corrupt("a delivery state")("its times are none"))?,
             next: item.time_opt("nx"),
             stopped: item.contains_key("st"),
         })
@@ -297,7 +299,12 @@ impl Store {
     ///
     /// # Errors
     /// The store's own.
-    pub async fn states(&self, message: MessageId, endpoints: &[EndpointId], strong: bool) -> Result<Vec<State>> {
+    pub async fn states(
+        &self,
+        message: MessageId,
+        endpoints: &[EndpointId],
+        strong: bool,
+    ) -> Result<Vec<State>> {
         let wanted = endpoints.iter().map(|endpoint| keys::state(*endpoint, message)).collect();
         let found = self.batch_get(Table::Log, wanted, strong, "read delivery states").await?;
         found.iter().map(|item| State::from_item(endpoint_of(item)?, item)).collect()
@@ -307,7 +314,11 @@ impl Store {
     ///
     /// # Errors
     /// The store's own.
-    pub async fn attempts(&self, message: MessageId, wanted: &[(EndpointId, AttemptId)]) -> Result<Vec<Attempt>> {
+    pub async fn attempts(
+        &self,
+        message: MessageId,
+        wanted: &[(EndpointId, AttemptId)],
+    ) -> Result<Vec<Attempt>> {
         let wanted = wanted.iter().map(|(endpoint, id)| keys::attempt(*endpoint, message, *id)).collect();
         let found = self.batch_get(Table::Log, wanted, false, "read attempts").await?;
         found.iter().map(|item| Attempt::from_item(endpoint_of(item)?, item)).collect()

@@ -38,6 +38,7 @@ pub(super) const ABSENT: &str = "attribute_not_exists(pk)";
 
 /// A conditional put as part of a transaction.
 pub(super) fn put(table: &str, item: super::Item, condition: &str) -> Result<TransactWriteItem> {
-    let put = PutRequest::builder().table_name(table).set_item(Some(item)).condition_expression(condition).build();
+    let put =
+        PutRequest::builder().table_name(table).set_item(Some(item)).condition_expression(condition).build();
     Ok(TransactWriteItem::builder().put(put.map_err(corrupt("a write"))?).build())
 }

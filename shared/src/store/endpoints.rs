@@ -116,7 +116,8 @@ impl Store {
         item.check_schema()?;
         let id = item.text("sk")?.strip_prefix("EP#").unwrap_or_default();
         let id: EndpointId = id.parse().map_err(corrupt("an endpoint's key"))?;
-        let sealed = item.get("keys").and_then(|keys| keys.as_l().ok()).map(Vec::as_slice).unwrap_or_default();
+        let sealed =
+            item.get("keys").and_then(|keys| keys.as_l().ok()).map(Vec::as_slice).unwrap_or_default();
         let opened = sealed.iter().map(|key| {
             let key = key.as_m().map_err(|_| corrupt("an endpoint's keys")("an entry is no map"))?;
             let text = self.sealer.open(&place(id), key.bytes("key").unwrap_or_default())?;
@@ -150,7 +151,9 @@ impl Store {
             .table_name(&self.tables.config)
             .set_key(Some(keys::application(app.org, app.id)))
             .condition_expression(format!("attribute_exists(pk){limit}"))
-            .update_expression("SET #version = #version + :one, versionAt = :now, endpoints = endpoints + :more")
+            .update_expression(
+                "SET #version = #version + :one, versionAt = :now, endpoints = endpoints + :more",
+            )
             .expression_attribute_names("#version", "version")
             .expression_attribute_values(":one", n(1))
             .expression_attribute_values(":more", n(more))
@@ -235,7 +238,8 @@ impl Store {
             Reference::Id(id) => *id,
             Reference::Uid(uid) => {
                 let key = keys::endpoint_uid(app, uid);
-                let item = self.get(Table::Config, key, true, "read an endpoint's uid").await?.ok_or(NOT_FOUND)?;
+                let item =
+                    self.get(Table::Config, key, true, "read an endpoint's uid").await?.ok_or(NOT_FOUND)?;
                 item.text("id")?.parse().map_err(corrupt("an endpoint's uid"))?
             }
         };
@@ -247,8 +251,10 @@ impl Store {
     /// # Errors
     /// The store's own.
     pub async fn list_endpoints(&self, app: AppId, query: &ListQuery<EndpointId>) -> Result<Page<Endpoint>> {
-        self.list_range(keys::endpoints_pk(app), "EP#", query, "list endpoints", |item| self.endpoint_of(app, item))
-            .await
+        self.list_range(keys::endpoints_pk(app), "EP#", query, "list endpoints", |item| {
+            self.endpoint_of(app, item)
+        })
+        .await
     }
 
     /// All endpoints of an application, strongly: what a cache is filled with.

@@ -91,7 +91,9 @@ impl Store {
         ];
         match self.transact(writes, "create an event type").await? {
             Transacted::Done => Ok(new),
-            Transacted::Refused(_) => Err(Error::Conflict("An event type with this name exists already.".into())),
+            Transacted::Refused(_) => {
+                Err(Error::Conflict("An event type with this name exists already.".into()))
+            }
         }
     }
 
@@ -147,8 +149,7 @@ impl Store {
                 }
                 return Ok(Page { entries: kept, done, resume: None });
             }
-            at.cursor =
-                if backward { Cursor::Before(beyond) } else { Cursor::Behind(beyond) };
+            at.cursor = if backward { Cursor::Before(beyond) } else { Cursor::Behind(beyond) };
         }
         let resume = match &at.cursor {
             Cursor::Behind(name) => Some(name.clone()),

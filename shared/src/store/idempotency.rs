@@ -95,7 +95,11 @@ impl Store {
         let answer = item.bytes("a").map(|sealed| self.sealer.open(&place(hash), sealed)).transpose()?;
         Ok(Record {
             at: item.time("at")?,
-            message: item.text_opt("m").map(str::parse).transpose().map_err(corrupt("an idempotency record"))?,
+            message: item
+                .text_opt("m")
+                .map(str::parse)
+                .transpose()
+                .map_err(corrupt("an idempotency record"))?,
             answer: answer.map(|body| Ok::<_, crate::Error>((item.number("c")?, body))).transpose()?,
             owner: item.text("o")?.to_owned(),
         })

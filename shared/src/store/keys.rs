@@ -137,7 +137,8 @@ mod tests {
     #[test]
     fn keys_are_these() {
         const K: &str = "23rb8YdGqMT0qIzpgGwdXfHirMu";
-        let (org, app): (OrgId, AppId) = (format!("org_{K}").parse().unwrap(), format!("app_{K}").parse().unwrap());
+        let (org, app): (OrgId, AppId) =
+            (format!("org_{K}").parse().unwrap(), format!("app_{K}").parse().unwrap());
         let (ep, msg): (EndpointId, MessageId) =
             (format!("ep_{K}").parse().unwrap(), format!("msg_{K}").parse().unwrap());
         let (att, aud): (AttemptId, AuditId) =

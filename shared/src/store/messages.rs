@@ -373,7 +373,12 @@ impl Store {
     ///
     /// # Errors
     /// The store's own.
-    pub async fn claim_event_id(&self, app: AppId, event_id: &str, message: MessageId) -> Result<EventIdClaim> {
+    pub async fn claim_event_id(
+        &self,
+        app: AppId,
+        event_id: &str,
+        message: MessageId,
+    ) -> Result<EventIdClaim> {
         const OPERATION: &str = "claim an event id";
         let item = keys::event_id(app, event_id)
             .with("v", n(SCHEMA))
@@ -446,7 +451,8 @@ mod tests {
 
     #[test]
     fn a_kilobyte_of_json_with_one_endpoint_is_one_write_unit() {
-        let words: String = (0..24).map(|at| format!(r#""field_{at}":"value number {}","#, at * 7919)).collect();
+        let words: String =
+            (0..24).map(|at| format!(r#""field_{at}":"value number {}","#, at * 7919)).collect();
         let json = format!("{{{}\"end\":true}}", words);
         assert!((900..1100).contains(&json.len()), "{}", json.len());
         let (item, parts) = message(&json, 90, 1).items().unwrap();

@@ -205,7 +205,8 @@ mod tests {
 
     #[test]
     fn bounds_are_exclusive() {
-        let (from, to) = read(&format!("after={NOW}&before={}", NOW.after(Duration::from_millis(8)))).unwrap().window;
+        let (from, to) =
+            read(&format!("after={NOW}&before={}", NOW.after(Duration::from_millis(8)))).unwrap().window;
         assert_eq!(from.time(), NOW.after(Duration::from_millis(4)));
         assert_eq!(to.time(), NOW.after(Duration::from_millis(4)));
     }

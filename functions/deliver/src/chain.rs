@@ -1,0 +1,131 @@
+//! What follows an attempt: the next one, and the delivery's state.
+
+use std::time::Duration;
+
+use shared::Result;
+use shared::clock::Timestamp;
+use shared::error::Chain;
+use shared::ids::{EndpointId, Id as _, MessageId};
+use shared::queue::{DELAY_MAX, Deliver as DeliverJob, Job, Outgoing};
+use shared::store::applications::Application;
+use shared::store::attempts::{Attempt, State, Status};
+
+use crate::Deliver;
+
+/// When the attempt after number `number` is due: the schedule's wait, up to a fifth longer or
+/// shorter, so that what failed together does not come back together. None after the last.
+pub fn next_due(
+    schedule: &[Duration],
+    message: MessageId,
+    endpoint: EndpointId,
+    number: u32,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let wait = *schedule.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
+    Some(now.after(wait.mul_f64(0.8 + 0.4 * jitter(message, endpoint, number))))
+}
+
+/// From 0 to 1. It follows from the attempt instead of being drawn: copies of a job agree.
+fn jitter(message: MessageId, endpoint: EndpointId, number: u32) -> f64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ u64::from(number);
+    for byte in message.ksuid().bytes().iter().chain(endpoint.ksuid().bytes()) {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    // The low bits of such a hash depend on the last bytes only; fold the high ones in.
+    let folded = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    folded as f64 / f64::from((1 << 24) - 1)
+}
+
+impl Deliver {
+    /// Queues the successor of an attempt on record, then moves the state: steps two and three.
+    pub(crate) async fn finish(&self, app: &Application, job: &DeliverJob, attempt: &Attempt) -> Result<()> {
+        if let Some(due) = attempt.next {
+            self.queue_successor(app, job, due).await?;
+        }
+        let status = match (attempt.status, attempt.next) {
+            (Status::Success, _) => Status::Success,
+            (_, Some(_)) => Status::Pending,
+            (_, None) => Status::Fail,
+        };
+        let state = State {
+            endpoint: job.endpoint,
+            message: job.message,
+            status,
+            due: job.due.clone(),
+            next: attempt.next,
+            stopped: false,
+        };
+        self.store.advance(&state).await?;
+        Ok(())
+    }
+
+    /// Ends a chain without an attempt.
+    pub(crate) async fn stop(&self, job: &DeliverJob, why: &'static str) -> Result<()> {
+        tracing::info!(message = %job.message, endpoint = %job.endpoint, why, "a delivery stops");
+        let state = State {
+            endpoint: job.endpoint,
+            message: job.message,
+            status: Status::Fail,
+            due: job.due.clone(),
+            next: None,
+            stopped: true,
+        };
+        self.store.advance(&state).await?;
+        Ok(())
+    }
+
+    async fn queue_successor(&self, app: &Application, job: &DeliverJob, due: Timestamp) -> Result<()> {
+        let wait = due.since(self.clock.now());
+        let mut next = DeliverJob { version: app.version, check: false, ..job.clone() };
+        if app.version != job.version {
+            next.payload = None; // read from the message from now on
+        }
+        next.due.push(due);
+        let group = job.app.to_string();
+        if wait <= DELAY_MAX {
+            let body = Job::Deliver(next.clone()).body()?;
+            let outgoing = Outgoing { body, delay: wait, group: group.clone() };
+            match self.sqs.send_one(&self.sources[1].queue, outgoing).await {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), message = %job.message, "a retry is parked");
+                    // The queue may have taken what it did not acknowledge.
+                    next.check = true;
+                }
+            }
+        }
+        // A timer is written for each retry: without the text it costs one unit.
+        next.payload = None;
+        let body = Job::Deliver(next).body()?;
+        self.store.set_timer(due, job.message, Some(job.endpoint), &group, &body).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::ids::Ksuid;
+
+    use super::*;
+
+    #[test]
+    fn waits_are_the_schedules_within_a_fifth() {
+        let schedule = [5, 300, 1800].map(Duration::from_secs);
+        let now = Timestamp::from_ms(1_800_000_000_000);
+        let endpoint = EndpointId::from_ksuid(Ksuid::new(now, [9; 15]));
+        let (mut shortest, mut longest) = (f64::MAX, f64::MIN);
+        for at in 0..500u16 {
+            let mut payload = [0; 15];
+            payload[..2].copy_from_slice(&at.to_be_bytes());
+            let message = MessageId::from_ksuid(Ksuid::new(now, payload));
+            for (number, wait) in (1..).zip(&schedule) {
+                let due = next_due(&schedule, message, endpoint, number, now).unwrap();
+                assert_eq!(due, next_due(&schedule, message, endpoint, number, now).unwrap());
+                let ratio = due.since(now).as_secs_f64() / wait.as_secs_f64();
+                (shortest, longest) = (shortest.min(ratio), longest.max(ratio));
+            }
+            assert_eq!(next_due(&schedule, message, endpoint, 4, now), None);
+        }
+        assert!((0.8..0.82).contains(&shortest) && (1.18..1.2001).contains(&longest), "{shortest} {longest}");
+        assert_eq!(next_due(&[], MessageId::from_ksuid(endpoint.ksuid()), endpoint, 1, now), None);
+    }
+}

@@ -1,0 +1,128 @@
+//! The HTTP client of deliveries: connects only where the guard permits, follows nothing, and asks
+//! no proxy of the environment.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Uri;
+use http_body_util::Full;
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as PoolingClient;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+
+use crate::guard::Guard;
+
+/// The client.
+pub type Client = PoolingClient<HttpsConnector<Connector>, Full<Bytes>>;
+
+/// How long an idle connection is kept. Lambda freezes an instance between invocations, and what
+/// the other side closed meanwhile is noticed only when it is used.
+const IDLE_MAX: Duration = Duration::from_secs(10);
+const IDLE_PER_HOST_MAX: usize = 16;
+/// Addresses of one name that are tried.
+const ADDRESSES_MAX: usize = 4;
+/// How long one address may take while there are others to try.
+const ADDRESS_WAIT: Duration = Duration::from_secs(3);
+
+/// Why no connection was made; its text is shown to the endpoint's owner.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// Nothing of what the name leads to is public.
+    #[error("the address is not public: webhooks are not sent into private networks")]
+    NotPublic,
+    /// The name leads nowhere.
+    #[error("the host name could not be resolved")]
+    Name,
+    /// Nobody answered.
+    #[error("the connection could not be made: {0}")]
+    Tcp(String),
+}
+
+/// A client that connects where `guard` permits.
+pub fn client(guard: Guard) -> Client {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .expect("ring supports the default versions");
+    let config = match versions.with_native_roots() {
+        Ok(config) => config.with_no_client_auth(),
+        Err(error) => {
+            tracing::warn!(%error, "no certificates of authorities were found: deliveries over https will fail");
+            ClientConfig::builder_with_provider(provider)
+                .with_safe_default_protocol_versions()
+                .expect("ring supports the default versions")
+                .with_root_certificates(RootCertStore::empty())
+                .with_no_client_auth()
+        }
+    };
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(config)
+        .https_or_http()
+        .enable_all_versions()
+        .wrap_connector(Connector { guard });
+    PoolingClient::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_MAX)
+        .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
+        .build(connector)
+}
+
+/// Resolves names and connects, in one step, so that the address that was checked is the one that
+/// is used.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    guard: Guard,
+}
+
+impl tower::Service<Uri> for Connector {
+    type Response = TokioIo<TcpStream>;
+    type Error = ConnectError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let guard = self.guard.clone();
+        Box::pin(async move { connect(&guard, &uri).await.map(TokioIo::new) })
+    }
+}
+
+async fn connect(guard: &Guard, uri: &Uri) -> Result<TcpStream, ConnectError> {
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    let found = tokio::net::lookup_host((host, port)).await.map_err(|_| ConnectError::Name)?;
+    let (permitted, refused): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        found.partition(|address| guard.permits(address.ip()));
+    if permitted.is_empty() {
+        return Err(if refused.is_empty() { ConnectError::Name } else { ConnectError::NotPublic });
+    }
+    let mut last = None;
+    let tried = permitted.len().min(ADDRESSES_MAX);
+    for (nth, address) in permitted.into_iter().take(tried).enumerate() {
+        let connecting = TcpStream::connect(address);
+        let connected = if nth + 1 == tried {
+            connecting.await
+        } else {
+            let waited = tokio::time::timeout(ADDRESS_WAIT, connecting).await;
+            waited.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+        };
+        match connected {
+            Ok(stream) => {
+                // A request is one write; waiting for more to fill a packet only costs time.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Err(error) => last = Some(error.kind()),
+        }
+    }
+    Err(ConnectError::Tcp(last.map_or_else(String::new, |kind| kind.to_string())))
+}

@@ -1,0 +1,268 @@
+//! One exchange with an endpoint, from the signature to the end of the answer.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
+use http_body_util::{BodyExt as _, Full};
+use shared::Result;
+use shared::clock::SharedClock;
+use shared::config::{Delivery, HeaderStyle};
+use shared::error::corrupt;
+use shared::ids::AttemptId;
+use shared::queue::Deliver as DeliverJob;
+use shared::signing;
+use shared::store::attempts::{Attempt, ResponseBody, Status, Trigger};
+use shared::store::endpoints::Endpoint;
+use shared::store::messages::Payload;
+use url::Url;
+
+use crate::chain::next_due;
+use crate::client::{self, Client, ConnectError};
+use crate::guard::Guard;
+
+/// Most bytes of an answer that are read and kept.
+const RESPONSE_LENGTH_MAX: usize = 20_000;
+/// A connection that fails faster than this is tried once more at once.
+const FAST_FAILURE: Duration = Duration::from_secs(1);
+const AGENT: &str = concat!("Postrider/", env!("CARGO_PKG_VERSION"));
+
+/// Sends webhooks.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    client: Client,
+    clock: SharedClock,
+}
+
+/// An answer, or why there is none.
+struct Outcome {
+    /// 0 without an answer.
+    code: u16,
+    body: ResponseBody,
+}
+
+impl Outcome {
+    fn none(reason: impl Into<String>) -> Self {
+        Self { code: 0, body: ResponseBody::Text(reason.into()) }
+    }
+}
+
+impl Exchange {
+    /// Sends to public addresses and to what the settings allow.
+    pub fn new(settings: &Delivery, clock: SharedClock) -> Self {
+        Self { client: client::client(Guard::new(settings.allowed_subnets.clone())), clock }
+    }
+
+    /// Makes one attempt. How it ends is in the record, whatever the endpoint does; an error is ours.
+    pub async fn attempt(
+        &self,
+        settings: &Delivery,
+        job: &DeliverJob,
+        id: AttemptId,
+        endpoint: &Endpoint,
+        payload: &Payload,
+    ) -> Result<Attempt> {
+        let started = self.clock.now();
+        let message = job.message.to_string();
+        let keys = endpoint.valid_keys(started);
+        let signature = signing::signatures(keys, &message, started.seconds(), payload.sent().as_bytes())?;
+        let outcome =
+            match request(settings.header_style, endpoint, payload, &message, started.seconds(), &signature)?
+            {
+                Ok(request) => self.exchange(request, settings.timeout).await,
+                Err(reason) => Outcome::none(reason),
+            };
+        let ended = self.clock.now();
+        let success = (200..300).contains(&outcome.code);
+        let next = if success {
+            None
+        } else {
+            next_due(&settings.schedule, job.message, job.endpoint, job.number(), ended)
+        };
+        Ok(Attempt {
+            id,
+            endpoint: endpoint.id,
+            message: job.message,
+            url: endpoint.settings.url.clone(),
+            status: if success { Status::Success } else { Status::Fail },
+            code: outcome.code,
+            response: outcome.body,
+            duration_ms: u64::try_from(ended.since(started).as_millis()).unwrap_or(u64::MAX),
+            at: started,
+            trigger: Trigger::Scheduled,
+            next,
+            event_type: job.event_type.clone(),
+            channels: job.channels.clone(),
+        })
+    }
+
+    /// The deadline is over everything: resolving, connecting, the second try, and the body.
+    async fn exchange(&self, request: Request<Full<Bytes>>, timeout: Duration) -> Outcome {
+        tokio::select! {
+            outcome = self.send(request) => outcome,
+            () = self.clock.sleep(timeout) => {
+                Outcome::none(format!("no answer within {} seconds", timeout.as_secs()))
+            }
+        }
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Outcome {
+        let started = self.clock.now();
+        let mut answered = self.client.request(request.clone()).await;
+        if let Err(error) = &answered
+            && error.is_connect()
+            && refusal(error) != Some(&ConnectError::NotPublic)
+            && self.clock.now().since(started) < FAST_FAILURE
+        {
+            answered = self.client.request(request).await;
+        }
+        let response = match answered {
+            Ok(response) => response,
+            Err(error) => return Outcome::none(reason(&error)),
+        };
+        let code = response.status().as_u16();
+        let mut body = response.into_body();
+        let mut kept = Vec::new();
+        let mut cut = false;
+        while let Some(frame) = body.frame().await {
+            let Ok(frame) = frame else {
+                return Outcome::none("the answer ended before it was complete");
+            };
+            let Ok(data) = frame.into_data() else { continue };
+            let room = RESPONSE_LENGTH_MAX - kept.len();
+            kept.extend_from_slice(&data[..data.len().min(room)]);
+            if data.len() > room {
+                // Dropping the body closes the connection: the rest is neither read nor awaited.
+                cut = true;
+                break;
+            }
+        }
+        Outcome { code, body: readable(kept, cut) }
+    }
+}
+
+/// Text if it is text; a character that was cut at the limit does not make it something else.
+fn readable(bytes: Vec<u8>, cut: bool) -> ResponseBody {
+    match String::from_utf8(bytes) {
+        Ok(text) => ResponseBody::Text(text),
+        Err(error) => {
+            let (valid, broken) =
+                (error.utf8_error().valid_up_to(), error.utf8_error().error_len().is_some());
+            let mut bytes = error.into_bytes();
+            if cut && !broken {
+                bytes.truncate(valid);
+                return ResponseBody::Text(String::from_utf8(bytes).unwrap_or_default());
+            }
+            ResponseBody::Bytes(bytes)
+        }
+    }
+}
+
+/// The request; or, where the endpoint's URL cannot be used, why.
+fn request(
+    style: HeaderStyle,
+    endpoint: &Endpoint,
+    payload: &Payload,
+    message: &str,
+    timestamp: u64,
+    signature: &str,
+) -> Result<std::result::Result<Request<Full<Bytes>>, String>> {
+    let Ok(mut url) = Url::parse(&endpoint.settings.url) else {
+        return Ok(Err("the endpoint's URL is not one".into()));
+    };
+    let mut headers = HeaderMap::new();
+    if !url.username().is_empty() || url.password().is_some() {
+        let credentials =
+            format!("{}:{}", decoded(url.username()), decoded(url.password().unwrap_or_default()));
+        let value = format!("Basic {}", BASE64.encode(credentials));
+        headers.insert(AUTHORIZATION, HeaderValue::from_str(&value).map_err(corrupt("a header"))?);
+        let _ = url.set_username("").and_then(|()| url.set_password(None));
+    }
+    url.set_fragment(None);
+    let Ok(uri) = url.as_str().parse::<Uri>() else {
+        return Ok(Err("the endpoint's URL cannot be sent to".into()));
+    };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
+    let prefixes: &[&str] = match style {
+        HeaderStyle::Webhook => &["webhook"],
+        HeaderStyle::Svix => &["svix"],
+        HeaderStyle::Both => &["webhook", "svix"],
+    };
+    for prefix in prefixes {
+        for (name, value) in
+            [("id", message), ("timestamp", timestamp.to_string().as_str()), ("signature", signature)]
+        {
+            let name =
+                HeaderName::from_bytes(format!("{prefix}-{name}").as_bytes()).map_err(corrupt("a header"))?;
+            headers.insert(name, HeaderValue::from_str(value).map_err(corrupt("a header"))?);
+        }
+    }
+    let mut request =
+        Request::post(uri).body(Full::from(payload.sent().to_owned())).map_err(corrupt("a request"))?;
+    *request.headers_mut() = headers;
+    Ok(Ok(request))
+}
+
+/// A part of a URL without its percent escapes.
+fn decoded(text: &str) -> String {
+    // A form decoder gives these three a meaning that they do not have here.
+    let escaped = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
+    url::form_urlencoded::parse(escaped.as_bytes())
+        .next()
+        .map(|(name, _)| name.into_owned())
+        .unwrap_or_default()
+}
+
+/// What our own connector said, if that is the cause.
+fn refusal(error: &hyper_util::client::legacy::Error) -> Option<&ConnectError> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(refusal) = error.downcast_ref() {
+            return Some(refusal);
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// Why there is no answer, in words for the endpoint's owner.
+fn reason(error: &hyper_util::client::legacy::Error) -> String {
+    if let Some(refusal) = refusal(error) {
+        return refusal.to_string();
+    }
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    if error.is_connect() {
+        format!("the connection could not be made: {innermost}")
+    } else {
+        format!("the exchange failed: {innermost}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_kept_as_what_they_are() {
+        assert_eq!(readable(b"ok".to_vec(), false), ResponseBody::Text("ok".into()));
+        assert_eq!(readable(vec![0xff, 0], false), ResponseBody::Bytes(vec![0xff, 0]));
+        assert_eq!(readable("aé".as_bytes()[..2].to_vec(), true), ResponseBody::Text("a".into()));
+        assert_eq!(readable("aé".as_bytes()[..2].to_vec(), false), ResponseBody::Bytes(b"a\xc3".to_vec()));
+    }
+
+    #[test]
+    fn credentials_of_a_url_are_decoded() {
+        assert_eq!(decoded("a%40b+c"), "a@b+c");
+        assert_eq!(decoded("a%26b%3Dc"), "a&b=c");
+        assert_eq!(decoded(""), "");
+    }
+}

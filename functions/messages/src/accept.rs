@@ -1,0 +1,282 @@
+//! Accepting a message: everything between a valid request and its 202.
+//!
+//! The order of writes is idempotency record, event id, message, queue. Whatever a crash leaves
+//! between two of them is finished by the client's own repetition of its request, under the id
+//! that the first record holds.
+
+use std::time::Duration;
+
+use shared::clock::Timestamp;
+use shared::error::Chain;
+use shared::http::IdempotencyKey;
+use shared::ids::{EndpointId, MessageId};
+use shared::queue::{Deliver, FanOut, Job, Outgoing};
+use shared::store::applications::Application;
+use shared::store::idempotency::Claim;
+use shared::store::messages::{EventIdClaim, Message, NewMessage};
+use shared::wire::MessageOut;
+use shared::{Error, Result};
+
+use crate::Messages;
+use crate::incoming::MessageIn;
+
+/// With more endpoints than this, the fan-out function sends the jobs.
+const ENDPOINTS_AT_ONCE_MAX: usize = 50;
+/// How long a request that claimed a key or an event id may take to store its message. Acceptance
+/// takes milliseconds; taking over one that still runs is safe, only not free.
+const STORING_MAX: Duration = Duration::from_secs(2);
+/// For how long a repeated request looks after deliveries that were never queued.
+const REPAIRED_FOR: Duration = Duration::from_secs(3600);
+/// What a delivery may take beyond its own deadline.
+const MARGIN: Duration = Duration::from_secs(5);
+
+impl Messages {
+    /// Stores a message and queues its deliveries; once for each key and event id.
+    pub async fn accept(
+        &self,
+        app: &Application,
+        key: Option<IdempotencyKey>,
+        message: MessageIn,
+        with_content: bool,
+    ) -> Result<MessageOut> {
+        let mut id = MessageId::new(self.api.clock.now(), &*self.api.random);
+        // Under an id that another request drew, copies of the jobs may exist.
+        let mut taken_over = false;
+        if let Some(key) = &key {
+            match self.claim_key(app, key, id).await? {
+                Key::Ours => {}
+                Key::Unfinished(first) => (id, taken_over) = (first, true),
+                Key::Done(message) => return self.answer_again(app, &message, with_content).await,
+            }
+        }
+        if let Some(event_id) = &message.event_id {
+            match self.claim_event_id(app, event_id, id).await? {
+                Key::Ours => {}
+                Key::Unfinished(first) => {
+                    (id, taken_over) = (first, true);
+                    if let Some(key) = &key {
+                        // The key has to stand for the message that there will be.
+                        let (hash, owner) = (&key.hash, key.owner.as_str());
+                        self.api.store.claim_key(hash, owner, Some(id), Some(owner)).await?;
+                    }
+                }
+                Key::Done(message) => {
+                    self.repair(app, &message).await?;
+                    if let Some(key) = &key {
+                        self.api.store.free_key(&key.hash, &key.owner).await?;
+                    }
+                    return Err(Error::Conflict("A message with this eventId exists already.".into()));
+                }
+            }
+        }
+        let targets = self.targets.of(&self.api.store, &*self.api.clock, app).await?;
+        let wanting = targets
+            .iter()
+            .filter(|(_, settings)| settings.wants(&message.event_type, message.channels.as_deref()))
+            .map(|(endpoint, _)| *endpoint);
+        let endpoints = wanting.collect();
+        let new = NewMessage {
+            app: app.id,
+            id,
+            event_type: message.event_type,
+            event_id: message.event_id,
+            channels: message.channels,
+            payload: message.payload,
+            retention_days: message.retention_days,
+            endpoints,
+        };
+        if !self.api.store.put_message(&new).await? {
+            // Two took the same id over; the other one was faster.
+            let stored = self.api.store.find_message(app.id, id).await?.ok_or(Error::NotFound("Message"))?;
+            return self.answer_again(app, &stored, with_content).await;
+        }
+        self.queue(app, &new, taken_over).await?;
+        MessageOut::accepted(&new, with_content)
+    }
+
+    async fn answer_again(
+        &self,
+        app: &Application,
+        message: &Message,
+        with_content: bool,
+    ) -> Result<MessageOut> {
+        self.repair(app, message).await?;
+        self.show(message, with_content).await
+    }
+
+    async fn claim_key(&self, app: &Application, key: &IdempotencyKey, id: MessageId) -> Result<Key> {
+        let mut wait = FIRST_LOOK;
+        loop {
+            let record = match self.api.store.claim_key(&key.hash, &key.owner, Some(id), None).await? {
+                Claim::Ours => return Ok(Key::Ours),
+                Claim::Earlier(record) => record,
+            };
+            let first =
+                record.message.ok_or(Error::Conflict("This idempotency key is in use elsewhere.".into()))?;
+            if let Some(outcome) = self.outcome(app, first, record.at).await? {
+                return Ok(outcome);
+            }
+            self.api.clock.sleep(wait).await;
+            wait = (wait * 2).min(LOOK_MAX);
+        }
+    }
+
+    async fn claim_event_id(&self, app: &Application, event_id: &str, id: MessageId) -> Result<Key> {
+        let mut wait = FIRST_LOOK;
+        loop {
+            let first = match self.api.store.claim_event_id(app.id, event_id, id).await? {
+                EventIdClaim::Ours => return Ok(Key::Ours),
+                EventIdClaim::Taken(first) => first,
+            };
+            if let Some(outcome) = self.outcome(app, first, first.time()).await? {
+                return Ok(outcome);
+            }
+            self.api.clock.sleep(wait).await;
+            wait = (wait * 2).min(LOOK_MAX);
+        }
+    }
+
+    /// What became of the request that claimed something for `first`; none while it may be running.
+    async fn outcome(
+        &self,
+        app: &Application,
+        first: MessageId,
+        claimed_at: Timestamp,
+    ) -> Result<Option<Key>> {
+        if let Some(message) = self.api.store.find_message(app.id, first).await? {
+            return Ok(Some(Key::Done(message)));
+        }
+        let over = self.api.clock.now().since(claimed_at) >= STORING_MAX;
+        Ok(over.then_some(Key::Unfinished(first)))
+    }
+
+    /// Queues what a crash kept from being queued: the deliveries that have no state.
+    async fn repair(&self, app: &Application, message: &Message) -> Result<()> {
+        let now = self.api.clock.now();
+        if now.since(message.id.time()) > REPAIRED_FOR {
+            return Ok(());
+        }
+        let endpoints = self.api.store.message_endpoints(message).await?;
+        let states = self.api.store.states(message.id, &endpoints, true).await?;
+        let missing: Vec<EndpointId> =
+            endpoints.into_iter().filter(|endpoint| states.iter().all(|s| s.endpoint != *endpoint)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(message = %message.id, endpoints = missing.len(), "a repeated request queues deliveries again");
+        // The first request's own jobs may be running: wait until they have a state, or are over.
+        let free_at = message.id.time().after(self.delivery_timeout + MARGIN);
+        let delay = free_at.since(now);
+        if missing.len() > ENDPOINTS_AT_ONCE_MAX {
+            let job = fan_out(app, message.id, true);
+            return self.sqs.send_one(&self.fan_out, outgoing(app, job, delay)?).await;
+        }
+        let payload = self.api.store.payload(message).await?;
+        let job = |endpoint| {
+            Job::Deliver(Deliver {
+                org: app.org,
+                app: app.id,
+                version: app.version,
+                endpoint,
+                message: message.id,
+                event_type: message.event_type.clone(),
+                channels: message.channels.clone(),
+                due: vec![message.id.time()],
+                check: true,
+                payload: payload.clone(),
+                payload_until: message.payload_until,
+            })
+        };
+        let jobs: Result<Vec<_>> =
+            missing.into_iter().map(|endpoint| outgoing(app, job(endpoint), delay)).collect();
+        let sent = self.sqs.send(&self.deliveries, &jobs?).await;
+        sent.map_err(shared::error::unavailable("queue deliveries again"))
+    }
+
+    /// Queues the deliveries of a message that was just stored. What the queue does not take is
+    /// parked as timers that are due at once.
+    async fn queue(&self, app: &Application, new: &NewMessage, check: bool) -> Result<()> {
+        if new.endpoints.is_empty() {
+            return Ok(());
+        }
+        if new.endpoints.len() > ENDPOINTS_AT_ONCE_MAX {
+            let job = outgoing(app, fan_out(app, new.id, check), Duration::ZERO)?;
+            let Err(error) = self.sqs.send_one(&self.fan_out, job).await else { return Ok(()) };
+            tracing::warn!(error = %Chain(&error), message = %new.id, "a fan-out is parked");
+            let parked = outgoing(app, fan_out(app, new.id, true), Duration::ZERO)?;
+            let now = self.api.clock.now();
+            let set = self.api.store.set_timer(now, new.id, None, &parked.group, &parked.body).await;
+            return self.undo_unless(set, app, new, true).await;
+        }
+        let job = |endpoint: EndpointId, check: bool| {
+            let job = Deliver {
+                org: app.org,
+                app: app.id,
+                version: app.version,
+                endpoint,
+                message: new.id,
+                event_type: new.event_type.clone(),
+                channels: new.channels.clone(),
+                due: vec![new.id.time()],
+                check,
+                payload: Some(new.payload.clone()),
+                payload_until: new.payload_until(),
+            };
+            outgoing(app, Job::Deliver(job), Duration::ZERO)
+        };
+        let jobs: Result<Vec<_>> = new.endpoints.iter().map(|endpoint| job(*endpoint, check)).collect();
+        let Err(unsent) = self.sqs.send(&self.deliveries, &jobs?).await else { return Ok(()) };
+        tracing::warn!(error = %Chain(&unsent), message = %new.id, "deliveries are parked");
+        let none_sent = unsent.indexes.len() == new.endpoints.len();
+        let now = self.api.clock.now();
+        for (nth, at) in unsent.indexes.into_iter().enumerate() {
+            let endpoint = new.endpoints[at];
+            // The queue may have taken what it did not acknowledge.
+            let parked = job(endpoint, true)?;
+            let set =
+                self.api.store.set_timer(now, new.id, Some(endpoint), &parked.group, &parked.body).await;
+            self.undo_unless(set, app, new, none_sent && nth == 0).await?;
+        }
+        Ok(())
+    }
+
+    /// Passes a success on. After a failure nothing of the message may be seen if nothing of it is
+    /// under way; its caller repeats the request, and the records that it left lead to the same id.
+    async fn undo_unless(
+        &self,
+        parked: Result<()>,
+        app: &Application,
+        new: &NewMessage,
+        nothing_under_way: bool,
+    ) -> Result<()> {
+        if parked.is_err()
+            && nothing_under_way
+            && let Err(error) = self.api.store.remove_message(app.id, new.id).await
+        {
+            tracing::warn!(error = %Chain(&error), message = %new.id, "a message that was not accepted stays visible");
+        }
+        parked
+    }
+}
+
+/// How often a request that waits for another looks.
+const FIRST_LOOK: Duration = Duration::from_millis(25);
+const LOOK_MAX: Duration = Duration::from_millis(400);
+
+/// How it stands with something that only one request can have.
+enum Key {
+    /// This one has it.
+    Ours,
+    /// An earlier one had it, and died before it stored the message of this id.
+    Unfinished(MessageId),
+    /// An earlier one has it, and stored this.
+    Done(Message),
+}
+
+fn fan_out(app: &Application, message: MessageId, check: bool) -> Job {
+    Job::FanOut(FanOut { org: app.org, app: app.id, version: app.version, message, from: 0, check })
+}
+
+fn outgoing(app: &Application, job: Job, delay: Duration) -> Result<Outgoing> {
+    Ok(Outgoing { body: job.body()?, delay, group: app.id.to_string() })
+}

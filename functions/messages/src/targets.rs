@@ -1,0 +1,55 @@
+//! The endpoints of an application, cached: what a fan-out has to know of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::Result;
+use shared::cache::Cache;
+use shared::clock::Clock;
+use shared::ids::{AppId, EndpointId};
+use shared::store::Store;
+use shared::store::applications::Application;
+use shared::store::endpoints::EndpointSettings;
+
+/// Applications whose endpoints one instance remembers.
+const APPLICATIONS_MAX: usize = 1_000;
+/// A change is one transaction, but readers of several items can see a part of it for a moment: a
+/// list read so soon after a change is used once and not kept.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// An application's endpoints, and the version of the application that they belong to.
+type Versioned = (u64, Arc<[(EndpointId, EndpointSettings)]>);
+
+/// The endpoints of many applications.
+#[derive(Debug)]
+pub struct Targets(Cache<AppId, Versioned>);
+
+impl Default for Targets {
+    fn default() -> Self {
+        Self(Cache::new(APPLICATIONS_MAX))
+    }
+}
+
+impl Targets {
+    /// The endpoints of `app`, which was just read: its version tells whether the cache still holds.
+    pub async fn of(
+        &self,
+        store: &Store,
+        clock: &dyn Clock,
+        app: &Application,
+    ) -> Result<Arc<[(EndpointId, EndpointSettings)]>> {
+        let now = clock.now();
+        if let Some((version, endpoints)) = self.0.get(&app.id, now)
+            && version == app.version
+        {
+            return Ok(endpoints);
+        }
+        let endpoints = store.all_endpoints(app.id).await?;
+        let endpoints: Arc<[_]> =
+            endpoints.into_iter().map(|endpoint| (endpoint.id, endpoint.settings)).collect();
+        if now.since(app.version_at) > SETTLED {
+            self.0.put(app.id, (app.version, endpoints.clone()), now);
+        }
+        Ok(endpoints)
+    }
+}
