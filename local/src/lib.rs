@@ -1,1 +1,28 @@
-//! x
+//! The local runner: everything that `template.yaml` describes, in one process on one's own machine.
+//!
+//! [`Stack::start`] reads the template, opens (or connects to) a DynamoDB and an SQS, creates the
+//! tables and queues, and then does what AWS does around the functions: it hands them requests,
+//! batches of messages and the ticks of their schedules. The functions are those of the cloud, reached
+//! through the same types; they speak with both services through the AWS SDK over a socket.
+//!
+//! Nothing is global: any number of stacks run beside each other in one process.
+
+mod aws;
+pub mod cli;
+mod dynamo;
+mod functions;
+mod meter;
+mod poller;
+mod routes;
+mod schedule;
+mod secrets;
+mod server;
+mod settings;
+mod sqs;
+mod stack;
+pub mod template;
+
+pub use aws::QueueRef;
+pub use meter::SqsRequests;
+pub use settings::{Settings, TEMPLATE};
+pub use stack::{Stack, StartError};

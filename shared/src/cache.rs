@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn old_entries_and_the_oldest_of_too_many_go() {
         let cache = Cache::new(2);
-        let at = |s| Timestamp::from_ms(s * 1000);
+        let at = |s: u64| Timestamp::from_ms(s * 1000);
         cache.put("a", 1, at(0));
         cache.put("b", 2, at(30));
         assert_eq!(cache.get(&"a", at(59)), Some(1));

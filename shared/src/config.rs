@@ -26,9 +26,12 @@ impl ConfigError {
     }
 }
 
+/// Looks one setting up.
+type Lookup<'a> = Box<dyn Fn(&str) -> Option<String> + 'a>;
+
 /// Where settings come from: the process's environment, or a map in tests and in the local runner.
 pub struct Env<'a> {
-    get: Box<dyn Fn(&str) -> Option<String> + 'a>,
+    get: Lookup<'a>,
     read: RefCell<BTreeSet<String>>,
 }
 

@@ -75,7 +75,6 @@ impl IntoResponse for Error {
 }
 
 /// Finishes a function's routes: unknown paths and methods answer like every other error.
-
 pub fn finish<S: Clone + Send + Sync + 'static>(routes: Router<S>, state: S) -> Router {
     routes
         .fallback(async || Error::NotFound("Path").into_response())

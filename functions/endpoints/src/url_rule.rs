@@ -21,8 +21,7 @@ pub fn broken(text: &str, https_only: bool) -> Option<String> {
         _ => return Some("Must be an http or https URL".into()),
     }
     match url.host() {
-        Some(Host::Domain(name)) if name.is_empty() => Some("Must name a host".into()),
-        None => Some("Must name a host".into()),
+        Some(Host::Domain("")) | None => Some("Must name a host".into()),
         Some(_) => None,
     }
 }

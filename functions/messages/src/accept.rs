@@ -144,7 +144,7 @@ impl Messages {
         claimed_at: Timestamp,
     ) -> Result<Option<Key>> {
         if let Some(message) = self.api.store.find_message(app.id, first).await? {
-            return Ok(Some(Key::Done(message)));
+            return Ok(Some(Key::Done(Box::new(message))));
         }
         let over = self.api.clock.now().since(claimed_at) >= STORING_MAX;
         Ok(over.then_some(Key::Unfinished(first)))
@@ -270,7 +270,7 @@ enum Key {
     /// An earlier one had it, and died before it stored the message of this id.
     Unfinished(MessageId),
     /// An earlier one has it, and stored this.
-    Done(Message),
+    Done(Box<Message>),
 }
 
 fn fan_out(app: &Application, message: MessageId, check: bool) -> Job {

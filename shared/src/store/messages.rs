@@ -452,7 +452,7 @@ mod tests {
     #[test]
     fn a_kilobyte_of_json_with_one_endpoint_is_one_write_unit() {
         let words: String =
-            (0..24).map(|at| format!(r#""field_{at}":"value number {}","#, at * 7919)).collect();
+            (0..31).map(|at| format!(r#""field_{at}":"value number {}","#, at * 7919)).collect();
         let json = format!("{{{}\"end\":true}}", words);
         assert!((900..1100).contains(&json.len()), "{}", json.len());
         let (item, parts) = message(&json, 90, 1).items().unwrap();

@@ -1,0 +1,123 @@
+//! The embedded DynamoDB: a server on a loopback socket, with a thread of its own.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use dynoxide::Database;
+use dynoxide::storage_backend::Clock;
+use shared::clock::SharedClock;
+use tokio::sync::oneshot;
+
+use crate::stack::StartError;
+
+/// How long the server may take to end: it waits for requests under way.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The injected clock, as the tables' expiry reads it.
+struct Injected(SharedClock);
+
+impl Clock for Injected {
+    fn now_unix_secs(&self) -> u64 {
+        self.0.now().seconds()
+    }
+
+    fn now_unix_secs_f64(&self) -> f64 {
+        self.0.now().ms() as f64 / 1000.0
+    }
+}
+
+/// A running server. Dropping it ends the server without waiting.
+pub(crate) struct Dynamo {
+    pub(crate) address: SocketAddr,
+    database: Database,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Dynamo {
+    /// Opens the tables of a file, or none in memory, and serves them.
+    ///
+    /// Requests are worked on by one thread, apart from the functions': what a table takes long for
+    /// does not hold up the API's connections.
+    pub(crate) fn start(path: Option<&Path>, clock: SharedClock) -> Result<Self, StartError> {
+        let failed = |error: String| StartError::Embedded { service: "DynamoDB", problem: error };
+        let database = match path {
+            // The file has no injected clock: expiry removes by the machine's, which only matters to a
+            // test that keeps files and moves time.
+            Some(path) => {
+                crate::secrets::private_file(path).map_err(|error| failed(error.to_string()))?;
+                let path = path.to_str().ok_or_else(|| failed("the path is no Unicode text".into()))?;
+                let database = Database::new(path).map_err(|error| failed(error.to_string()))?;
+                // Sets `synchronous = NORMAL`: with the write-ahead log, an end of the process loses
+                // nothing, and a commit need not wait for the disk.
+                database.disable_bulk_loading().map_err(|error| failed(error.to_string()))?;
+                database
+            }
+            None => Database::memory_with_clock(Arc::new(Injected(clock)))
+                .map_err(|error| failed(error.to_string()))?,
+        };
+        let io = |error: std::io::Error| failed(error.to_string());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(io)?;
+        listener.set_nonblocking(true).map_err(io)?;
+        let address = listener.local_addr().map_err(io)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io)?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = database.clone();
+        let thread = std::thread::Builder::new()
+            .name("dynamodb".to_owned())
+            .spawn(move || {
+                let ended = runtime.block_on(async {
+                    let listener =
+                        tokio::net::TcpListener::from_std(listener).map_err(|error| error.to_string())?;
+                    // An error means that the stack is gone, which ends the server as well.
+                    let shutdown = async { drop(stopped.await) };
+                    dynoxide::server::serve_with_shutdown(listener, served, shutdown).await
+                });
+                if let Err(error) = ended {
+                    tracing::error!(error, "the embedded DynamoDB has ended");
+                }
+            })
+            .map_err(io)?;
+        Ok(Self { address, database, stop, thread })
+    }
+
+    /// Removes what has expired.
+    pub(crate) async fn sweep(&self) {
+        sweep(self.database.clone()).await;
+    }
+
+    /// A handle for [`sweep`].
+    pub(crate) fn database(&self) -> Database {
+        self.database.clone()
+    }
+
+    /// Ends the server and lets go of the file.
+    pub(crate) async fn stop(self) {
+        let Self { database, stop, thread, .. } = self;
+        // An error means that the thread has ended by itself.
+        let _ended = stop.send(());
+        let joined = tokio::task::spawn_blocking(move || {
+            let panicked = thread.join().is_err();
+            drop(database);
+            panicked
+        });
+        match tokio::time::timeout(GRACE, joined).await {
+            Ok(Ok(false)) => {}
+            Ok(_) => tracing::error!("the embedded DynamoDB has panicked"),
+            Err(_) => tracing::warn!("the embedded DynamoDB did not end in time"),
+        }
+    }
+}
+
+/// Removes what has expired.
+pub(crate) async fn sweep(database: Database) {
+    match tokio::task::spawn_blocking(move || database.sweep_ttl()).await {
+        Ok(Ok(0)) => {}
+        Ok(Ok(items)) => tracing::debug!(items, "expired items were removed"),
+        Ok(Err(error)) => tracing::warn!(%error, "expired items could not be removed"),
+        Err(error) => tracing::warn!(%error, "expired items could not be removed"),
+    }
+}

@@ -1,0 +1,103 @@
+//! The functions' code, by the names that the template knows them by, and how one invocation is run.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use axum::Router;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use shared::Platform;
+use shared::clock::Timestamp;
+use shared::config::{ConfigError, Env};
+
+/// Code that is called with an event and gives an answer.
+pub(crate) type Handler<E, A> = Arc<dyn Fn(E) -> BoxFuture<'static, A> + Send + Sync>;
+
+/// A function, by what calls it.
+pub(crate) enum Code {
+    /// Requests.
+    Http(Router),
+    /// Batches of a queue's messages.
+    Queue(Handler<SqsEvent, SqsBatchResponse>),
+    /// A schedule; told when it has to be done, it says how much it did.
+    Schedule(Handler<Timestamp, shared::Result<usize>>),
+}
+
+/// Connects the function of this name, as its `main` does in the cloud. None if there is no such code.
+pub(crate) fn connect(name: &str, env: &Env<'_>, platform: &Platform) -> Result<Option<Code>, ConfigError> {
+    Ok(Some(match name {
+        "applications" => Code::Http(applications::router(env, platform)?),
+        "attempts" => Code::Http(attempts::router(env, platform)?),
+        "auth" => Code::Http(auth::router(env, platform)?),
+        "endpoints" => Code::Http(endpoints::router(env, platform)?),
+        "event-types" => Code::Http(event_types::router(env, platform)?),
+        "messages" => Code::Http(messages::router(env, platform)?),
+        "deliver" => {
+            let code = Arc::new(deliver::Deliver::connect(env, platform)?);
+            Code::Queue(Arc::new(move |event| {
+                let code = code.clone();
+                async move { code.handle(event).await }.boxed()
+            }))
+        }
+        "fan-out" => {
+            let code = Arc::new(fan_out::Dispatcher::connect(env, platform)?);
+            Code::Queue(Arc::new(move |event| {
+                let code = code.clone();
+                async move { code.handle(event).await }.boxed()
+            }))
+        }
+        "timers" => {
+            let code = Arc::new(timers::Timers::connect(env, platform)?);
+            Code::Schedule(Arc::new(move |deadline| {
+                let code = code.clone();
+                async move { code.handle(deadline).await }.boxed()
+            }))
+        }
+        _ => return Ok(None),
+    }))
+}
+
+/// Why an invocation gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unanswered {
+    #[error("the invocation took longer than {} s", .0.as_secs())]
+    TimedOut(Duration),
+    #[error("the function panicked: {0}")]
+    Panicked(String),
+}
+
+/// Runs one invocation, as Lambda does: not longer than the function's timeout, and a panic ends the
+/// invocation and nothing else.
+///
+/// The timeout runs by the machine's clock, also where the functions' clock is steered: it is there
+/// for what really hangs.
+pub(crate) async fn invoke<A>(timeout: Duration, work: impl Future<Output = A>) -> Result<A, Unanswered> {
+    match tokio::time::timeout(timeout, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(panic)) => Err(Unanswered::Panicked(panic_text(&*panic))),
+        Err(_) => Err(Unanswered::TimedOut(timeout)),
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_invocation_ends_by_answer_timeout_or_panic() {
+        let second = Duration::from_secs(1);
+        assert_eq!(invoke(second, async { 7 }).await, Ok(7));
+        let hung = invoke(Duration::from_millis(5), std::future::pending::<()>()).await;
+        assert!(matches!(hung, Err(Unanswered::TimedOut(_))));
+        let panicked = invoke(second, async { panic!("number {}", 7) }).await;
+        assert_eq!(panicked, Err::<(), _>(Unanswered::Panicked("number 7".into())));
+    }
+}

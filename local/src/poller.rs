@@ -1,0 +1,303 @@
+//! The queue pollers: what Lambda's event source mapping does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
+use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use shared::clock::SharedClock;
+use shared::error::Chain;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::aws::QueueRef;
+use crate::functions::{Handler, invoke};
+use crate::template::QueueSource;
+
+/// Most invocations at a time for one queue, whatever the template allows: one machine has to carry
+/// all of them, and eight batches of ten deliveries keep it busy.
+const CONCURRENCY_MAX: u32 = 8;
+/// Most messages of one receive, and of one delete, by their definitions.
+const RECEIVE_MAX: u32 = 10;
+/// The wait after a receive that failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How a poll waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// The longest poll there is; given up at once when the runner stops. For the embedded queue, which
+    /// loses nothing then: what was in flight is visible again at the next start.
+    Embedded,
+    /// A short poll that always runs to its end, because some other services lose what a poll has
+    /// received that was given up.
+    Foreign,
+}
+
+impl Patience {
+    const fn seconds(self) -> i32 {
+        match self {
+            Self::Embedded => 20,
+            Self::Foreign => 1,
+        }
+    }
+}
+
+/// One queue that feeds one function.
+pub(crate) struct Poller {
+    pub(crate) function: String,
+    pub(crate) timeout: Duration,
+    pub(crate) source: QueueSource,
+    pub(crate) queue: QueueRef,
+    pub(crate) region: String,
+    pub(crate) sqs: aws_sdk_sqs::Client,
+    pub(crate) clock: SharedClock,
+    pub(crate) patience: Patience,
+    pub(crate) code: Handler<SqsEvent, SqsBatchResponse>,
+}
+
+impl Poller {
+    /// Polls until `stop` becomes true; then lets the invocations under way come to their ends.
+    pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        let concurrency = self.source.maximum_concurrency.unwrap_or(CONCURRENCY_MAX).min(CONCURRENCY_MAX);
+        let permits = Arc::new(Semaphore::new(usize::try_from(concurrency).unwrap_or(1)));
+        let (this, mut invocations) = (Arc::new(self), JoinSet::new());
+        loop {
+            let permit = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                permit = permits.clone().acquire_owned() => permit,
+            };
+            let batch = match this.patience {
+                Patience::Embedded => tokio::select! {
+                    biased;
+                    _ = stop.wait_for(|stop| *stop) => break,
+                    batch = this.batch() => batch,
+                },
+                Patience::Foreign => this.batch().await,
+            };
+            match batch {
+                Ok(batch) if batch.is_empty() => {}
+                Ok(batch) => {
+                    let this = this.clone();
+                    invocations.spawn(async move {
+                        let _permit = permit;
+                        this.work(batch).await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(queue = this.queue.name, error, "a queue could not be polled");
+                    tokio::select! {
+                        _ = stop.wait_for(|stop| *stop) => break,
+                        () = tokio::time::sleep(RETRY) => {}
+                    }
+                }
+            }
+            while invocations.try_join_next().is_some() {}
+        }
+        while invocations.join_next().await.is_some() {}
+    }
+
+    /// Receives until the batch is full or its window has passed.
+    async fn batch(&self) -> Result<Vec<Message>, String> {
+        let mut batch = self.receive(self.source.batch_size, self.patience.seconds()).await?;
+        let window = Duration::from_secs(self.source.batching_window_seconds.into());
+        if batch.is_empty() || window.is_zero() {
+            return Ok(batch);
+        }
+        let end = self.clock.now().after(window);
+        loop {
+            let wanted = self.source.batch_size.saturating_sub(u32::try_from(batch.len()).unwrap_or(u32::MAX));
+            let left = end.since(self.clock.now()).as_secs();
+            if wanted == 0 || left == 0 {
+                return Ok(batch);
+            }
+            let wait = i32::try_from(left).unwrap_or(i32::MAX).min(self.patience.seconds());
+            match self.receive(wanted, wait).await {
+                Ok(more) => batch.extend(more),
+                // What is there already must not wait for the queue to be reachable again.
+                Err(_) => return Ok(batch),
+            }
+        }
+    }
+
+    async fn receive(&self, wanted: u32, wait_seconds: i32) -> Result<Vec<Message>, String> {
+        let out = self
+            .sqs
+            .receive_message()
+            .queue_url(&self.queue.url)
+            .max_number_of_messages(i32::try_from(wanted.min(RECEIVE_MAX)).unwrap_or(1))
+            .wait_time_seconds(wait_seconds)
+            .message_system_attribute_names(MessageSystemAttributeName::All)
+            .message_attribute_names("All")
+            .send()
+            .await
+            .map_err(|error| Chain(&error).to_string())?;
+        Ok(out.messages.unwrap_or_default())
+    }
+
+    /// One invocation: the batch goes to the function, and what it has done leaves the queue. The rest
+    /// stays hidden until its visibility timeout ends, and it is the queue that moves it aside.
+    async fn work(&self, batch: Vec<Message>) {
+        let answer = match event(&batch, &self.queue.arn, &self.region) {
+            Ok(event) => invoke(self.timeout, (self.code)(event)).await.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = &answer {
+            tracing::error!(function = self.function, error, messages = batch.len(), "an invocation failed");
+        }
+        let ids: Vec<&str> = batch.iter().map(|message| message.message_id().unwrap_or_default()).collect();
+        let done = done(&ids, answer.as_ref().ok(), self.source.report_batch_item_failures);
+        let handles: Vec<&str> = done.into_iter().filter_map(|at| batch[at].receipt_handle()).collect();
+        for handles in handles.chunks(RECEIVE_MAX as usize) {
+            if let Err(error) = self.delete(handles).await {
+                // They are received again; functions bear that.
+                tracing::warn!(queue = self.queue.name, error, "messages that are done were not deleted");
+            }
+        }
+    }
+
+    async fn delete(&self, handles: &[&str]) -> Result<(), String> {
+        let entries = handles.iter().enumerate().map(|(at, handle)| {
+            DeleteMessageBatchRequestEntry::builder()
+                .id(at.to_string())
+                .receipt_handle(*handle)
+                .build()
+                .expect("id and handle are set")
+        });
+        let request = self.sqs.delete_message_batch().queue_url(&self.queue.url);
+        let out = request
+            .set_entries(Some(entries.collect()))
+            .send()
+            .await
+            .map_err(|error| Chain(&error).to_string())?;
+        match out.failed() {
+            [] => Ok(()),
+            [first, ..] => Err(format!("{}: {}", first.code(), first.message().unwrap_or_default())),
+        }
+    }
+}
+
+/// Which messages of a batch are done, by position, given the function's answer (none: it failed).
+///
+/// As Lambda reads it: without `ReportBatchItemFailures` the answer means nothing; a failure that
+/// names no message of the batch makes all of it fail.
+fn done(ids: &[&str], answer: Option<&SqsBatchResponse>, reports: bool) -> Vec<usize> {
+    let Some(answer) = answer else { return Vec::new() };
+    if !reports {
+        return (0..ids.len()).collect();
+    }
+    let failed: Vec<&str> =
+        answer.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
+    if failed.iter().any(|id| id.is_empty() || !ids.contains(id)) {
+        tracing::error!("an answer names a message that was not in its batch: all of it counts as failed");
+        return Vec::new();
+    }
+    (0..ids.len()).filter(|at| !failed.contains(&ids[*at])).collect()
+}
+
+/// The event that Lambda makes of a batch.
+fn event(batch: &[Message], arn: &str, region: &str) -> serde_json::Result<SqsEvent> {
+    let records: Vec<Value> = batch
+        .iter()
+        .map(|message| {
+            let attributes: BTreeMap<&str, &String> =
+                message.attributes().into_iter().flatten().map(|(name, value)| (name.as_str(), value)).collect();
+            let own: BTreeMap<&String, Value> = message
+                .message_attributes()
+                .into_iter()
+                .flatten()
+                .map(|(name, value)| {
+                    let binary = value.binary_value().map(|bytes| STANDARD.encode(bytes));
+                    let value = json!({
+                        "stringValue": value.string_value(),
+                        "binaryValue": binary,
+                        "stringListValues": [],
+                        "binaryListValues": [],
+                        "dataType": value.data_type(),
+                    });
+                    (name, value)
+                })
+                .collect();
+            json!({
+                "messageId": message.message_id(),
+                "receiptHandle": message.receipt_handle(),
+                "body": message.body(),
+                "md5OfBody": message.md5_of_body(),
+                "md5OfMessageAttributes": message.md5_of_message_attributes(),
+                "attributes": attributes,
+                "messageAttributes": own,
+                "eventSource": "aws:sqs",
+                "eventSourceARN": arn,
+                "awsRegion": region,
+            })
+        })
+        .collect();
+    serde_json::from_value(json!({ "Records": records }))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_sqs::primitives::Blob;
+    use aws_sdk_sqs::types::MessageAttributeValue;
+
+    use super::*;
+
+    fn answer(failed: &[&str]) -> SqsBatchResponse {
+        let mut answer = SqsBatchResponse::default();
+        answer.set_failures(failed.iter().copied());
+        answer
+    }
+
+    #[test]
+    fn only_what_did_not_fail_is_deleted() {
+        let ids = ["a", "b", "c"];
+        let all = vec![0, 1, 2];
+        assert_eq!(done(&ids, Some(&answer(&[])), true), all);
+        assert_eq!(done(&ids, Some(&answer(&["b"])), true), vec![0, 2]);
+        assert_eq!(done(&ids, Some(&answer(&["a", "b", "c"])), true), Vec::<usize>::new());
+        // An unknown or an empty id: nobody knows which messages failed.
+        assert_eq!(done(&ids, Some(&answer(&["b", "x"])), true), Vec::<usize>::new());
+        assert_eq!(done(&ids, Some(&answer(&[""])), true), Vec::<usize>::new());
+        // Without the declaration nobody reads the answer.
+        assert_eq!(done(&ids, Some(&answer(&["b"])), false), all);
+        // Over its time, or panicked.
+        assert_eq!(done(&ids, None, true), Vec::<usize>::new());
+        assert_eq!(done(&ids, None, false), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn an_event_says_what_lambda_says() {
+        let message = Message::builder()
+            .message_id("id")
+            .receipt_handle("handle")
+            .body("{\"x\":1}")
+            .md5_of_body("digest")
+            .attributes(MessageSystemAttributeName::ApproximateReceiveCount, "2")
+            .attributes(MessageSystemAttributeName::MessageGroupId, "app")
+            .message_attributes(
+                "bytes",
+                MessageAttributeValue::builder()
+                    .data_type("Binary")
+                    .binary_value(Blob::new([1, 2]))
+                    .build()
+                    .unwrap(),
+            )
+            .build();
+        let event = event(&[message], "arn:aws:sqs:r:1:q", "r").unwrap();
+        let [record] = event.records.as_slice() else { panic!() };
+        assert_eq!(record.message_id.as_deref(), Some("id"));
+        assert_eq!(record.receipt_handle.as_deref(), Some("handle"));
+        assert_eq!(record.body.as_deref(), Some("{\"x\":1}"));
+        assert_eq!(record.md5_of_body.as_deref(), Some("digest"));
+        assert_eq!(record.attributes["ApproximateReceiveCount"], "2");
+        assert_eq!(record.attributes["MessageGroupId"], "app");
+        assert_eq!(record.message_attributes["bytes"].binary_value.as_ref().unwrap().0, [1, 2]);
+        assert_eq!(record.event_source.as_deref(), Some("aws:sqs"));
+        assert_eq!(record.event_source_arn.as_deref(), Some("arn:aws:sqs:r:1:q"));
+        assert_eq!(record.aws_region.as_deref(), Some("r"));
+    }
+}
