@@ -133,8 +133,7 @@ impl Clients {
         prefix: &str,
         region: &str,
     ) -> Result<Names, StartError> {
-        let mut names =
-            Names { region: region.to_owned(), prefix: prefix.to_owned(), ..Names::default() };
+        let mut names = Names { region: region.to_owned(), prefix: prefix.to_owned(), ..Names::default() };
         for table in &template.tables {
             let name = format!("{prefix}-{}", short_name(&table.logical_id, "Table"));
             self.create_table(&name, table).await?;

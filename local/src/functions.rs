@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use shared::Platform;
 use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env};
+use tokio::sync::watch;
 
 /// Code that is called with an event and gives an answer.
 pub(crate) type Handler<E, A> = Arc<dyn Fn(E) -> BoxFuture<'static, A> + Send + Sync>;
@@ -58,6 +59,11 @@ pub(crate) fn connect(name: &str, env: &Env<'_>, platform: &Platform) -> Result<
         }
         _ => return Ok(None),
     }))
+}
+
+/// Completes when `stop` is true, or whoever could say so is gone.
+pub(crate) async fn told(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
 }
 
 /// Why an invocation gave no answer.

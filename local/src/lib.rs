@@ -8,12 +8,13 @@
 //! Nothing is global: any number of stacks run beside each other in one process.
 
 mod aws;
-pub mod cli;
+mod cli;
 mod dynamo;
 mod functions;
 mod meter;
 mod poller;
 mod routes;
+pub mod runner;
 mod schedule;
 mod secrets;
 mod server;
@@ -21,8 +22,10 @@ mod settings;
 mod sqs;
 mod stack;
 pub mod template;
+mod wiring;
 
 pub use aws::QueueRef;
 pub use meter::SqsRequests;
+pub use secrets::FolderError;
 pub use settings::{Settings, TEMPLATE};
 pub use stack::{Stack, StartError};

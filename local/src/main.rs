@@ -1,2 +1,8 @@
-//! x
-fn main() {}
+//! The local runner's program: see the library.
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    local::runner::main().await
+}

@@ -97,7 +97,8 @@ mod tests {
     #[test]
     fn requests_are_counted_by_kind() {
         let metered = Metered::new(shared::Platform::system().http);
-        for target in ["AmazonSQS.SendMessageBatch", "AmazonSQS.ReceiveMessage", "DynamoDB_20120810.GetItem"] {
+        for target in ["AmazonSQS.SendMessageBatch", "AmazonSQS.ReceiveMessage", "DynamoDB_20120810.GetItem"]
+        {
             metered.counters.count(target);
         }
         assert_eq!(metered.counts(), SqsRequests { send: 1, receive: 1, delete: 0, change: 0 });

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::aws::QueueRef;
-use crate::functions::{Handler, invoke};
+use crate::functions::{Handler, invoke, told};
 use crate::template::QueueSource;
 
 /// Most invocations at a time for one queue, whatever the template allows: one machine has to carry
@@ -68,13 +68,13 @@ impl Poller {
         loop {
             let permit = tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = told(&mut stop) => break,
                 permit = permits.clone().acquire_owned() => permit,
             };
             let batch = match this.patience {
                 Patience::Embedded => tokio::select! {
                     biased;
-                    _ = stop.wait_for(|stop| *stop) => break,
+                    () = told(&mut stop) => break,
                     batch = this.batch() => batch,
                 },
                 Patience::Foreign => this.batch().await,
@@ -91,7 +91,7 @@ impl Poller {
                 Err(error) => {
                     tracing::warn!(queue = this.queue.name, error, "a queue could not be polled");
                     tokio::select! {
-                        _ = stop.wait_for(|stop| *stop) => break,
+                        () = told(&mut stop) => break,
                         () = tokio::time::sleep(RETRY) => {}
                     }
                 }
@@ -110,7 +110,8 @@ impl Poller {
         }
         let end = self.clock.now().after(window);
         loop {
-            let wanted = self.source.batch_size.saturating_sub(u32::try_from(batch.len()).unwrap_or(u32::MAX));
+            let wanted =
+                self.source.batch_size.saturating_sub(u32::try_from(batch.len()).unwrap_or(u32::MAX));
             let left = end.since(self.clock.now()).as_secs();
             if wanted == 0 || left == 0 {
                 return Ok(batch);
@@ -204,8 +205,12 @@ fn event(batch: &[Message], arn: &str, region: &str) -> serde_json::Result<SqsEv
     let records: Vec<Value> = batch
         .iter()
         .map(|message| {
-            let attributes: BTreeMap<&str, &String> =
-                message.attributes().into_iter().flatten().map(|(name, value)| (name.as_str(), value)).collect();
+            let attributes: BTreeMap<&str, &String> = message
+                .attributes()
+                .into_iter()
+                .flatten()
+                .map(|(name, value)| (name.as_str(), value))
+                .collect();
             let own: BTreeMap<&String, Value> = message
                 .message_attributes()
                 .into_iter()

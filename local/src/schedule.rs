@@ -8,7 +8,7 @@ use shared::error::Chain;
 use tokio::sync::{Mutex, watch};
 use tokio::time::MissedTickBehavior;
 
-use crate::functions::{Handler, invoke};
+use crate::functions::{Handler, invoke, told};
 
 /// A function with a schedule.
 pub(crate) struct Scheduled {
@@ -69,7 +69,7 @@ impl Scheduled {
         loop {
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = told(&mut stop) => return,
                 _ = ticks.tick() => self.tick().await,
             }
         }

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::functions::told;
 use crate::routes::Api;
 
 /// Most connections at a time; further ones wait in the operating system's queue. A developer's
@@ -38,7 +39,7 @@ pub(crate) async fn serve(listener: TcpListener, api: Arc<Api>, mut stop: watch:
         };
         let (permit, accepted) = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => break,
+            () = told(&mut stop) => break,
             Some(_) = connections.join_next() => continue,
             accepted = accept => accepted,
         };

@@ -96,20 +96,15 @@ pub(crate) fn environment(
     lambda: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
     let named = function.environment.iter().filter_map(|(name, value)| {
-        let value = overrides
-            .get(name)
-            .cloned()
-            .or_else(|| template.resolve(value, |value| names.lookup(value)));
+        let value =
+            overrides.get(name).cloned().or_else(|| template.resolve(value, |value| names.lookup(value)));
         Some((name.clone(), value?))
     });
     lambda.iter().map(|(name, value)| (name.clone(), value.clone())).chain(named).collect()
 }
 
 /// That each setting given is one that some function has: a mistyped name would change nothing.
-pub(crate) fn check_names(
-    given: &BTreeMap<String, String>,
-    template: &Template,
-) -> Result<(), ConfigError> {
+pub(crate) fn check_names(given: &BTreeMap<String, String>, template: &Template) -> Result<(), ConfigError> {
     let known: BTreeSet<&str> = template
         .functions
         .iter()

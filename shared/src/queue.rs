@@ -3,8 +3,6 @@
 //! A job's body is JSON with its kind and version in `job`, so that jobs written by an earlier
 //! version are still understood after a deployment.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
@@ -260,7 +258,6 @@ pub struct Outgoing {
 pub struct Sqs {
     client: Client,
     clock: SharedClock,
-    requests: Arc<AtomicU64>,
 }
 
 /// What could not be queued.
@@ -276,12 +273,7 @@ pub struct Unsent {
 impl Sqs {
     /// The queue service behind `client`.
     pub fn new(client: Client, clock: SharedClock) -> Self {
-        Self { client, clock, requests: Arc::default() }
-    }
-
-    /// How many requests were made through this and its clones, but for the SDK's own retries.
-    pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+        Self { client, clock }
     }
 
     /// Sends any number of jobs, in as few requests as possible and those at once.
@@ -335,7 +327,6 @@ impl Sqs {
                     .build()
                     .expect("id and body are set")
             });
-            self.requests.fetch_add(1, Ordering::Relaxed);
             let request =
                 self.client.send_message_batch().queue_url(&queue.0).set_entries(Some(entries.collect()));
             match request.send().await {
@@ -370,7 +361,6 @@ impl Sqs {
     /// # Errors
     /// `Unavailable`.
     pub async fn hide(&self, queue: &QueueUrl, receipt_handle: &str, wait: Duration) -> Result<()> {
-        self.requests.fetch_add(1, Ordering::Relaxed);
         self.client
             .change_message_visibility()
             .queue_url(&queue.0)

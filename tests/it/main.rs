@@ -1,1 +1,12 @@
-//! x
+//! End to end: the real functions, the real AWS SDK, the official client SDK, real sockets.
+//!
+//! Everything runs against the embedded services; with `POSTRIDER_TEST_AWS_ENDPOINT` set, against
+//! the DynamoDB and SQS at that address.
+
+mod cost;
+mod delivery;
+mod faults;
+mod house;
+mod input;
+mod template;
+mod tenancy;

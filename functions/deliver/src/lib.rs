@@ -104,11 +104,6 @@ impl Deliver {
         })
     }
 
-    /// How many requests to SQS this made.
-    pub fn sqs_requests(&self) -> u64 {
-        self.sqs.requests()
-    }
-
     /// Works on a batch, all its jobs at once.
     pub async fn handle(&self, event: SqsEvent) -> SqsBatchResponse {
         let batch = Batch::default();

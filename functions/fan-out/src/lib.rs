@@ -42,11 +42,6 @@ impl Dispatcher {
         })
     }
 
-    /// How many requests to SQS this made.
-    pub fn sqs_requests(&self) -> u64 {
-        self.sqs.requests()
-    }
-
     /// Works on a batch.
     pub async fn handle(&self, event: SqsEvent) -> SqsBatchResponse {
         batch::run(&self.sqs, std::slice::from_ref(&self.source), event, |received| self.work(received)).await

@@ -1,0 +1,363 @@
+//! The command line: flags and variables, and what they come to.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use shared::auth::{DEFAULT_ORG, Tokens};
+use shared::config::{ConfigError, Env};
+use shared::ids::{AppId, OrgId};
+use shared::{Error, Platform};
+
+use crate::secrets;
+use crate::settings::{self, Settings};
+use crate::stack::StartError;
+
+/// Where the API listens if nothing else is said.
+const LISTEN: &str = "127.0.0.1:8071";
+/// Where the data is kept if nothing else is said.
+const DATA: &str = "./.postrider";
+
+const EXAMPLES: &str = "\
+Examples:
+  Start on the default address and keep everything in ./.postrider:
+    cargo run -p local
+
+  Start on a free port with nothing kept, and retry three times, a second apart:
+    cargo run -p local -- --ephemeral --listen 127.0.0.1:0 --retry-schedule 1,1,1";
+
+/// Runs Postrider on this machine: the API, its tables and queues, deliveries and retries, in one
+/// process. Nothing else has to be installed or running.
+#[derive(Debug, Parser)]
+#[command(name = "local", version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Prints a token, signed with the secret that the runner uses, and nothing else.
+    Token(TokenFlags),
+}
+
+#[derive(Debug, Args)]
+struct TokenFlags {
+    /// The organisation that the token is for (org_…) [default: the one of the token that the runner
+    /// prints at its start].
+    #[arg(long, value_name = "ID")]
+    org: Option<String>,
+    /// An application (app_…): the token is for it alone [default: for the whole organisation].
+    #[arg(long, value_name = "ID")]
+    app: Option<String>,
+}
+
+/// All are text: what they should be is checked in one place, which answers with one line.
+#[derive(Debug, Default, Args)]
+struct Flags {
+    /// Address and port of the API; port 0 takes a free one. Another address than a loopback one lets
+    /// other machines in [default: 127.0.0.1:8071].
+    #[arg(long, env = "POSTRIDER_LISTEN", value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// The folder for tables, queues and secrets; one runner at a time can have it [default:
+    /// ./.postrider].
+    #[arg(long, env = "POSTRIDER_DATA", value_name = "FOLDER", global = true)]
+    data: Option<String>,
+    /// Keep everything in memory, and draw new secrets at each start [default: false].
+    #[arg(
+        long,
+        env = "POSTRIDER_EPHEMERAL",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        global = true
+    )]
+    ephemeral: Option<String>,
+    /// Signs and verifies callers' tokens; 32 characters or more [default: one that is drawn at the
+    /// first start and kept in the data folder].
+    #[arg(long, env = "POSTRIDER_JWT_SECRET", hide_env_values = true, value_name = "TEXT", global = true)]
+    jwt_secret: Option<String>,
+    /// Seals endpoints' secrets in the tables; 32 characters or more. With another one, what was sealed
+    /// cannot be read [default: one that is drawn at the first start and kept in the data folder].
+    #[arg(long, env = "POSTRIDER_ENCRYPTION_KEY", hide_env_values = true, value_name = "TEXT")]
+    encryption_key: Option<String>,
+    /// Seconds to wait after each failed attempt, separated by commas; empty for no retry [default:
+    /// 5,300,1800,7200,18000,36000,36000].
+    #[arg(long, env = "POSTRIDER_RETRY_SCHEDULE", value_name = "SECONDS")]
+    retry_schedule: Option<String>,
+    /// Seconds that one delivery may take, from 1 to 25 [default: 15].
+    #[arg(long, env = "POSTRIDER_DELIVERY_TIMEOUT", value_name = "SECONDS")]
+    delivery_timeout: Option<String>,
+    /// Networks that deliveries may reach although they are not public, such as 10.1.0.0/16,fd00::/8.
+    /// This machine itself (127.0.0.0/8,::1/128) may always be reached here [default: none].
+    #[arg(long, env = "POSTRIDER_ALLOWED_SUBNETS", value_name = "NETWORKS")]
+    allowed_subnets: Option<String>,
+    /// Refuse endpoints whose URL is not https [default: false; in the cloud it is true].
+    #[arg(
+        long,
+        env = "POSTRIDER_HTTPS_ONLY",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    https_only: Option<String>,
+    /// The kind of key that a new endpoint gets: hmac256 or ed25519 [default: hmac256].
+    #[arg(long, env = "POSTRIDER_SIGNATURE", value_name = "KIND")]
+    signature: Option<String>,
+    /// How a webhook's headers are spelled: webhook (webhook-id), svix (svix-id) or both [default:
+    /// webhook].
+    #[arg(long, env = "POSTRIDER_HEADER_STYLE", value_name = "STYLE")]
+    header_style: Option<String>,
+    /// Webhooks about Postrider's own events; they are not built yet, so only false is possible
+    /// [default: false].
+    #[arg(
+        long,
+        env = "POSTRIDER_OPERATIONAL_WEBHOOKS",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    operational_webhooks: Option<String>,
+    /// What is logged to standard error: error, warn, info, debug or trace, or a list such as
+    /// warn,deliver=debug [default: info,dynoxide=error].
+    #[arg(long, env = "POSTRIDER_LOG", value_name = "FILTER")]
+    log: Option<String>,
+    /// Use the DynamoDB and SQS at this address instead of the embedded ones, with AWS_REGION and the
+    /// AWS_… credentials (us-east-1 and test/test where they are not set); missing tables and queues
+    /// are created [default: the embedded ones].
+    #[arg(long, env = "AWS_ENDPOINT_URL", value_name = "URL")]
+    aws_endpoint_url: Option<String>,
+    /// Another template than the one that the runner was built with [default: the repository's
+    /// template.yaml].
+    #[arg(long, env = "POSTRIDER_TEMPLATE", value_name = "FILE")]
+    template: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// Print this token.
+    Print(String),
+    /// Run, and say where the data is.
+    Run(Box<Settings>),
+}
+
+/// What is there and not empty: an empty variable counts as unset.
+fn set(value: &Option<String>) -> Option<&str> {
+    value.as_deref().map(str::trim).filter(|value| !value.is_empty())
+}
+
+fn flag(variable: &str, value: &Option<String>) -> Result<bool, ConfigError> {
+    shared::config::flag(&Env::new(|_| value.clone()), variable, false)
+}
+
+impl Cli {
+    /// What was asked for. `env` is asked for region and credentials only.
+    pub(crate) fn task(&self, env: &Env<'_>, platform: Platform) -> Result<Task, StartError> {
+        match &self.command {
+            None => Ok(Task::Run(Box::new(self.flags.settings(env, platform)?))),
+            Some(Command::Token(token)) => self.flags.token(token, platform).map(Task::Print),
+        }
+    }
+}
+
+impl Flags {
+    /// Where data is kept; none is in memory.
+    fn folder(&self) -> Result<Option<PathBuf>, ConfigError> {
+        let ephemeral = flag("POSTRIDER_EPHEMERAL", &self.ephemeral)?;
+        match (set(&self.data), ephemeral) {
+            (Some(folder), true) => {
+                let problem = format!(
+                    "contradicts POSTRIDER_DATA={folder}: either everything is kept in memory, or in that folder"
+                );
+                Err(ConfigError::new("POSTRIDER_EPHEMERAL", problem))
+            }
+            (None, true) => Ok(None),
+            (folder, false) => Ok(Some(folder.unwrap_or(DATA).into())),
+        }
+    }
+
+    fn settings(&self, env: &Env<'_>, platform: Platform) -> Result<Settings, ConfigError> {
+        let listen = set(&self.listen).unwrap_or(LISTEN);
+        let listen: SocketAddr = listen.parse().map_err(|_| {
+            let problem = format!("{listen:?} makes no sense; it should be an address such as {LISTEN}");
+            ConfigError::new("POSTRIDER_LISTEN", problem)
+        })?;
+        if flag("POSTRIDER_OPERATIONAL_WEBHOOKS", &self.operational_webhooks)? {
+            let problem = "operational webhooks are not built yet; it should be false";
+            return Err(ConfigError::new("POSTRIDER_OPERATIONAL_WEBHOOKS", problem));
+        }
+        let aws_endpoint = set(&self.aws_endpoint_url).map(str::to_owned);
+        if let Some(url) = aws_endpoint.as_deref()
+            && !url.starts_with("http://")
+            && !url.starts_with("https://")
+        {
+            let problem = format!("{url:?} makes no sense; it should be a URL such as http://127.0.0.1:4566");
+            return Err(ConfigError::new("AWS_ENDPOINT_URL", problem));
+        }
+        let template = match set(&self.template) {
+            None => settings::TEMPLATE.to_owned(),
+            Some(path) => std::fs::read_to_string(path).map_err(|error| {
+                ConfigError::new("POSTRIDER_TEMPLATE", format!("{path} cannot be read: {error}"))
+            })?,
+        };
+        let mut settings = Settings {
+            listen,
+            data: self.folder()?,
+            aws_endpoint,
+            platform,
+            template,
+            ..Settings::ephemeral()
+        };
+        for (name, value) in [
+            ("POSTRIDER_JWT_SECRET", &self.jwt_secret),
+            ("POSTRIDER_ENCRYPTION_KEY", &self.encryption_key),
+            ("POSTRIDER_DELIVERY_TIMEOUT", &self.delivery_timeout),
+            ("POSTRIDER_ALLOWED_SUBNETS", &self.allowed_subnets),
+            ("POSTRIDER_HTTPS_ONLY", &self.https_only),
+            ("POSTRIDER_SIGNATURE", &self.signature),
+            ("POSTRIDER_HEADER_STYLE", &self.header_style),
+            ("POSTRIDER_LOG", &self.log),
+        ] {
+            if let Some(value) = set(value) {
+                settings = settings.with(name, value);
+            }
+        }
+        // The one setting whose empty value means something: no retry.
+        if let Some(schedule) = &self.retry_schedule {
+            settings = settings.with("POSTRIDER_RETRY_SCHEDULE", schedule.trim());
+        }
+        // The embedded services need none of these, and real credentials do not belong there.
+        if settings.aws_endpoint.is_some() {
+            if let Some(region) = env.optional("AWS_REGION").or_else(|| env.optional("AWS_DEFAULT_REGION")) {
+                settings = settings.with("AWS_REGION", &region);
+            }
+            for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
+                if let Some(value) = env.optional(name) {
+                    settings = settings.with(name, &value);
+                }
+            }
+        }
+        Ok(settings)
+    }
+
+    fn token(&self, flags: &TokenFlags, platform: Platform) -> Result<String, StartError> {
+        const SECRET: &str = secrets::SECRETS[0];
+        let wrong = |flag: &str, text: &str, prefix: &str| {
+            let problem = format!("{text:?} makes no sense; it should be an id, {prefix}_ and 27 characters");
+            ConfigError::new(flag, problem)
+        };
+        let org = flags.org.as_deref().unwrap_or(DEFAULT_ORG).trim();
+        let org: OrgId = org.parse().map_err(|_| wrong("--org", org, "org"))?;
+        let app = flags.app.as_deref().map(str::trim);
+        let app = app.map(|app| app.parse::<AppId>().map_err(|_| wrong("--app", app, "app")));
+        let app = app.transpose()?;
+        let secret = match (set(&self.jwt_secret), self.folder()?) {
+            (Some(secret), _) => Some(secret.to_owned()),
+            (None, Some(folder)) => secrets::kept(&folder, &*platform.random)?.remove(SECRET),
+            (None, None) => {
+                let problem = "is not set; it should be what the runner was given (one that keeps nothing \
+                               draws a secret at each start, and prints a token)";
+                return Err(ConfigError::new(SECRET, problem).into());
+            }
+        };
+        let tokens =
+            Tokens::read(&Env::new(|name| secret.clone().filter(|_| name == SECRET)), platform.clock)?;
+        let made = match app {
+            Some(app) => tokens.for_app(org, app, Vec::new()),
+            None => tokens.for_org(org),
+        };
+        made.map_err(|error: Error| ConfigError::new(SECRET, error.to_string()).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a command line comes to, whatever the environment of the test is.
+    fn task(line: &[&str]) -> Result<Task, String> {
+        let cli = Cli::try_parse_from(["local"].iter().chain(line)).unwrap();
+        cli.task(&Env::new(|_| None), Platform::system()).map_err(|error| error.to_string())
+    }
+
+    fn settings(line: &[&str]) -> Settings {
+        match task(line) {
+            Ok(Task::Run(settings)) => *settings,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn defaults() {
+        let settings = settings(&[]);
+        assert_eq!(settings.listen.to_string(), LISTEN);
+        assert_eq!(settings.data, Some(DATA.into()));
+        assert!(settings.settings.is_empty() && settings.aws_endpoint.is_none() && settings.poll);
+        assert_eq!(settings.template, settings::TEMPLATE);
+    }
+
+    #[test]
+    fn an_empty_retry_schedule_is_not_an_unset_one() {
+        assert!(!settings(&[]).settings.contains_key("POSTRIDER_RETRY_SCHEDULE"));
+        let empty = settings(&["--retry-schedule", ""]);
+        assert_eq!(empty.settings["POSTRIDER_RETRY_SCHEDULE"], "");
+        assert!(settings(&["--delivery-timeout", ""]).settings.is_empty());
+    }
+
+    #[test]
+    fn flags_reach_their_variables() {
+        let settings =
+            settings(&["--ephemeral", "--https-only", "--signature=ed25519", "--listen", "[::1]:0"]);
+        assert_eq!(settings.data, None);
+        assert_eq!(settings.settings["POSTRIDER_HTTPS_ONLY"], "true");
+        assert_eq!(settings.settings["POSTRIDER_SIGNATURE"], "ed25519");
+    }
+
+    #[test]
+    fn contradictions_are_one_line_that_names_the_variable() {
+        for (line, begin) in [
+            (&["--listen", "8071"][..], "POSTRIDER_LISTEN: "),
+            (&["--ephemeral", "--data", "x"], "POSTRIDER_EPHEMERAL: "),
+            (&["--ephemeral=perhaps"], "POSTRIDER_EPHEMERAL: "),
+            (&["--operational-webhooks"], "POSTRIDER_OPERATIONAL_WEBHOOKS: "),
+            (&["--aws-endpoint-url", "localhost"], "AWS_ENDPOINT_URL: "),
+            (&["--template", "/nowhere"], "POSTRIDER_TEMPLATE: "),
+            (&["token", "--org", "x", "--ephemeral"], "--org: "),
+            (&["token", "--app", "ep_1", "--ephemeral"], "--app: "),
+            (&["token", "--ephemeral"], "POSTRIDER_JWT_SECRET: "),
+            (&["token", "--jwt-secret", "short"], "POSTRIDER_JWT_SECRET: "),
+        ] {
+            let error = task(line).unwrap_err();
+            assert!(error.starts_with(begin) && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_signed_with_the_kept_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        let app = DEFAULT_ORG.replace("org_", "app_");
+        let Ok(Task::Print(token)) = task(&["token", "--data", path, "--app", &app]) else { panic!() };
+        let platform = Platform::system();
+        let kept = secrets::kept(folder.path(), &*platform.random).unwrap();
+        let tokens = Tokens::read(&settings::env(&kept), platform.clock).unwrap();
+        let caller = tokens.verify(&token).unwrap();
+        assert_eq!((caller.subject(), caller.org().to_string()), (app, DEFAULT_ORG.to_owned()));
+    }
+
+    #[test]
+    fn every_setting_is_explained_in_the_help() {
+        let help = <Cli as clap::CommandFactory>::command().render_long_help().to_string();
+        for flag in ["listen", "data", "ephemeral", "retry-schedule", "header-style", "aws-endpoint-url"] {
+            let variable = flag.to_uppercase().replace('-', "_");
+            assert!(help.contains(&format!("--{flag}")) && help.contains(&variable), "{help}");
+        }
+        assert!(help.contains("Examples:"));
+    }
+}

@@ -1,0 +1,147 @@
+//! The program: starts a stack, says what can be done with it, and stops it when told.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use shared::Platform;
+use shared::auth::DEFAULT_ORG;
+use shared::config::Env;
+use shared::telemetry;
+
+use crate::cli::{Cli, Task};
+use crate::settings::Settings;
+use crate::stack::{Stack, StartError};
+
+/// The exit code where configuration is missing, contradicts itself, or cannot be had.
+const EXIT_CONFIG: u8 = 2;
+/// The exit code after a second Ctrl-C: that of a process that the first one killed.
+const EXIT_INTERRUPTED: i32 = 130;
+const LOG: &str = "POSTRIDER_LOG";
+/// What is logged if nothing else is said. The embedded DynamoDB warns of every condition that is not
+/// met, which is how the functions find out what is there.
+const LOG_DEFAULT: &str = "info,dynoxide=error";
+
+/// Does what the command line says.
+pub async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ended = match cli.task(&Env::process(), Platform::system()) {
+        Ok(Task::Print(token)) => {
+            say(&token);
+            Ok(())
+        }
+        Ok(Task::Run(settings)) => run(*settings).await,
+        Err(error) => Err(error),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(EXIT_CONFIG)
+        }
+    }
+}
+
+async fn run(settings: Settings) -> Result<(), StartError> {
+    let filter = settings.settings.get(LOG).map_or(LOG_DEFAULT, String::as_str).to_owned();
+    let log = Env::new(move |name| (name == LOG).then(|| filter.clone()));
+    telemetry::init(&log, telemetry::Format::Text)?;
+    let data = match (&settings.aws_endpoint, &settings.data) {
+        (Some(url), None) => format!("in DynamoDB and SQS at {url}; the secrets in memory"),
+        (Some(url), Some(folder)) => {
+            format!("in DynamoDB and SQS at {url}; the secrets in {}", folder.display())
+        }
+        (None, Some(folder)) => format!("in {}", folder.display()),
+        (None, None) => "in memory; it is gone when the runner stops".to_owned(),
+    };
+    let warning = (!settings.listen.ip().is_loopback()).then(|| {
+        format!("Warning: {} lets other machines in; the traffic is not encrypted.\n", settings.listen)
+    });
+    // Before anything is started: from now on a signal waits until it can be heard.
+    let mut signals = Signals::new()
+        .map_err(|error| StartError::Embedded { service: "signal handler", problem: error.to_string() })?;
+    let stack = Stack::start(settings).await?;
+    say(&format!("{}{}", warning.unwrap_or_default(), welcome(&stack, &data)));
+
+    signals.next().await;
+    say("Stopping: what is under way is brought to its end. Again to stop at once.");
+    tokio::select! {
+        () = stack.stop() => Ok(()),
+        () = signals.next() => std::process::exit(EXIT_INTERRUPTED),
+    }
+}
+
+/// What there is, and how to see a delivery.
+fn welcome(stack: &Stack, data: &str) -> String {
+    let (url, routes, token) = (stack.url(), stack.routes(), stack.org_token(None));
+    let curl = format!(
+        "curl -sS -w '\\n' -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' {url}/api/v1/app"
+    );
+    format!(
+        r#"
+Postrider listens on {url} ({routes} routes). Ctrl-C stops it.
+Data is {data}.
+This token may do everything in {DEFAULT_ORG}:
+
+export TOKEN={token}
+
+To see a delivery, start a receiver in another terminal:
+
+python3 -c "import http.server as h; h.HTTPServer(('127.0.0.1', 9000), type('R', (h.BaseHTTPRequestHandler,), {{'do_POST': lambda r: (print(r.headers, r.rfile.read(int(r.headers['content-length'])).decode()), r.send_response(204), r.end_headers())}})).serve_forever()"
+
+Then, with TOKEN set as above: an application, an endpoint, a message, and what became of it.
+
+{curl} -d '{{"name": "Demo", "uid": "demo"}}'
+{curl}/demo/endpoint -d '{{"url": "http://127.0.0.1:9000/", "uid": "receiver"}}'
+{curl}/demo/msg -d '{{"eventType": "user.created", "payload": {{"hello": "world"}}}}'
+{curl}/demo/attempt/endpoint/receiver
+"#
+    )
+}
+
+/// Writes to standard output. A reader that has gone away is no reason to stop.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _closed = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
+/// Writes one line to standard error, whatever is in it.
+fn complain(text: &str) {
+    let _closed = writeln!(std::io::stderr().lock(), "{}", text.replace(char::is_control, " "));
+}
+
+/// Ctrl-C, and where there is one the request to terminate.
+struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

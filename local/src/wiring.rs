@@ -1,0 +1,87 @@
+//! Puts in front of each function what the template says: routes, queues, schedules.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::Platform;
+
+use crate::aws::{Clients, Names};
+use crate::functions::{Code, connect};
+use crate::poller::{Patience, Poller};
+use crate::routes::{Api, HttpFunction};
+use crate::schedule::Scheduled;
+use crate::settings;
+use crate::stack::StartError;
+use crate::template::{Function, Template};
+
+/// What calls the functions.
+pub(crate) struct Callers {
+    pub(crate) api: Api,
+    pub(crate) pollers: Vec<Poller>,
+    pub(crate) scheduled: Vec<Arc<Scheduled>>,
+}
+
+/// How long one invocation may take.
+pub(crate) fn timeout(function: &Function) -> Duration {
+    Duration::from_secs(function.timeout_seconds.into())
+}
+
+/// Connects all functions, and puts in front of them what the template says.
+pub(crate) fn callers(
+    template: &Template,
+    environments: &BTreeMap<String, BTreeMap<String, String>>,
+    platform: &Platform,
+    clients: &Clients,
+    names: &Names,
+    patience: Patience,
+) -> Result<Callers, StartError> {
+    let (mut http, mut pollers, mut scheduled) = (Vec::new(), Vec::new(), Vec::new());
+    for function in &template.functions {
+        let wrong = |problem: &str| StartError::Function(format!("{}: {problem}", function.logical_id));
+        let env = settings::env(&environments[&function.name]);
+        let code = connect(&function.name, &env, platform)?
+            .ok_or_else(|| wrong("the local runner has no such function"))?;
+        let kinds = (function.routes.is_empty(), function.queues.is_empty(), function.schedules.is_empty());
+        match (code, kinds) {
+            (Code::Http(router), (_, true, true)) => {
+                let name = function.name.clone();
+                http.push((
+                    HttpFunction { name, router, timeout: timeout(function) },
+                    function.routes.clone(),
+                ));
+            }
+            (Code::Queue(code), (true, _, true)) => {
+                for source in &function.queues {
+                    let queue = names.queues.get(&source.queue);
+                    pollers.push(Poller {
+                        function: function.name.clone(),
+                        timeout: timeout(function),
+                        source: source.clone(),
+                        queue: queue.cloned().ok_or_else(|| wrong("its queue was not created"))?,
+                        region: names.region.clone(),
+                        sqs: clients.sqs.clone(),
+                        clock: platform.clock.clone(),
+                        patience,
+                        code: code.clone(),
+                    });
+                }
+            }
+            (Code::Schedule(code), (true, true, _)) => {
+                let (rates, clock) = (function.schedules.clone(), platform.clock.clone());
+                scheduled.push(Arc::new(Scheduled::new(
+                    &function.name,
+                    rates,
+                    timeout(function),
+                    clock,
+                    code,
+                )));
+            }
+            _ => return Err(wrong("its code does not understand one of its events")),
+        }
+    }
+    let api = Api::new(http).map_err(|route| {
+        StartError::Function(format!("the route {} {} makes no sense", route.method, route.path))
+    })?;
+    Ok(Callers { api, pollers, scheduled })
+}

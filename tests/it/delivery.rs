@@ -1,0 +1,267 @@
+//! The main journey and its branches: posted, delivered, retried, seen in the log.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use http::StatusCode;
+use serde_json::json;
+use svix::models::{EndpointIn, MessageIn, MessageStatus};
+
+use crate::house::{House, Receiver, settings};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_arrives_byte_for_byte_and_verified() {
+    let house = House::start().await;
+    let mut receiver = Receiver::start().await;
+    let app = house.app().await;
+    let endpoint = house.endpoint(&app, &receiver.url("/hook?x=1")).await;
+
+    // Through the SDK.
+    let message = MessageIn::new("invoice.paid".into(), json!({"id": "inv_1", "sum": 12.5}));
+    let id = house.message(&app, message).await;
+    let webhook = receiver.next().await;
+    assert_eq!(webhook.path, "/hook?x=1");
+    assert_eq!(webhook.body, r#"{"id":"inv_1","sum":12.5}"#);
+    assert_eq!(webhook.header("webhook-id"), id);
+    assert_eq!(webhook.header("content-type"), "application/json");
+    assert!(webhook.header("user-agent").starts_with("Postrider/"));
+    webhook.verify(&endpoint.secret);
+
+    // With every freedom that JSON's grammar leaves.
+    let payload = "{ \"b\" :\t1.00, \"a\":\"\\u00e9 é \\/\",\r\n \"n\": 12345678901234567890e-3 }";
+    let path = format!("/api/v1/app/{app}/msg/");
+    let body = format!("{{\"eventType\": \"a\", \"payload\": {payload} }}");
+    let answer = house.request("POST", &path, &house.token, body).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+    assert!(answer.text.contains(payload), "{}", answer.text);
+    let webhook = receiver.next().await;
+    assert_eq!(webhook.body, payload);
+    webhook.verify(&endpoint.secret);
+
+    house.stack.idle().await;
+    let attempts = house.attempts(&app, &id).await;
+    assert_eq!(attempts.len(), 1);
+    assert_eq!((attempts[0].response_status_code, attempts[0].status), (204, MessageStatus::Success));
+    assert_eq!((&attempts[0].endpoint_id, &attempts[0].msg_id), (&endpoint.id, &id));
+    let by_id = house.svix.message_attempt().get(app.clone(), id.clone(), attempts[0].id.clone(), None).await.unwrap();
+    assert_eq!((by_id.id, by_id.response), (attempts[0].id.clone(), attempts[0].response.clone()));
+    let list = house.svix.message_attempt().list_by_endpoint(app.clone(), endpoint.id, None).await.unwrap();
+    assert_eq!(list.data.len(), 2);
+    let listed = house.svix.message().list(app, None).await.unwrap();
+    assert_eq!(listed.data.len(), 2);
+    assert_eq!(listed.data[1].id, id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_choose_the_endpoints() {
+    let house = House::start().await;
+    let mut receiver = Receiver::start().await;
+    let app = house.app().await;
+    for name in ["invoice.paid", "user.signup"] {
+        house.event_type(name).await;
+    }
+    let set = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+    for (path, event_types, channels) in [
+        ("/paid", set(&["invoice.paid"]), None),
+        ("/signup", set(&["user.signup"]), None),
+        ("/north", None, set(&["north"])),
+    ] {
+        let endpoint = EndpointIn { event_types, channels, ..EndpointIn::new(receiver.url(path)) };
+        house.endpoint_with(&app, endpoint).await;
+    }
+    let disabled = EndpointIn { disabled: Some(true), ..EndpointIn::new(receiver.url("/disabled")) };
+    house.endpoint_with(&app, disabled).await;
+
+    let mut arrived = async |event_type: &str, channels: Option<&[&str]>| {
+        let channels = channels.and_then(set);
+        let message = MessageIn { channels, ..MessageIn::new(event_type.into(), json!({})) };
+        house.message(&app, message).await;
+        house.stack.idle().await;
+        let mut paths: Vec<_> = receiver.rest().into_iter().map(|webhook| webhook.path).collect();
+        paths.sort();
+        paths
+    };
+    assert_eq!(arrived("invoice.paid", None).await, ["/paid"]);
+    assert_eq!(arrived("user.signup", Some(&["south", "north"])).await, ["/north", "/signup"]);
+    assert_eq!(arrived("of.no.type", Some(&["south"])).await, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_receiver_is_tried_again_by_the_schedule() {
+    let house = House::start().await;
+    let calls = AtomicU32::new(0);
+    let mut receiver = Receiver::answering(move |_| match calls.fetch_add(1, Ordering::SeqCst) {
+        0 => (StatusCode::INTERNAL_SERVER_ERROR, "broken".into()),
+        1 => (StatusCode::FOUND, "elsewhere".into()),
+        _ => (StatusCode::OK, "thanks".into()),
+    })
+    .await;
+    let app = house.app().await;
+    let endpoint = house.endpoint(&app, &receiver.url("/")).await;
+    let id = house.message(&app, MessageIn::new("a".into(), json!({"n": 1}))).await;
+    let mut timestamps = Vec::new();
+    for _ in 0..3 {
+        let webhook = receiver.next().await;
+        assert_eq!(webhook.header("webhook-id"), id);
+        webhook.verify(&endpoint.secret);
+        timestamps.push(webhook.header("webhook-timestamp").parse::<u64>().unwrap());
+    }
+    assert!(timestamps.is_sorted(), "{timestamps:?}");
+    house.stack.idle().await;
+    let attempts = house.attempts(&app, &id).await;
+    let seen: Vec<_> = attempts.iter().map(|a| (a.response_status_code, a.response.as_str(), a.status)).collect();
+    assert_eq!(seen, [
+        (200, "thanks", MessageStatus::Success),
+        (302, "elsewhere", MessageStatus::Fail),
+        (500, "broken", MessageStatus::Fail),
+    ]);
+    assert_eq!(receiver.rest().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_ends_with_its_schedule() {
+    let house = House::with(settings().with("POSTRIDER_RETRY_SCHEDULE", "1")).await;
+    let app = house.app().await;
+    // Nobody listens here.
+    let endpoint = house.endpoint(&app, "http://127.0.0.1:9/").await;
+    let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
+    house.stack.idle().await;
+    let attempts = house.attempts(&app, &id).await;
+    assert_eq!(attempts.len(), 2);
+    for attempt in &attempts {
+        assert_eq!((attempt.response_status_code, attempt.status), (0, MessageStatus::Fail));
+        assert!(attempt.response.starts_with("the connection could not be made"), "{}", attempt.response);
+    }
+    assert_eq!(attempts[0].endpoint_id, endpoint.id);
+
+    let house = House::with(settings().with("POSTRIDER_RETRY_SCHEDULE", "")).await;
+    let app = house.app().await;
+    house.endpoint(&app, "http://127.0.0.1:9/").await;
+    let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
+    house.stack.idle().await;
+    assert_eq!(house.attempts(&app, &id).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_hangs_meets_the_deadline_and_one_that_talks_too_much_is_cut() {
+    let house = House::with(settings().with("POSTRIDER_RETRY_SCHEDULE", "")).await;
+    let app = house.app().await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    house.endpoint(&app, &format!("http://{}/", silent.local_addr().unwrap())).await;
+    let talker = Receiver::answering(|_| (StatusCode::OK, "x".repeat(100_000))).await;
+    let talking = house.endpoint(&app, &talker.url("/")).await;
+    let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
+    house.stack.idle().await;
+    let attempts = house.attempts(&app, &id).await;
+    assert_eq!(attempts.len(), 2);
+    for attempt in attempts {
+        if attempt.endpoint_id == talking.id {
+            assert_eq!((attempt.response_status_code, attempt.response.len()), (200, 20_000));
+        } else {
+            assert_eq!((attempt.response_status_code, attempt.response.as_str()), (0, "no answer within 2 seconds"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn private_addresses_are_not_reached() {
+    let mut settings = settings().with("POSTRIDER_RETRY_SCHEDULE", "");
+    settings.allow_loopback = false;
+    let house = House::with(settings).await;
+    let mut receiver = Receiver::start().await;
+    let app = house.app().await;
+    let port = receiver.address.port();
+    for host in ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]", "0.0.0.0", "169.254.169.254"] {
+        house.endpoint(&app, &format!("http://{host}:{port}/")).await;
+    }
+    let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
+    house.stack.idle().await;
+    let attempts = house.attempts(&app, &id).await;
+    assert_eq!(attempts.len(), 7);
+    for attempt in attempts {
+        assert_eq!(attempt.response_status_code, 0);
+        assert!(attempt.response.starts_with("the address is not public"), "{}: {}", attempt.url, attempt.response);
+    }
+    assert_eq!(receiver.rest().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_change_how_webhooks_are_signed() {
+    let both = settings().with("POSTRIDER_HEADER_STYLE", "both").with("POSTRIDER_SIGNATURE", "ed25519");
+    let house = House::with(both).await;
+    let mut receiver = Receiver::start().await;
+    let app = house.app().await;
+    // Credentials in the URL become a header.
+    let url = receiver.url("/").replace("http://", "http://us%40er:pa+ss@");
+    let endpoint = house.endpoint(&app, &url).await;
+    assert!(endpoint.secret.starts_with("whpk_"), "{}", endpoint.secret);
+    let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
+    let webhook = receiver.next().await;
+    assert_eq!((webhook.header("svix-id"), webhook.header("webhook-id")), (id.as_str(), id.as_str()));
+    assert_eq!(webhook.header("svix-signature"), webhook.header("webhook-signature"));
+    assert!(webhook.header("webhook-signature").starts_with("v1a,"));
+    // base64 of us@er:pa+ss
+    assert_eq!(webhook.header("authorization"), "Basic dXNAZXI6cGErc3M=");
+    // An endpoint may bring its own key, of either kind.
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let own = EndpointIn { secret: Some(secret.into()), ..EndpointIn::new(receiver.url("/own")) };
+    house.endpoint_with(&app, own).await;
+    house.message(&app, MessageIn::new("a".into(), json!({}))).await;
+    let mut webhooks = [receiver.next().await, receiver.next().await];
+    webhooks.sort_by_key(|webhook| webhook.path.clone());
+    webhooks[1].verify(secret);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_endpoints_are_served_through_the_fan_out_queue() {
+    const ENDPOINTS: usize = 60;
+    let house = House::start().await;
+    let mut receiver = Receiver::start().await;
+    let app = house.app().await;
+    for nth in 0..ENDPOINTS {
+        house.svix.endpoint().create(app.clone(), EndpointIn::new(receiver.url(&format!("/{nth}"))), None).await.unwrap();
+    }
+    let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
+    let mut paths = std::collections::BTreeSet::new();
+    for _ in 0..ENDPOINTS {
+        paths.insert(receiver.next().await.path);
+    }
+    assert_eq!(paths.len(), ENDPOINTS);
+    house.stack.idle().await;
+    assert_eq!(receiver.rest().len(), 0);
+    // Two pages of the log.
+    let path = format!("/api/v1/app/{app}/attempt/msg/{id}?limit=50");
+    let first = house.request("GET", &path, &house.token, "").await.json();
+    assert_eq!((first["data"].as_array().unwrap().len(), &first["done"]), (50, &json!(false)));
+    let iterator = first["iterator"].as_str().unwrap();
+    let second = house.request("GET", &format!("{path}&iterator={iterator}"), &house.token, "").await.json();
+    assert_eq!((second["data"].as_array().unwrap().len(), &second["done"]), (10, &json!(true)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_payloads_work() {
+    let house = House::start().await;
+    let mut receiver = Receiver::start().await;
+    let app = house.app().await;
+    let endpoint = house.endpoint(&app, &receiver.url("/")).await;
+    // Random letters do not compress below DynamoDB's 400 KB.
+    let mut state = 7u64;
+    let noise: String = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'#' + u8::try_from((state >> 33) % 56).unwrap())
+    })
+    .take(1_000_000)
+    .collect();
+    // A character that SQS refuses, within JSON that is valid.
+    for payload in [format!("{{\"noise\":\"{noise}\"}}"), "{\"odd\":\"\u{ffff}\"}".to_owned()] {
+        let body = format!("{{\"eventType\":\"a\",\"payload\":{payload}}}");
+        let answer = house.request("POST", &format!("/api/v1/app/{app}/msg"), &house.token, body).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", &answer.text[..answer.text.len().min(300)]);
+        let webhook = receiver.next().await;
+        assert!(webhook.body == payload.as_bytes(), "the payload of {} bytes changed", payload.len());
+        webhook.verify(&endpoint.secret);
+        let id = answer.json()["id"].as_str().unwrap().to_owned();
+        let path = format!("/api/v1/app/{app}/msg/{id}");
+        let read = house.request("GET", &path, &house.token, "").await;
+        assert!(read.text.contains(&payload));
+    }
+}

@@ -1,0 +1,195 @@
+//! Faults: processes that die, jobs that come twice, requests that end half-way.
+
+use std::io::BufRead as _;
+use std::process::{Command, Stdio};
+
+use http::StatusCode;
+use serde_json::json;
+use svix::models::MessageIn;
+
+use crate::house::{House, Receiver, sdk, settings, soon};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_comes_twice_is_one_webhook_and_one_attempt() {
+    let mut settings = settings();
+    settings.poll = false;
+    let house = House::with(settings).await;
+    let mut receiver = Receiver::start().await;
+    let app = house.app().await;
+    house.endpoint(&app, &receiver.url("/")).await;
+    let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
+    for round in 1..=3 {
+        // Taken, worked on, and never deleted: the queue hands it out again.
+        let event = house.receive("DeliveriesQueue").await;
+        assert_eq!(event.records.len(), 1, "round {round}");
+        assert_eq!(event.records[0].attributes["ApproximateReceiveCount"], round.to_string());
+        let handle = event.records[0].receipt_handle.clone().unwrap();
+        let answer = house.deliver(event).await;
+        assert_eq!(answer.batch_item_failures.len(), 0);
+        house.make_visible("DeliveriesQueue", &handle).await;
+    }
+    receiver.next().await;
+    assert_eq!(receiver.rest().len(), 0);
+    assert_eq!(house.attempts(&app, &id).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fan_out_that_ended_half_way_is_finished_by_the_clients_repetition() {
+    let mut settings = settings().with("POSTRIDER_DELIVERY_TIMEOUT", "1");
+    settings.poll = false;
+    let house = House::with(settings).await;
+    let mut receiver = Receiver::start().await;
+    let app = house.app().await;
+    for nth in 0..4 {
+        house.endpoint(&app, &receiver.url(&format!("/{nth}"))).await;
+    }
+    let path = format!("/api/v1/app/{app}/msg");
+    let (key, body) = ([("idempotency-key", "k")], r#"{"eventType":"a","payload":{}}"#);
+    let first = house.request_with("POST", &path, &house.token, &key, body).await;
+    assert_eq!(first.status, StatusCode::ACCEPTED);
+    // Of its four jobs one is delivered; the others, and the answer, a crash has swallowed.
+    let mut event = house.receive("DeliveriesQueue").await;
+    while event.records.len() < 4 {
+        event.records.extend(house.receive("DeliveriesQueue").await.records);
+    }
+    for record in event.records.split_off(1) {
+        house.delete("DeliveriesQueue", record.receipt_handle.as_deref().unwrap()).await;
+    }
+    let handle = event.records[0].receipt_handle.clone().unwrap();
+    assert_eq!(house.deliver(event).await.batch_item_failures.len(), 0);
+    house.delete("DeliveriesQueue", &handle).await;
+    let served = receiver.next().await.path;
+
+    let second = house.request_with("POST", &path, &house.token, &key, body).await;
+    assert_eq!((second.status, second.text), (first.status, first.text));
+    let mut paths = vec![served];
+    while paths.len() < 4 {
+        let event = house.receive("DeliveriesQueue").await;
+        let handles: Vec<_> = event.records.iter().filter_map(|record| record.receipt_handle.clone()).collect();
+        house.deliver(event).await;
+        for handle in handles {
+            house.delete("DeliveriesQueue", &handle).await;
+            paths.push(receiver.next().await.path);
+        }
+    }
+    paths.sort();
+    assert_eq!(paths, ["/0", "/1", "/2", "/3"]);
+    house.stack.idle().await;
+    assert_eq!(receiver.rest().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_makes_no_sense_is_a_dead_letter_at_once() {
+    let house = House::start().await;
+    house.send("DeliveriesQueue", "{\"job\":\"of another age\",\"with\":{}}").await;
+    house.stack.idle().await;
+    let dead = house.receive("DeliveriesDeadQueue").await;
+    assert_eq!(dead.records[0].body.as_deref(), Some("{\"job\":\"of another age\",\"with\":{}}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waits_beyond_what_a_queue_can_delay_are_timers() {
+    let house = House::with(settings().with("POSTRIDER_RETRY_SCHEDULE", "1200,1")).await;
+    let app = house.app().await;
+    house.endpoint(&app, "http://127.0.0.1:9/").await;
+    let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
+    house.stack.idle().await;
+    assert_eq!(house.attempts(&app, &id).await.len(), 1);
+    // Nothing is due for a quarter of an hour and more.
+    assert_eq!(house.stack.run_timers().await.unwrap(), 0);
+    let items = house.stack.dynamodb().scan().table_name(house.stack.table("LogTable").unwrap()).send().await.unwrap();
+    let timers: Vec<_> =
+        items.items().iter().filter(|item| item["pk"].as_s().unwrap().starts_with("TIMER#")).collect();
+    assert_eq!(timers.len(), 1);
+    // A minute of the schedule later than the timer: as if the clock had come there.
+    let mut timer = timers[0].clone();
+    let key = std::collections::HashMap::from([("pk".into(), timer["pk"].clone()), ("sk".into(), timer["sk"].clone())]);
+    house.stack.dynamodb().delete_item().table_name(house.stack.table("LogTable").unwrap()).set_key(Some(key)).send().await.unwrap();
+    let due = timer["due"].as_n().unwrap().clone();
+    let past = "1000000000000";
+    let sk = timer["sk"].as_s().unwrap().replacen(&due, past, 1);
+    timer.insert("sk".into(), aws_sdk_dynamodb::types::AttributeValue::S(sk));
+    timer.insert("due".into(), aws_sdk_dynamodb::types::AttributeValue::N(past.into()));
+    house.stack.dynamodb().put_item().table_name(house.stack.table("LogTable").unwrap()).set_item(Some(timer)).send().await.unwrap();
+    assert_eq!(house.stack.run_timers().await.unwrap(), 1);
+    assert_eq!(house.stack.run_timers().await.unwrap(), 0);
+    house.stack.idle().await;
+    // The second attempt, and the third a second later.
+    assert_eq!(house.attempts(&app, &id).await.len(), 3);
+}
+
+/// The process that [`a_process_that_is_killed_loses_nothing`] kills: this test binary once more.
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stdout, reason = "the parent reads the address")]
+async fn child_stack() {
+    let Some(data) = shared::config::Env::process().optional("POSTRIDER_TEST_CHILD_DATA") else { return };
+    let mut settings = settings();
+    settings.aws_endpoint = None;
+    settings.data = Some(data.into());
+    let stack = local::Stack::start(settings).await.expect("the child starts");
+    println!("\nLISTENING {}", stack.address());
+    std::future::pending::<()>().await;
+}
+
+struct Child(std::process::Child);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn child(data: &std::path::Path) -> (Child, std::net::SocketAddr) {
+    let mut child = Command::new(std::env::current_exe().expect("this binary"))
+        .args(["--exact", "faults::child_stack", "--nocapture"])
+        .env("POSTRIDER_TEST_CHILD_DATA", data)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the child runs");
+    let mut lines = std::io::BufReader::new(child.stdout.take().expect("its output")).lines();
+    let address = lines.find_map(|line| line.ok()?.strip_prefix("LISTENING ")?.parse().ok());
+    (Child(child), address.expect("the child says where it listens"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_killed_loses_nothing() {
+    const MESSAGES: usize = 40;
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut receiver = Receiver::start().await;
+    let (first, address) = soon("a child", tokio::task::spawn_blocking({
+        let data = folder.path().to_owned();
+        move || child(&data)
+    }))
+    .await
+    .unwrap();
+    let token = {
+        let mut offline = settings();
+        offline.aws_endpoint = None;
+        local::Stack::start(offline).await.unwrap().org_token(None)
+    };
+    let svix = sdk(address, &token);
+    let app = svix.application().create(svix::models::ApplicationIn::new("x".into()), None).await.unwrap().id;
+    let endpoint = svix::models::EndpointIn::new(receiver.url("/"));
+    svix.endpoint().create(app.clone(), endpoint, None).await.unwrap();
+    let mut accepted = std::collections::BTreeSet::new();
+    for nth in 0..MESSAGES {
+        let message = MessageIn::new("a".into(), json!({"nth": nth}));
+        accepted.insert(svix.message().create(app.clone(), message, None).await.unwrap().id);
+    }
+    drop(first); // SIGKILL, with most of them on their way
+
+    let (_second, address) = soon("a child", tokio::task::spawn_blocking({
+        let data = folder.path().to_owned();
+        move || child(&data)
+    }))
+    .await
+    .unwrap();
+    let mut arrived = std::collections::BTreeSet::new();
+    while arrived.len() < MESSAGES {
+        arrived.insert(receiver.next().await.header("webhook-id").to_owned());
+    }
+    assert_eq!(arrived, accepted);
+    let svix = sdk(address, &token);
+    assert_eq!(svix.message().list(app, None).await.unwrap().data.len(), MESSAGES);
+}

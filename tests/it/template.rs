@@ -1,0 +1,77 @@
+//! Rules over `template.yaml`: what the functions need is there, and nothing else.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+use local::template::Template;
+use shared::Platform;
+use shared::config::{ConfigError, Env};
+
+fn template() -> Template {
+    Template::parse(local::TEMPLATE).expect("the template is read")
+}
+
+/// The variables that connecting a function reads.
+fn reads(connect: impl Fn(&Env<'_>, &Platform) -> Result<(), ConfigError>) -> BTreeSet<String> {
+    let asked = RefCell::new(BTreeSet::new());
+    let env = Env::new(|name| {
+        asked.borrow_mut().insert(name.to_owned());
+        Some(match name {
+            name if name.ends_with("_QUEUE") => "http://127.0.0.1:1/000000000000/q".to_owned(),
+            "POSTRIDER_JWT_SECRET" | "POSTRIDER_ENCRYPTION_KEY" => "x".repeat(32),
+            name if name.starts_with("AWS_") || name.ends_with("_TABLE") => "x".to_owned(),
+            _ => return None,
+        })
+    });
+    connect(&env, &Platform::system()).expect("the function connects");
+    // What every entry point reads besides.
+    shared::telemetry::init(&env, shared::telemetry::Format::Json).expect("a level");
+    drop(env);
+    asked.into_inner().into_iter().filter(|name| name.starts_with("POSTRIDER_")).collect()
+}
+
+#[test]
+fn each_function_is_given_just_the_variables_that_it_reads() {
+    let template = template();
+    let functions: [(&str, BTreeSet<String>); 9] = [
+        ("applications", reads(|env, platform| applications::router(env, platform).map(drop))),
+        ("attempts", reads(|env, platform| attempts::router(env, platform).map(drop))),
+        ("auth", reads(|env, platform| auth::router(env, platform).map(drop))),
+        ("deliver", reads(|env, platform| deliver::Deliver::connect(env, platform).map(drop))),
+        ("endpoints", reads(|env, platform| endpoints::router(env, platform).map(drop))),
+        ("event-types", reads(|env, platform| event_types::router(env, platform).map(drop))),
+        ("fan-out", reads(|env, platform| fan_out::Dispatcher::connect(env, platform).map(drop))),
+        ("messages", reads(|env, platform| messages::router(env, platform).map(drop))),
+        ("timers", reads(|env, platform| timers::Timers::connect(env, platform).map(drop))),
+    ];
+    assert_eq!(template.functions.len(), functions.len());
+    for (name, read) in functions {
+        let function = template.function(name).unwrap_or_else(|| panic!("{name} is not in the template"));
+        let given: BTreeSet<String> = function.environment.keys().cloned().collect();
+        assert_eq!(given, read, "{name}");
+    }
+}
+
+#[test]
+fn queues_outlive_their_consumers() {
+    let template = template();
+    for function in &template.functions {
+        for source in &function.queues {
+            let queue = template.queue(&source.queue).expect("the queue is there");
+            let (dead, receives) = queue.dead_letter.clone().expect("a dead-letter queue");
+            assert!(source.report_batch_item_failures, "{}", function.name);
+            assert!(queue.visibility_timeout().as_secs() >= 6 * u64::from(function.timeout_seconds));
+            // An outage of our own is no dead letter.
+            assert!(receives >= 1000, "{dead}");
+            assert_eq!(template.queue(&dead).expect("it is there").attributes["MessageRetentionPeriod"], "1209600");
+        }
+    }
+}
+
+#[test]
+fn what_requeues_its_own_jobs_may() {
+    let template = template();
+    for name in ["deliver", "fan-out", "timers"] {
+        assert!(template.function(name).expect(name).recursive_loop_allowed, "{name}");
+    }
+}
