@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::json;
 use svix::models::MessageIn;
 
-use crate::house::{House, Receiver, sdk, settings, soon};
+use crate::house::{ENDPOINT_VARIABLE, House, Receiver, sdk, settings, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_comes_twice_is_one_webhook_and_one_attempt() {
@@ -124,19 +124,22 @@ async fn waits_beyond_what_a_queue_can_delay_are_timers() {
 async fn child_stack() {
     let Some(data) = shared::config::Env::process().optional("POSTRIDER_TEST_CHILD_DATA") else { return };
     let mut settings = settings();
-    settings.aws_endpoint = None;
     settings.data = Some(data.into());
     let stack = local::Stack::start(settings).await.expect("the child starts");
     println!("\nLISTENING {}", stack.address());
     std::future::pending::<()>().await;
 }
 
-struct Child(std::process::Child);
+struct Child {
+    process: std::process::Child,
+    /// Kept: a closed pipe would end the child in its own way.
+    _output: Box<dyn std::any::Any + Send>,
+}
 
 impl Drop for Child {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -144,12 +147,13 @@ fn child(data: &std::path::Path) -> (Child, std::net::SocketAddr) {
     let mut child = Command::new(std::env::current_exe().expect("this binary"))
         .args(["--exact", "faults::child_stack", "--nocapture"])
         .env("POSTRIDER_TEST_CHILD_DATA", data)
+        .env_remove(ENDPOINT_VARIABLE)
         .stdout(Stdio::piped())
         .spawn()
         .expect("the child runs");
     let mut lines = std::io::BufReader::new(child.stdout.take().expect("its output")).lines();
     let address = lines.find_map(|line| line.ok()?.strip_prefix("LISTENING ")?.parse().ok());
-    (Child(child), address.expect("the child says where it listens"))
+    (Child { process: child, _output: Box::new(lines) }, address.expect("the child says where it listens"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,9 +168,7 @@ async fn a_process_that_is_killed_loses_nothing() {
     .await
     .unwrap();
     let token = {
-        let mut offline = settings();
-        offline.aws_endpoint = None;
-        local::Stack::start(offline).await.unwrap().org_token(None)
+        local::Stack::start(settings()).await.unwrap().org_token(None)
     };
     let svix = sdk(address, &token);
     let app = svix.application().create(svix::models::ApplicationIn::new("x".into()), None).await.unwrap().id;

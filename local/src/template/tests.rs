@@ -412,7 +412,7 @@ fn our_queues_wait_for_their_consumers_and_have_dead_letter_queues() {
     assert_eq!(fed, ["DeliveriesQueue", "RetriesQueue", "FanOutQueue"]);
     assert_eq!(template.queues.len(), 2 * fed.len());
     for queue in &template.queues {
-        assert_eq!(queue.attributes["MaximumMessageSize"], "1048576", "{queue:?}");
+        assert_eq!(queue.attributes["MaximumMessageSize"], "262144", "{queue:?}");
         assert_eq!(queue.attributes["MessageRetentionPeriod"], "1209600", "{queue:?}");
     }
 }
