@@ -36,7 +36,8 @@ async fn main() {
 
     let (send, mut arrived) = mpsc::unbounded_channel::<(usize, Instant)>();
     let receive = move |body: Bytes| {
-        let nth = serde_json::from_slice::<serde_json::Value>(&body).ok().and_then(|body| body["nth"].as_u64());
+        let nth =
+            serde_json::from_slice::<serde_json::Value>(&body).ok().and_then(|body| body["nth"].as_u64());
         let _ = send.send((usize::try_from(nth.expect("a number")).expect("an index"), Instant::now()));
         async {}
     };
@@ -46,7 +47,8 @@ async fn main() {
 
     let options = SvixOptions { server_url: Some(stack.url()), ..SvixOptions::default() };
     let svix = Svix::new(stack.org_token(None), Some(options));
-    let app = svix.application().create(ApplicationIn::new("x".into()), None).await.expect("an application").id;
+    let app =
+        svix.application().create(ApplicationIn::new("x".into()), None).await.expect("an application").id;
     svix.endpoint().create(app.clone(), EndpointIn::new(url), None).await.expect("an endpoint");
 
     let (usage, sqs) = (stack.usage(), stack.sqs_requests());
@@ -66,7 +68,8 @@ async fn main() {
                 posted.lock().expect("no panic").insert(nth, Instant::now());
                 let payload = serde_json::json!({"nth": nth, "text": padding});
                 let message = MessageIn::new("bench".into(), payload);
-                let key = MessageCreateOptions { idempotency_key: Some(format!("k{nth}")), ..Default::default() };
+                let key =
+                    MessageCreateOptions { idempotency_key: Some(format!("k{nth}")), ..Default::default() };
                 svix.message().create(app.clone(), message, Some(key)).await.expect("accepted");
             }
         })

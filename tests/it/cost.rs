@@ -31,7 +31,8 @@ async fn one_delivered_message_stays_within_its_budget() {
     let size = payload.to_string().len();
     assert!((950..1100).contains(&size), "{size}");
     let mut send = async |nth: u32| {
-        let options = MessageCreateOptions { idempotency_key: Some(format!("key-{nth}")), ..Default::default() };
+        let options =
+            MessageCreateOptions { idempotency_key: Some(format!("key-{nth}")), ..Default::default() };
         let message = MessageIn::new("invoice.paid".into(), payload.clone());
         house.svix.message().create(app.clone(), message, Some(options)).await.expect("a message");
         receiver.next().await;

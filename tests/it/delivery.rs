@@ -42,7 +42,12 @@ async fn a_message_arrives_byte_for_byte_and_verified() {
     assert_eq!(attempts.len(), 1);
     assert_eq!((attempts[0].response_status_code, attempts[0].status), (204, MessageStatus::Success));
     assert_eq!((&attempts[0].endpoint_id, &attempts[0].msg_id), (&endpoint.id, &id));
-    let by_id = house.svix.message_attempt().get(app.clone(), id.clone(), attempts[0].id.clone(), None).await.unwrap();
+    let by_id = house
+        .svix
+        .message_attempt()
+        .get(app.clone(), id.clone(), attempts[0].id.clone(), None)
+        .await
+        .unwrap();
     assert_eq!((by_id.id, by_id.response), (attempts[0].id.clone(), attempts[0].response.clone()));
     let list = house.svix.message_attempt().list_by_endpoint(app.clone(), endpoint.id, None).await.unwrap();
     assert_eq!(list.data.len(), 2);
@@ -108,12 +113,16 @@ async fn a_failing_receiver_is_tried_again_by_the_schedule() {
     assert!(timestamps.is_sorted(), "{timestamps:?}");
     house.stack.idle().await;
     let attempts = house.attempts(&app, &id).await;
-    let seen: Vec<_> = attempts.iter().map(|a| (a.response_status_code, a.response.as_str(), a.status)).collect();
-    assert_eq!(seen, [
-        (200, "thanks", MessageStatus::Success),
-        (302, "elsewhere", MessageStatus::Fail),
-        (500, "broken", MessageStatus::Fail),
-    ]);
+    let seen: Vec<_> =
+        attempts.iter().map(|a| (a.response_status_code, a.response.as_str(), a.status)).collect();
+    assert_eq!(
+        seen,
+        [
+            (200, "thanks", MessageStatus::Success),
+            (302, "elsewhere", MessageStatus::Fail),
+            (500, "broken", MessageStatus::Fail),
+        ]
+    );
     assert_eq!(receiver.rest().len(), 0);
 }
 
@@ -157,7 +166,10 @@ async fn an_endpoint_that_hangs_meets_the_deadline_and_one_that_talks_too_much_i
         if attempt.endpoint_id == talking.id {
             assert_eq!((attempt.response_status_code, attempt.response.len()), (200, 20_000));
         } else {
-            assert_eq!((attempt.response_status_code, attempt.response.as_str()), (0, "no answer within 2 seconds"));
+            assert_eq!(
+                (attempt.response_status_code, attempt.response.as_str()),
+                (0, "no answer within 2 seconds")
+            );
         }
     }
 }
@@ -170,7 +182,9 @@ async fn private_addresses_are_not_reached() {
     let mut receiver = Receiver::start().await;
     let app = house.app().await;
     let port = receiver.address.port();
-    for host in ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]", "0.0.0.0", "169.254.169.254"] {
+    for host in
+        ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::ffff:127.0.0.1]", "0.0.0.0", "169.254.169.254"]
+    {
         house.endpoint(&app, &format!("http://{host}:{port}/")).await;
     }
     let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
@@ -179,7 +193,12 @@ async fn private_addresses_are_not_reached() {
     assert_eq!(attempts.len(), 7);
     for attempt in attempts {
         assert_eq!(attempt.response_status_code, 0);
-        assert!(attempt.response.starts_with("the address is not public"), "{}: {}", attempt.url, attempt.response);
+        assert!(
+            attempt.response.starts_with("the address is not public"),
+            "{}: {}",
+            attempt.url,
+            attempt.response
+        );
     }
     assert_eq!(receiver.rest().len(), 0);
 }
@@ -218,7 +237,12 @@ async fn many_endpoints_are_served_through_the_fan_out_queue() {
     let mut receiver = Receiver::start().await;
     let app = house.app().await;
     for nth in 0..ENDPOINTS {
-        house.svix.endpoint().create(app.clone(), EndpointIn::new(receiver.url(&format!("/{nth}"))), None).await.unwrap();
+        house
+            .svix
+            .endpoint()
+            .create(app.clone(), EndpointIn::new(receiver.url(&format!("/{nth}"))), None)
+            .await
+            .unwrap();
     }
     let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
     let mut paths = std::collections::BTreeSet::new();

@@ -65,7 +65,8 @@ async fn a_fan_out_that_ended_half_way_is_finished_by_the_clients_repetition() {
     let mut paths = vec![served];
     while paths.len() < 4 {
         let event = house.receive("DeliveriesQueue").await;
-        let handles: Vec<_> = event.records.iter().filter_map(|record| record.receipt_handle.clone()).collect();
+        let handles: Vec<_> =
+            event.records.iter().filter_map(|record| record.receipt_handle.clone()).collect();
         house.deliver(event).await;
         for handle in handles {
             house.delete("DeliveriesQueue", &handle).await;
@@ -97,20 +98,46 @@ async fn waits_beyond_what_a_queue_can_delay_are_timers() {
     assert_eq!(house.attempts(&app, &id).await.len(), 1);
     // Nothing is due for a quarter of an hour and more.
     assert_eq!(house.stack.run_timers().await.unwrap(), 0);
-    let items = house.stack.dynamodb().scan().table_name(house.stack.table("LogTable").unwrap()).send().await.unwrap();
+    let items = house
+        .stack
+        .dynamodb()
+        .scan()
+        .table_name(house.stack.table("LogTable").unwrap())
+        .send()
+        .await
+        .unwrap();
     let timers: Vec<_> =
         items.items().iter().filter(|item| item["pk"].as_s().unwrap().starts_with("TIMER#")).collect();
     assert_eq!(timers.len(), 1);
     // A minute of the schedule later than the timer: as if the clock had come there.
     let mut timer = timers[0].clone();
-    let key = std::collections::HashMap::from([("pk".into(), timer["pk"].clone()), ("sk".into(), timer["sk"].clone())]);
-    house.stack.dynamodb().delete_item().table_name(house.stack.table("LogTable").unwrap()).set_key(Some(key)).send().await.unwrap();
+    let key = std::collections::HashMap::from([
+        ("pk".into(), timer["pk"].clone()),
+        ("sk".into(), timer["sk"].clone()),
+    ]);
+    house
+        .stack
+        .dynamodb()
+        .delete_item()
+        .table_name(house.stack.table("LogTable").unwrap())
+        .set_key(Some(key))
+        .send()
+        .await
+        .unwrap();
     let due = timer["due"].as_n().unwrap().clone();
     let past = "1000000000000";
     let sk = timer["sk"].as_s().unwrap().replacen(&due, past, 1);
     timer.insert("sk".into(), aws_sdk_dynamodb::types::AttributeValue::S(sk));
     timer.insert("due".into(), aws_sdk_dynamodb::types::AttributeValue::N(past.into()));
-    house.stack.dynamodb().put_item().table_name(house.stack.table("LogTable").unwrap()).set_item(Some(timer)).send().await.unwrap();
+    house
+        .stack
+        .dynamodb()
+        .put_item()
+        .table_name(house.stack.table("LogTable").unwrap())
+        .set_item(Some(timer))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(house.stack.run_timers().await.unwrap(), 1);
     assert_eq!(house.stack.run_timers().await.unwrap(), 0);
     house.stack.idle().await;
@@ -161,15 +188,16 @@ async fn a_process_that_is_killed_loses_nothing() {
     const MESSAGES: usize = 40;
     let folder = tempfile::tempdir().expect("a folder");
     let mut receiver = Receiver::start().await;
-    let (first, address) = soon("a child", tokio::task::spawn_blocking({
-        let data = folder.path().to_owned();
-        move || child(&data)
-    }))
+    let (first, address) = soon(
+        "a child",
+        tokio::task::spawn_blocking({
+            let data = folder.path().to_owned();
+            move || child(&data)
+        }),
+    )
     .await
     .unwrap();
-    let token = {
-        local::Stack::start(settings()).await.unwrap().org_token(None)
-    };
+    let token = { local::Stack::start(settings()).await.unwrap().org_token(None) };
     let svix = sdk(address, &token);
     let app = svix.application().create(svix::models::ApplicationIn::new("x".into()), None).await.unwrap().id;
     let endpoint = svix::models::EndpointIn::new(receiver.url("/"));
@@ -181,10 +209,13 @@ async fn a_process_that_is_killed_loses_nothing() {
     }
     drop(first); // SIGKILL, with most of them on their way
 
-    let (_second, address) = soon("a child", tokio::task::spawn_blocking({
-        let data = folder.path().to_owned();
-        move || child(&data)
-    }))
+    let (_second, address) = soon(
+        "a child",
+        tokio::task::spawn_blocking({
+            let data = folder.path().to_owned();
+            move || child(&data)
+        }),
+    )
     .await
     .unwrap();
     let mut arrived = std::collections::BTreeSet::new();

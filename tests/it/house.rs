@@ -140,7 +140,8 @@ impl House {
 
     pub async fn make_visible(&self, queue: &str, receipt_handle: &str) {
         let url = &self.stack.queue(queue).expect("a queue of the template").url;
-        let change = self.stack.sqs().change_message_visibility().queue_url(url).receipt_handle(receipt_handle);
+        let change =
+            self.stack.sqs().change_message_visibility().queue_url(url).receipt_handle(receipt_handle);
         change.visibility_timeout(0).send().await.expect("the message is visible");
     }
 
@@ -222,7 +223,11 @@ pub struct Webhook {
 
 impl Webhook {
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).unwrap_or_else(|| panic!("no {name} in {:?}", self.headers)).to_str().expect("text")
+        self.headers
+            .get(name)
+            .unwrap_or_else(|| panic!("no {name} in {:?}", self.headers))
+            .to_str()
+            .expect("text")
     }
 
     /// Verifies with both published libraries.

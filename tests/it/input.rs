@@ -43,7 +43,8 @@ async fn broken_rules_are_named_and_nothing_is_changed() {
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{path} {body}: {}", answer.text);
         let answer = answer.json();
         let first = &answer["detail"][0];
-        let found: Vec<_> = first["loc"].as_array().unwrap().iter().map(|part| part.as_str().unwrap()).collect();
+        let found: Vec<_> =
+            first["loc"].as_array().unwrap().iter().map(|part| part.as_str().unwrap()).collect();
         assert_eq!(found.join("."), loc, "{path} {body}");
         assert!(first["msg"].is_string() && first["type"].is_string());
     }
@@ -87,7 +88,10 @@ async fn queries_and_paths() {
     }
     for (token, status) in [("", 401), ("x.y.z", 401), ("a secret of the tests, long enough", 401)] {
         let answer = house.request("GET", "/api/v1/app", token, "").await;
-        assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (status, &json!("authentication_failed")));
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["code"]),
+            (status, &json!("authentication_failed"))
+        );
     }
     for method in ["GET", "HEAD"] {
         assert_eq!(house.request(method, "/api/v1/health", "", "").await.status, StatusCode::NO_CONTENT);
@@ -121,7 +125,8 @@ async fn a_key_is_used_once_and_so_is_an_event_id() {
     let answers = futures_util::future::join_all(requests).await;
     house.stack.idle().await;
     let later = house.request_with("POST", &path, &house.token, &key, body).await;
-    let other = house.request_with("POST", &path, &house.token, &key, r#"{"eventType":"b","payload":{}}"#).await;
+    let other =
+        house.request_with("POST", &path, &house.token, &key, r#"{"eventType":"b","payload":{}}"#).await;
     for answer in answers.iter().chain([&later, &other]) {
         assert_eq!((answer.status, &answer.text), (StatusCode::ACCEPTED, &answers[0].text));
     }
@@ -139,7 +144,8 @@ async fn a_key_is_used_once_and_so_is_an_event_id() {
     let first = house.request("POST", &path, &house.token, once).await;
     assert_eq!(first.status, StatusCode::ACCEPTED);
     for _ in 0..2 {
-        let second = house.request_with("POST", &path, &house.token, &[("idempotency-key", "k-3")], once).await;
+        let second =
+            house.request_with("POST", &path, &house.token, &[("idempotency-key", "k-3")], once).await;
         assert_eq!((second.status, &second.json()["code"]), (StatusCode::CONFLICT, &json!("conflict")));
     }
     let found = house.request("GET", &format!("{path}/order-7"), &house.token, "").await;
@@ -178,7 +184,8 @@ async fn resources_are_changed_as_asked() {
     let made = house.svix.application().create(uid("one"), None).await.unwrap();
     let same = house.svix.application().get_or_create(uid("one"), None).await.unwrap();
     assert_eq!(made.id, same.id);
-    let Err(svix::error::Error::Http(conflict)) = house.svix.application().create(uid("one"), None).await else {
+    let Err(svix::error::Error::Http(conflict)) = house.svix.application().create(uid("one"), None).await
+    else {
         panic!("two applications have one uid")
     };
     assert_eq!(conflict.status.as_u16(), 409);
@@ -186,9 +193,15 @@ async fn resources_are_changed_as_asked() {
     let path = format!("/api/v1/app/{}", made.id);
     let body = r#"{"metadata":{"k":"v"},"rateLimit":7}"#;
     let patched = house.request("PATCH", &path, &house.token, body).await.json();
-    assert_eq!((&patched["throttleRate"], &patched["uid"], &patched["metadata"]["k"]), (&json!(7), &json!("one"), &json!("v")));
+    assert_eq!(
+        (&patched["throttleRate"], &patched["uid"], &patched["metadata"]["k"]),
+        (&json!(7), &json!("one"), &json!("v"))
+    );
     let patched = house.request("PATCH", &path, &house.token, r#"{"uid":null,"name":"eins"}"#).await.json();
-    assert_eq!((patched.get("uid"), &patched["rateLimit"], &patched["name"]), (None, &json!(7), &json!("eins")));
+    assert_eq!(
+        (patched.get("uid"), &patched["rateLimit"], &patched["name"]),
+        (None, &json!(7), &json!("eins"))
+    );
     // PUT makes what is not there, and replaces what is.
     let put = house.request("PUT", "/api/v1/app/one", &house.token, r#"{"name":"uno"}"#).await;
     assert_eq!((put.status, &put.json()["uid"]), (StatusCode::CREATED, &json!("one")));
@@ -199,8 +212,12 @@ async fn resources_are_changed_as_asked() {
     let endpoint = EndpointIn { uid: Some("main".into()), ..EndpointIn::new("http://127.0.0.1:9/a".into()) };
     let endpoint = house.svix.endpoint().create(app.clone(), endpoint, None).await.unwrap();
     let path = format!("/api/v1/app/{app}/endpoint/main");
-    let patched = house.request("PATCH", &path, &house.token, r#"{"disabled":true,"channels":["x"]}"#).await.json();
-    assert_eq!((&patched["id"], &patched["disabled"], &patched["url"]), (&json!(endpoint.id), &json!(true), &json!("http://127.0.0.1:9/a")));
+    let patched =
+        house.request("PATCH", &path, &house.token, r#"{"disabled":true,"channels":["x"]}"#).await.json();
+    assert_eq!(
+        (&patched["id"], &patched["disabled"], &patched["url"]),
+        (&json!(endpoint.id), &json!(true), &json!("http://127.0.0.1:9/a"))
+    );
     let put = house.request("PUT", &path, &house.token, r#"{"url":"http://127.0.0.1:9/b"}"#).await.json();
     assert_eq!((put.get("channels"), put.get("uid"), &put["disabled"]), (None, None, &json!(false)));
     house.svix.endpoint().delete(app.clone(), endpoint.id.clone()).await.unwrap();
@@ -218,7 +235,10 @@ async fn a_message_obeys_the_change_before_it() {
     for round in 1..=5 {
         house.message(&app, MessageIn::new("a".into(), json!({"round": round}))).await;
         let webhook = receiver.next().await;
-        assert_eq!((webhook.path, webhook.body), (format!("/{}", round - 1), format!("{{\"round\":{round}}}").into()));
+        assert_eq!(
+            (webhook.path, webhook.body),
+            (format!("/{}", round - 1), format!("{{\"round\":{round}}}").into())
+        );
         house.svix.endpoint().delete(app.clone(), endpoint).await.unwrap();
         endpoint = house.endpoint(&app, &receiver.url(&format!("/{round}"))).await.id;
     }

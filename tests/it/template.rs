@@ -63,7 +63,10 @@ fn queues_outlive_their_consumers() {
             assert!(queue.visibility_timeout().as_secs() >= 6 * u64::from(function.timeout_seconds));
             // An outage of our own is no dead letter.
             assert!(receives >= 1000, "{dead}");
-            assert_eq!(template.queue(&dead).expect("it is there").attributes["MessageRetentionPeriod"], "1209600");
+            assert_eq!(
+                template.queue(&dead).expect("it is there").attributes["MessageRetentionPeriod"],
+                "1209600"
+            );
         }
     }
 }
