@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use http::StatusCode;
 use serde_json::json;
 use svix::models::MessageIn;
+use tower::ServiceExt as _;
 
 use crate::house::{ENDPOINT_VARIABLE, House, Receiver, sdk, settings, soon};
 
@@ -86,6 +87,43 @@ async fn a_job_that_makes_no_sense_is_a_dead_letter_at_once() {
     house.stack.idle().await;
     let dead = house.receive("DeliveriesDeadQueue").await;
     assert_eq!(dead.records[0].body.as_deref(), Some("{\"job\":\"of another age\",\"with\":{}}"));
+}
+
+/// The messages function, connected as the stack's own is but for one setting.
+fn messages_with(house: &House, name: &str, value: &str) -> axum::Router {
+    let mut variables = house.stack.environment("messages").expect("its environment").clone();
+    variables.insert(name.to_owned(), value.to_owned());
+    let env = shared::config::Env::new(|name| variables.get(name).cloned());
+    messages::router(&env, house.stack.platform()).expect("it connects")
+}
+
+fn post(house: &House, app: &str) -> http::Request<axum::body::Body> {
+    http::Request::post(format!("/api/v1/app/{app}/msg"))
+        .header("authorization", format!("Bearer {}", house.token))
+        .body(r#"{"eventType":"a","payload":{"x":1}}"#.into())
+        .expect("a request")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_down_delays_messages_and_loses_none() {
+    let house = House::start().await;
+    let mut receiver = Receiver::start().await;
+    let app = house.app().await;
+    house.endpoint(&app, &receiver.url("/")).await;
+    // Nobody listens at this port.
+    let without_queue = messages_with(&house, "AWS_ENDPOINT_URL_SQS", "http://127.0.0.1:9");
+    let answer = without_queue.oneshot(post(&house, &app)).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    assert_eq!(receiver.rest().len(), 0);
+    assert_eq!(house.stack.run_timers().await.unwrap(), 1);
+    assert_eq!(receiver.next().await.body, r#"{"x":1}"#);
+    house.stack.idle().await;
+    assert_eq!(receiver.rest().len(), 0);
+
+    let without_tables = messages_with(&house, "AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9");
+    let answer = without_tables.oneshot(post(&house, &app)).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(house.svix.message().list(app, None).await.unwrap().data.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
