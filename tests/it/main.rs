@@ -8,5 +8,6 @@ mod delivery;
 mod faults;
 mod house;
 mod input;
+mod lists;
 mod template;
 mod tenancy;
