@@ -20,9 +20,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity, TransactWriteItem,
+    AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity,
+    ReturnValuesOnConditionCheckFailure, TransactWriteItem,
 };
 
 use crate::clock::SharedClock;
@@ -193,6 +195,46 @@ impl Store {
         Ok(found)
     }
 
+    /// Puts an item into the log on a condition, which may speak of `#ttl`. None if it was written,
+    /// otherwise the item that is there.
+    async fn put_log(
+        &self,
+        item: Item,
+        condition: &str,
+        values: impl IntoIterator<Item = (&'static str, AttributeValue)>,
+        operation: &'static str,
+    ) -> Result<Option<Item>> {
+        let values: HashMap<String, AttributeValue> =
+            values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let alias =
+            condition.contains("#ttl").then(|| HashMap::from([("#ttl".to_owned(), "ttl".to_owned())]));
+        let sent = self
+            .client
+            .put_item()
+            .table_name(self.table(Table::Log))
+            .set_item(Some(item))
+            .condition_expression(condition)
+            .set_expression_attribute_names(alias)
+            .set_expression_attribute_values((!values.is_empty()).then_some(values))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await;
+        let error = match sent {
+            Ok(out) => {
+                self.meter.write(out.consumed_capacity());
+                return Ok(None);
+            }
+            Err(error) => error,
+        };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(refused)) => {
+                Ok(Some(refused.item.clone().unwrap_or_default()))
+            }
+            _ => Err(unavailable(operation)(error)),
+        }
+    }
+
     /// Writes all or nothing. Two transactions that meet on one item are no error: the later waits.
     async fn transact(&self, items: Vec<TransactWriteItem>, operation: &'static str) -> Result<Transacted> {
         const TRIES: u32 = 6;
@@ -257,7 +299,7 @@ struct QueryPage {
 }
 
 /// A range of sort keys within a partition.
-struct Range<'a> {
+struct Range {
     pk: String,
     /// Inclusive bounds.
     from: String,
@@ -267,20 +309,10 @@ struct Range<'a> {
     strong: bool,
     start: Option<Item>,
     operation: &'static str,
-    /// Attributes to read, by their names; all if none.
-    project: Option<&'a [&'a str]>,
 }
 
 impl Store {
-    async fn query(&self, table: Table, range: Range<'_>) -> Result<QueryPage> {
-        let mut names = HashMap::new();
-        let projection = range.project.map(|attributes| {
-            let aliases = attributes.iter().enumerate().map(|(at, attribute)| {
-                names.insert(format!("#p{at}"), (*attribute).to_owned());
-                format!("#p{at}")
-            });
-            aliases.collect::<Vec<_>>().join(", ")
-        });
+    async fn query(&self, table: Table, range: Range) -> Result<QueryPage> {
         let out = self
             .client
             .query()
@@ -289,8 +321,6 @@ impl Store {
             .expression_attribute_values(":pk", AttributeValue::S(range.pk))
             .expression_attribute_values(":from", AttributeValue::S(range.from))
             .expression_attribute_values(":to", AttributeValue::S(range.to))
-            .set_projection_expression(projection)
-            .set_expression_attribute_names((!names.is_empty()).then_some(names))
             .scan_index_forward(range.ascending)
             .limit(i32::try_from(range.limit).unwrap_or(i32::MAX))
             .consistent_read(range.strong)

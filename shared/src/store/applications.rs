@@ -213,19 +213,20 @@ impl Store {
         old: &Application,
         settings: ApplicationSettings,
     ) -> Result<Option<Application>> {
-        let new = Application { settings, updated_at: self.clock.now().max(old.updated_at), ..old.clone() };
+        // Never the same time twice: it is what the condition compares.
+        let updated_at = self.clock.now().max(Timestamp::from_ms(old.updated_at.ms() + 1));
+        let new = Application { settings, updated_at, ..old.clone() };
         let (uid, old_uid) = (&new.settings.uid, &old.settings.uid);
         let mut update = Update::builder()
             .table_name(&self.tables.config)
             .set_key(Some(keys::application(old.org, old.id)))
-            .condition_expression("attribute_exists(pk) AND updatedAt = :old AND #name = :oldName")
+            .condition_expression("attribute_exists(pk) AND updatedAt = :old")
             .expression_attribute_names("#name", "name")
             .expression_attribute_names("#uid", "uid")
             .expression_attribute_names("#rate", "rateLimit")
             .expression_attribute_names("#metadata", "metadata")
             .expression_attribute_names("#version", "version")
             .expression_attribute_values(":old", n(old.updated_at.ms()))
-            .expression_attribute_values(":oldName", s(&old.settings.name))
             .expression_attribute_values(":name", s(&new.settings.name))
             .expression_attribute_values(":now", n(new.updated_at.ms()))
             .expression_attribute_values(":one", n(1));
@@ -323,7 +324,6 @@ impl Store {
                 strong: true,
                 start,
                 operation,
-                project: None,
             };
             let page = self.query(Table::Config, range).await?;
             for item in &page.items {

@@ -4,16 +4,15 @@
 //! moves forward. Together with the order attempt, successor, state this is what keeps a retry
 //! chain from forking (docs/ARCHITECTURE.md, "Invariants").
 
-use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::audit::ABSENT;
 use super::item::{Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
-use super::messages::{log_ttl, refused_item};
+use super::messages::log_ttl;
 use super::shards::LogQuery;
 use super::{Store, Table, keys};
 use crate::clock::Timestamp;
-use crate::error::{Result, corrupt, unavailable};
+use crate::error::{Result, corrupt};
 use crate::http::Page;
 use crate::ids::{AttemptId, EndpointId, MessageId};
 
@@ -216,26 +215,8 @@ impl Store {
     /// # Errors
     /// The store's own.
     pub async fn record_attempt(&self, attempt: &Attempt) -> Result<Option<Attempt>> {
-        let sent = self
-            .client
-            .put_item()
-            .table_name(self.table(Table::Log))
-            .set_item(Some(attempt.to_item()))
-            .condition_expression(ABSENT)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await;
-        match sent {
-            Ok(out) => {
-                self.meter.write(out.consumed_capacity());
-                Ok(None)
-            }
-            Err(error) => match refused_item(&error) {
-                Some(first) => Attempt::from_item(attempt.endpoint, &first).map(Some),
-                None => Err(unavailable("record an attempt")(error)),
-            },
-        }
+        let first = self.put_log(attempt.to_item(), ABSENT, [], "record an attempt").await?;
+        first.map(|first| Attempt::from_item(attempt.endpoint, &first)).transpose()
     }
 
     /// Moves a delivery's state forward to `state`; `false` if it is there or further already.
@@ -253,24 +234,9 @@ impl Store {
             .with_some("nx", state.next.map(|at| n(at.ms())))
             .with_some("st", state.stopped.then(|| n(1)))
             .with("ttl", n(log_ttl(state.message)));
-        let sent = self
-            .client
-            .put_item()
-            .table_name(self.table(Table::Log))
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(pk) OR n < :n")
-            .expression_attribute_values(":n", n(state.number()))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await;
-        match sent {
-            Ok(out) => {
-                self.meter.write(out.consumed_capacity());
-                Ok(true)
-            }
-            Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(false),
-            Err(error) => Err(unavailable("move a delivery state")(error)),
-        }
+        let further = [(":n", n(state.number()))];
+        let condition = "attribute_not_exists(pk) OR n < :n";
+        Ok(self.put_log(item, condition, further, "move a delivery state").await?.is_none())
     }
 
     /// The state of a delivery, and one attempt of it if that is on record, read strongly.
@@ -334,12 +300,8 @@ impl Store {
         query: &LogQuery<AttemptId>,
         keep: impl Fn(&Attempt) -> bool,
     ) -> Result<Page<Attempt>> {
-        let now = self.clock.now().seconds();
         let pk = |shard| keys::log_pk(endpoint, shard);
         self.list_shards(pk, "ATT#", query, "list attempts", |item| {
-            if item.number::<u64>("ttl")? <= now {
-                return Ok(None);
-            }
             Attempt::from_item(endpoint, item).map(|attempt| keep(&attempt).then_some(attempt))
         })
         .await

@@ -274,7 +274,6 @@ impl Store {
                 strong: true,
                 start,
                 operation: "read an application's endpoints",
-                project: None,
             };
             let page = self.query(Table::Config, range).await?;
             for item in &page.items {

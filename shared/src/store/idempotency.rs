@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 
 use super::item::{Get as _, Item, Put as _, SCHEMA, b, n, s};
-use super::messages::refused_item;
 use super::{Store, Table, keys};
 use crate::clock::Timestamp;
 use crate::error::{Result, corrupt, unavailable};
@@ -60,33 +59,15 @@ impl Store {
             .with("o", s(owner))
             .with_some("m", message.map(|id| s(id.to_string())))
             .with("ttl", n(now.after(KEPT).seconds()));
-        let mut put = self
-            .client
-            .put_item()
-            .table_name(self.table(Table::Log))
-            .set_item(Some(item))
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":now", n(now.seconds()));
         let mut condition = "attribute_not_exists(pk) OR #ttl <= :now".to_owned();
+        let mut values = vec![(":now", n(now.seconds()))];
         if let Some(stale) = stale_owner {
             condition.push_str(" OR (o = :stale AND attribute_not_exists(a))");
-            put = put.expression_attribute_values(":stale", s(stale));
+            values.push((":stale", s(stale)));
         }
-        let sent = put
-            .condition_expression(condition)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await;
-        match sent {
-            Ok(out) => {
-                self.meter.write(out.consumed_capacity());
-                Ok(Claim::Ours)
-            }
-            Err(error) => match refused_item(&error) {
-                Some(old) => self.record_of(hash, &old).map(Claim::Earlier),
-                None => Err(unavailable("claim an idempotency key")(error)),
-            },
+        match self.put_log(item, &condition, values, "claim an idempotency key").await? {
+            None => Ok(Claim::Ours),
+            Some(old) => self.record_of(hash, &old).map(Claim::Earlier),
         }
     }
 
@@ -103,16 +84,6 @@ impl Store {
             answer: answer.map(|body| Ok::<_, crate::Error>((item.number("c")?, body))).transpose()?,
             owner: item.text("o")?.to_owned(),
         })
-    }
-
-    /// Reads what is on record of a key, unless its time is over.
-    ///
-    /// # Errors
-    /// The store's own.
-    pub async fn key_record(&self, hash: &str) -> Result<Option<Record>> {
-        let item = self.get(Table::Log, keys::idempotency(hash), true, "read an idempotency key").await?;
-        let item = item.filter(|item| item.number_opt::<u64>("ttl") > Some(self.clock.now().seconds()));
-        item.map(|item| self.record_of(hash, &item)).transpose()
     }
 
     /// Keeps the answer of the request that claimed the key. Sealed: answers can hold tokens and keys.

@@ -3,8 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::error::ProvideErrorMetadata as _;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity};
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
@@ -256,23 +255,7 @@ impl Store {
 
     /// Puts an item into the log; `false` if it is there already.
     pub(super) async fn put_if_absent(&self, item: Item, operation: &'static str) -> Result<bool> {
-        let sent = self
-            .client
-            .put_item()
-            .table_name(self.table(Table::Log))
-            .set_item(Some(item))
-            .condition_expression(ABSENT)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await;
-        match sent {
-            Ok(out) => {
-                self.meter.write(out.consumed_capacity());
-                Ok(true)
-            }
-            Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(false),
-            Err(error) => Err(unavailable(operation)(error)),
-        }
+        Ok(self.put_log(item, ABSENT, [], operation).await?.is_none())
     }
 
     /// Takes a message back that could not be queued: its caller is told that it was not accepted.
@@ -358,12 +341,8 @@ impl Store {
         query: &LogQuery<MessageId>,
         keep: impl Fn(&Message) -> bool,
     ) -> Result<Page<Message>> {
-        let now = self.clock.now().seconds();
         let pk = |shard| keys::messages_pk(app, shard);
         self.list_shards(pk, "MSG#", query, "list messages", |item| {
-            if item.number::<u64>("ttl")? <= now {
-                return Ok(None);
-            }
             Message::from_item(app, item).map(|message| keep(&message).then_some(message))
         })
         .await
@@ -379,33 +358,15 @@ impl Store {
         event_id: &str,
         message: MessageId,
     ) -> Result<EventIdClaim> {
-        const OPERATION: &str = "claim an event id";
         let item = keys::event_id(app, event_id)
             .with("v", n(SCHEMA))
             .with("m", s(message.to_string()))
             .with("ttl", n(log_ttl(message)));
-        let sent = self
-            .client
-            .put_item()
-            .table_name(self.table(Table::Log))
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(pk) OR m = :message OR #ttl <= :now")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":message", s(message.to_string()))
-            .expression_attribute_values(":now", n(self.clock.now().seconds()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
-            .send()
-            .await;
-        match sent {
-            Ok(out) => {
-                self.meter.write(out.consumed_capacity());
-                Ok(EventIdClaim::Ours)
-            }
-            Err(error) => match refused_item(&error) {
-                Some(old) => Ok(EventIdClaim::Taken(old.text("m")?.parse().map_err(corrupt("an event id"))?)),
-                None => Err(unavailable(OPERATION)(error)),
-            },
+        let condition = "attribute_not_exists(pk) OR m = :message OR #ttl <= :now";
+        let values = [(":message", s(message.to_string())), (":now", n(self.clock.now().seconds()))];
+        match self.put_log(item, condition, values, "claim an event id").await? {
+            None => Ok(EventIdClaim::Ours),
+            Some(old) => Ok(EventIdClaim::Taken(old.text("m")?.parse().map_err(corrupt("an event id"))?)),
         }
     }
 
@@ -417,17 +378,6 @@ impl Store {
         let item = self.get(Table::Log, keys::event_id(app, event_id), true, "read an event id").await?;
         let item = item.filter(|item| item.number_opt::<u64>("ttl") > Some(self.clock.now().seconds()));
         item.map(|item| item.text("m")?.parse().map_err(corrupt("an event id"))).transpose()
-    }
-}
-
-/// The item that made a put's condition fail, where the put asked for it.
-pub(super) fn refused_item(
-    error: &aws_sdk_dynamodb::error::SdkError<aws_sdk_dynamodb::operation::put_item::PutItemError>,
-) -> Option<Item> {
-    use aws_sdk_dynamodb::operation::put_item::PutItemError;
-    match error.as_service_error() {
-        Some(PutItemError::ConditionalCheckFailedException(refused)) => refused.item.clone(),
-        _ => None,
     }
 }
 

@@ -115,6 +115,7 @@ impl Store {
         let mut shards: Vec<Shard> = (0..SHARDS)
             .map(|shard| Shard { pk: pk(shard), buffer: VecDeque::new(), start: None, exhausted: false })
             .collect();
+        let now = self.clock.now().seconds();
         let mut entries = Vec::new();
         let mut examined = 0;
         let mut last = None;
@@ -130,7 +131,6 @@ impl Store {
                     strong: false,
                     start: shard.start.take(),
                     operation,
-                    project: None,
                 };
                 let page = self.query(Table::Log, range).await?;
                 shard.buffer.extend(page.items);
@@ -155,7 +155,10 @@ impl Store {
             }
             examined += 1;
             last = Some(sk[prefix.len()..].to_owned());
-            entries.extend(keep(&item)?);
+            // TTL removes items some time after they have expired; for readers they are gone at once.
+            if item.number::<u64>("ttl")? > now {
+                entries.extend(keep(&item)?);
+            }
         }
         let more = entries.len() > list.limit;
         let done = !more && shards.iter().all(|shard| shard.buffer.is_empty() && shard.exhausted);

@@ -71,7 +71,6 @@ impl Store {
             strong: true,
             start: None,
             operation: "read due timers",
-            project: None,
         };
         let page = self.query(Table::Log, range).await?;
         page.items
