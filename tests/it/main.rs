@@ -5,6 +5,7 @@
 
 mod cost;
 mod delivery;
+mod events;
 mod faults;
 mod house;
 mod input;

@@ -1,0 +1,65 @@
+//! The sample events of `events/`, one for each function, are what their functions understand.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use axum::Router;
+use local::template::Template;
+use shared::Platform;
+use shared::config::{ConfigError, Env};
+use tower::ServiceExt as _;
+
+use crate::house::House;
+
+fn events() -> BTreeMap<String, String> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../events");
+    let files = std::fs::read_dir(folder).expect("the folder").map(|file| file.expect("a file").path());
+    files
+        .map(|path| {
+            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            (name, std::fs::read_to_string(&path).expect("text"))
+        })
+        .collect()
+}
+
+#[test]
+fn each_function_has_one() {
+    let template = Template::parse(local::TEMPLATE).expect("the template is read");
+    let functions: BTreeSet<String> = template.functions.into_iter().map(|function| function.name).collect();
+    assert_eq!(events().into_keys().collect::<BTreeSet<_>>(), functions);
+}
+
+type Connect = fn(&Env<'_>, &Platform) -> Result<Router, ConfigError>;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_is_answered_by_its_function() {
+    let house = House::start().await;
+    let events = events();
+    let functions: [(&str, Connect, u16); 6] = [
+        ("applications", applications::router, 201),
+        ("attempts", attempts::router, 404),
+        ("auth", auth::router, 204),
+        ("endpoints", endpoints::router, 404),
+        ("event-types", event_types::router, 201),
+        ("messages", messages::router, 202),
+    ];
+    for (name, connect, status) in functions {
+        let variables = house.stack.environment(name).expect("its environment");
+        let env = Env::new(|name| variables.get(name).cloned());
+        let router = connect(&env, house.stack.platform()).expect("it connects");
+        let event = events[name].replace("${TOKEN}", &house.token);
+        let request = lambda_http::request::from_str(&event).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let request = request.map(|body| axum::body::Body::from(body.to_vec()));
+        let answer = router.oneshot(request).await.expect("an answer");
+        assert_eq!(answer.status().as_u16(), status, "{name}");
+    }
+    // Of applications that are not there: nothing to do, and nothing to complain about.
+    let event = |name: &str| serde_json::from_str(&events[name]).unwrap_or_else(|error| panic!("{name}: {error}"));
+    assert_eq!(house.deliver(event("deliver")).await.batch_item_failures.len(), 0);
+    let variables = house.stack.environment("fan-out").expect("its environment");
+    let env = Env::new(|name| variables.get(name).cloned());
+    let dispatcher = fan_out::Dispatcher::connect(&env, house.stack.platform()).expect("it connects");
+    assert_eq!(dispatcher.handle(event("fan-out")).await.batch_item_failures.len(), 0);
+    serde_json::from_str::<serde_json::Value>(&events["timers"]).expect("JSON");
+    assert_eq!(house.stack.run_timers().await, Ok(0));
+}
