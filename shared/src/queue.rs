@@ -27,6 +27,8 @@ const BATCH_LENGTH_MAX: usize = 256 * 1024;
 /// Largest payload that travels inside its job. SQS charges by 64 KB; with more than this the job
 /// reads the message instead.
 const PAYLOAD_LENGTH_MAX: usize = 48 * 1024;
+/// Longest body with a payload in it: what SQS charges as one request.
+const BODY_LENGTH_MAX: usize = 64 * 1024;
 
 /// A queue's URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,8 +188,9 @@ impl Job {
                 };
                 let body =
                     serde_json::to_string(&Tagged { job: DELIVER_V1, with: &with }).map_err(corrupt(WHAT))?;
-                // The raw text is a JSON string here, so its control characters are escaped; others are not.
-                if body.chars().all(is_sqs_character) {
+                // A raw text is a JSON string here: escapes make it longer, and only control characters
+                // are escaped.
+                if body.len() <= BODY_LENGTH_MAX && body.chars().all(is_sqs_character) {
                     return Ok(body);
                 }
                 let with = DeliverV1 { payload: None, raw: None, ..with };
@@ -418,6 +421,7 @@ mod tests {
     fn what_sqs_refuses_stays_behind() {
         assert_eq!(round_trip(job("{\"a\":\"\u{ffff}\"}", None)), None);
         assert_eq!(round_trip(job("{}", Some("\u{fffe}"))), None);
+        assert_eq!(round_trip(job("{}", Some(&"\u{1}".repeat(40_000)))), None);
         let large = format!("{{\"a\":\"{}\"}}", "x".repeat(PAYLOAD_LENGTH_MAX));
         assert_eq!(round_trip(job(&large, None)), None);
     }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use futures_util::StreamExt as _;
 use http::StatusCode;
 use serde_json::json;
 use svix::models::{EndpointIn, MessageIn, MessageStatus};
@@ -231,19 +232,17 @@ async fn settings_change_how_webhooks_are_signed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_endpoints_are_served_through_the_fan_out_queue() {
-    const ENDPOINTS: usize = 60;
+async fn very_many_endpoints_are_served_through_the_fan_out_queue() {
+    // More than one step of the fan-out, and more than a message names in its own item.
+    const ENDPOINTS: usize = 510;
     let house = House::start().await;
     let mut receiver = Receiver::start().await;
     let app = house.app().await;
-    for nth in 0..ENDPOINTS {
-        house
-            .svix
-            .endpoint()
-            .create(app.clone(), EndpointIn::new(receiver.url(&format!("/{nth}"))), None)
-            .await
-            .unwrap();
-    }
+    let urls = (0..ENDPOINTS).map(|nth| receiver.url(&format!("/{nth}")));
+    let made = futures_util::stream::iter(urls)
+        .map(async |url| house.svix.endpoint().create(app.clone(), EndpointIn::new(url), None).await)
+        .buffer_unordered(8);
+    assert_eq!(made.filter(|made| std::future::ready(made.is_ok())).count().await, ENDPOINTS);
     let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
     let mut paths = std::collections::BTreeSet::new();
     for _ in 0..ENDPOINTS {
@@ -252,13 +251,17 @@ async fn many_endpoints_are_served_through_the_fan_out_queue() {
     assert_eq!(paths.len(), ENDPOINTS);
     house.stack.idle().await;
     assert_eq!(receiver.rest().len(), 0);
-    // Two pages of the log.
-    let path = format!("/api/v1/app/{app}/attempt/msg/{id}?limit=50");
-    let first = house.request("GET", &path, &house.token, "").await.json();
-    assert_eq!((first["data"].as_array().unwrap().len(), &first["done"]), (50, &json!(false)));
-    let iterator = first["iterator"].as_str().unwrap();
-    let second = house.request("GET", &format!("{path}&iterator={iterator}"), &house.token, "").await.json();
-    assert_eq!((second["data"].as_array().unwrap().len(), &second["done"]), (10, &json!(true)));
+    // Three pages of the log.
+    let path = format!("/api/v1/app/{app}/attempt/msg/{id}?limit=250");
+    let (mut iterator, mut seen) = (String::new(), std::collections::BTreeSet::new());
+    for (length, done) in [(250, false), (250, false), (10, true)] {
+        let page = house.request("GET", &format!("{path}{iterator}"), &house.token, "").await.json();
+        let data = page["data"].as_array().unwrap();
+        assert_eq!((data.len(), &page["done"]), (length, &json!(done)));
+        seen.extend(data.iter().map(|attempt| attempt["endpointId"].to_string()));
+        iterator = format!("&iterator={}", page["iterator"].as_str().unwrap());
+    }
+    assert_eq!(seen.len(), ENDPOINTS);
 }
 
 #[tokio::test(flavor = "multi_thread")]

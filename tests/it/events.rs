@@ -48,13 +48,15 @@ async fn each_is_answered_by_its_function() {
         let env = Env::new(|name| variables.get(name).cloned());
         let router = connect(&env, house.stack.platform()).expect("it connects");
         let event = events[name].replace("${TOKEN}", &house.token);
-        let request = lambda_http::request::from_str(&event).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let request =
+            lambda_http::request::from_str(&event).unwrap_or_else(|error| panic!("{name}: {error}"));
         let request = request.map(|body| axum::body::Body::from(body.to_vec()));
         let answer = router.oneshot(request).await.expect("an answer");
         assert_eq!(answer.status().as_u16(), status, "{name}");
     }
     // Of applications that are not there: nothing to do, and nothing to complain about.
-    let event = |name: &str| serde_json::from_str(&events[name]).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let event =
+        |name: &str| serde_json::from_str(&events[name]).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert_eq!(house.deliver(event("deliver")).await.batch_item_failures.len(), 0);
     let variables = house.stack.environment("fan-out").expect("its environment");
     let env = Env::new(|name| variables.get(name).cloned());
