@@ -10,5 +10,6 @@ mod faults;
 mod house;
 mod input;
 mod lists;
+mod lossy;
 mod template;
 mod tenancy;

@@ -144,6 +144,8 @@ impl Deliver {
         drop(permit);
         match self.store.record_attempt(&attempt).await? {
             None => self.finish(&app, &job, &attempt).await,
+            // Our own: the SDK repeats a put whose answer was lost, and the first had taken effect.
+            Some(first) if first == attempt => self.finish(&app, &job, &attempt).await,
             // A copy was faster, and what counts is its outcome. It is about to finish; should it
             // die before that, this job comes back and does.
             Some(_) => Err(busy()),

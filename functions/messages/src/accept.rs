@@ -56,8 +56,7 @@ impl Messages {
                     (id, taken_over) = (first, true);
                     if let Some(key) = &key {
                         // The key has to stand for the message that there will be.
-                        let (hash, owner) = (&key.hash, key.owner.as_str());
-                        self.api.store.claim_key(hash, owner, Some(id), Some(owner)).await?;
+                        self.api.store.claim_key(&key.hash, &key.owner, Some(id), None).await?;
                     }
                 }
                 Key::Done(message) => {
@@ -85,13 +84,22 @@ impl Messages {
             retention_days: message.retention_days,
             endpoints,
         };
-        if !self.api.store.put_message(&new).await? {
+        let stored = self.api.store.put_message(&new).await?;
+        if !stored && !self.is_stored(&new).await? {
             // Two took the same id over; the other one was faster.
             let stored = self.api.store.find_message(app.id, id).await?.ok_or(Error::NotFound("Message"))?;
             return self.answer_again(app, &stored, with_content).await;
         }
-        self.queue(app, &new, taken_over).await?;
+        self.queue(app, &new, taken_over || !stored).await?;
         MessageOut::accepted(&new, with_content)
+    }
+
+    /// Whether what is stored under this id is this message: the SDK repeats a put whose answer was
+    /// lost, and the first had taken effect.
+    async fn is_stored(&self, new: &NewMessage) -> Result<bool> {
+        let Some(stored) = self.api.store.find_message(new.app, new.id).await? else { return Ok(false) };
+        let same_endpoints = self.api.store.message_endpoints(&stored).await? == new.endpoints;
+        Ok(same_endpoints && self.api.store.payload(&stored).await?.as_ref() == Some(&new.payload))
     }
 
     async fn answer_again(

@@ -40,8 +40,8 @@ fn place(hash: &str) -> String {
 }
 
 impl Store {
-    /// Claims a key, for `message` if the request makes one. A record past its time counts as
-    /// absent; one of `stale_owner` is taken over.
+    /// Claims a key, for `message` if the request makes one; `owner` may do so again, for another
+    /// message. A record past its time counts as absent; one of `stale_owner` is taken over.
     ///
     /// # Errors
     /// The store's own.
@@ -59,8 +59,9 @@ impl Store {
             .with("o", s(owner))
             .with_some("m", message.map(|id| s(id.to_string())))
             .with("ttl", n(now.after(KEPT).seconds()));
-        let mut condition = "attribute_not_exists(pk) OR #ttl <= :now".to_owned();
-        let mut values = vec![(":now", n(now.seconds()))];
+        // `o = :owner`: the SDK repeats a put whose answer was lost, and the first had taken effect.
+        let mut condition = "attribute_not_exists(pk) OR #ttl <= :now OR o = :owner".to_owned();
+        let mut values = vec![(":now", n(now.seconds())), (":owner", s(owner))];
         if let Some(stale) = stale_owner {
             condition.push_str(" OR (o = :stale AND attribute_not_exists(a))");
             values.push((":stale", s(stale)));

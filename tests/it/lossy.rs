@@ -1,0 +1,92 @@
+//! Writes whose answers are lost: the SDK repeats them, and finds what it wrote itself.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use http::StatusCode;
+
+use crate::house::{House, Receiver, settings};
+
+/// Passes everything on, and keeps back the first answer to each single put.
+#[derive(Clone, Debug)]
+struct Lossy {
+    inner: SharedHttpClient,
+    seen: Arc<Mutex<HashSet<Vec<u8>>>>,
+    lost: Arc<AtomicUsize>,
+}
+
+impl HttpClient for Lossy {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let inner = self.inner.http_connector(settings, components);
+        SharedHttpConnector::new(LossyConnector { client: self.clone(), inner })
+    }
+}
+
+#[derive(Debug)]
+struct LossyConnector {
+    client: Lossy,
+    inner: SharedHttpConnector,
+}
+
+impl HttpConnector for LossyConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let is_put = request.headers().get("x-amz-target").is_some_and(|target| target.ends_with(".PutItem"));
+        let body = request.body().bytes().unwrap_or_default().to_vec();
+        let first = is_put && self.client.seen.lock().expect("no panic").insert(body);
+        let (answer, lost) = (self.inner.call(request), self.client.lost.clone());
+        HttpConnectorFuture::new(async move {
+            let answer = answer.await?;
+            if first {
+                lost.fetch_add(1, Ordering::Relaxed);
+                return Err(ConnectorError::timeout("the answer was lost".into()));
+            }
+            Ok(answer)
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_answers_double_nothing_and_delay_nothing() {
+    let mut settings = settings().with("POSTRIDER_DELIVERY_TIMEOUT", "25");
+    let lost = Arc::new(AtomicUsize::new(0));
+    let inner = settings.platform.http.clone();
+    settings.platform.http = SharedHttpClient::new(Lossy { inner, seen: Arc::default(), lost: lost.clone() });
+    let house = House::with(settings).await;
+    let mut receiver = Receiver::start().await;
+    let app = house.app().await;
+    house.endpoint(&app, &receiver.url("/")).await;
+    let path = format!("/api/v1/app/{app}/msg");
+    let before = lost.load(Ordering::Relaxed);
+    let body = r#"{"eventType":"a","payload":{},"eventId":"e-1"}"#;
+    let answer = house.request_with("POST", &path, &house.token, &[("idempotency-key", "k")], body).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+    receiver.next().await;
+    house.stack.idle().await;
+    assert_eq!(receiver.rest().len(), 0);
+    let id = answer.json()["id"].as_str().expect("an id").to_owned();
+    let attempts = house.attempts(&app, &id).await;
+    assert_eq!(attempts.len(), 1);
+    // Key, event id, message, attempt and state.
+    assert_eq!(lost.load(Ordering::Relaxed) - before, 5);
+    // A repaired job would have waited for the first one's deadline of 25 seconds.
+    let waited = attempts[0].timestamp.timestamp_millis() - made_at_ms(&id);
+    assert!(waited < 20_000, "{waited} ms");
+}
+
+/// When a message was made, in milliseconds.
+fn made_at_ms(id: &str) -> i64 {
+    let id: shared::ids::MessageId = id.parse().expect("an id");
+    i64::try_from(id.time().ms()).expect("a time")
+}
