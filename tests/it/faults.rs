@@ -1,14 +1,12 @@
 //! Faults: processes that die, jobs that come twice, requests that end half-way.
 
-use std::io::BufRead as _;
-use std::process::{Command, Stdio};
-
 use http::StatusCode;
 use serde_json::json;
 use svix::models::MessageIn;
 use tower::ServiceExt as _;
 
-use crate::house::{ENDPOINT_VARIABLE, House, Receiver, sdk, settings, soon};
+use crate::child::Child;
+use crate::house::{House, Receiver, sdk, settings};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_comes_twice_is_one_webhook_and_one_attempt() {
@@ -183,58 +181,12 @@ async fn waits_beyond_what_a_queue_can_delay_are_timers() {
     assert_eq!(house.attempts(&app, &id).await.len(), 3);
 }
 
-/// The process that [`a_process_that_is_killed_loses_nothing`] kills: this test binary once more.
-#[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stdout, reason = "the parent reads the address")]
-async fn child_stack() {
-    let Some(data) = shared::config::Env::process().optional("POSTRIDER_TEST_CHILD_DATA") else { return };
-    let mut settings = settings();
-    settings.data = Some(data.into());
-    let stack = local::Stack::start(settings).await.expect("the child starts");
-    println!("\nLISTENING {}", stack.address());
-    std::future::pending::<()>().await;
-}
-
-struct Child {
-    process: std::process::Child,
-    /// Kept: a closed pipe would end the child in its own way.
-    _output: Box<dyn std::any::Any + Send>,
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn child(data: &std::path::Path) -> (Child, std::net::SocketAddr) {
-    let mut child = Command::new(std::env::current_exe().expect("this binary"))
-        .args(["--exact", "faults::child_stack", "--nocapture"])
-        .env("POSTRIDER_TEST_CHILD_DATA", data)
-        .env_remove(ENDPOINT_VARIABLE)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the child runs");
-    let mut lines = std::io::BufReader::new(child.stdout.take().expect("its output")).lines();
-    let address = lines.find_map(|line| line.ok()?.strip_prefix("LISTENING ")?.parse().ok());
-    (Child { process: child, _output: Box::new(lines) }, address.expect("the child says where it listens"))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_is_killed_loses_nothing() {
     const MESSAGES: usize = 40;
     let folder = tempfile::tempdir().expect("a folder");
     let mut receiver = Receiver::start().await;
-    let (first, address) = soon(
-        "a child",
-        tokio::task::spawn_blocking({
-            let data = folder.path().to_owned();
-            move || child(&data)
-        }),
-    )
-    .await
-    .unwrap();
+    let (first, address) = Child::start(folder.path(), &[]).await;
     let token = { local::Stack::start(settings()).await.unwrap().org_token(None) };
     let svix = sdk(address, &token);
     let app = svix.application().create(svix::models::ApplicationIn::new("x".into()), None).await.unwrap().id;
@@ -247,15 +199,7 @@ async fn a_process_that_is_killed_loses_nothing() {
     }
     drop(first); // SIGKILL, with most of them on their way
 
-    let (_second, address) = soon(
-        "a child",
-        tokio::task::spawn_blocking({
-            let data = folder.path().to_owned();
-            move || child(&data)
-        }),
-    )
-    .await
-    .unwrap();
+    let (_second, address) = Child::start(folder.path(), &[]).await;
     let mut arrived = std::collections::BTreeSet::new();
     while arrived.len() < MESSAGES {
         arrived.insert(receiver.next().await.header("webhook-id").to_owned());
