@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::json;
 use svix::models::{EndpointIn, MessageIn, MessageStatus};
 
-use crate::house::{House, Receiver, settings};
+use crate::house::{House, Receiver, settings, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_arrives_byte_for_byte_and_verified() {
@@ -125,6 +125,43 @@ async fn a_failing_receiver_is_tried_again_by_the_schedule() {
         ]
     );
     assert_eq!(receiver.rest().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_with_too_much_to_do_is_left_alone_for_a_minute() {
+    let house = House::with(settings().with("POSTRIDER_DELIVERY_TIMEOUT", "1")).await;
+    let app = house.app().await;
+    let mut busy = Receiver::answering(|_| (StatusCode::TOO_MANY_REQUESTS, String::new())).await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    house.endpoint(&app, &busy.url("/")).await;
+    house.endpoint(&app, &format!("http://{}/", silent.local_addr().unwrap())).await;
+    let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
+    busy.next().await;
+    // Both second attempts wait in the queue.
+    let states = async || {
+        let scan = house.stack.dynamodb().scan().table_name(house.stack.table("LogTable").unwrap()).send();
+        let items = scan.await.unwrap().items.unwrap_or_default();
+        let number = |item: &std::collections::HashMap<String, aws_sdk_dynamodb::types::AttributeValue>,
+                      name: &str| {
+            item.get(name).map_or(0, |value| value.as_n().unwrap().parse::<u64>().unwrap())
+        };
+        let attempts = items.iter().filter(|item| item["sk"].as_s().unwrap().starts_with("ATT#"));
+        attempts.map(|item| number(item, "nx") - number(item, "at")).collect::<Vec<_>>()
+    };
+    let waits = soon("two attempts", async {
+        loop {
+            match states().await {
+                waits if waits.len() == 2 => return waits,
+                _ => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+            }
+        }
+    })
+    .await;
+    assert!(waits.iter().all(|wait| *wait >= 60_000), "{waits:?}");
+    assert_eq!(
+        house.attempts(&app, &id).await.iter().filter(|a| a.status == MessageStatus::Success).count(),
+        0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,17 +12,35 @@ use shared::store::attempts::{Attempt, State, Status};
 
 use crate::Deliver;
 
+/// How long an endpoint is left alone that said, or showed, that it has too much to do.
+const OVERLOADED_WAIT_MIN: Duration = Duration::from_secs(60);
+
+/// What a failure says about when to try again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pace {
+    /// How long the endpoint asked to be left alone.
+    pub retry_after: Option<Duration>,
+    /// It has too much to do: 429, 502, 504, or no answer in time.
+    pub overloaded: bool,
+}
+
 /// When the attempt after number `number` is due: the schedule's wait, up to a fifth longer or
-/// shorter, so that what failed together does not come back together. None after the last.
+/// shorter, so that what failed together does not come back together. What the endpoint asks for
+/// is honoured from once to twice the schedule's wait. None after the last.
 pub fn next_due(
     schedule: &[Duration],
     message: MessageId,
     endpoint: EndpointId,
     number: u32,
+    pace: Pace,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let wait = *schedule.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
-    Some(now.after(wait.mul_f64(0.8 + 0.4 * jitter(message, endpoint, number))))
+    let step = *schedule.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
+    let wait = match pace.retry_after {
+        Some(asked) => asked.clamp(step, step * 2),
+        None => step.mul_f64(0.8 + 0.4 * jitter(message, endpoint, number)),
+    };
+    Some(now.after(if pace.overloaded { wait.max(OVERLOADED_WAIT_MIN) } else { wait }))
 }
 
 /// From 0 to 1. It follows from the attempt instead of being drawn: copies of a job agree.
@@ -118,14 +136,38 @@ mod tests {
             payload[..2].copy_from_slice(&at.to_be_bytes());
             let message = MessageId::from_ksuid(Ksuid::new(now, payload));
             for (number, wait) in (1..).zip(&schedule) {
-                let due = next_due(&schedule, message, endpoint, number, now).unwrap();
-                assert_eq!(due, next_due(&schedule, message, endpoint, number, now).unwrap());
+                let due = next_due(&schedule, message, endpoint, number, Pace::default(), now).unwrap();
+                assert_eq!(
+                    due,
+                    next_due(&schedule, message, endpoint, number, Pace::default(), now).unwrap()
+                );
                 let ratio = due.since(now).as_secs_f64() / wait.as_secs_f64();
                 (shortest, longest) = (shortest.min(ratio), longest.max(ratio));
             }
-            assert_eq!(next_due(&schedule, message, endpoint, 4, now), None);
+            assert_eq!(next_due(&schedule, message, endpoint, 4, Pace::default(), now), None);
         }
         assert!((0.8..0.82).contains(&shortest) && (1.18..1.2001).contains(&longest), "{shortest} {longest}");
-        assert_eq!(next_due(&[], MessageId::from_ksuid(endpoint.ksuid()), endpoint, 1, now), None);
+        let message = MessageId::from_ksuid(endpoint.ksuid());
+        assert_eq!(next_due(&[], message, endpoint, 1, Pace::default(), now), None);
+    }
+
+    #[test]
+    fn endpoints_may_ask_for_up_to_twice_the_wait_and_get_a_minute_when_overloaded() {
+        let now = Timestamp::from_ms(1_800_000_000_000);
+        let (endpoint, message) = (
+            EndpointId::from_ksuid(Ksuid::new(now, [9; 15])),
+            MessageId::from_ksuid(Ksuid::new(now, [8; 15])),
+        );
+        let wait = |step: u64, retry_after: Option<u64>, overloaded| {
+            let pace = Pace { retry_after: retry_after.map(Duration::from_secs), overloaded };
+            let due = next_due(&[Duration::from_secs(step)], message, endpoint, 1, pace, now);
+            due.unwrap().since(now).as_secs()
+        };
+        assert_eq!(wait(300, Some(1), false), 300);
+        assert_eq!(wait(300, Some(400), false), 400);
+        assert_eq!(wait(300, Some(86_400), false), 600);
+        assert_eq!(wait(5, None, true), 60);
+        assert_eq!(wait(5, Some(8), true), 60);
+        assert!((240..=360).contains(&wait(300, None, true)));
     }
 }

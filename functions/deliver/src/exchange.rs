@@ -6,11 +6,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use http_body_util::{BodyExt as _, Full};
 use shared::Result;
-use shared::clock::SharedClock;
+use shared::clock::{SharedClock, Timestamp};
 use shared::config::{Delivery, HeaderStyle};
 use shared::error::corrupt;
 use shared::ids::AttemptId;
@@ -21,7 +21,7 @@ use shared::store::endpoints::Endpoint;
 use shared::store::messages::Payload;
 use url::Url;
 
-use crate::chain::next_due;
+use crate::chain::{Pace, next_due};
 use crate::client::{self, Client, ConnectError};
 use crate::guard::Guard;
 
@@ -43,12 +43,24 @@ struct Outcome {
     /// 0 without an answer.
     code: u16,
     body: ResponseBody,
+    pace: Pace,
 }
 
 impl Outcome {
     fn none(reason: impl Into<String>) -> Self {
-        Self { code: 0, body: ResponseBody::Text(reason.into()) }
+        Self { code: 0, body: ResponseBody::Text(reason.into()), pace: Pace::default() }
     }
+}
+
+/// What an answer says about when to try again.
+fn pace(code: u16, headers: &HeaderMap, now: Timestamp) -> Pace {
+    let asked = headers.get(RETRY_AFTER).filter(|_| code == 429 || code >= 500);
+    let asked =
+        asked.and_then(|value| value.to_str().ok()).map(str::trim).and_then(|text| match text.parse() {
+            Ok(seconds) => Some(Duration::from_secs(seconds)),
+            Err(_) => Timestamp::parse_http_date(text).map(|at| at.since(now)),
+        });
+    Pace { retry_after: asked, overloaded: matches!(code, 429 | 502 | 504) }
 }
 
 impl Exchange {
@@ -81,7 +93,7 @@ impl Exchange {
         let next = if success {
             None
         } else {
-            next_due(&settings.schedule, job.message, job.endpoint, job.number(), ended)
+            next_due(&settings.schedule, job.message, job.endpoint, job.number(), outcome.pace, ended)
         };
         Ok(Attempt {
             id,
@@ -105,7 +117,8 @@ impl Exchange {
         tokio::select! {
             outcome = self.send(request) => outcome,
             () = self.clock.sleep(timeout) => {
-                Outcome::none(format!("no answer within {} seconds", timeout.as_secs()))
+                let reason = format!("no answer within {} seconds", timeout.as_secs());
+                Outcome { pace: Pace { overloaded: true, ..Pace::default() }, ..Outcome::none(reason) }
             }
         }
     }
@@ -125,6 +138,7 @@ impl Exchange {
             Err(error) => return Outcome::none(reason(&error)),
         };
         let code = response.status().as_u16();
+        let pace = pace(code, response.headers(), self.clock.now());
         let mut body = response.into_body();
         let mut kept = Vec::new();
         let mut cut = false;
@@ -141,7 +155,7 @@ impl Exchange {
                 break;
             }
         }
-        Outcome { code, body: readable(kept, cut) }
+        Outcome { code, body: readable(kept, cut), pace }
     }
 }
 
@@ -257,6 +271,21 @@ mod tests {
         assert_eq!(readable(vec![0xff, 0], false), ResponseBody::Bytes(vec![0xff, 0]));
         assert_eq!(readable("aé".as_bytes()[..2].to_vec(), true), ResponseBody::Text("a".into()));
         assert_eq!(readable("aé".as_bytes()[..2].to_vec(), false), ResponseBody::Bytes(b"a\xc3".to_vec()));
+    }
+
+    #[test]
+    fn answers_pace_the_next_attempt() {
+        let now = Timestamp::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        let pace = |code, value: &'static str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
+            let Pace { retry_after, overloaded } = pace(code, &headers, now);
+            (retry_after.map(|wait| wait.as_secs()), overloaded)
+        };
+        assert_eq!(pace(503, "120"), (Some(120), false));
+        assert_eq!(pace(429, "Sun, 06 Nov 1994 08:50:37 GMT"), (Some(60), true));
+        assert_eq!(pace(502, "Sun, 06 Nov 1994 08:00:00 GMT"), (Some(0), true));
+        assert_eq!(pace(404, "120"), (None, false));
+        assert_eq!(pace(504, "-1"), (None, true));
     }
 
     #[test]
