@@ -28,7 +28,7 @@ enum Segment {
     Text(String),
     /// `{name}`: any text.
     Variable,
-    /// `{name+}`: all the rest of the path.
+    /// `{name+}`: all the rest of the path, and of `/x/` the nothing behind its last slash.
     Rest,
 }
 
@@ -64,7 +64,7 @@ impl Compiled {
             match (segment, parts.next()) {
                 (Segment::Text(text), Some(part)) if text == part => {}
                 (Segment::Variable, Some(part)) if !part.is_empty() => {}
-                (Segment::Rest, Some(part)) => return !part.is_empty() || parts.next().is_some(),
+                (Segment::Rest, Some(_)) => return true,
                 _ => return false,
             }
         }
@@ -90,8 +90,12 @@ impl Api {
             }
             api.functions.push(function);
         }
-        // The most specific route wins: text before variables from the left, one method before `ANY`.
-        api.routes.sort_by_key(|route| (route.path.clone(), Reverse(route.method.is_some())));
+        // The most specific route wins: a whole match before the rest of a path, text before variables
+        // from the left, one method before `ANY`.
+        api.routes.sort_by_key(|route| {
+            let greedy = route.path.last() == Some(&Segment::Rest);
+            (greedy, route.path.clone(), Reverse(route.method.is_some()))
+        });
         Ok(api)
     }
 
@@ -108,8 +112,6 @@ impl Api {
     /// Answers a request, as the function does that the template routes it to. What the template does
     /// not name is not found, even if a function knew it: in the cloud it would not get there either.
     pub(crate) async fn answer(self: Arc<Self>, request: Request<Body>) -> Response {
-        // Before the routes are compared: a layer inside a router would run after that.
-        let request = shared::http::trim_trailing_slash(request);
         let Some(function) = self.function(request.method(), request.uri().path()) else {
             let body = json!({ "code": "not_found", "detail": "The template has no such route." });
             return shared::http::json(StatusCode::NOT_FOUND, &body);
@@ -167,7 +169,6 @@ mod tests {
         let api = Api::new(vec![(function("first"), first), (function("second"), second)]);
         let api = Arc::new(api.unwrap_or_else(|_| panic!()));
         assert_eq!(ask(&api, Method::GET, "/a/7?x=1").await, (StatusCode::OK, "first /a/7?x=1".into()));
-        assert_eq!(ask(&api, Method::GET, "/a/7/?x=1").await, (StatusCode::OK, "first /a/7?x=1".into()));
         assert_eq!(ask(&api, Method::GET, "/a/fixed").await, (StatusCode::OK, "second /a/fixed".into()));
         for (method, path) in [
             (Method::GET, "/forgotten"),
@@ -176,6 +177,8 @@ mod tests {
             (Method::GET, "/a"),
             (Method::GET, "/"),
             (Method::GET, "/a/7/b"),
+            // As at API Gateway; what catches it is a route with the rest of the path.
+            (Method::GET, "/a/7/"),
         ] {
             let (status, body) = ask(&api, method, path).await;
             assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
@@ -190,8 +193,78 @@ mod tests {
         let compiled = |method, path| Compiled::new(&route(method, path), 0).unwrap();
         let any = compiled("ANY", "/files/{path+}");
         assert!(any.matches(&Method::PUT, "/files/a/b"));
-        assert!(!any.matches(&Method::PUT, "/files/"));
+        assert!(any.matches(&Method::PUT, "/files/"));
+        assert!(!any.matches(&Method::PUT, "/files"));
         assert!(Compiled::new(&route("G ET", "/"), 0).is_none());
+    }
+
+    #[test]
+    fn each_operation_leads_to_its_function() {
+        const A: &str = "/api/v1/app/acme";
+        let template = Template::parse(crate::TEMPLATE).unwrap();
+        let functions = template.functions.iter().filter(|function| !function.routes.is_empty());
+        let functions = functions.map(|function| {
+            let (name, timeout) = (function.name.clone(), Duration::from_secs(1));
+            (HttpFunction { name, router: Router::new(), timeout }, function.routes.clone())
+        });
+        let api = Api::new(functions.collect()).unwrap_or_else(|route| panic!("{route:?}"));
+        for (function, methods, paths) in [
+            ("applications", "GET POST", vec!["/api/v1/app".to_owned()]),
+            ("applications", "GET PUT PATCH DELETE", vec![A.to_owned()]),
+            ("endpoints", "GET POST", vec![format!("{A}/endpoint")]),
+            ("endpoints", "GET PUT PATCH DELETE", vec![format!("{A}/endpoint/e")]),
+            ("endpoints", "GET PUT PATCH", vec![format!("{A}/endpoint/e/headers")]),
+            ("endpoints", "GET", ["secret", "stats"].map(|last| format!("{A}/endpoint/e/{last}")).into()),
+            (
+                "endpoints",
+                "POST",
+                ["secret/rotate", "recover", "send-example", "replay-missing", "bulk-replay"]
+                    .map(|last| format!("{A}/endpoint/e/{last}"))
+                    .into(),
+            ),
+            (
+                "endpoints",
+                "GET",
+                ["", "/qtask_1"].map(|last| format!("/api/v1/background-task{last}")).into(),
+            ),
+            ("event-types", "GET POST", vec!["/api/v1/event-type".to_owned()]),
+            ("event-types", "GET PUT PATCH DELETE", vec!["/api/v1/event-type/a.b".to_owned()]),
+            ("messages", "GET POST", vec![format!("{A}/msg")]),
+            ("messages", "GET", vec![format!("{A}/msg/m")]),
+            ("messages", "DELETE", vec![format!("{A}/msg/m/content")]),
+            (
+                "attempts",
+                "GET",
+                ["attempt/endpoint/e", "attempt/msg/m", "endpoint/e/msg", "msg/m/endpoint", "msg/m/attempt"]
+                    .map(|last| format!("{A}/{last}"))
+                    .into(),
+            ),
+            (
+                "attempts",
+                "GET",
+                ["attempt/t", "endpoint/e/attempt"].map(|last| format!("{A}/msg/m/{last}")).into(),
+            ),
+            ("attempts", "DELETE", vec![format!("{A}/msg/m/attempt/t/content")]),
+            ("attempts", "POST", vec![format!("{A}/msg/m/endpoint/e/resend")]),
+            (
+                "auth",
+                "POST",
+                ["app-portal-access/acme", "dashboard-access/acme", "logout", "app/acme/expire-all"]
+                    .map(|last| format!("/api/v1/auth/{last}"))
+                    .into(),
+            ),
+            ("auth", "GET HEAD", ["", "/ping"].map(|last| format!("/api/v1/health{last}")).into()),
+            ("auth", "GET", ["/api/v1/openapi.json", "/docs"].map(str::to_owned).into()),
+        ] {
+            for (method, path) in methods.split(' ').flat_map(|method| paths.iter().map(move |p| (method, p)))
+            {
+                for path in [path.clone(), format!("{path}/")] {
+                    let found =
+                        api.function(&method.parse().unwrap(), &path).map(|found| found.name.as_str());
+                    assert_eq!(found, Some(function), "{method} {path}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use axum::body::Body as HttpBody;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, Uri, header};
 use serde::Serialize;
+use tower::util::MapRequest;
 
 use crate::error::{Chain, Error};
 
@@ -74,17 +75,18 @@ impl IntoResponse for Error {
     }
 }
 
-/// Finishes a function's routes: unknown paths and methods answer like every other error.
+/// Finishes a function's routes: unknown paths and methods answer like every other error, and a
+/// path may end in slashes, which the contract accepts everywhere.
 pub fn finish<S: Clone + Send + Sync + 'static>(routes: Router<S>, state: S) -> Router {
-    routes
+    let routes = routes
         .fallback(async || Error::NotFound("Path").into_response())
         .method_not_allowed_fallback(async || Error::MethodNotAllowed.into_response())
-        .with_state(state)
+        .with_state(state);
+    // A layer of the routes themselves would run after they were matched.
+    Router::new().fallback_service(MapRequest::new(routes, trim_trailing_slash))
 }
 
-/// The path without trailing slashes, which the contract accepts everywhere. Wrap a router in it:
-/// a layer inside would run after the routes were matched.
-pub fn trim_trailing_slash(mut request: http::Request<HttpBody>) -> http::Request<HttpBody> {
+fn trim_trailing_slash(mut request: http::Request<HttpBody>) -> http::Request<HttpBody> {
     let path = request.uri().path();
     let trimmed = path.trim_end_matches('/');
     if trimmed.len() != path.len() && !trimmed.is_empty() {
@@ -105,4 +107,33 @@ pub fn reference<I: crate::ids::Id>(
     what: &'static str,
 ) -> crate::Result<crate::ids::Reference<I>> {
     crate::ids::Reference::parse(segment).ok_or(Error::NotFound(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use http::Request;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn slashes_at_the_end_of_a_path_change_nothing() {
+        let routes = Router::new().route("/a/{id}", get(async |uri: Uri| uri.to_string()));
+        let router = finish(routes, ());
+        for (path, status, text) in [
+            ("/a/7", StatusCode::OK, "/a/7"),
+            ("/a/7/?x=1", StatusCode::OK, "/a/7?x=1"),
+            ("/a/7//", StatusCode::OK, "/a/7"),
+            ("/a/", StatusCode::NOT_FOUND, r#"{"code":"not_found","detail":"Entity not found"}"#),
+            ("/", StatusCode::NOT_FOUND, r#"{"code":"not_found","detail":"Entity not found"}"#),
+        ] {
+            let request = Request::get(path).body(HttpBody::empty()).unwrap();
+            let answer = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), status, "{path}");
+            assert_eq!(axum::body::to_bytes(answer.into_body(), 1000).await.unwrap(), text, "{path}");
+        }
+        let request = Request::post("/a/7/").body(HttpBody::empty()).unwrap();
+        assert_eq!(router.oneshot(request).await.unwrap().status(), StatusCode::METHOD_NOT_ALLOWED);
+    }
 }

@@ -447,7 +447,15 @@ fn our_functions_are_fed_and_their_routes_are_unique() {
         assert_eq!(function.timeout_seconds, if by_http { 29 } else { 60 }, "{}", function.name);
     }
     let mut routes: Vec<_> = template.functions.iter().flat_map(|function| &function.routes).collect();
-    assert!(routes.iter().all(|route| route.path.starts_with("/api/v1/")), "{routes:?}");
+    let ours = |path: &str| path.starts_with("/api/v1/") || path == "/docs" || path == "/docs/{proxy+}";
+    assert!(routes.iter().all(|route| ours(&route.path)), "{routes:?}");
+    // `/x/` gets to the function that `/x` gets to.
+    for function in &template.functions {
+        for route in function.routes.iter().filter(|route| !route.path.ends_with("{proxy+}")) {
+            let slash = format!("{}/{{proxy+}}", route.path);
+            assert!(function.routes.iter().any(|other| other.path == slash), "{slash}");
+        }
+    }
     let all = routes.len();
     routes.sort();
     routes.dedup();
