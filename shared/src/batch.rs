@@ -27,6 +27,8 @@ pub struct Received {
     pub job: Job,
     /// It was handed out before: somebody may have done a part of it.
     pub again: bool,
+    /// Which of the function's sources it came from, by position; none if it came from elsewhere.
+    pub source: Option<usize>,
 }
 
 /// Works on all records at once (`BatchSize` bounds them) and reports those that have to come back.
@@ -47,18 +49,21 @@ where
     F: Future<Output = Result<()>>,
 {
     let results = join_all(event.records.iter().map(async |record| {
-        let received = Job::parse(record.body.as_deref().unwrap_or_default())
-            .map(|job| Received { job, again: receive_count(record) > 1 });
+        let source = sources.iter().position(|source| {
+            record.event_source_arn.as_deref().and_then(|arn| arn.rsplit(':').next())
+                == Some(source.queue.name())
+        });
+        let received = Job::parse(record.body.as_deref().unwrap_or_default()).map(|job| Received {
+            job,
+            again: receive_count(record) > 1,
+            source,
+        });
         let result = match received {
             Ok(received) => work(received).await,
             Err(error) => Err(error),
         };
         let Err(error) = result else { return true };
-        let source = sources.iter().find(|source| {
-            record.event_source_arn.as_deref().and_then(|arn| arn.rsplit(':').next())
-                == Some(source.queue.name())
-        });
-        after_failure(sqs, source, record, &error).await
+        after_failure(sqs, source.map(|at| &sources[at]), record, &error).await
     }))
     .await;
     let mut response = SqsBatchResponse::default();

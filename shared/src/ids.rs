@@ -207,6 +207,8 @@ id! {
     AttemptId "atmpt_",
     /// An audit event.
     AuditId "audit_",
+    /// Work in the background: a recovery or a replay.
+    TaskId "qtask_",
 }
 
 impl AttemptId {
@@ -225,6 +227,27 @@ impl AttemptId {
         let digest = ring::digest::digest(&ring::digest::SHA256, &seed);
         payload[8..].copy_from_slice(&digest.as_ref()[..7]);
         Self(Ksuid::new(due, payload))
+    }
+
+    /// The id of an attempt that somebody asked for at that time. Each request has one of its own.
+    pub fn by_hand(message: MessageId, endpoint: EndpointId, at: Timestamp, random: &dyn Random) -> Self {
+        let mut payload = [0; Ksuid::PAYLOAD_LENGTH];
+        payload[..8].copy_from_slice(&pair_mark(message, endpoint));
+        random.fill(&mut payload[8..]);
+        Self(Ksuid::new(at, payload))
+    }
+
+    /// The id of the one attempt that a task makes of a delivery: whoever works on the task names the same.
+    pub fn of_task(task: TaskId, message: MessageId, endpoint: EndpointId) -> Self {
+        let mut payload = [0; Ksuid::PAYLOAD_LENGTH];
+        payload[..8].copy_from_slice(&pair_mark(message, endpoint));
+        let mut seed = [0u8; 60];
+        for (part, id) in seed.chunks_exact_mut(20).zip([task.0, message.0, endpoint.0]) {
+            part.copy_from_slice(id.bytes());
+        }
+        let digest = ring::digest::digest(&ring::digest::SHA256, &seed);
+        payload[8..].copy_from_slice(&digest.as_ref()[..7]);
+        Self(Ksuid::new(task.time(), payload))
     }
 
     /// Whether this can be the id of an attempt to deliver `message` to `endpoint`.
@@ -314,5 +337,13 @@ mod tests {
         assert_ne!(second, AttemptId::scheduled(message, endpoint, 3, due));
         assert_eq!(second.time(), due);
         assert!(second.is_of(message, endpoint) && !second.is_of(message, other));
+        let task = TaskId(Ksuid::new(due, [4; 15]));
+        let of_task = AttemptId::of_task(task, message, endpoint);
+        assert_eq!(of_task, AttemptId::of_task(task, message, endpoint));
+        assert!(of_task.is_of(message, endpoint) && of_task != AttemptId::of_task(task, message, other));
+        let random = crate::random::SystemRandom::new();
+        let by_hand = AttemptId::by_hand(message, endpoint, due, &random);
+        assert!(by_hand.is_of(message, endpoint));
+        assert_ne!(by_hand, AttemptId::by_hand(message, endpoint, due, &random));
     }
 }

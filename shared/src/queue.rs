@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::clock::{SharedClock, Timestamp, millis, millis_list};
 use crate::config::{ConfigError, Env};
 use crate::error::{Error, Result, Source, corrupt, unavailable};
-use crate::ids::{AppId, EndpointId, MessageId, OrgId};
+use crate::ids::{AppId, AttemptId, EndpointId, MessageId, OrgId};
 use crate::store::messages::Payload;
 
 /// Longest delay that SQS offers.
@@ -73,6 +73,8 @@ pub struct Deliver {
     pub event_type: String,
     /// Its channels.
     pub channels: Option<Vec<String>>,
+    /// Its tags.
+    pub tags: Option<Vec<String>>,
     /// When each attempt so far was due, and at the end when this one is. Never empty.
     pub due: Vec<Timestamp>,
     /// Another copy of this job may exist or have existed: read before posting.
@@ -93,6 +95,21 @@ impl Deliver {
     pub fn due(&self) -> Timestamp {
         self.due.last().copied().unwrap_or_default()
     }
+}
+
+/// One attempt that somebody, or a task, asked for: made once, not retried, whatever filters say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resend {
+    /// The organisation.
+    pub org: OrgId,
+    /// The application.
+    pub app: AppId,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// The message.
+    pub message: MessageId,
+    /// The id that the attempt gets.
+    pub attempt: AttemptId,
 }
 
 /// A message to be sent on to its endpoints, from one of them on.
@@ -117,11 +134,14 @@ pub struct FanOut {
 pub enum Job {
     /// To `deliver`.
     Deliver(Deliver),
+    /// To `deliver`.
+    Resend(Resend),
     /// To `fan-out`.
     FanOut(FanOut),
 }
 
 const DELIVER_V1: &str = "deliver.v1";
+const RESEND_V1: &str = "resend.v1";
 const FAN_OUT_V1: &str = "fan-out.v1";
 
 #[derive(Serialize, Deserialize)]
@@ -134,6 +154,8 @@ struct DeliverV1 {
     event_type: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     channels: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tags: Option<Vec<String>>,
     #[serde(with = "millis_list")]
     due: Vec<Timestamp>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -166,6 +188,9 @@ impl Job {
             Self::FanOut(job) => {
                 serde_json::to_string(&Tagged { job: FAN_OUT_V1, with: job }).map_err(corrupt(WHAT))
             }
+            Self::Resend(job) => {
+                serde_json::to_string(&Tagged { job: RESEND_V1, with: job }).map_err(corrupt(WHAT))
+            }
             Self::Deliver(job) => {
                 let inline = job.payload.as_ref().filter(|payload| {
                     payload.json.len() + payload.raw.as_deref().map_or(0, str::len) <= PAYLOAD_LENGTH_MAX
@@ -180,6 +205,7 @@ impl Job {
                     message: job.message,
                     event_type: job.event_type.clone(),
                     channels: job.channels.clone(),
+                    tags: job.tags.clone(),
                     due: job.due.clone(),
                     check: job.check,
                     payload_until: job.payload_until,
@@ -229,12 +255,14 @@ impl Job {
                     message: job.message,
                     event_type: job.event_type,
                     channels: job.channels,
+                    tags: job.tags,
                     due: job.due,
                     check: job.check,
                     payload,
                     payload_until: job.payload_until,
                 }))
             }
+            RESEND_V1 => serde_json::from_str(envelope.with.get()).map(Self::Resend).map_err(corrupt(WHAT)),
             FAN_OUT_V1 => serde_json::from_str(envelope.with.get()).map(Self::FanOut).map_err(corrupt(WHAT)),
             other => Err(corrupt(WHAT)(format!("its kind {other:?} is not known here"))),
         }
@@ -392,6 +420,7 @@ mod tests {
             message: format!("msg_{K}").parse().unwrap(),
             event_type: "a.b".into(),
             channels: None,
+            tags: None,
             due: vec![Timestamp::from_ms(5)],
             check: false,
             payload: Some(Payload { json: json.into(), raw: raw.map(str::to_owned) }),

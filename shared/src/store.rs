@@ -235,6 +235,42 @@ impl Store {
         }
     }
 
+    /// Changes an item of the log on a condition; `false` where the condition was not met. `update`
+    /// and `condition` may speak of `#ttl`.
+    async fn update_log(
+        &self,
+        key: Item,
+        update: &str,
+        condition: &str,
+        values: Vec<(&'static str, AttributeValue)>,
+        operation: &'static str,
+    ) -> Result<bool> {
+        let values: HashMap<String, AttributeValue> =
+            values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let aliased = update.contains("#ttl") || condition.contains("#ttl");
+        let alias = aliased.then(|| HashMap::from([("#ttl".to_owned(), "ttl".to_owned())]));
+        let sent = self
+            .client
+            .update_item()
+            .table_name(self.table(Table::Log))
+            .set_key(Some(key))
+            .update_expression(update)
+            .condition_expression(condition)
+            .set_expression_attribute_names(alias)
+            .set_expression_attribute_values(Some(values))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .send()
+            .await;
+        match sent {
+            Ok(out) => {
+                self.meter.write(out.consumed_capacity());
+                Ok(true)
+            }
+            Err(error) if crate::error::is_condition(&error) => Ok(false),
+            Err(error) => Err(unavailable(operation)(error)),
+        }
+    }
+
     /// Writes all or nothing. Two transactions that meet on one item are no error: the later waits.
     async fn transact(&self, items: Vec<TransactWriteItem>, operation: &'static str) -> Result<Transacted> {
         const TRIES: u32 = 6;

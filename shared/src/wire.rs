@@ -107,6 +107,8 @@ pub struct MessageOut {
     event_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     channels: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<Vec<String>>,
     payload: Box<RawValue>,
     timestamp: Timestamp,
 }
@@ -145,6 +147,7 @@ impl MessageOut {
             event_type: message.event_type.clone(),
             event_id: message.event_id.clone(),
             channels: message.channels.clone(),
+            tags: message.tags.clone(),
             payload: shown.json()?,
             timestamp: message.id.time(),
         })
@@ -160,6 +163,7 @@ impl MessageOut {
             event_type: message.event_type.clone(),
             event_id: message.event_id.clone(),
             channels: message.channels.clone(),
+            tags: message.tags.clone(),
             payload: shown.json()?,
             timestamp: message.id.time(),
         })

@@ -42,9 +42,10 @@ struct LossyConnector {
 
 impl HttpConnector for LossyConnector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let is_put = request.headers().get("x-amz-target").is_some_and(|target| target.ends_with(".PutItem"));
+        let is_write = |target: &str| target.ends_with(".PutItem") || target.ends_with(".UpdateItem");
+        let writes = request.headers().get("x-amz-target").is_some_and(is_write);
         let body = request.body().bytes().unwrap_or_default().to_vec();
-        let first = is_put && self.client.seen.lock().expect("no panic").insert(body);
+        let first = writes && self.client.seen.lock().expect("no panic").insert(body);
         let (answer, lost) = (self.inner.call(request), self.client.lost.clone());
         HttpConnectorFuture::new(async move {
             let answer = answer.await?;

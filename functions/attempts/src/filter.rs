@@ -11,11 +11,12 @@ pub struct Filter {
     /// The first digit of the status code, 0 for no answer.
     code_class: Option<u16>,
     channel: Option<String>,
+    tag: Option<String>,
     event_types: Option<Vec<String>>,
 }
 
 impl Filter {
-    /// Reads `status`, `status_code_class`, `channel` and `event_types`.
+    /// Reads `status`, `status_code_class`, `channel`, `tag` and `event_types`.
     pub fn read(query: &Query) -> Result<Self> {
         let class = |text: &str| match text {
             "0" | "100" | "200" | "300" | "400" | "500" => text.parse::<u16>().ok().map(|class| class / 100),
@@ -25,6 +26,7 @@ impl Filter {
             status: query.parsed("status", "0, 1, 2 or 3", |text| Status::from_number(text.parse().ok()?))?,
             code_class: query.parsed("status_code_class", "0, 100, 200, 300, 400 or 500", class)?,
             channel: query.one("channel").map(str::to_owned),
+            tag: query.one("tag").map(str::to_owned),
             event_types: query.many("event_types"),
         })
     }
@@ -37,6 +39,7 @@ impl Filter {
                 .channel
                 .as_ref()
                 .is_none_or(|wanted| attempt.channels.iter().flatten().any(|c| c == wanted))
+            && self.tag.as_ref().is_none_or(|wanted| attempt.tags.iter().flatten().any(|tag| tag == wanted))
             && self.event_types.as_ref().is_none_or(|wanted| wanted.contains(&attempt.event_type))
     }
 }

@@ -72,9 +72,17 @@ impl Deliver {
             due: job.due.clone(),
             next: attempt.next,
             stopped: false,
+            by_hand: Vec::new(),
+            delivered_by_hand: false,
         };
         self.store.advance(&state).await?;
         Ok(())
+    }
+
+    /// What follows an attempt by hand: the state says that it was made. The chain goes its own way.
+    pub(crate) async fn finish_by_hand(&self, app: &Application, attempt: &Attempt) -> Result<()> {
+        let _ = app;
+        self.store.note_by_hand(attempt).await.map(drop)
     }
 
     /// Ends a chain without an attempt.
@@ -87,6 +95,8 @@ impl Deliver {
             due: job.due.clone(),
             next: None,
             stopped: true,
+            by_hand: Vec::new(),
+            delivered_by_hand: false,
         };
         self.store.advance(&state).await?;
         Ok(())

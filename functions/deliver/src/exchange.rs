@@ -13,15 +13,14 @@ use shared::Result;
 use shared::clock::{SharedClock, Timestamp};
 use shared::config::{Delivery, HeaderStyle};
 use shared::error::corrupt;
-use shared::ids::AttemptId;
-use shared::queue::Deliver as DeliverJob;
+use shared::ids::{AttemptId, MessageId};
 use shared::signing;
 use shared::store::attempts::{Attempt, ResponseBody, Status, Trigger};
 use shared::store::endpoints::Endpoint;
 use shared::store::messages::Payload;
 use url::Url;
 
-use crate::chain::{Pace, next_due};
+use crate::chain::Pace;
 use crate::client::{self, Client, ConnectError};
 use crate::guard::Guard;
 
@@ -38,17 +37,83 @@ pub struct Exchange {
     clock: SharedClock,
 }
 
+/// What is sent, and what is noted beside it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sending<'a> {
+    /// The attempt's id.
+    pub id: AttemptId,
+    /// The message.
+    pub message: MessageId,
+    /// Where it goes.
+    pub endpoint: &'a Endpoint,
+    /// Its text.
+    pub payload: &'a Payload,
+    /// Its event type, channels and tags.
+    pub labels: Labels<'a>,
+    /// Why it is sent.
+    pub trigger: Trigger,
+}
+
+/// What a message carries to be found by.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels<'a> {
+    pub event_type: &'a str,
+    pub channels: Option<&'a [String]>,
+    pub tags: Option<&'a [String]>,
+}
+
+/// An attempt as it was made, and what the answer says of those to come.
+#[derive(Debug)]
+pub struct Made {
+    /// To be recorded; it names no next attempt yet.
+    pub attempt: Attempt,
+    /// When to try again.
+    pub pace: Pace,
+    /// The endpoint does not want this message any more.
+    pub aborted: bool,
+}
+
+/// What an endpoint asks for besides: the header `webhook-delivery` of its answer, or 410 Gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Wish {
+    #[default]
+    None,
+    /// No more attempts of this message.
+    AbortMessage,
+    /// No more webhooks at all.
+    Disable,
+}
+
 /// An answer, or why there is none.
 struct Outcome {
     /// 0 without an answer.
     code: u16,
     body: ResponseBody,
     pace: Pace,
+    wish: Wish,
 }
 
 impl Outcome {
     fn none(reason: impl Into<String>) -> Self {
-        Self { code: 0, body: ResponseBody::Text(reason.into()), pace: Pace::default() }
+        Self { code: 0, body: ResponseBody::Text(reason.into()), pace: Pace::default(), wish: Wish::None }
+    }
+}
+
+/// What the answer asks for besides.
+fn wish(code: u16, headers: &HeaderMap) -> Wish {
+    if code == 410 {
+        return Wish::Disable;
+    }
+    let asked = |wanted: &str| {
+        let values = headers.get_all("webhook-delivery").iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(wanted))
+    };
+    if asked("disable") {
+        Wish::Disable
+    } else if asked("abort-message") {
+        Wish::AbortMessage
+    } else {
+        Wish::None
     }
 }
 
@@ -70,16 +135,10 @@ impl Exchange {
     }
 
     /// Makes one attempt. How it ends is in the record, whatever the endpoint does; an error is ours.
-    pub async fn attempt(
-        &self,
-        settings: &Delivery,
-        job: &DeliverJob,
-        id: AttemptId,
-        endpoint: &Endpoint,
-        payload: &Payload,
-    ) -> Result<Attempt> {
+    pub async fn attempt(&self, settings: &Delivery, sending: Sending<'_>) -> Result<Made> {
+        let Sending { id, endpoint, payload, labels, trigger, .. } = sending;
         let started = self.clock.now();
-        let message = job.message.to_string();
+        let message = sending.message.to_string();
         let keys = endpoint.valid_keys(started);
         let signature = signing::signatures(keys, &message, started.seconds(), payload.sent().as_bytes())?;
         let outcome =
@@ -90,26 +149,24 @@ impl Exchange {
             };
         let ended = self.clock.now();
         let success = (200..300).contains(&outcome.code);
-        let next = if success {
-            None
-        } else {
-            next_due(&settings.schedule, job.message, job.endpoint, job.number(), outcome.pace, ended)
-        };
-        Ok(Attempt {
+        let attempt = Attempt {
             id,
             endpoint: endpoint.id,
-            message: job.message,
+            message: sending.message,
             url: endpoint.settings.url.clone(),
             status: if success { Status::Success } else { Status::Fail },
             code: outcome.code,
             response: outcome.body,
             duration_ms: u64::try_from(ended.since(started).as_millis()).unwrap_or(u64::MAX),
             at: started,
-            trigger: Trigger::Scheduled,
-            next,
-            event_type: job.event_type.clone(),
-            channels: job.channels.clone(),
-        })
+            trigger,
+            next: None,
+            disables: outcome.wish == Wish::Disable,
+            event_type: labels.event_type.to_owned(),
+            channels: labels.channels.map(<[String]>::to_vec),
+            tags: labels.tags.map(<[String]>::to_vec),
+        };
+        Ok(Made { attempt, pace: outcome.pace, aborted: outcome.wish == Wish::AbortMessage })
     }
 
     /// The deadline is over everything: resolving, connecting, the second try, and the body.
@@ -139,6 +196,7 @@ impl Exchange {
         };
         let code = response.status().as_u16();
         let pace = pace(code, response.headers(), self.clock.now());
+        let wish = wish(code, response.headers());
         let mut body = response.into_body();
         let mut kept = Vec::new();
         let mut cut = false;
@@ -155,7 +213,7 @@ impl Exchange {
                 break;
             }
         }
-        Outcome { code, body: readable(kept, cut), pace }
+        Outcome { code, body: readable(kept, cut), pace, wish }
     }
 }
 
@@ -286,6 +344,18 @@ mod tests {
         assert_eq!(pace(502, "Sun, 06 Nov 1994 08:00:00 GMT"), (Some(0), true));
         assert_eq!(pace(404, "120"), (None, false));
         assert_eq!(pace(504, "-1"), (None, true));
+    }
+
+    #[test]
+    fn endpoints_can_ask_to_be_left_alone() {
+        let wish = |code, value: &'static str| {
+            let headers = [(HeaderName::from_static("webhook-delivery"), HeaderValue::from_static(value))];
+            wish(code, &HeaderMap::from_iter(headers))
+        };
+        assert_eq!(wish(410, ""), Wish::Disable);
+        assert_eq!(wish(200, "Disable"), Wish::Disable);
+        assert_eq!(wish(500, "abort-message"), Wish::AbortMessage);
+        assert_eq!(wish(500, "please"), Wish::None);
     }
 
     #[test]

@@ -21,16 +21,17 @@ use shared::cache::Cache;
 use shared::clock::SharedClock;
 use shared::config::{ConfigError, Delivery, Env};
 use shared::error::{corrupt, unavailable};
-use shared::ids::{AppId, AttemptId, EndpointId};
-use shared::queue::{Deliver as DeliverJob, Job, QueueUrl, Sqs};
+use shared::ids::{AppId, AttemptId, EndpointId, OrgId};
+use shared::queue::{Deliver as DeliverJob, Job, QueueUrl, Resend, Sqs};
 use shared::store::Store;
 use shared::store::applications::Application;
+use shared::store::attempts::{Attempt, Status, Trigger};
 use shared::store::endpoints::Endpoint;
 use shared::store::messages::Payload;
 use shared::{Platform, Result};
 use tokio::sync::{OnceCell, Semaphore};
 
-use exchange::Exchange;
+use exchange::{Exchange, Labels, Made, Sending};
 
 /// Endpoints that one instance remembers.
 const ENDPOINTS_MAX: usize = 10_000;
@@ -68,12 +69,12 @@ impl Batch {
 
     /// The application, read strongly and once for the whole batch: its version tells whether
     /// what is cached still holds.
-    async fn application(&self, store: &Store, job: &DeliverJob) -> Result<Option<Application>> {
+    async fn application(&self, store: &Store, org: OrgId, app: AppId) -> Result<Option<Application>> {
         let cell = {
             let mut applications = self.applications.lock().unwrap_or_else(PoisonError::into_inner);
-            applications.entry(job.app).or_default().clone()
+            applications.entry(app).or_default().clone()
         };
-        cell.get_or_try_init(|| store.find_application(job.org, job.app)).await.cloned()
+        cell.get_or_try_init(|| store.find_application(org, app)).await.cloned()
     }
 }
 
@@ -110,25 +111,32 @@ impl Deliver {
         batch::run(&self.sqs, &self.sources, event, |received| self.work(&batch, received)).await
     }
 
-    async fn work(&self, batch: &Batch, Received { job, again }: Received) -> Result<()> {
-        let Job::Deliver(job) = job else {
-            return Err(corrupt("a job")("it belongs into another queue"));
-        };
+    async fn work(&self, batch: &Batch, received: Received) -> Result<()> {
+        let again = received.again;
+        match received.job {
+            Job::Deliver(job) => self.deliver(batch, job, again).await,
+            Job::Resend(job) => self.resend(batch, job).await,
+            Job::FanOut(_) => Err(corrupt("a job")("it belongs into another queue")),
+        }
+    }
+
+    /// One attempt of a chain.
+    async fn deliver(&self, batch: &Batch, job: DeliverJob, again: bool) -> Result<()> {
         // Of a deleted application nothing is sent any more, and nobody reads its log.
-        let Some(app) = batch.application(&self.store, &job).await? else { return Ok(()) };
+        let Some(app) = batch.application(&self.store, job.org, job.app).await? else { return Ok(()) };
         let id = AttemptId::scheduled(job.message, job.endpoint, job.number(), job.due());
         // A plain first attempt reads nothing before it posts; whatever may have a copy does.
         if job.check || again || job.number() > 1 {
             let (state, attempt) = self.store.delivery(job.endpoint, job.message, id).await?;
-            if state.is_some_and(|state| state.number() >= job.number()) {
+            if state.as_ref().is_some_and(|state| state.number() >= job.number()) {
                 return Ok(());
             }
             if let Some(attempt) = attempt {
-                let ended = attempt.at.after(Duration::from_millis(attempt.duration_ms));
-                if self.clock.now().since(ended) < FINISHING_MAX {
-                    return Err(busy());
-                }
+                self.wait_for_a_copy(&attempt)?;
                 return self.finish(&app, &job, &attempt).await;
+            }
+            if state.is_some_and(|state| state.delivered_by_hand) {
+                return self.stop(&job, "it was delivered by hand").await;
             }
         }
         let Some(endpoint) = self.endpoint(&app, job.endpoint).await? else { return Ok(()) };
@@ -138,18 +146,73 @@ impl Deliver {
         let Some(payload) = self.payload(&app, &job).await? else {
             return self.stop(&job, "the payload is gone").await;
         };
-        let lane = batch.lane(endpoint.id);
-        let permit = lane.acquire().await.map_err(unavailable("wait for a turn"))?;
-        let attempt = self.exchange.attempt(&self.settings, &job, id, &endpoint, &payload).await?;
-        drop(permit);
-        match self.store.record_attempt(&attempt).await? {
-            None => self.finish(&app, &job, &attempt).await,
-            // Our own: the SDK repeats a put whose answer was lost, and the first had taken effect.
-            Some(first) if first == attempt => self.finish(&app, &job, &attempt).await,
+        let labels = Labels {
+            event_type: &job.event_type,
+            channels: job.channels.as_deref(),
+            tags: job.tags.as_deref(),
+        };
+        let (message, trigger) = (job.message, Trigger::Scheduled);
+        let sending = Sending { id, message, endpoint: &endpoint, payload: &payload, labels, trigger };
+        let Made { mut attempt, pace, aborted } = self.send(batch, sending).await?;
+        if attempt.status != Status::Success && !aborted && !attempt.disables {
+            let now = self.clock.now();
+            attempt.next =
+                chain::next_due(&self.settings.schedule, job.message, job.endpoint, job.number(), pace, now);
+        }
+        self.record(&attempt).await?;
+        self.finish(&app, &job, &attempt).await
+    }
+
+    /// One attempt that was asked for by hand or by a task. It is made once and not retried.
+    async fn resend(&self, batch: &Batch, job: Resend) -> Result<()> {
+        let Some(app) = batch.application(&self.store, job.org, job.app).await? else { return Ok(()) };
+        let (_, made) = self.store.delivery(job.endpoint, job.message, job.attempt).await?;
+        if let Some(attempt) = made {
+            self.wait_for_a_copy(&attempt)?;
+            return self.finish_by_hand(&app, &attempt).await;
+        }
+        let Some(endpoint) = self.endpoint(&app, job.endpoint).await? else { return Ok(()) };
+        let Some(message) = self.store.find_message(job.app, job.message).await? else { return Ok(()) };
+        let payload = self.store.payload(&message).await?.filter(|_| !endpoint.settings.disabled);
+        let Some(payload) = payload else {
+            tracing::info!(message = %job.message, endpoint = %job.endpoint, "a resend stops: the endpoint is disabled or the payload is gone");
+            return Ok(());
+        };
+        let labels = Labels {
+            event_type: &message.event_type,
+            channels: message.channels.as_deref(),
+            tags: message.tags.as_deref(),
+        };
+        let (id, trigger) = (job.attempt, Trigger::Manual);
+        let sending =
+            Sending { id, message: job.message, endpoint: &endpoint, payload: &payload, labels, trigger };
+        let Made { attempt, .. } = self.send(batch, sending).await?;
+        self.record(&attempt).await?;
+        self.finish_by_hand(&app, &attempt).await
+    }
+
+    /// Posts when it is this delivery's turn: one batch does not flood one endpoint.
+    async fn send(&self, batch: &Batch, sending: Sending<'_>) -> Result<Made> {
+        let lane = batch.lane(sending.endpoint.id);
+        let _permit = lane.acquire().await.map_err(unavailable("wait for a turn"))?;
+        self.exchange.attempt(&self.settings, sending).await
+    }
+
+    /// Puts an attempt on record.
+    async fn record(&self, attempt: &Attempt) -> Result<()> {
+        match self.store.record_attempt(attempt).await? {
             // A copy was faster, and what counts is its outcome. It is about to finish; should it
             // die before that, this job comes back and does.
-            Some(_) => Err(busy()),
+            Some(first) if first != *attempt => Err(busy()),
+            // Also where it meets itself: the SDK repeats a put whose answer was lost.
+            _ => Ok(()),
         }
+    }
+
+    /// An attempt on record belongs to a copy of this job, which may be about to finish it.
+    fn wait_for_a_copy(&self, attempt: &Attempt) -> Result<()> {
+        let ended = attempt.at.after(Duration::from_millis(attempt.duration_ms));
+        if self.clock.now().since(ended) < FINISHING_MAX { Err(busy()) } else { Ok(()) }
     }
 
     /// The endpoint; from the cache if that is as new as the application's version.

@@ -47,7 +47,7 @@ impl Dispatcher {
         batch::run(&self.sqs, std::slice::from_ref(&self.source), event, |received| self.work(received)).await
     }
 
-    async fn work(&self, Received { job, again }: Received) -> Result<()> {
+    async fn work(&self, Received { job, again, .. }: Received) -> Result<()> {
         let Job::FanOut(job) = job else {
             return Err(corrupt("a job")("it belongs into another queue"));
         };
@@ -69,6 +69,7 @@ impl Dispatcher {
                 message: message.id,
                 event_type: message.event_type.clone(),
                 channels: message.channels.clone(),
+                tags: message.tags.clone(),
                 due: vec![message.id.time()],
                 check,
                 payload: payload.clone(),

@@ -80,8 +80,9 @@ impl Messages {
             event_type: message.event_type,
             event_id: message.event_id,
             channels: message.channels,
+            tags: message.tags,
             payload: message.payload,
-            retention_days: message.retention_days,
+            retention_hours: message.retention_hours,
             endpoints,
         };
         let stored = self.api.store.put_message(&new).await?;
@@ -166,8 +167,8 @@ impl Messages {
         }
         let endpoints = self.api.store.message_endpoints(message).await?;
         let states = self.api.store.states(message.id, &endpoints, true).await?;
-        let missing: Vec<EndpointId> =
-            endpoints.into_iter().filter(|endpoint| states.iter().all(|s| s.endpoint != *endpoint)).collect();
+        let begun = |endpoint: &EndpointId| states.iter().any(|s| s.endpoint == *endpoint && s.number() > 0);
+        let missing: Vec<EndpointId> = endpoints.into_iter().filter(|endpoint| !begun(endpoint)).collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -189,6 +190,7 @@ impl Messages {
                 message: message.id,
                 event_type: message.event_type.clone(),
                 channels: message.channels.clone(),
+                tags: message.tags.clone(),
                 due: vec![message.id.time()],
                 check: true,
                 payload: payload.clone(),
@@ -225,6 +227,7 @@ impl Messages {
                 message: new.id,
                 event_type: new.event_type.clone(),
                 channels: new.channels.clone(),
+                tags: new.tags.clone(),
                 due: vec![new.id.time()],
                 check,
                 payload: Some(new.payload.clone()),

@@ -11,6 +11,9 @@ const CHANNELS_MAX: usize = 5;
 const CHANNEL_LENGTH_MAX: usize = 128;
 const RETENTION_DAYS: std::ops::RangeInclusive<u64> = 5..=90;
 const RETENTION_DAYS_DEFAULT: u64 = 90;
+const RETENTION_HOURS: std::ops::RangeInclusive<u64> = 1..=2160;
+const TAGS_MAX: usize = 5;
+const TAG_LENGTH_MAX: usize = 128;
 
 /// A message as it is posted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +21,9 @@ pub struct MessageIn {
     pub event_type: String,
     pub event_id: Option<String>,
     pub channels: Option<Vec<String>>,
+    pub tags: Option<Vec<String>>,
     pub payload: Payload,
-    pub retention_days: u64,
+    pub retention_hours: u64,
     /// Made if it is missing.
     pub application: Option<ApplicationSettings>,
 }
@@ -36,6 +40,7 @@ impl MessageIn {
         }
         let event_id = fields.text(&["eventId"], Text::Uid("msg_")).value();
         let channels = fields.names(&["channels"], CHANNEL_LENGTH_MAX, 1, CHANNELS_MAX).value();
+        let tags = fields.list(&["tags"], Text::Tag(TAG_LENGTH_MAX), 0, TAGS_MAX).value();
         let json = match fields.raw(&["payload", "data"]) {
             Some((_, raw)) if raw.get().starts_with('{') => raw.get().to_owned(),
             Some((name, _)) => {
@@ -52,11 +57,7 @@ impl MessageIn {
             fields.absorb(part);
             raw
         });
-        let retention_days = fields.optional(&["payloadRetentionPeriod"]).unwrap_or(RETENTION_DAYS_DEFAULT);
-        if !RETENTION_DAYS.contains(&retention_days) {
-            let msg = format!("Must be from {} to {} days", RETENTION_DAYS.start(), RETENTION_DAYS.end());
-            fields.violation("payloadRetentionPeriod", msg, "value_error");
-        }
+        let retention_hours = retention_hours(&mut fields);
         let application = fields.object("application").map(|mut part| {
             let settings = ApplicationIn::fields(&mut part);
             fields.absorb(part);
@@ -72,11 +73,31 @@ impl MessageIn {
             event_type,
             event_id,
             channels,
+            tags,
             payload: Payload { json, raw },
-            retention_days,
+            retention_hours,
             application,
         })
     }
+}
+
+/// How long the text is kept: given in days or in hours, not in both.
+fn retention_hours(fields: &mut Fields<'_>) -> u64 {
+    const DAYS: &str = "payloadRetentionPeriod";
+    const HOURS: &str = "payloadRetentionHours";
+    let (days, hours) = (fields.optional::<u64>(&[DAYS]), fields.optional::<u64>(&[HOURS]));
+    if days.is_some() && hours.is_some() {
+        fields.violation(HOURS, format!("Must not be given together with {DAYS}"), "value_error");
+    }
+    if days.is_some_and(|days| !RETENTION_DAYS.contains(&days)) {
+        let msg = format!("Must be from {} to {} days", RETENTION_DAYS.start(), RETENTION_DAYS.end());
+        fields.violation(DAYS, msg, "value_error");
+    }
+    if hours.is_some_and(|hours| !RETENTION_HOURS.contains(&hours)) {
+        let msg = format!("Must be from {} to {} hours", RETENTION_HOURS.start(), RETENTION_HOURS.end());
+        fields.violation(HOURS, msg, "value_error");
+    }
+    hours.unwrap_or_else(|| days.unwrap_or(RETENTION_DAYS_DEFAULT).saturating_mul(24))
 }
 
 #[cfg(test)]
@@ -101,7 +122,7 @@ mod tests {
         let body = "{\"eventType\":\"a.b\",\"payload\": { \"b\" : 1.0,\n\t\"a\":\"\\u00e9\" } }";
         let message = parse(body).unwrap();
         assert_eq!(message.payload.sent(), "{ \"b\" : 1.0,\n\t\"a\":\"\\u00e9\" }");
-        assert_eq!(message.retention_days, 90);
+        assert_eq!(message.retention_hours, 90 * 24);
         let message =
             parse(r#"{"eventType":"a","data":{},"transformationsParams":{"rawPayload":"<x/>"}}"#).unwrap();
         assert_eq!((message.payload.json.as_str(), message.payload.sent()), ("{}", "<x/>"));
@@ -122,6 +143,9 @@ mod tests {
             ("channels", r#"["a","a"]"#),
             ("payloadRetentionPeriod", "4"),
             ("payloadRetentionPeriod", "91"),
+            ("payloadRetentionHours", "0"),
+            ("payloadRetentionHours", "2161"),
+            ("tags", r#"["a b"]"#),
             ("eventId", r#""msg_x""#),
             ("application", r#"{"name":"x","uid":"other"}"#),
         ] {

@@ -99,7 +99,8 @@ async fn list(
     query: Query,
 ) -> Result<Response> {
     let with_content = query.flag("with_content", true)?;
-    let (channel, types) = (query.one("channel"), query.many("event_types"));
+    let (channel, tag) = (query.one("channel"), query.one("tag"));
+    let types = query.many("event_types");
     let wanted = LogQuery::<MessageId>::read(&query, state.api.clock.now())?;
     let app = state.api.store.application_for(&caller, &reference(&app, "Application")?).await?;
     let page = state
@@ -107,7 +108,9 @@ async fn list(
         .store
         .list_messages(app.id, &wanted, |message| {
             let has_channel = |channel: &str| message.channels.iter().flatten().any(|ours| ours == channel);
+            let has_tag = |tag: &str| message.tags.iter().flatten().any(|ours| ours == tag);
             channel.is_none_or(has_channel)
+                && tag.is_none_or(has_tag)
                 && types.as_ref().is_none_or(|types| types.contains(&message.event_type))
         })
         .await?;

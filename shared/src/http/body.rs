@@ -85,6 +85,8 @@ pub enum Text {
     Length(usize),
     /// `^[a-zA-Z0-9\-_.]+$`, 1 to that many characters.
     Name(usize),
+    /// `^[a-zA-Z0-9\-_./\\#]+$`, 1 to that many characters.
+    Tag(usize),
     /// A name of up to 256 characters that does not begin with this prefix of our own ids.
     Uid(&'static str),
 }
@@ -98,6 +100,14 @@ impl Text {
             Self::Name(max) => (!is_name(text, max)).then(|| {
                 format!("String must match ^[a-zA-Z0-9\\-_.]+$ and have between 1 and {max} characters")
             }),
+            Self::Tag(max) => {
+                let fits = |c: u8| c.is_ascii_alphanumeric() || b"-_./\\#".contains(&c);
+                (!(1..=max).contains(&text.len()) || !text.bytes().all(fits)).then(|| {
+                    format!(
+                        "String must match ^[a-zA-Z0-9\\-_./\\\\#]+$ and have between 1 and {max} characters"
+                    )
+                })
+            }
             Self::Uid(prefix) if text.starts_with(prefix) => {
                 Some(format!("A uid must not begin with {prefix}"))
             }
@@ -206,6 +216,11 @@ impl<'a> Fields<'a> {
         min: usize,
         max: usize,
     ) -> Field<Vec<String>> {
+        self.list(names, Text::Name(length), min, max)
+    }
+
+    /// A list of texts without repetition, each checked against `rule`, of `min` to `max` entries.
+    pub fn list(&mut self, names: &[&'static str], rule: Text, min: usize, max: usize) -> Field<Vec<String>> {
         let field: Field<Vec<String>> = self.take(names);
         if let Field::Value(list) = &field {
             let unique: std::collections::BTreeSet<_> = list.iter().collect();
@@ -213,7 +228,7 @@ impl<'a> Fields<'a> {
                 self.violation(names[0], "Entries must not repeat", "value_error");
             } else if list.len() < min || list.len() > max {
                 self.violation(names[0], format!("Must have between {min} and {max} entries"), "value_error");
-            } else if let Some(broken) = list.iter().find_map(|entry| Text::Name(length).broken(entry)) {
+            } else if let Some(broken) = list.iter().find_map(|entry| rule.broken(entry)) {
                 self.violation(names[0], broken, "value_error");
             }
         }

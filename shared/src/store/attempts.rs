@@ -4,6 +4,7 @@
 //! moves forward. Together with the order attempt, successor, state this is what keeps a retry
 //! chain from forking (docs/ARCHITECTURE.md, "Invariants").
 
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::audit::ABSENT;
@@ -14,7 +15,7 @@ use super::{Store, Table, keys};
 use crate::clock::Timestamp;
 use crate::error::{Result, corrupt};
 use crate::http::Page;
-use crate::ids::{AttemptId, EndpointId, MessageId};
+use crate::ids::{AttemptId, EndpointId, Id as _, Ksuid, MessageId};
 
 /// How a delivery, or one attempt of it, stands. The numbers are the contract's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,10 @@ pub struct State {
     pub next: Option<Timestamp>,
     /// The chain ended before its last attempt was made (endpoint disabled or deleted, text gone).
     pub stopped: bool,
+    /// Attempts that were made by hand or by a task, besides the chain's own.
+    pub by_hand: Vec<AttemptId>,
+    /// One of those succeeded: the message is delivered, however the chain stands.
+    pub delivered_by_hand: bool,
 }
 
 impl State {
@@ -84,13 +89,24 @@ impl State {
         u32::try_from(self.due.len()).unwrap_or(u32::MAX)
     }
 
-    /// The ids of the attempts that were made, oldest first.
+    /// How the delivery stands: its chain, or better where an attempt by hand succeeded.
+    pub fn outcome(&self) -> Status {
+        if self.delivered_by_hand { Status::Success } else { self.status }
+    }
+
+    /// When the next attempt is due, if there is to be one.
+    pub fn next_attempt(&self) -> Option<Timestamp> {
+        self.next.filter(|_| !self.delivered_by_hand)
+    }
+
+    /// The ids of the attempts that were made: the chain's, oldest first, then those by hand.
     pub fn attempts(&self) -> impl Iterator<Item = AttemptId> + '_ {
         let made = self.due.len() - usize::from(self.stopped && !self.due.is_empty());
         self.due[..made]
             .iter()
             .zip(1..)
             .map(|(due, number)| AttemptId::scheduled(self.message, self.endpoint, number, *due))
+            .chain(self.by_hand.iter().copied())
     }
 
     fn from_item(endpoint: EndpointId, item: &Item) -> Result<Self> {
@@ -107,8 +123,21 @@ impl State {
                 .ok_or_else(|| corrupt("a delivery state")("its times are none"))?,
             next: item.time_opt("nx"),
             stopped: item.contains_key("st"),
+            by_hand: item
+                .get("ma")
+                .and_then(|set| set.as_bs().ok())
+                .map(|set| ids_of_set(set))
+                .unwrap_or_default(),
+            delivered_by_hand: item.contains_key("ms"),
         })
     }
+}
+
+fn ids_of_set(set: &[Blob]) -> Vec<AttemptId> {
+    let ids = set.iter().filter_map(|id| <[u8; 20]>::try_from(id.as_ref()).ok());
+    let mut ids: Vec<_> = ids.map(|bytes| AttemptId::from_ksuid(Ksuid::from_bytes(bytes))).collect();
+    ids.sort();
+    ids
 }
 
 fn status_of(item: &Item) -> Result<Status> {
@@ -149,10 +178,14 @@ pub struct Attempt {
     pub trigger: Trigger,
     /// When the next attempt of the chain is due.
     pub next: Option<Timestamp>,
+    /// The endpoint asked to be disabled.
+    pub disables: bool,
     /// The message's event type, to filter by.
     pub event_type: String,
     /// The message's channels, to filter by.
     pub channels: Option<Vec<String>>,
+    /// The message's tags, to filter by.
+    pub tags: Option<Vec<String>>,
 }
 
 impl Attempt {
@@ -173,8 +206,10 @@ impl Attempt {
             .with("at", n(self.at.ms()))
             .with("g", n(self.trigger as u8))
             .with_some("nx", self.next.map(|at| n(at.ms())))
+            .with_some("di", self.disables.then(|| n(1)))
             .with("et", s(&self.event_type))
             .with_some("ch", texts(self.channels.as_deref()))
+            .with_some("tg", texts(self.tags.as_deref()))
             .with("ttl", n(log_ttl(self.message)))
     }
 
@@ -196,8 +231,10 @@ impl Attempt {
             at: item.time("at")?,
             trigger: if item.number::<u8>("g")? == 1 { Trigger::Manual } else { Trigger::Scheduled },
             next: item.time_opt("nx"),
+            disables: item.contains_key("di"),
             event_type: item.text("et")?.to_owned(),
             channels: item.texts("ch"),
+            tags: item.texts("tg"),
         })
     }
 }
@@ -221,22 +258,92 @@ impl Store {
 
     /// Moves a delivery's state forward to `state`; `false` if it is there or further already.
     /// That a state counts *n* attempts says that attempt *n + 1*, if there is one, was queued.
+    /// What was made by hand is not touched.
     ///
     /// # Errors
     /// The store's own.
     pub async fn advance(&self, state: &State) -> Result<bool> {
         let due = state.due.iter().map(|at| n(at.ms())).collect();
-        let item = keys::state(state.endpoint, state.message)
-            .with("v", n(SCHEMA))
-            .with("s", n(state.status as u8))
-            .with("n", n(state.number()))
-            .with("t", AttributeValue::L(due))
-            .with_some("nx", state.next.map(|at| n(at.ms())))
-            .with_some("st", state.stopped.then(|| n(1)))
-            .with("ttl", n(log_ttl(state.message)));
-        let further = [(":n", n(state.number()))];
+        let mut set = "SET v = :v, s = :s, n = :n, t = :t, #ttl = :ttl".to_owned();
+        let mut remove = Vec::new();
+        let mut values = vec![
+            (":v", n(SCHEMA)),
+            (":s", n(state.status as u8)),
+            (":n", n(state.number())),
+            (":t", AttributeValue::L(due)),
+            (":ttl", n(log_ttl(state.message))),
+        ];
+        for (name, value, present) in
+            [("nx", ":nx", state.next.map(|at| n(at.ms()))), ("st", ":st", state.stopped.then(|| n(1)))]
+        {
+            match present {
+                Some(present) => {
+                    set.push_str(&format!(", {name} = {value}"));
+                    values.push((value, present));
+                }
+                None => remove.push(name),
+            }
+        }
+        if !remove.is_empty() {
+            set.push_str(&format!(" REMOVE {}", remove.join(", ")));
+        }
         let condition = "attribute_not_exists(pk) OR n < :n";
-        Ok(self.put_log(item, condition, further, "move a delivery state").await?.is_none())
+        self.update_log(
+            keys::state(state.endpoint, state.message),
+            &set,
+            condition,
+            values,
+            "move a delivery state",
+        )
+        .await
+    }
+
+    /// Notes in a delivery's state that `attempt` was made by hand; once, however often it is noted.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn note_by_hand(&self, attempt: &Attempt) -> Result<bool> {
+        let id = b(attempt.id.ksuid().bytes().to_vec());
+        let success = attempt.status == Status::Success;
+        let mut set =
+            "SET v = if_not_exists(v, :v), s = if_not_exists(s, :fail), n = if_not_exists(n, :zero), \
+                       t = if_not_exists(t, :none), #ttl = if_not_exists(#ttl, :ttl)"
+                .to_owned();
+        if success {
+            set.push_str(", ms = :one");
+        }
+        set.push_str(" ADD ma :ids");
+        let mut values = vec![
+            (":v", n(SCHEMA)),
+            (":fail", n(Status::Fail as u8)),
+            (":zero", n(0)),
+            (":none", AttributeValue::L(Vec::new())),
+            (":ttl", n(log_ttl(attempt.message))),
+            (":ids", AttributeValue::Bs(vec![Blob::new(attempt.id.ksuid().bytes().to_vec())])),
+            (":id", id),
+        ];
+        if success {
+            values.push((":one", n(1)));
+        }
+        let condition = "attribute_not_exists(ma) OR NOT contains(ma, :id)";
+        let key = keys::state(attempt.endpoint, attempt.message);
+        self.update_log(key, &set, condition, values, "note an attempt by hand").await
+    }
+
+    /// Takes the text of an answer out of an attempt; `false` if there is no such attempt.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn expunge_attempt(
+        &self,
+        endpoint: EndpointId,
+        message: MessageId,
+        id: AttemptId,
+    ) -> Result<bool> {
+        let key = keys::attempt(endpoint, message, id);
+        let values = vec![(":empty", s(""))];
+        self.update_log(key, "SET r = :empty REMOVE rb", "attribute_exists(pk)", values, "expunge an attempt")
+            .await
     }
 
     /// The state of a delivery, and one attempt of it if that is on record, read strongly.
@@ -303,6 +410,23 @@ impl Store {
         let pk = |shard| keys::log_pk(endpoint, shard);
         self.list_shards(pk, "ATT#", query, "list attempts", |item| {
             Attempt::from_item(endpoint, item).map(|attempt| keep(&attempt).then_some(attempt))
+        })
+        .await
+    }
+
+    /// Lists the delivery states of an endpoint by their messages. `keep` decides which are shown.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn list_states(
+        &self,
+        endpoint: EndpointId,
+        query: &LogQuery<MessageId>,
+        keep: impl Fn(&State) -> bool,
+    ) -> Result<Page<State>> {
+        let pk = |shard| keys::log_pk(endpoint, shard);
+        self.list_shards(pk, "MSG#", query, "list delivery states", |item| {
+            State::from_item(endpoint, item).map(|state| keep(&state).then_some(state))
         })
         .await
     }

@@ -164,6 +164,25 @@ impl Store {
         Ok(TransactWriteItem::builder().update(update.build().map_err(corrupt("a write"))?).build())
     }
 
+    /// Tells all caches, and the jobs that carry a text, that something of the application is no
+    /// longer what it was: the text of a message, say. `what` and `subject` go into the audit event.
+    ///
+    /// # Errors
+    /// `NotFound` if the application is gone.
+    pub async fn invalidate(
+        &self,
+        by: &Caller,
+        app: &Application,
+        what: &'static str,
+        subject: String,
+    ) -> Result<()> {
+        let writes = vec![self.raise_version(app, 0)?, self.audit(&Change { by, what, subject })?];
+        match self.transact(writes, "invalidate caches").await? {
+            Transacted::Done => Ok(()),
+            Transacted::Refused(_) => Err(Error::NotFound("Application")),
+        }
+    }
+
     fn claim_endpoint_uid(&self, app: AppId, uid: &str, id: EndpointId) -> Result<TransactWriteItem> {
         let item = keys::endpoint_uid(app, uid).with("v", n(SCHEMA)).with("id", s(id.to_string()));
         put(&self.tables.config, item, ABSENT)

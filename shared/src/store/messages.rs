@@ -19,7 +19,7 @@ use crate::ids::{AppId, EndpointId, Id as _, Ksuid, MessageId};
 
 /// How long messages, states and attempts are kept, in days.
 pub const LOG_RETENTION_DAYS: u64 = 90;
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const HOUR: Duration = Duration::from_secs(3600);
 /// Largest payload that goes into the message's own item; an item may have 400 KB.
 const INLINE_MAX: usize = 300 * 1024;
 const PART_LENGTH: usize = 350 * 1024;
@@ -57,10 +57,12 @@ pub struct NewMessage {
     pub event_id: Option<String>,
     /// Its channels.
     pub channels: Option<Vec<String>>,
+    /// Its tags, to find it by.
+    pub tags: Option<Vec<String>>,
     /// Its text.
     pub payload: Payload,
-    /// After how many days the text goes.
-    pub retention_days: u64,
+    /// After how many hours the text goes.
+    pub retention_hours: u64,
     /// The endpoints that it goes to.
     pub endpoints: Vec<EndpointId>,
 }
@@ -78,6 +80,8 @@ pub struct Message {
     pub event_id: Option<String>,
     /// Its channels.
     pub channels: Option<Vec<String>>,
+    /// Its tags, to find it by.
+    pub tags: Option<Vec<String>>,
     /// From when on the text is not shown and not sent, whether or not it is still stored.
     pub payload_until: Timestamp,
     stored: Stored,
@@ -150,13 +154,13 @@ fn ids_of_bytes(bytes: &[u8]) -> Vec<EndpointId> {
 
 /// When what belongs to a message leaves the log, in seconds, as TTL has it.
 pub(super) fn log_ttl(message: MessageId) -> u64 {
-    message.time().after(DAY * LOG_RETENTION_DAYS as u32).seconds()
+    message.time().after(HOUR * 24 * LOG_RETENTION_DAYS as u32).seconds()
 }
 
 impl NewMessage {
     /// From when on the text is gone.
     pub fn payload_until(&self) -> Timestamp {
-        self.id.time().after(DAY * u32::try_from(self.retention_days).unwrap_or(u32::MAX))
+        self.id.time().after(HOUR * u32::try_from(self.retention_hours).unwrap_or(u32::MAX))
     }
 
     /// The message's item, and the items of its parts.
@@ -165,12 +169,13 @@ impl NewMessage {
         plain.extend_from_slice(self.payload.raw.as_deref().unwrap_or_default().as_bytes());
         let ttl = log_ttl(self.id);
         let until = self.payload_until();
-        let own_life = self.retention_days < LOG_RETENTION_DAYS;
+        let own_life = self.retention_hours < 24 * LOG_RETENTION_DAYS;
         let mut item = keys::message(self.app, self.id)
             .with("v", n(SCHEMA))
             .with("et", s(&self.event_type))
             .with_some("ei", self.event_id.as_ref().map(s))
             .with_some("ch", texts(self.channels.as_deref()))
+            .with_some("tg", texts(self.tags.as_deref()))
             .with_some("jl", self.payload.raw.is_some().then(|| n(self.payload.json.len())))
             .with_some("x", own_life.then(|| n(until.seconds())))
             .with("ttl", n(ttl));
@@ -222,6 +227,7 @@ impl Message {
             event_type: item.text("et")?.to_owned(),
             event_id: item.text_opt("ei").map(str::to_owned),
             channels: item.texts("ch"),
+            tags: item.texts("tg"),
             payload_until: Timestamp::from_ms(item.number_opt("x").unwrap_or(ttl) * 1000),
             stored: Stored {
                 inline: item.bytes("p").map(<[u8]>::to_vec),
@@ -274,6 +280,37 @@ impl Store {
             .map_err(unavailable("take a message back"))?;
         self.meter.write(out.consumed_capacity());
         Ok(())
+    }
+
+    /// Takes a message's text out of it: from now on it is neither shown nor sent. The parts of a
+    /// large one go first, so that none is left behind when the message says that it has none.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn expunge_message(&self, message: &Message) -> Result<()> {
+        let stored = &message.stored;
+        for part in 0..stored.parts {
+            let key = keys::payload_part(message.app, message.id, &stored.parts_tag, part);
+            let out = self
+                .client
+                .delete_item()
+                .table_name(self.table(Table::Log))
+                .set_key(Some(key))
+                .condition_expression("attribute_exists(pk)")
+                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .send()
+                .await;
+            match out {
+                Ok(out) => self.meter.write(out.consumed_capacity()),
+                Err(error) if crate::error::is_condition(&error) => {}
+                Err(error) => return Err(unavailable("expunge a payload")(error)),
+            }
+        }
+        let key = keys::message(message.app, message.id);
+        let values = vec![(":gone", n(0))];
+        // A time in the past: whoever reads the message sees that its text has expired.
+        let update = "SET x = :gone REMOVE p, pn, pg, jl, z";
+        self.update_log(key, update, "attribute_exists(pk)", values, "expunge a message").await.map(drop)
     }
 
     /// Reads a message; strongly where it may have been written a moment ago.
@@ -385,7 +422,7 @@ impl Store {
 mod tests {
     use super::*;
 
-    fn message(json: &str, retention_days: u64, endpoints: usize) -> NewMessage {
+    fn message(json: &str, days: u64, endpoints: usize) -> NewMessage {
         let id = |byte| Ksuid::new(Timestamp::from_ms(1_800_000_000_000), [byte; 15]);
         NewMessage {
             app: AppId::from_ksuid(id(1)),
@@ -393,8 +430,9 @@ mod tests {
             event_type: "invoice.paid".into(),
             event_id: None,
             channels: None,
+            tags: None,
             payload: Payload { json: json.into(), raw: None },
-            retention_days,
+            retention_hours: days * 24,
             endpoints: vec![EndpointId::from_ksuid(id(3)); endpoints],
         }
     }
