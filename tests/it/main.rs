@@ -6,6 +6,7 @@
 mod child;
 mod cost;
 mod delivery;
+mod event_types;
 mod events;
 mod faults;
 mod house;

@@ -11,14 +11,12 @@ use shared::auth::Caller;
 use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env};
 use shared::error::corrupt;
-use shared::http::{Body, Fields, IdempotencyKey, ListOut, ListQuery, Order, Query, Text, idempotent, json};
+use shared::http::{Body, Cursor, IdempotencyKey, ListOut, ListQuery, Order, Query, idempotent, json};
 use shared::ids::{NAME_LENGTH_MAX, is_name};
 use shared::store::event_types::EventType;
-use shared::wire::TEXT_LENGTH_MAX;
 use shared::{Api, Error, Platform, Result};
 
-/// Longest text of all schemas of an event type; an item may have 400 KB.
-const SCHEMAS_LENGTH_MAX: usize = 256 * 1024;
+mod incoming;
 
 /// The routes of this function.
 ///
@@ -27,7 +25,7 @@ const SCHEMAS_LENGTH_MAX: usize = 256 * 1024;
 pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError> {
     let routes = Router::new()
         .route("/api/v1/event-type", get(list).post(create))
-        .route("/api/v1/event-type/{event_type_name}", get(read));
+        .route("/api/v1/event-type/{event_type_name}", get(read).put(replace).patch(patch).delete(delete));
     Ok(shared::http::finish(routes, platform.api(env)?))
 }
 
@@ -40,6 +38,10 @@ struct EventTypeOut {
     schemas: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     feature_flag: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    feature_flags: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group_name: Option<String>,
     archived: bool,
     deprecated: bool,
     created_at: Timestamp,
@@ -53,55 +55,15 @@ impl EventTypeOut {
             name: found.name,
             description: found.description,
             schemas: schemas.map(RawValue::from_string).transpose().map_err(corrupt("a schema"))?,
-            feature_flag: found.feature_flag,
+            feature_flag: found.feature_flags.first().cloned(),
+            feature_flags: found.feature_flags,
+            group_name: found.group_name,
             archived: found.archived,
             deprecated: found.deprecated,
             created_at: found.created_at,
             updated_at: found.updated_at,
         })
     }
-}
-
-fn parse(body: &[u8]) -> Result<EventType> {
-    let mut fields = Fields::parse(body)?;
-    let name = fields.required::<String>(&["name"]).unwrap_or_default();
-    if !fields.has_violation("name")
-        && let Some(broken) = Text::Name(NAME_LENGTH_MAX).broken(&name)
-    {
-        fields.violation("name", broken, "value_error");
-    }
-    // May be empty, but must be there.
-    let description = fields.required::<String>(&["description"]).unwrap_or_default();
-    if description.len() > TEXT_LENGTH_MAX {
-        fields.violation("description", format!("Must have at most {TEXT_LENGTH_MAX} bytes"), "value_error");
-    }
-    let schemas = fields.raw(&["schemas"]).map(|(_, raw)| raw.get().to_owned());
-    if let Some(schemas) = &schemas {
-        let each_is_an_object = fields
-            .optional::<std::collections::BTreeMap<String, serde_json::Map<String, serde_json::Value>>>(&[
-                "schemas",
-            ])
-            .is_some();
-        if each_is_an_object && schemas.len() > SCHEMAS_LENGTH_MAX {
-            let msg = format!("Must have at most {SCHEMAS_LENGTH_MAX} bytes");
-            fields.violation("schemas", msg, "value_error");
-        }
-    }
-    let feature_flag = fields.text(&["featureFlag"], Text::Name(NAME_LENGTH_MAX)).value();
-    let archived = fields.optional(&["archived"]).unwrap_or(false);
-    let deprecated = fields.optional(&["deprecated"]).unwrap_or(false);
-    fields.finish()?;
-    let never = Timestamp::default(); // the store sets both times
-    Ok(EventType {
-        name,
-        description,
-        schemas,
-        feature_flag,
-        archived,
-        deprecated,
-        created_at: never,
-        updated_at: never,
-    })
 }
 
 async fn create(
@@ -114,7 +76,7 @@ async fn create(
     caller.organisation_only()?;
     let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
     Ok(idempotent(&api.store, &*api.clock, key, async || {
-        let made = api.store.create_event_type(&caller, parse(&body.0)?).await?;
+        let made = api.store.create_event_type(&caller, incoming::create(&body.0)?).await?;
         Ok(json(StatusCode::CREATED, &EventTypeOut::new(made, true)?))
     })
     .await)
@@ -124,6 +86,12 @@ async fn list(State(api): State<Api>, caller: Caller, query: Query) -> Result<Re
     let with_archived = query.flag("include_archived", false)?;
     let with_content = query.flag("with_content", false)?;
     let wanted = ListQuery::<String>::read(&query, Order::Ascending)?;
+    if let Cursor::Behind(name) | Cursor::Before(name) = &wanted.cursor
+        && !is_name(name, NAME_LENGTH_MAX)
+    {
+        let msg = "Not an iterator of this list";
+        return Err(Error::violation(["query", "iterator"], msg, "value_error"));
+    }
     let page = api
         .store
         .list_event_types(caller.org(), &wanted, |found| {
@@ -141,10 +109,79 @@ async fn list(State(api): State<Api>, caller: Caller, query: Query) -> Result<Re
     Ok(json(StatusCode::OK, &ListOut::new(page, |(name, _)| name.clone(), |(_, out)| out)))
 }
 
-async fn read(State(api): State<Api>, caller: Caller, Path(name): Path<String>) -> Result<Response> {
-    if !is_name(&name, NAME_LENGTH_MAX) {
+/// The event type of a path; what cannot be a name is nothing's.
+async fn find(api: &Api, caller: &Caller, name: &str) -> Result<EventType> {
+    if !is_name(name, NAME_LENGTH_MAX) {
         return Err(Error::NotFound("Event type"));
     }
-    let found = api.store.event_type(&caller, &name).await?;
+    api.store.event_type(caller, name).await
+}
+
+async fn read(State(api): State<Api>, caller: Caller, Path(name): Path<String>) -> Result<Response> {
+    let found = find(&api, &caller, &name).await?;
     Ok(json(StatusCode::OK, &EventTypeOut::new(found, true)?))
+}
+
+async fn replace(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result<Response> {
+    caller.organisation_only()?;
+    let wanted = incoming::replace(&name, &body.0)?;
+    // Each turn means that somebody else's change came first, so this ends.
+    loop {
+        let old = match find(&api, &caller, &name).await {
+            Ok(old) => Some(old),
+            Err(Error::NotFound(_)) => None,
+            Err(error) => return Err(error),
+        };
+        let status = if old.is_some() { StatusCode::OK } else { StatusCode::CREATED };
+        if let Some(new) = api.store.put_event_type(&caller, old.as_ref(), wanted.clone()).await? {
+            return Ok(json(status, &EventTypeOut::new(new, true)?));
+        }
+    }
+}
+
+async fn patch(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result<Response> {
+    caller.organisation_only()?;
+    // As in `replace`.
+    loop {
+        let old = find(&api, &caller, &name).await?;
+        let wanted = incoming::patch(&old, &body.0)?;
+        if let Some(new) = api.store.put_event_type(&caller, Some(&old), wanted).await? {
+            return Ok(json(StatusCode::OK, &EventTypeOut::new(new, true)?));
+        }
+    }
+}
+
+async fn delete(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+    query: Query,
+) -> Result<StatusCode> {
+    caller.organisation_only()?;
+    let expunge = query.flag("expunge", false)?;
+    // As in `replace`.
+    loop {
+        let old = find(&api, &caller, &name).await?;
+        if expunge {
+            api.store.expunge_event_type(&caller, &old.name).await?;
+            return Ok(StatusCode::NO_CONTENT);
+        }
+        if old.archived {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+        let archived = EventType { archived: true, ..old.clone() };
+        if api.store.put_event_type(&caller, Some(&old), archived).await?.is_some() {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+    }
 }

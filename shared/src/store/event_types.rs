@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, Put as PutRequest, TransactWriteItem};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put as PutRequest, TransactWriteItem};
 
 use super::audit::Change;
-use super::item::{Get as _, Item, Put as _, SCHEMA, n, s};
+use super::item::{Get as _, Item, Put as _, SCHEMA, n, s, texts};
 use super::{Store, Table, Transacted, keys};
 use crate::auth::Caller;
 use crate::clock::Timestamp;
@@ -22,8 +22,10 @@ pub struct EventType {
     pub description: String,
     /// JSON text: schemas by version.
     pub schemas: Option<String>,
-    /// Only customers with this flag see it.
-    pub feature_flag: Option<String>,
+    /// Only customers with one of these flags see it; everybody, if there are none.
+    pub feature_flags: Vec<String>,
+    /// The group that it is shown in.
+    pub group_name: Option<String>,
     /// No longer offered.
     pub archived: bool,
     /// Still offered, but not to be used in new work.
@@ -34,6 +36,8 @@ pub struct EventType {
     pub updated_at: Timestamp,
 }
 
+const NOT_FOUND: Error = Error::NotFound("Event type");
+
 impl EventType {
     fn from_item(item: &Item) -> Result<Self> {
         item.check_schema()?;
@@ -42,7 +46,8 @@ impl EventType {
             name: item.text("sk")?.strip_prefix("ET#").unwrap_or_default().to_owned(),
             description: item.text("description")?.to_owned(),
             schemas: item.text_opt("schemas").map(str::to_owned),
-            feature_flag: item.text_opt("featureFlag").map(str::to_owned),
+            feature_flags: item.texts("featureFlags").unwrap_or_default(),
+            group_name: item.text_opt("groupName").map(str::to_owned),
             archived: flag("archived"),
             deprecated: flag("deprecated"),
             created_at: item.time("createdAt")?,
@@ -55,7 +60,11 @@ impl EventType {
             .with("v", n(SCHEMA))
             .with("description", s(&self.description))
             .with_some("schemas", self.schemas.as_ref().map(s))
-            .with_some("featureFlag", self.feature_flag.as_ref().map(s))
+            .with_some(
+                "featureFlags",
+                texts((!self.feature_flags.is_empty()).then_some(self.feature_flags.as_slice())),
+            )
+            .with_some("groupName", self.group_name.as_ref().map(s))
             .with("archived", AttributeValue::Bool(self.archived))
             .with("deprecated", AttributeValue::Bool(self.deprecated))
             .with("createdAt", n(self.created_at.ms()))
@@ -64,9 +73,12 @@ impl EventType {
 
     /// Whether `caller` may see it.
     pub fn visible_to(&self, caller: &Caller) -> bool {
-        match (caller, &self.feature_flag) {
-            (Caller::App { feature_flags, .. }, Some(flag)) => feature_flags.contains(flag),
-            _ => true,
+        match caller {
+            Caller::Org(_) => true,
+            Caller::App { feature_flags, .. } => {
+                self.feature_flags.is_empty()
+                    || self.feature_flags.iter().any(|flag| feature_flags.contains(flag))
+            }
         }
     }
 }
@@ -97,6 +109,63 @@ impl Store {
         }
     }
 
+    /// Replaces `old` as it was read, or makes what was not there; none where somebody else's change
+    /// came first, and the caller reads again. What the change is called depends on what it does.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn put_event_type(
+        &self,
+        by: &Caller,
+        old: Option<&EventType>,
+        new: EventType,
+    ) -> Result<Option<EventType>> {
+        let now = self.clock.now();
+        // Never the same time twice: it is what the condition compares.
+        let updated_at = old.map_or(now, |old| now.max(Timestamp::from_ms(old.updated_at.ms() + 1)));
+        let new = EventType { created_at: old.map_or(now, |old| old.created_at), updated_at, ..new };
+        let put = PutRequest::builder().table_name(&self.tables.config).set_item(Some(new.to_item(by.org())));
+        let put = match old {
+            None => put.condition_expression("attribute_not_exists(pk)"),
+            Some(old) => put
+                .condition_expression("attribute_exists(pk) AND updatedAt = :old")
+                .expression_attribute_values(":old", n(old.updated_at.ms())),
+        };
+        let what = match old {
+            None => "event-type.created",
+            Some(old) if new.archived && !old.archived => "event-type.archived",
+            Some(_) => "event-type.updated",
+        };
+        let writes = vec![
+            TransactWriteItem::builder().put(put.build().map_err(corrupt("a write"))?).build(),
+            self.audit(&Change { by, what, subject: new.name.clone() })?,
+        ];
+        match self.transact(writes, "change an event type").await? {
+            Transacted::Done => Ok(Some(new)),
+            Transacted::Refused(_) => Ok(None),
+        }
+    }
+
+    /// Removes an event type altogether. Endpoints that name it go on naming it.
+    ///
+    /// # Errors
+    /// `NotFound` if somebody else was faster.
+    pub async fn expunge_event_type(&self, by: &Caller, name: &str) -> Result<()> {
+        let delete = Delete::builder()
+            .table_name(&self.tables.config)
+            .set_key(Some(keys::event_type(by.org(), name)))
+            .condition_expression("attribute_exists(pk)")
+            .build();
+        let writes = vec![
+            TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build(),
+            self.audit(&Change { by, what: "event-type.deleted", subject: name.to_owned() })?,
+        ];
+        match self.transact(writes, "expunge an event type").await? {
+            Transacted::Done => Ok(()),
+            Transacted::Refused(_) => Err(NOT_FOUND),
+        }
+    }
+
     /// Reads an event type.
     ///
     /// # Errors
@@ -105,7 +174,7 @@ impl Store {
         let key = keys::event_type(caller.org(), name);
         let item = self.get(Table::Config, key, true, "read an event type").await?;
         let found = item.map(|item| EventType::from_item(&item)).transpose()?;
-        found.filter(|found| found.visible_to(caller)).ok_or(Error::NotFound("Event type"))
+        found.filter(|found| found.visible_to(caller)).ok_or(NOT_FOUND)
     }
 
     /// Lists an organisation's event types by name. `keep` is asked about each that was read; the
@@ -172,5 +241,33 @@ impl Store {
         }
         let usable = |name: &&String| known.get(*name).is_some_and(|found| found.visible_to(caller));
         Ok(names.iter().filter(|name| !usable(name)).cloned().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_flag_of_several_shows_it() {
+        let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let flagged = |flags: &[&str]| EventType {
+            name: "a.b".into(),
+            description: String::new(),
+            schemas: None,
+            feature_flags: names(flags),
+            group_name: None,
+            archived: false,
+            deprecated: false,
+            created_at: Timestamp::default(),
+            updated_at: Timestamp::default(),
+        };
+        let org: OrgId = crate::auth::DEFAULT_ORG.parse().unwrap();
+        let app = "app_23rb8YdGqMT0qIzpgGwdXfHirMu".parse().unwrap();
+        let with = |flags: &[&str]| Caller::App { org, app, feature_flags: names(flags) };
+        assert!(
+            flagged(&["x", "y"]).visible_to(&with(&["y"])) && flagged(&["x"]).visible_to(&Caller::Org(org))
+        );
+        assert!(flagged(&[]).visible_to(&with(&[])) && !flagged(&["x"]).visible_to(&with(&["y"])));
     }
 }
