@@ -25,6 +25,7 @@ async fn broken_rules_are_named_and_nothing_is_changed() {
         ("/app", r#"{"name":"x","rateLimit":65536}"#.into(), "body.rateLimit"),
         ("/app", format!(r#"{{"name":"x","metadata":{{"k":"{huge}"}}}}"#), "body.metadata"),
         ("/app", r#"{"name":"x","metadata":{"k":1}}"#.into(), "body.metadata"),
+        ("/app", r#"{"name":"x","metadata":{"":"v"}}"#.into(), "body.metadata"),
         ("/event-type", r#"{"name":"a b","description":""}"#.into(), "body.name"),
         ("/event-type", r#"{"name":"a"}"#.into(), "body.description"),
         ("/event-type", r#"{"name":"a","description":"","schemas":{"1":1}}"#.into(), "body.schemas"),

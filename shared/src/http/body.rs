@@ -239,6 +239,12 @@ impl<'a> Fields<'a> {
     pub fn metadata(&mut self) -> Field<BTreeMap<String, String>> {
         const LENGTH_MAX: usize = 4096;
         let field: Field<BTreeMap<String, String>> = self.take(&["metadata"]);
+        // The store has no attribute without a name.
+        if let Field::Value(map) = &field
+            && map.contains_key("")
+        {
+            self.violation("metadata", "Each name must have at least one character", "value_error");
+        }
         if let Field::Value(map) = &field
             && map.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > LENGTH_MAX
         {
