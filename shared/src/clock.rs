@@ -137,7 +137,7 @@ pub mod millis_list {
 }
 
 /// What a sleep returns.
-pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// Tells the time and waits. One per process in production, a steered one in tests.
 pub trait Clock: Send + Sync + fmt::Debug {

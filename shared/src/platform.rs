@@ -1,11 +1,13 @@
 //! What a function is given from outside: time, randomness, and the way to AWS.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
+use aws_sdk_dynamodb::config::{AsyncSleep, SharedAsyncSleep, Sleep};
+use aws_smithy_async::time::{SharedTimeSource, TimeSource};
 use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use axum::extract::FromRef;
@@ -54,6 +56,8 @@ impl Platform {
             .region(aws_sdk_dynamodb::config::Region::new(aws.region.clone()))
             .credentials_provider(credentials(&aws))
             .http_client(self.http.clone())
+            .sleep_impl(self.sleeping())
+            .time_source(self.time_source())
             .timeout_config(timeouts())
             .retry_config(RetryConfig::standard());
         config.set_endpoint_url(aws.dynamodb_endpoint);
@@ -74,10 +78,20 @@ impl Platform {
             .region(aws_sdk_sqs::config::Region::new(aws.region.clone()))
             .credentials_provider(credentials(&aws))
             .http_client(self.http.clone())
+            .sleep_impl(self.sleeping())
+            .time_source(self.time_source())
             .timeout_config(timeouts())
             .retry_config(RetryConfig::standard());
         config.set_endpoint_url(aws.sqs_endpoint);
         Ok(Sqs::new(aws_sdk_sqs::Client::from_conf(config.build()), self.clock.clone()))
+    }
+
+    fn sleeping(&self) -> SharedAsyncSleep {
+        SharedAsyncSleep::new(Injected(self.clock.clone()))
+    }
+
+    fn time_source(&self) -> SharedTimeSource {
+        SharedTimeSource::new(Injected(self.clock.clone()))
     }
 
     /// What every HTTP function needs.
@@ -91,6 +105,23 @@ impl Platform {
             clock: self.clock.clone(),
             random: self.random.clone(),
         })
+    }
+}
+
+/// The injected clock as the SDK wants it: its timeouts, its waits between tries and its signatures
+/// follow the same time as everything else.
+#[derive(Debug)]
+struct Injected(SharedClock);
+
+impl AsyncSleep for Injected {
+    fn sleep(&self, duration: Duration) -> Sleep {
+        Sleep::new(self.0.sleep(duration))
+    }
+}
+
+impl TimeSource for Injected {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.0.now().ms())
     }
 }
 

@@ -1,6 +1,8 @@
 //! The HTTP client of deliveries: connects only where the guard permits, follows nothing, and asks
 //! no proxy of the environment.
 
+use std::error::Error as StdError;
+use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -9,8 +11,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Uri;
-use http_body_util::Full;
+use http::{Request, Response, Uri};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Full};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as PoolingClient;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -19,8 +22,62 @@ use tokio::net::TcpStream;
 
 use crate::guard::Guard;
 
-/// The client.
-pub type Client = PoolingClient<HttpsConnector<Connector>, Full<Bytes>>;
+/// An answer, as it comes in.
+pub type Answer = Response<UnsyncBoxBody<Bytes, Box<dyn StdError + Send + Sync>>>;
+
+/// What a webhook travels by: the network, or what a simulation puts in its place.
+pub trait Transport: Send + Sync + fmt::Debug {
+    /// Sends a request and gives the answer as soon as its head is there. It need not end by itself:
+    /// its caller keeps the deadline.
+    fn send(&self, request: Request<Full<Bytes>>) -> Carrying;
+}
+
+/// What [`Transport::send`] gives.
+pub type Carrying = Pin<Box<dyn Future<Output = Result<Answer, Unanswered>> + Send>>;
+
+/// Why there is no answer, in words for the endpoint's owner.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Unanswered {
+    /// The words.
+    pub reason: String,
+    /// The endpoint was not reached at all, and may be the next time.
+    pub unreached: bool,
+}
+
+/// The network.
+#[derive(Clone, Debug)]
+pub struct Network(PoolingClient<HttpsConnector<Connector>, Full<Bytes>>);
+
+impl Transport for Network {
+    fn send(&self, request: Request<Full<Bytes>>) -> Carrying {
+        let answer = self.0.request(request);
+        Box::pin(async move {
+            match answer.await {
+                Ok(answer) => Ok(answer.map(|body| body.map_err(Into::into).boxed_unsync())),
+                Err(error) => Err(unanswered(&error)),
+            }
+        })
+    }
+}
+
+/// What our own connector said, if that is the cause, or what lies at the bottom.
+fn unanswered(error: &hyper_util::client::legacy::Error) -> Unanswered {
+    let mut innermost: &(dyn StdError + 'static) = error;
+    while let Some(cause) = innermost.source() {
+        if let Some(refusal) = cause.downcast_ref::<ConnectError>() {
+            let unreached = error.is_connect() && *refusal != ConnectError::NotPublic;
+            return Unanswered { reason: refusal.to_string(), unreached };
+        }
+        innermost = cause;
+    }
+    let reason = if error.is_connect() {
+        format!("the connection could not be made: {innermost}")
+    } else {
+        format!("the exchange failed: {innermost}")
+    };
+    Unanswered { reason, unreached: error.is_connect() }
+}
 
 /// How long an idle connection is kept. Lambda freezes an instance between invocations, and what
 /// the other side closed meanwhile is noticed only when it is used.
@@ -45,8 +102,8 @@ pub enum ConnectError {
     Tcp(String),
 }
 
-/// A client that connects where `guard` permits.
-pub fn client(guard: Guard) -> Client {
+/// A network that reaches what `guard` permits.
+pub fn network(guard: Guard) -> Network {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let versions = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -67,11 +124,12 @@ pub fn client(guard: Guard) -> Client {
         .https_or_http()
         .enable_all_versions()
         .wrap_connector(Connector { guard });
-    PoolingClient::builder(TokioExecutor::new())
+    let client = PoolingClient::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_MAX)
         .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
-        .build(connector)
+        .build(connector);
+    Network(client)
 }
 
 /// Resolves names and connects, in one step, so that the address that was checked is the one that

@@ -1,6 +1,6 @@
 //! One exchange with an endpoint, from the signature to the end of the answer.
 
-use std::error::Error as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -21,8 +21,7 @@ use shared::store::messages::Payload;
 use url::Url;
 
 use crate::chain::Pace;
-use crate::client::{self, Client, ConnectError};
-use crate::guard::Guard;
+use crate::client::Transport;
 
 /// Most bytes of an answer that are read and kept.
 const RESPONSE_LENGTH_MAX: usize = 20_000;
@@ -33,7 +32,7 @@ const AGENT: &str = concat!("Postrider/", env!("CARGO_PKG_VERSION"));
 /// Sends webhooks.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    client: Client,
+    transport: Arc<dyn Transport>,
     clock: SharedClock,
 }
 
@@ -129,9 +128,9 @@ fn pace(code: u16, headers: &HeaderMap, now: Timestamp) -> Pace {
 }
 
 impl Exchange {
-    /// Sends to public addresses and to what the settings allow.
-    pub fn new(settings: &Delivery, clock: SharedClock) -> Self {
-        Self { client: client::client(Guard::new(settings.allowed_subnets.clone())), clock }
+    /// Sends by `transport`.
+    pub fn new(transport: Arc<dyn Transport>, clock: SharedClock) -> Self {
+        Self { transport, clock }
     }
 
     /// Makes one attempt. How it ends is in the record, whatever the endpoint does; an error is ours.
@@ -182,17 +181,16 @@ impl Exchange {
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Outcome {
         let started = self.clock.now();
-        let mut answered = self.client.request(request.clone()).await;
+        let mut answered = self.transport.send(request.clone()).await;
         if let Err(error) = &answered
-            && error.is_connect()
-            && refusal(error) != Some(&ConnectError::NotPublic)
+            && error.unreached
             && self.clock.now().since(started) < FAST_FAILURE
         {
-            answered = self.client.request(request).await;
+            answered = self.transport.send(request).await;
         }
         let response = match answered {
             Ok(response) => response,
-            Err(error) => return Outcome::none(reason(&error)),
+            Err(error) => return Outcome::none(error.reason),
         };
         let code = response.status().as_u16();
         let pace = pace(code, response.headers(), self.clock.now());
@@ -289,34 +287,6 @@ fn decoded(text: &str) -> String {
         .next()
         .map(|(name, _)| name.into_owned())
         .unwrap_or_default()
-}
-
-/// What our own connector said, if that is the cause.
-fn refusal(error: &hyper_util::client::legacy::Error) -> Option<&ConnectError> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if let Some(refusal) = error.downcast_ref() {
-            return Some(refusal);
-        }
-        cause = error.source();
-    }
-    None
-}
-
-/// Why there is no answer, in words for the endpoint's owner.
-fn reason(error: &hyper_util::client::legacy::Error) -> String {
-    if let Some(refusal) = refusal(error) {
-        return refusal.to_string();
-    }
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(cause) = innermost.source() {
-        innermost = cause;
-    }
-    if error.is_connect() {
-        format!("the connection could not be made: {innermost}")
-    } else {
-        format!("the exchange failed: {innermost}")
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod client;
 mod exchange;
 mod guard;
 
+pub use client::{Answer, Carrying, Transport, Unanswered};
 pub use guard::Guard;
 
 use std::collections::HashMap;
@@ -79,11 +80,25 @@ impl Batch {
 }
 
 impl Deliver {
-    /// Reads the settings.
+    /// Reads the settings; sends over the network, to public addresses and to what they allow.
     ///
     /// # Errors
     /// A setting is missing or makes no sense.
     pub fn connect(env: &Env<'_>, platform: &Platform) -> Result<Self, ConfigError> {
+        let settings = Delivery::read(env)?;
+        let guard = Guard::new(settings.allowed_subnets);
+        Self::connect_by(Arc::new(client::network(guard)), env, platform)
+    }
+
+    /// Reads the settings; sends by `transport`.
+    ///
+    /// # Errors
+    /// A setting is missing or makes no sense.
+    pub fn connect_by(
+        transport: Arc<dyn Transport>,
+        env: &Env<'_>,
+        platform: &Platform,
+    ) -> Result<Self, ConfigError> {
         let settings = Delivery::read(env)?;
         let source = |queue: &str, dead: &str| {
             Ok::<_, ConfigError>(Source {
@@ -95,7 +110,7 @@ impl Deliver {
             store: platform.store(env)?,
             sqs: platform.sqs(env)?,
             clock: platform.clock.clone(),
-            exchange: Exchange::new(&settings, platform.clock.clone()),
+            exchange: Exchange::new(transport, platform.clock.clone()),
             settings,
             sources: [
                 source("POSTRIDER_DELIVERIES_QUEUE", "POSTRIDER_DELIVERIES_DEAD_QUEUE")?,

@@ -102,7 +102,7 @@ impl Core {
 impl Engine {
     /// Opens the queues of a file, or an empty set of queues in memory.
     ///
-    /// This reads the whole file and starts a thread; call it before serving.
+    /// With a file, this reads all of it and starts a thread; call it before serving.
     ///
     /// # Errors
     ///
@@ -127,6 +127,13 @@ impl Engine {
     #[must_use]
     pub fn counts(&self, queue: &str) -> Option<Counts> {
         self.sweep_queue(queue)
+    }
+
+    /// When the next message of a queue becomes visible by the passing of time, in milliseconds since
+    /// 1970; `None` when none does.
+    #[must_use]
+    pub fn next_due(&self, queue: &str) -> Option<u64> {
+        self.core().lock().queues.get(queue)?.next_due()
     }
 
     /// The names of all queues, in order.
@@ -176,7 +183,7 @@ impl Engine {
 
     /// Hands over writes that nobody waits for. A failure is logged by the writer.
     fn write_later(&self, writes: Vec<Write>) {
-        if !writes.is_empty() {
+        if !writes.is_empty() && !self.inner.store.in_memory() {
             self.inner.store.submit(writes, |_| {});
         }
     }
@@ -193,17 +200,26 @@ impl Engine {
             // Nobody listens when the caller has gone away; what was asked for is done.
             let _gone = answer.send(outcome);
         });
-        Commit(commit)
+        // Otherwise the engine is not held, and a file can be let go while somebody waits.
+        let engine = self.inner.store.in_memory().then(|| self.inner.clone());
+        Commit { outcome: commit, engine }
     }
 }
 
 /// A commit to wait for.
-struct Commit(oneshot::Receiver<Outcome>);
+struct Commit {
+    outcome: oneshot::Receiver<Outcome>,
+    /// Set where waiting has to do the work.
+    engine: Option<Arc<Inner>>,
+}
 
 impl Commit {
     async fn done(self) -> Result<(), ApiError> {
         let failed = |text: &str| ApiError::new(Kind::Internal, format!("The change was not stored: {text}"));
-        match self.0.await {
+        if let Some(engine) = &self.engine {
+            engine.store.finish();
+        }
+        match self.outcome.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(text)) => Err(failed(&text)),
             Err(_) => Err(failed("the queue store has ended")),

@@ -2,12 +2,13 @@
 //! development: an official AWS SDK talks to it over a loopback socket.
 //!
 //! * [`Engine::open`] opens (or creates) the queues, on a file or in memory.
-//! * [`serve`] answers the protocol on a listener until its shutdown future ends.
+//! * [`serve`] answers the protocol on a listener until its shutdown future ends; [`answer_one`]
+//!   answers one request without a socket.
 //!
 //! # How it works
 //!
 //! Every decision is taken in memory, under one lock, by plain structures ordered by time and by
-//! message group. SQLite is the durable log behind them: one thread owns the connection, gathers the
+//! message group. SQLite is the durable log behind them, if there is a file: one thread owns the connection, gathers the
 //! writes that wait, commits them in one transaction and then answers them all. A message becomes
 //! visible, and its sender gets an answer, only after the commit: what was answered survives
 //! `kill -9` (the write-ahead log is not synced at each commit, so a power cut may lose the last
@@ -34,7 +35,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use engine::{Counts, Engine};
-pub use server::serve;
+pub use server::{answer_one, serve};
 
 /// Where the engine reads the time.
 pub trait Clock: Send + Sync {

@@ -1,7 +1,7 @@
 //! The protocol over HTTP: every operation is a `POST` that names it in a header.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -27,11 +27,13 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How often messages that outlived their retention period are removed.
 const SWEEP: Duration = Duration::from_secs(60);
 const TARGET: &str = "AmazonSQS.";
+const TARGET_HEADER: HeaderName = HeaderName::from_static("x-amz-target");
 
 #[derive(Clone)]
 struct Server {
     engine: Engine,
-    address: SocketAddr,
+    /// What queue URLs name, where a request does not name its host.
+    host: Arc<str>,
     stop: watch::Receiver<bool>,
 }
 
@@ -49,7 +51,11 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
     let (stopping, stop) = watch::channel(false);
-    let server = Server { engine: engine.clone(), address: listener.local_addr()?, stop: stop.clone() };
+    let server = Server {
+        engine: engine.clone(),
+        host: Arc::from(listener.local_addr()?.to_string()),
+        stop: stop.clone(),
+    };
     // Some SDKs post to `/`, and some to the URL of the queue.
     let app = Router::new()
         .route("/", post(answer))
@@ -81,6 +87,20 @@ pub async fn serve(
     }
 }
 
+/// Answers one request without a socket, for callers in the same process: status and body for what
+/// the `X-Amz-Target` header and the body would be. Queue URLs name the host `sqs`.
+pub async fn answer_one(engine: &Engine, target: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    // A receive that waits ends when its sender is gone; here it is there until the answer is.
+    let (stopping, stop) = watch::channel(false);
+    let server = Server { engine: engine.clone(), host: Arc::from("sqs"), stop };
+    let answer = match dispatch(server, Some(target), None, body).await {
+        Ok(body) => (StatusCode::OK.as_u16(), body),
+        Err(error) => (error.kind.status(), serde_json::to_vec(&error.body()).unwrap_or_default()),
+    };
+    drop(stopping);
+    answer
+}
+
 async fn answer(
     State(server): State<Server>,
     headers: HeaderMap,
@@ -88,10 +108,13 @@ async fn answer(
 ) -> Response {
     let request_id = server.engine.request_id();
     let mut response = match body {
-        Ok(body) => match dispatch(server, &headers, &body).await {
-            Ok(body) => (StatusCode::OK, body).into_response(),
-            Err(error) => refuse(&error),
-        },
+        Ok(body) => {
+            let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+            match dispatch(server, text(TARGET_HEADER), text(HOST), &body).await {
+                Ok(body) => (StatusCode::OK, body).into_response(),
+                Err(error) => refuse(&error),
+            }
+        }
         Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => {
             let message = format!("A request cannot be longer than {MAX_REQUEST} bytes.");
             refuse(&ApiError::new(Kind::RequestTooLarge, message))
@@ -114,8 +137,12 @@ fn refuse(error: &ApiError) -> Response {
     (status, [("x-amzn-query-error", code)], body).into_response()
 }
 
-async fn dispatch(server: Server, headers: &HeaderMap, body: &[u8]) -> Result<Vec<u8>, ApiError> {
-    let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok());
+async fn dispatch(
+    server: Server,
+    target: Option<&str>,
+    host: Option<&str>,
+    body: &[u8],
+) -> Result<Vec<u8>, ApiError> {
     let operation = target.and_then(|target| target.strip_prefix(TARGET)).ok_or_else(|| {
         ApiError::new(
             Kind::UnknownOperation,
@@ -123,8 +150,7 @@ async fn dispatch(server: Server, headers: &HeaderMap, body: &[u8]) -> Result<Ve
              protocol is spoken here.",
         )
     })?;
-    let address = server.address.to_string();
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or(&address);
+    let host = host.unwrap_or(&server.host);
     let engine = &server.engine;
     match operation {
         "CreateQueue" => json(&engine.create_queue(parse(body)?, host).await?),

@@ -1,6 +1,7 @@
-//! The durable log: one thread owns the connection, and commits in groups.
+//! The durable log: one thread owns the connection, and commits in groups. Without a file there is
+//! nothing to wait for and no thread: whoever waits for a commit finishes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -113,48 +114,78 @@ pub(crate) struct Loaded {
     pub(crate) messages: Vec<MessageRow>,
 }
 
-/// The way to the writer thread.
+/// The way to the writer.
 pub(crate) struct Store {
-    jobs: Mutex<Option<Sender<Job>>>,
+    jobs: Mutex<Jobs>,
     thread: Mutex<Option<JoinHandle<()>>>,
     pending: Arc<AtomicUsize>,
+}
+
+/// Where jobs go.
+enum Jobs {
+    /// To the thread that owns the file.
+    Thread(Sender<Job>),
+    /// Nowhere: they are finished, in order, by [`Store::finish`].
+    Memory(VecDeque<Job>),
+    Closed,
 }
 
 impl Store {
     /// Opens the file (`None`: nothing is kept) and starts the writer.
     pub(crate) fn open(path: Option<&Path>) -> Result<(Self, Loaded), Error> {
-        let (disk, loaded) = match path {
-            Some(path) => {
-                let (disk, loaded) = Disk::open(path)?;
-                (Some(disk), loaded)
-            }
-            None => (None, Loaded::default()),
-        };
-        let (jobs, receiver) = channel();
         let pending = Arc::new(AtomicUsize::new(0));
+        let Some(path) = path else {
+            let jobs = Mutex::new(Jobs::Memory(VecDeque::new()));
+            return Ok((Self { jobs, thread: Mutex::default(), pending }, Loaded::default()));
+        };
+        let (disk, loaded) = Disk::open(path)?;
+        let (jobs, receiver) = channel();
         let counter = Arc::clone(&pending);
         let thread = std::thread::Builder::new()
             .name("sqs-store".to_owned())
             .spawn(move || write_all(disk, &receiver, &counter))?;
-        let store = Self { jobs: Mutex::new(Some(jobs)), thread: Mutex::new(Some(thread)), pending };
+        let store = Self { jobs: Mutex::new(Jobs::Thread(jobs)), thread: Mutex::new(Some(thread)), pending };
         Ok((store, loaded))
     }
 
-    /// Hands over writes; `done` runs on the writer's thread after the commit. Jobs are committed and
-    /// finished in the order of these calls.
+    /// Hands over writes; `done` runs after the commit, on the writer's thread, or without a file in
+    /// [`Store::finish`]. Jobs are committed and finished in the order of these calls.
     pub(crate) fn submit(&self, writes: Vec<Write>, done: impl FnOnce(Outcome) + Send + 'static) {
         let job = Job { writes, done: Box::new(done) };
         self.pending.fetch_add(1, Ordering::Relaxed);
-        let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = match jobs.as_ref() {
-            Some(sender) => sender.send(job).map_err(|error| error.0).err(),
-            None => Some(job),
+        let mut jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = match &mut *jobs {
+            Jobs::Thread(sender) => sender.send(job).map_err(|error| error.0).err(),
+            Jobs::Memory(waiting) => {
+                waiting.push_back(job);
+                None
+            }
+            Jobs::Closed => Some(job),
         };
         drop(jobs);
         if let Some(job) = refused {
             self.pending.fetch_sub(1, Ordering::Relaxed);
             // On a thread of its own, because the caller holds the lock that `done` may want.
             std::thread::spawn(move || (job.done)(Err(Arc::from("the queue store is closed"))));
+        }
+    }
+
+    /// Whether nothing is kept, so that [`Store::finish`] has something to do.
+    pub(crate) fn in_memory(&self) -> bool {
+        matches!(*self.jobs.lock().unwrap_or_else(PoisonError::into_inner), Jobs::Memory(_))
+    }
+
+    /// Finishes what nobody else does: the jobs of a store without a file. Not to be called under the
+    /// lock that `done` may want.
+    pub(crate) fn finish(&self) {
+        loop {
+            let job = match &mut *self.jobs.lock().unwrap_or_else(PoisonError::into_inner) {
+                Jobs::Memory(waiting) => waiting.pop_front(),
+                Jobs::Thread(_) | Jobs::Closed => None,
+            };
+            let Some(job) = job else { return };
+            self.pending.fetch_sub(1, Ordering::Relaxed);
+            (job.done)(Ok(()));
         }
     }
 
@@ -165,7 +196,8 @@ impl Store {
 
     /// Commits what waits and lets go of the file.
     pub(crate) fn close(&self) {
-        drop(self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.finish();
+        *self.jobs.lock().unwrap_or_else(PoisonError::into_inner) = Jobs::Closed;
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread
             && thread.join().is_err()
@@ -181,7 +213,7 @@ impl Drop for Store {
     }
 }
 
-fn write_all(disk: Option<Disk>, jobs: &Receiver<Job>, pending: &AtomicUsize) {
+fn write_all(disk: Disk, jobs: &Receiver<Job>, pending: &AtomicUsize) {
     let mut writer = Writer { disk, owed: Vec::new() };
     while let Ok(first) = jobs.recv() {
         let mut group = vec![first];
@@ -199,7 +231,7 @@ fn write_all(disk: Option<Disk>, jobs: &Receiver<Job>, pending: &AtomicUsize) {
 }
 
 struct Writer {
-    disk: Option<Disk>,
+    disk: Disk,
     /// Changes that are in force in memory and could not be committed. They go before any later one:
     /// otherwise a message could be answered for, in a queue that the file does not know.
     owed: Vec<Write>,
@@ -207,8 +239,7 @@ struct Writer {
 
 impl Writer {
     fn commit(&mut self, group: &mut [Job]) -> Outcome {
-        let Some(disk) = &mut self.disk else { return Ok(()) };
-        let written = disk.commit(self.owed.iter().chain(group.iter().flat_map(|job| &job.writes)));
+        let written = self.disk.commit(self.owed.iter().chain(group.iter().flat_map(|job| &job.writes)));
         match written {
             Ok(()) => {
                 self.owed.clear();
@@ -457,7 +488,7 @@ mod tests {
         let refuse =
             |disk: &Disk, on: bool| disk.connection.pragma_update(None, "query_only", on).expect("set");
         refuse(&disk, true);
-        let mut writer = Writer { disk: Some(disk), owed: Vec::new() };
+        let mut writer = Writer { disk, owed: Vec::new() };
         let queue = QueueRow {
             id: 1,
             name: "q".to_owned(),
@@ -468,7 +499,7 @@ mod tests {
         };
         assert!(writer.commit(&mut [job(Write::SaveQueue(Box::new(queue)))]).is_err());
         assert!(writer.commit(&mut [job(message(1))]).is_err());
-        refuse(writer.disk.as_ref().expect("a disk"), false);
+        refuse(&writer.disk, false);
         writer.commit(&mut [job(message(2))]).expect("committed");
         assert!(writer.owed.is_empty());
         drop(writer);
