@@ -270,6 +270,28 @@ pub fn is_name(text: &str, max: usize) -> bool {
         && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'))
 }
 
+/// A name that has only the characters that [`is_name`] allows, such as an event type's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(String);
+
+/// The text is no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a name: 1 to {NAME_LENGTH_MAX} of a-z, A-Z, 0-9, -, _ and . are expected")]
+pub struct NameError;
+
+impl FromStr for Name {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        if is_name(text, NAME_LENGTH_MAX) { Ok(Self(text.to_owned())) } else { Err(NameError) }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A resource as paths name it: by id, or by the uid that its owner chose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reference<I> {

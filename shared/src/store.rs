@@ -11,6 +11,7 @@ pub mod idempotency;
 mod item;
 pub mod keys;
 pub mod messages;
+mod ranges;
 pub mod shards;
 pub mod timers;
 

@@ -11,6 +11,7 @@ mod events;
 mod faults;
 mod house;
 mod input;
+mod list_model;
 mod lists;
 mod lossy;
 mod template;

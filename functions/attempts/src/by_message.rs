@@ -1,7 +1,7 @@
 //! The attempts of one message: its delivery states tell their ids, so they are batch reads.
 
 use shared::Result;
-use shared::http::{Cursor, Page};
+use shared::http::{Cursor, EXAMINED_MAX, Page};
 use shared::ids::{AttemptId, EndpointId, Id as _, MessageId};
 use shared::store::Store;
 use shared::store::attempts::Attempt;
@@ -23,22 +23,19 @@ pub async fn list(
     let states = store.states(message, endpoints, false).await?;
     let made = states.iter().flat_map(|state| state.attempts().map(|id| (state.endpoint, id)));
     let ids = in_reading_order(made.collect(), query);
-    let (limit, mut entries) = (query.list.limit, Vec::new());
+    let (mut entries, mut read) = (Vec::new(), 0);
     for chunk in ids.chunks(READ_AT_ONCE) {
+        if entries.len() > query.list.limit || read >= EXAMINED_MAX {
+            break;
+        }
+        read += chunk.len();
         let mut found = store.attempts(message, chunk).await?;
         found.retain(|attempt| filter.keeps(attempt));
         found.sort_by_key(|attempt| chunk.iter().position(|(_, id)| *id == attempt.id));
         entries.extend(found);
-        if entries.len() > limit {
-            break;
-        }
     }
-    let done = entries.len() <= limit;
-    entries.truncate(limit);
-    if matches!(query.list.cursor, Cursor::Before(_)) {
-        entries.reverse();
-    }
-    Ok(Page { entries, done, resume: None })
+    let last = ids[..read].last().map(|(_, id)| id.to_string());
+    Ok(Page::of(&query.list, entries, read == ids.len(), last))
 }
 
 /// Those within the window and behind the cursor, in the order in which the page is filled.

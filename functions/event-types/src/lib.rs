@@ -11,8 +11,8 @@ use shared::auth::Caller;
 use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env};
 use shared::error::corrupt;
-use shared::http::{Body, Cursor, IdempotencyKey, ListOut, ListQuery, Order, Query, idempotent, json};
-use shared::ids::{NAME_LENGTH_MAX, is_name};
+use shared::http::{Body, IdempotencyKey, ListOut, ListQuery, Order, Query, idempotent, json};
+use shared::ids::{NAME_LENGTH_MAX, Name, is_name};
 use shared::store::event_types::EventType;
 use shared::{Api, Error, Platform, Result};
 
@@ -85,13 +85,7 @@ async fn create(
 async fn list(State(api): State<Api>, caller: Caller, query: Query) -> Result<Response> {
     let with_archived = query.flag("include_archived", false)?;
     let with_content = query.flag("with_content", false)?;
-    let wanted = ListQuery::<String>::read(&query, Order::Ascending)?;
-    if let Cursor::Behind(name) | Cursor::Before(name) = &wanted.cursor
-        && !is_name(name, NAME_LENGTH_MAX)
-    {
-        let msg = "Not an iterator of this list";
-        return Err(Error::violation(["query", "iterator"], msg, "value_error"));
-    }
+    let wanted = ListQuery::<Name>::read(&query, Order::Ascending)?;
     let page = api
         .store
         .list_event_types(caller.org(), &wanted, |found| {

@@ -1,5 +1,6 @@
 //! Lists: limits, iterators and the envelope that every list answers with.
 
+use std::fmt::Display;
 use std::str::FromStr;
 
 use serde::Serialize;
@@ -9,6 +10,14 @@ use crate::error::{Error, Result};
 
 const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 250;
+/// What an iterator begins with that leads to the entries before the one it names.
+const BACKWARD: char = '-';
+/// What an iterator begins with that leads to the entries behind the one it names, where that name
+/// itself begins with [`BACKWARD`]: names of event types may.
+const FORWARD: char = '~';
+/// Most entries that one request looks at: a filter that finds little answers with what it has and
+/// an iterator to go on with.
+pub const EXAMINED_MAX: usize = 1_000;
 
 /// In which direction a list shows its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,11 +66,15 @@ impl<K: FromStr> ListQuery<K> {
         let cursor = match query.one("iterator") {
             None => Cursor::Start,
             Some(text) => {
-                let key = text.strip_prefix('-').unwrap_or(text);
-                let key = key.parse().map_err(|_| {
-                    Error::violation(["query", "iterator"], "Not an iterator of this list", "value_error")
-                })?;
-                if text.starts_with('-') { Cursor::Before(key) } else { Cursor::Behind(key) }
+                let key = |key: &str| {
+                    key.parse().map_err(|_| {
+                        Error::violation(["query", "iterator"], "Not an iterator of this list", "value_error")
+                    })
+                };
+                match text.strip_prefix(BACKWARD) {
+                    Some(text) => Cursor::Before(key(text)?),
+                    None => Cursor::Behind(key(text.strip_prefix(FORWARD).unwrap_or(text))?),
+                }
             }
         };
         let order = query.parsed("order", "ascending or descending", |text| match text {
@@ -87,8 +100,61 @@ pub struct Page<T> {
     pub entries: Vec<T>,
     /// Nothing more lies beyond in the direction of reading.
     pub done: bool,
-    /// Where to go on when the work of one request was used up before the page was full.
-    pub resume: Option<String>,
+    /// Where to go on when the work of one request was used up before it was known whether the page
+    /// is the last. It names what was looked at last, whether or not that is shown.
+    pub resume: Option<Cursor<String>>,
+}
+
+impl<T> Page<T> {
+    /// The page of `query` out of what was read for it: `entries` in the order of reading, up to one
+    /// more than the page holds; whether the reading has come to the end; and the last key it looked at.
+    pub fn of<K>(query: &ListQuery<K>, mut entries: Vec<T>, ended: bool, last: Option<String>) -> Self {
+        let more = entries.len() > query.limit;
+        entries.truncate(query.limit);
+        let backward = matches!(query.cursor, Cursor::Before(_));
+        if backward {
+            entries.reverse();
+        }
+        let resume = last.filter(|_| !more && !ended);
+        let resume = resume.map(if backward { Cursor::Before } else { Cursor::Behind });
+        Self { entries, done: !more && ended, resume }
+    }
+}
+
+/// How far the filling of a page has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Filling {
+    limit: usize,
+    /// Entries that were looked at.
+    examined: usize,
+    /// Entries that are shown.
+    kept: usize,
+}
+
+impl Filling {
+    /// Nothing was read yet.
+    pub fn new<K>(query: &ListQuery<K>) -> Self {
+        Self { limit: query.limit, examined: 0, kept: 0 }
+    }
+
+    /// An entry was looked at.
+    pub fn examined(&mut self, kept: bool) {
+        self.examined += 1;
+        self.kept += usize::from(kept);
+    }
+
+    /// Whether to read on: one entry more than the page holds tells that there is more.
+    pub fn goes_on(&self) -> bool {
+        self.kept <= self.limit && self.examined < EXAMINED_MAX
+    }
+
+    /// How many entries are still to be looked at, as far as those tell that were. What is read beyond
+    /// that is paid for and not used.
+    pub fn ahead(&self) -> usize {
+        let wanted = (self.limit + 1).saturating_sub(self.kept);
+        let ahead = wanted * (self.examined + 1) / (self.kept + 1);
+        ahead.clamp(1, EXAMINED_MAX.saturating_sub(self.examined).max(1))
+    }
 }
 
 /// A page as it is answered.
@@ -104,14 +170,17 @@ pub struct ListOut<T> {
 impl<T> ListOut<T> {
     /// The answer for `page`, whose entries are named by `id` and shown by `show`.
     pub fn new<E>(page: Page<E>, id: impl Fn(&E) -> String, show: impl Fn(E) -> T) -> Self {
-        let last = page.entries.last().map(&id);
-        let first = page.entries.first().map(&id);
-        Self {
-            iterator: page.resume.or(last),
-            prev_iterator: first.map(|id| format!("-{id}")),
-            done: page.done,
-            data: page.entries.into_iter().map(show).collect(),
-        }
+        let behind = |id: String| if id.starts_with(BACKWARD) { format!("{FORWARD}{id}") } else { id };
+        let before = |id: &dyn Display| format!("{BACKWARD}{id}");
+        let last = page.entries.last().map(|entry| behind(id(entry)));
+        let first = page.entries.first().map(|entry| before(&id(entry)));
+        let (iterator, prev_iterator) = match page.resume {
+            Some(Cursor::Behind(id)) => (Some(behind(id)), first),
+            // An empty page leads on too, whichever of the two the client follows.
+            Some(Cursor::Before(id)) => (last.or_else(|| Some(before(&id))), Some(before(&id))),
+            Some(Cursor::Start) | None => (last, first),
+        };
+        Self { iterator, prev_iterator, done: page.done, data: page.entries.into_iter().map(show).collect() }
     }
 }
 
@@ -129,23 +198,69 @@ mod tests {
         assert!(matches!(read("limit=x"), Err(Error::BadRequest(_))));
         assert!(matches!(read("order=up"), Err(Error::BadRequest(_))));
         assert!(matches!(read("iterator=msg_000000000000000000000000000"), Err(Error::Invalid(_))));
+        for text in
+            ["-", "~", "--", "app_", "app_00000000000000000000000000%00", "-~app_000000000000000000000000000"]
+        {
+            assert!(matches!(read(&format!("iterator={text}")), Err(Error::Invalid(_))), "{text}");
+        }
         let back = read("iterator=-app_000000000000000000000000000").unwrap();
         assert!(matches!(back.cursor, Cursor::Before(_)) && !back.reads_ascending());
+    }
+
+    fn out(page: Page<&str>) -> String {
+        serde_json::to_string(&ListOut::new(page, |e| (*e).to_owned(), |e| e)).unwrap()
     }
 
     #[test]
     fn the_envelope() {
         let page = Page { entries: vec!["a", "b"], done: true, resume: None };
-        let out = ListOut::new(page, |e| (*e).to_owned(), |e| e);
+        assert_eq!(out(page), r#"{"data":["a","b"],"iterator":"b","prevIterator":"-a","done":true}"#);
+        let empty = Page { entries: Vec::new(), done: true, resume: None };
+        assert_eq!(out(empty), r#"{"data":[],"iterator":null,"done":true}"#);
+        let dashed = Page { entries: vec!["-a"], done: true, resume: None };
+        assert_eq!(out(dashed), r#"{"data":["-a"],"iterator":"~-a","prevIterator":"--a","done":true}"#);
+    }
+
+    #[test]
+    fn unfinished_pages_lead_on_in_their_direction() {
+        let of = |iterator: &str, entries: &[&'static str]| {
+            let text = format!("limit=2&iterator={iterator}");
+            let query = ListQuery::<AppId>::read(&Query::parse(&text), Order::Ascending).unwrap();
+            out(Page::of(&query, entries.to_vec(), false, Some("z".into())))
+        };
+        let at = "app_000000000000000000000000000";
+        assert_eq!(of(at, &["a"]), r#"{"data":["a"],"iterator":"z","prevIterator":"-a","done":false}"#);
+        assert_eq!(of(at, &[]), r#"{"data":[],"iterator":"z","done":false}"#);
         assert_eq!(
-            serde_json::to_string(&out).unwrap(),
-            r#"{"data":["a","b"],"iterator":"b","prevIterator":"-a","done":true}"#
+            of(at, &["a", "b", "c"]),
+            r#"{"data":["a","b"],"iterator":"b","prevIterator":"-a","done":false}"#
         );
-        let empty = ListOut::new(
-            Page { entries: Vec::<&str>::new(), done: true, resume: None },
-            |e| (*e).into(),
-            |e| e,
+        let at = format!("-{at}");
+        assert_eq!(of(&at, &["a"]), r#"{"data":["a"],"iterator":"a","prevIterator":"-z","done":false}"#);
+        assert_eq!(of(&at, &[]), r#"{"data":[],"iterator":"-z","prevIterator":"-z","done":false}"#);
+        assert_eq!(
+            of(&at, &["c", "b", "a"]),
+            r#"{"data":["b","c"],"iterator":"c","prevIterator":"-b","done":false}"#
         );
-        assert_eq!(serde_json::to_string(&empty).unwrap(), r#"{"data":[],"iterator":null,"done":true}"#);
+    }
+
+    #[test]
+    fn what_is_read_ahead_follows_what_was_found() {
+        let query = ListQuery::<AppId>::read(&Query::parse("limit=50"), Order::Ascending).unwrap();
+        let mut filling = Filling::new(&query);
+        assert_eq!(filling.ahead(), 51);
+        for nth in 0..60 {
+            filling.examined(nth % 2 == 0);
+        }
+        assert_eq!(filling.ahead(), 21 * 61 / 31);
+        for _ in 60..EXAMINED_MAX - 10 {
+            filling.examined(false);
+        }
+        assert_eq!(filling.ahead(), 10);
+        assert!(filling.goes_on());
+        for _ in 0..10 {
+            filling.examined(false);
+        }
+        assert!(!filling.goes_on());
     }
 }

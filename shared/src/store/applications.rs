@@ -6,11 +6,11 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update}
 
 use super::audit::{ABSENT, Change, put};
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s};
-use super::{Range, Store, Table, Transacted, keys};
+use super::{Store, Table, Transacted, keys};
 use crate::auth::Caller;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result, corrupt};
-use crate::http::{Cursor, ListQuery, Page};
+use crate::http::{ListQuery, Page};
 use crate::ids::{AppId, OrgId, Reference};
 
 /// An application as stored.
@@ -198,7 +198,7 @@ impl Store {
     /// The store's own.
     pub async fn list_applications(&self, org: OrgId, query: &ListQuery<AppId>) -> Result<Page<Application>> {
         self.list_range(keys::org_pk(org), "APP#", query, "list applications", |item| {
-            Application::from_item(org, item)
+            Application::from_item(org, item).map(Some)
         })
         .await
     }
@@ -289,59 +289,6 @@ impl Store {
             Transacted::Done => Ok(()),
             Transacted::Refused(_) => Err(NOT_FOUND),
         }
-    }
-
-    /// Lists the items of a partition of the configuration table whose sort keys begin with
-    /// `prefix`, by what follows the prefix.
-    pub(super) async fn list_range<K: std::fmt::Display, T>(
-        &self,
-        pk: String,
-        prefix: &str,
-        query: &ListQuery<K>,
-        operation: &'static str,
-        read: impl Fn(&Item) -> Result<T>,
-    ) -> Result<Page<T>> {
-        let ascending = query.reads_ascending();
-        let (mut from, mut to) = (prefix.to_owned(), format!("{prefix}~"));
-        let skip = match &query.cursor {
-            Cursor::Start => None,
-            Cursor::Behind(key) | Cursor::Before(key) => {
-                let bound = format!("{prefix}{key}");
-                *(if ascending { &mut from } else { &mut to }) = bound.clone();
-                Some(bound)
-            }
-        };
-        let mut entries = Vec::new();
-        let mut start = None;
-        loop {
-            let range = Range {
-                pk: pk.clone(),
-                from: from.clone(),
-                to: to.clone(),
-                ascending,
-                // One for the entry that the bounds include, one to know whether there is more.
-                limit: query.limit + 2 - entries.len(),
-                strong: true,
-                start,
-                operation,
-            };
-            let page = self.query(Table::Config, range).await?;
-            for item in &page.items {
-                if skip.as_deref() != Some(item.text("sk")?) {
-                    entries.push(read(item)?);
-                }
-            }
-            start = page.last;
-            if start.is_none() || entries.len() > query.limit {
-                break;
-            }
-        }
-        let done = entries.len() <= query.limit;
-        entries.truncate(query.limit);
-        if matches!(query.cursor, Cursor::Before(_)) {
-            entries.reverse();
-        }
-        Ok(Page { entries, done, resume: None })
     }
 }
 

@@ -271,7 +271,7 @@ impl Store {
     /// The store's own.
     pub async fn list_endpoints(&self, app: AppId, query: &ListQuery<EndpointId>) -> Result<Page<Endpoint>> {
         self.list_range(keys::endpoints_pk(app), "EP#", query, "list endpoints", |item| {
-            self.endpoint_of(app, item)
+            self.endpoint_of(app, item).map(Some)
         })
         .await
     }

@@ -10,8 +10,8 @@ use super::{Store, Table, Transacted, keys};
 use crate::auth::Caller;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result, corrupt};
-use crate::http::{Cursor, ListQuery, Page};
-use crate::ids::OrgId;
+use crate::http::{ListQuery, Page};
+use crate::ids::{Name, OrgId};
 
 /// An event type as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,55 +177,20 @@ impl Store {
         found.filter(|found| found.visible_to(caller)).ok_or(NOT_FOUND)
     }
 
-    /// Lists an organisation's event types by name. `keep` is asked about each that was read; the
-    /// list goes on reading until the page is full.
+    /// Lists an organisation's event types by name. `keep` is asked about each that was read.
     ///
     /// # Errors
     /// The store's own.
     pub async fn list_event_types(
         &self,
         org: OrgId,
-        query: &ListQuery<String>,
+        query: &ListQuery<Name>,
         keep: impl Fn(&EventType) -> bool,
     ) -> Result<Page<EventType>> {
-        // Few are left out, so whole pages are read and thinned; the work stays bounded by the tries.
-        const PAGES_MAX: usize = 20;
-        let mut kept: Vec<EventType> = Vec::new();
-        let mut at = query.clone();
-        let backward = matches!(query.cursor, Cursor::Before(_));
-        for _ in 0..PAGES_MAX {
-            let read = |item: &Item| EventType::from_item(item);
-            let page = self.list_range(keys::org_pk(org), "ET#", &at, "list event types", read).await?;
-            let beyond = if backward { page.entries.first() } else { page.entries.last() };
-            let Some(beyond) = beyond.map(|entry| entry.name.clone()) else {
-                return Ok(Page { entries: kept, done: true, resume: None });
-            };
-            let fitting = page.entries.into_iter().filter(&keep);
-            if backward {
-                let mut more: Vec<_> = fitting.collect();
-                more.append(&mut kept);
-                kept = more;
-            } else {
-                kept.extend(fitting);
-            }
-            if kept.len() > query.limit || page.done {
-                let done = page.done && kept.len() <= query.limit;
-                let cut = kept.len().saturating_sub(query.limit);
-                if backward {
-                    kept.drain(..cut);
-                } else {
-                    kept.truncate(query.limit);
-                }
-                return Ok(Page { entries: kept, done, resume: None });
-            }
-            at.cursor = if backward { Cursor::Before(beyond) } else { Cursor::Behind(beyond) };
-        }
-        let resume = match &at.cursor {
-            Cursor::Behind(name) => Some(name.clone()),
-            Cursor::Before(name) => Some(format!("-{name}")),
-            Cursor::Start => None,
-        };
-        Ok(Page { entries: kept, done: false, resume })
+        self.list_range(keys::org_pk(org), "ET#", query, "list event types", |item| {
+            EventType::from_item(item).map(|found| keep(&found).then_some(found))
+        })
+        .await
     }
 
     /// Those of `names` that are no event types of the organisation that `caller` may see.

@@ -10,12 +10,9 @@ use super::keys::SHARDS;
 use super::{Range, Store, Table};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::http::{Cursor, ListQuery, Order, Page, Query};
+use crate::http::{Cursor, EXAMINED_MAX, Filling, ListQuery, Order, Page, Query};
 use crate::ids::{Id, Ksuid};
 
-/// Most entries that one request looks at: a filter that finds little answers with what it has and
-/// an iterator to go on with.
-const EXAMINED_MAX: usize = 2_000;
 /// How far a list of messages or attempts reaches from where it starts.
 const WINDOW: Duration = Duration::from_secs(90 * 24 * 3600);
 /// How far into the future `before` and `after` may lie.
@@ -77,6 +74,21 @@ struct Shard {
     buffer: VecDeque<Item>,
     start: Option<Item>,
     exhausted: bool,
+    /// How often it was read.
+    reads: u32,
+}
+
+impl Shard {
+    fn new(pk: String) -> Self {
+        Self { pk, buffer: VecDeque::new(), start: None, exhausted: false, reads: 0 }
+    }
+
+    /// How much of it to read next: its share, and a little more because chance spreads unevenly. A
+    /// shard that is read again and again has more than its share, and is not read by crumbs.
+    fn share(&self, ahead: usize) -> usize {
+        let share = ahead.div_ceil(usize::from(SHARDS)) + 2;
+        (share << self.reads.saturating_sub(1).min(4)).min(EXAMINED_MAX)
+    }
 }
 
 impl Store {
@@ -109,17 +121,11 @@ impl Store {
         if from > to {
             return Ok(Page { entries: Vec::new(), done: true, resume: None });
         }
-        // A page of each shard holds its share and some more: messages can be large, and what is
-        // read beyond the page is paid for.
-        let share = (list.limit + 2) / usize::from(SHARDS) * 3 / 2 + 2;
-        let mut shards: Vec<Shard> = (0..SHARDS)
-            .map(|shard| Shard { pk: pk(shard), buffer: VecDeque::new(), start: None, exhausted: false })
-            .collect();
+        let mut shards: Vec<Shard> = (0..SHARDS).map(|shard| Shard::new(pk(shard))).collect();
         let now = self.clock.now().seconds();
-        let mut entries = Vec::new();
-        let mut examined = 0;
+        let (mut filling, mut entries) = (Filling::new(list), Vec::new());
         let mut last = None;
-        while entries.len() <= list.limit && examined < EXAMINED_MAX {
+        while filling.goes_on() {
             let dry = shards.iter_mut().filter(|shard| shard.buffer.is_empty() && !shard.exhausted);
             try_join_all(dry.map(async |shard| {
                 let range = Range {
@@ -127,12 +133,13 @@ impl Store {
                     from: from.clone(),
                     to: to.clone(),
                     ascending,
-                    limit: share,
+                    limit: shard.share(filling.ahead()),
                     strong: false,
                     start: shard.start.take(),
                     operation,
                 };
                 let page = self.query(Table::Log, range).await?;
+                shard.reads += 1;
                 shard.buffer.extend(page.items);
                 shard.exhausted = page.last.is_none();
                 shard.start = page.last;
@@ -153,22 +160,14 @@ impl Store {
             if skip.as_deref() == Some(sk) {
                 continue;
             }
-            examined += 1;
             last = Some(sk[prefix.len()..].to_owned());
             // TTL removes items some time after they have expired; for readers they are gone at once.
-            if item.number::<u64>("ttl")? > now {
-                entries.extend(keep(&item)?);
-            }
+            let shown = if item.number::<u64>("ttl")? > now { keep(&item)? } else { None };
+            filling.examined(shown.is_some());
+            entries.extend(shown);
         }
-        let more = entries.len() > list.limit;
-        let done = !more && shards.iter().all(|shard| shard.buffer.is_empty() && shard.exhausted);
-        entries.truncate(list.limit);
-        let backward = matches!(list.cursor, Cursor::Before(_));
-        if backward {
-            entries.reverse();
-        }
-        let resume = last.filter(|_| !done && !more).map(|id| if backward { format!("-{id}") } else { id });
-        Ok(Page { entries, done, resume })
+        let ended = shards.iter().all(|shard| shard.buffer.is_empty() && shard.exhausted);
+        Ok(Page::of(list, entries, ended, last))
     }
 }
 
