@@ -26,6 +26,9 @@ pub enum Error {
     /// A part of the request cannot be read at all. The text is shown to the caller.
     #[error("{0}")]
     BadRequest(String),
+    /// There is as much of something as there may be. The text is shown to the caller.
+    #[error("{0}")]
+    LimitReached(String),
     /// There is no valid token. The text is shown to the caller.
     #[error("{0}")]
     Unauthenticated(&'static str),

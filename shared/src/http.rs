@@ -52,6 +52,7 @@ impl IntoResponse for Error {
                 return json(StatusCode::UNPROCESSABLE_ENTITY, &Violations { detail: violations });
             }
             Error::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request", text.as_str()),
+            Error::LimitReached(_) => (StatusCode::BAD_REQUEST, "limit_reached", text.as_str()),
             Error::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "authentication_failed", text.as_str()),
             Error::Forbidden(_) => (StatusCode::FORBIDDEN, "insufficient_access", text.as_str()),
             // Whether it never existed or is another's: one text.

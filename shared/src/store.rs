@@ -5,6 +5,7 @@
 pub mod applications;
 pub mod attempts;
 pub mod audit;
+pub mod endpoint_secrets;
 pub mod endpoints;
 pub mod event_types;
 pub mod idempotency;

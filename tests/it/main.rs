@@ -6,6 +6,7 @@
 mod child;
 mod cost;
 mod delivery;
+mod endpoint_settings;
 mod event_types;
 mod events;
 mod faults;

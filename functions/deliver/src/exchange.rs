@@ -1,5 +1,7 @@
 //! One exchange with an endpoint, from the signature to the end of the answer.
 
+mod spelling;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,7 +145,13 @@ impl Exchange {
         let outcome =
             match request(settings.header_style, endpoint, payload, &message, started.seconds(), &signature)?
             {
-                Ok(request) => self.exchange(request, settings.timeout).await,
+                Ok(mut request) => {
+                    let names = endpoint.headers.iter().map(|(name, _)| name);
+                    if let Some(spelling) = spelling::spelled(names).await {
+                        request.extensions_mut().extend(spelling);
+                    }
+                    self.exchange(request, settings.timeout).await
+                }
                 Err(reason) => Outcome::none(reason),
             };
         let ended = self.clock.now();
@@ -244,12 +252,18 @@ fn request(
     let Ok(mut url) = Url::parse(&endpoint.settings.url) else {
         return Ok(Err("the endpoint's URL is not one".into()));
     };
-    let mut headers = HeaderMap::new();
+    // The endpoint's first: what is ours replaces it, but for what its owner may know better.
+    let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("*/*"))]);
+    for (name, value) in endpoint.headers.iter() {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(corrupt("an endpoint's header"))?;
+        headers.insert(name, HeaderValue::from_str(value).map_err(corrupt("an endpoint's header"))?);
+    }
     if !url.username().is_empty() || url.password().is_some() {
         let credentials =
             format!("{}:{}", decoded(url.username()), decoded(url.password().unwrap_or_default()));
         let value = format!("Basic {}", BASE64.encode(credentials));
-        headers.insert(AUTHORIZATION, HeaderValue::from_str(&value).map_err(corrupt("a header"))?);
+        let value = HeaderValue::from_str(&value).map_err(corrupt("a header"))?;
+        headers.entry(AUTHORIZATION).or_insert(value);
         let _ = url.set_username("").and_then(|()| url.set_password(None));
     }
     url.set_fragment(None);
@@ -258,7 +272,6 @@ fn request(
     };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-    headers.insert(ACCEPT, HeaderValue::from_static("*/*"));
     let prefixes: &[&str] = match style {
         HeaderStyle::Webhook => &["webhook"],
         HeaderStyle::Svix => &["svix"],

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::Router;
 use axum::extract::{FromRef, Path, State};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
 use shared::auth::{Caller, Tokens};
@@ -17,10 +17,13 @@ use shared::http::{
 use shared::ids::{EndpointId, NAME_LENGTH_MAX, Reference};
 use shared::signing::{KeyKind, SigningKey};
 use shared::store::applications::Application;
+use shared::store::endpoint_secrets::EndpointHeaders;
 use shared::store::endpoints::{Endpoint, EndpointSettings};
 use shared::wire::TEXT_LENGTH_MAX;
 use shared::{Api, Error, Platform, Result};
 
+mod headers;
+mod secret;
 mod url_rule;
 
 const CHANNELS_MAX: usize = 10;
@@ -61,7 +64,12 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
             "/api/v1/app/{app_id}/endpoint/{endpoint_id}",
             get(read).put(replace).patch(patch).delete(delete),
         )
-        .route("/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret", get(secret));
+        .route("/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret", get(secret::get))
+        .route("/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret/rotate", post(secret::rotate))
+        .route(
+            "/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers",
+            get(headers::get).put(headers::replace).patch(headers::patch),
+        );
     Ok(shared::http::finish(routes, state))
 }
 
@@ -178,10 +186,11 @@ impl Endpoints {
         app: &Application,
         settings: EndpointSettings,
         key: Option<SigningKey>,
+        headers: EndpointHeaders,
     ) -> Result<Endpoint> {
         self.check_event_types(caller, &settings).await?;
         let key = key.unwrap_or_else(|| SigningKey::generate(self.key_kind, &*self.api.random));
-        self.api.store.create_endpoint(caller, app, settings, key).await
+        self.api.store.create_endpoint(caller, app, settings, key, headers).await
     }
 }
 
@@ -199,14 +208,10 @@ async fn create(
         let app = state.application(&caller, &app).await?;
         let mut fields = Fields::parse(&body.0)?;
         let settings = settings_of(&mut fields, state.https_only);
-        let secret = fields.optional::<String>(&["secret"]);
-        let key = secret.as_deref().and_then(SigningKey::parse);
-        if secret.is_some() && key.is_none() {
-            let msg = "Must be whsec_ and the base64 of 24 to 75 bytes, or an ed25519 key as whsk_";
-            fields.violation("secret", msg, "value_error");
-        }
+        let key = secret::chosen(&mut fields, "secret");
+        let headers = headers::whole(&mut fields);
         fields.finish()?;
-        let made = state.make(&caller, &app, settings, key).await?;
+        let made = state.make(&caller, &app, settings, key, headers).await?;
         Ok(json(StatusCode::CREATED, &EndpointOut::from(made)))
     })
     .await)
@@ -249,7 +254,8 @@ async fn replace(
             (Ok(old), _) => old,
             (Err(Error::NotFound(_)), Reference::Uid(uid)) => {
                 let uid = settings.uid.clone().or_else(|| Some(uid.clone()));
-                let made = state.make(&caller, &app, EndpointSettings { uid, ..settings }, None).await?;
+                let settings = EndpointSettings { uid, ..settings };
+                let made = state.make(&caller, &app, settings, None, EndpointHeaders::default()).await?;
                 return Ok(json(StatusCode::CREATED, &EndpointOut::from(made)));
             }
             (Err(error), _) => return Err(error),
@@ -306,19 +312,4 @@ async fn delete(
     let (app, endpoint) = state.find(&caller, &app, &endpoint).await?;
     state.api.store.delete_endpoint(&caller, &app, &endpoint).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-#[derive(Serialize)]
-struct SecretOut {
-    key: String,
-}
-
-async fn secret(
-    State(state): State<Endpoints>,
-    caller: Caller,
-    Path((app, endpoint)): Path<(String, String)>,
-) -> Result<Response> {
-    let (_, endpoint) = state.find(&caller, &app, &endpoint).await?;
-    let current = endpoint.keys.first().ok_or(Error::NotFound("Secret"))?;
-    Ok(json(StatusCode::OK, &SecretOut { key: current.key.verifying_text()? }))
 }

@@ -154,6 +154,12 @@ impl<'a> Fields<'a> {
         self.violations.push(Violation { loc, msg: msg.to_string(), kind });
     }
 
+    /// Notes a broken rule about what `path` leads to.
+    pub fn violation_at(&mut self, path: &[&str], msg: impl Display, kind: &'static str) {
+        let loc = self.at.iter().cloned().chain(path.iter().map(|part| (*part).to_owned())).collect();
+        self.violations.push(Violation { loc, msg: msg.to_string(), kind });
+    }
+
     /// Whether a rule about the field `name` was found broken.
     pub fn has_violation(&self, name: &str) -> bool {
         self.violations.iter().any(|violation| violation.loc.last().is_some_and(|last| last == name))
@@ -274,6 +280,22 @@ impl<'a> Fields<'a> {
                 None
             }
         }
+    }
+
+    /// Every field with its name, of an object whose names are data.
+    pub fn each<T: DeserializeOwned>(&mut self) -> Vec<(String, Field<T>)> {
+        let mut found = Vec::with_capacity(self.values.len());
+        for (name, raw) in std::mem::take(&mut self.values) {
+            let field = match serde_json::from_str::<Option<T>>(raw.get()) {
+                Ok(value) => value.map_or(Field::Null, Field::Value),
+                Err(error) => {
+                    self.violation(&name, reason(&error), "type_error");
+                    Field::Absent
+                }
+            };
+            found.push((name.into_owned(), field));
+        }
+        found
     }
 
     /// Takes over what was found broken in a part.

@@ -7,7 +7,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update}
 
 use super::applications::{ENDPOINTS_MAX, metadata, metadata_of};
 use super::audit::{ABSENT, Change, put};
-use super::item::{Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
+use super::endpoint_secrets::EndpointHeaders;
+use super::item::{Get as _, Item, Put as _, SCHEMA, n, s, texts};
 use super::{Range, Store, Table, Transacted, keys};
 use crate::auth::Caller;
 use crate::clock::Timestamp;
@@ -29,6 +30,8 @@ pub struct Endpoint {
     pub settings: EndpointSettings,
     /// What its webhooks are signed with: the current key first.
     pub keys: Vec<EndpointKey>,
+    /// What its webhooks carry besides ours.
+    pub headers: EndpointHeaders,
     /// When it was made.
     pub created_at: Timestamp,
     /// When its settings were changed last.
@@ -85,19 +88,10 @@ impl Endpoint {
 
 const NOT_FOUND: Error = Error::NotFound("Endpoint");
 
-fn place(id: EndpointId) -> String {
-    format!("{id} signing key")
-}
-
 impl Store {
-    fn endpoint_item(&self, endpoint: &Endpoint) -> Item {
+    fn endpoint_item(&self, endpoint: &Endpoint) -> Result<Item> {
         let settings = &endpoint.settings;
-        let sealed = endpoint.keys.iter().map(|key| {
-            let sealed = self.sealer.seal(&place(endpoint.id), key.key.private_text().as_bytes());
-            let item = Item::new().with("key", b(sealed)).with_some("until", key.until.map(|at| n(at.ms())));
-            AttributeValue::M(item)
-        });
-        keys::endpoint(endpoint.app, endpoint.id)
+        Ok(keys::endpoint(endpoint.app, endpoint.id)
             .with("v", n(SCHEMA))
             .with("url", s(&settings.url))
             .with("description", s(&settings.description))
@@ -107,24 +101,16 @@ impl Store {
             .with("disabled", AttributeValue::Bool(settings.disabled))
             .with_some("rateLimit", settings.rate_limit.map(n))
             .with_some("metadata", metadata(&settings.metadata))
-            .with("keys", AttributeValue::L(sealed.collect()))
+            .with("keys", self.sealed_keys(endpoint))
+            .with_some("headers", self.sealed_headers(endpoint)?)
             .with("createdAt", n(endpoint.created_at.ms()))
-            .with("updatedAt", n(endpoint.updated_at.ms()))
+            .with("updatedAt", n(endpoint.updated_at.ms())))
     }
 
     fn endpoint_of(&self, app: AppId, item: &Item) -> Result<Endpoint> {
         item.check_schema()?;
         let id = item.text("sk")?.strip_prefix("EP#").unwrap_or_default();
         let id: EndpointId = id.parse().map_err(corrupt("an endpoint's key"))?;
-        let sealed =
-            item.get("keys").and_then(|keys| keys.as_l().ok()).map(Vec::as_slice).unwrap_or_default();
-        let opened = sealed.iter().map(|key| {
-            let key = key.as_m().map_err(|_| corrupt("an endpoint's keys")("an entry is no map"))?;
-            let text = self.sealer.open(&place(id), key.bytes("key").unwrap_or_default())?;
-            let text = std::str::from_utf8(&text).map_err(corrupt("a signing key"))?;
-            let parsed = SigningKey::parse(text).ok_or_else(|| corrupt("a signing key")("it is none"))?;
-            Ok(EndpointKey { key: parsed, until: key.time_opt("until") })
-        });
         Ok(Endpoint {
             app,
             id,
@@ -138,7 +124,8 @@ impl Store {
                 rate_limit: item.number_opt("rateLimit"),
                 metadata: metadata_of(item),
             },
-            keys: opened.collect::<Result<_>>()?,
+            keys: self.opened_keys(id, item)?,
+            headers: self.opened_headers(id, item)?,
             created_at: item.time("createdAt")?,
             updated_at: item.time("updatedAt")?,
         })
@@ -210,6 +197,7 @@ impl Store {
         app: &Application,
         settings: EndpointSettings,
         key: SigningKey,
+        headers: EndpointHeaders,
     ) -> Result<Endpoint> {
         let now = self.clock.now();
         let endpoint = Endpoint {
@@ -217,12 +205,13 @@ impl Store {
             id: EndpointId::new(now, &*self.random),
             settings,
             keys: vec![EndpointKey { key, until: None }],
+            headers,
             created_at: now,
             updated_at: now,
         };
         let mut writes = vec![
             self.raise_version(app, 1)?,
-            put(&self.tables.config, self.endpoint_item(&endpoint), ABSENT)?,
+            put(&self.tables.config, self.endpoint_item(&endpoint)?, ABSENT)?,
             self.audit(&Change { by, what: "endpoint.created", subject: endpoint.id.to_string() })?,
         ];
         if let Some(uid) = &endpoint.settings.uid {
@@ -317,12 +306,25 @@ impl Store {
         old: &Endpoint,
         settings: EndpointSettings,
     ) -> Result<Option<Endpoint>> {
+        let new = Endpoint { settings, ..old.clone() };
+        self.replace_endpoint(by, app, old, new, "endpoint.updated").await
+    }
+
+    /// Writes `new` over `old` as it was read, with what is sealed in it; `what` names the change.
+    pub(super) async fn replace_endpoint(
+        &self,
+        by: &Caller,
+        app: &Application,
+        old: &Endpoint,
+        new: Endpoint,
+        what: &'static str,
+    ) -> Result<Option<Endpoint>> {
         // Never the same time twice: it is what the condition compares.
         let updated_at = self.clock.now().max(Timestamp::from_ms(old.updated_at.ms() + 1));
-        let new = Endpoint { settings, updated_at, ..old.clone() };
+        let new = Endpoint { updated_at, ..new };
         let put = aws_sdk_dynamodb::types::Put::builder()
             .table_name(&self.tables.config)
-            .set_item(Some(self.endpoint_item(&new)))
+            .set_item(Some(self.endpoint_item(&new)?))
             .condition_expression("attribute_exists(pk) AND updatedAt = :old")
             .expression_attribute_values(":old", n(old.updated_at.ms()))
             .build()
@@ -330,7 +332,7 @@ impl Store {
         let mut writes = vec![
             self.raise_version(app, 0)?,
             TransactWriteItem::builder().put(put).build(),
-            self.audit(&Change { by, what: "endpoint.updated", subject: old.id.to_string() })?,
+            self.audit(&Change { by, what, subject: old.id.to_string() })?,
         ];
         let (uid, old_uid) = (&new.settings.uid, &old.settings.uid);
         if uid != old_uid {

@@ -1,0 +1,232 @@
+//! The headers that an endpoint's webhooks carry besides ours.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
+use shared::Result;
+use shared::auth::Caller;
+use shared::http::{Body, Field, Fields, json};
+use shared::store::endpoint_secrets::EndpointHeaders;
+
+use crate::Endpoints;
+
+/// Most headers of one endpoint.
+const HEADERS_MAX: usize = 50;
+/// Most bytes of all names and values of one endpoint: receivers take little more.
+const LENGTH_MAX: usize = 32 * 1024;
+const NAME_LENGTH_MAX: usize = 256;
+const VALUE_LENGTH_MAX: usize = 4096;
+
+/// Ours to set, or to do with the connection and not with what is sent.
+const FORBIDDEN: [&str; 21] = [
+    "user-agent",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "te",
+    "trailers",
+    "transfer-encoding",
+    "upgrade",
+    "age",
+    "cache-control",
+    "clear-site-data",
+    "expires",
+    "pragma",
+    "warning",
+    "content-length",
+    "content-type",
+    "content-encoding",
+    "content-language",
+    "content-location",
+    "host",
+    "connection",
+];
+/// Of infrastructure, which trusts them, and of webhooks' own headers.
+const FORBIDDEN_PREFIXES: [&str; 10] = [
+    "x-amz-", "x-amzn-", "x-google", "x-goog-", "x-gfe", "x-azure-", "x-fd-", "x-svix-", "svix-", "webhook-",
+];
+/// Their values are not shown again.
+const SENSITIVE: [&str; 6] = [
+    "x-auth-token",
+    "x-api-key",
+    "www-authenticate",
+    "authorization",
+    "proxy-authenticate",
+    "proxy-authorization",
+];
+
+/// What is wrong with a header's name; none if nothing is.
+fn broken_name(name: &str) -> Option<String> {
+    let lower = name.to_ascii_lowercase();
+    if name.len() > NAME_LENGTH_MAX || HeaderName::from_bytes(name.as_bytes()).is_err() {
+        return Some(format!("Not a header's name of 1 to {NAME_LENGTH_MAX} characters"));
+    }
+    if FORBIDDEN.contains(&lower.as_str()) {
+        return Some("This header cannot be set".into());
+    }
+    let prefix = FORBIDDEN_PREFIXES.iter().find(|prefix| lower.starts_with(**prefix))?;
+    Some(format!("Headers that begin with {prefix} cannot be set"))
+}
+
+/// What is wrong with a header's value; none if nothing is.
+fn broken_value(value: &str) -> Option<String> {
+    if value.len() > VALUE_LENGTH_MAX {
+        return Some(format!("Must have at most {VALUE_LENGTH_MAX} bytes"));
+    }
+    // The library would let other bytes pass; what a receiver makes of them nobody knows.
+    let valid = value.is_ascii() && HeaderValue::from_str(value).is_ok();
+    (!valid).then(|| "Must be visible ASCII characters and spaces".into())
+}
+
+/// Reads what `headers` of a body says of each header: a value, or null.
+fn read(fields: &mut Fields<'_>) -> Option<Vec<(String, Field<String>)>> {
+    let mut part = fields.object("headers")?;
+    let found = part.each::<String>();
+    let mut spellings: BTreeMap<String, &str> = BTreeMap::new();
+    for (name, value) in &found {
+        if let Some(other) = spellings.insert(name.to_ascii_lowercase(), name) {
+            part.violation_at(&[name], format!("Is the same header as {other}"), "value_error");
+        } else if let Some(broken) = broken_name(name) {
+            part.violation_at(&[name], broken, "value_error");
+        } else if let Field::Value(value) = value
+            && let Some(broken) = broken_value(value)
+        {
+            part.violation_at(&[name], broken, "value_error");
+        }
+    }
+    fields.absorb(part);
+    Some(found)
+}
+
+fn check_size(fields: &mut Fields<'_>, headers: &EndpointHeaders) {
+    if headers.len() > HEADERS_MAX {
+        fields.violation("headers", format!("Must have at most {HEADERS_MAX} entries"), "value_error");
+    } else if headers.length() > LENGTH_MAX {
+        fields.violation("headers", format!("Must have at most {LENGTH_MAX} bytes in all"), "value_error");
+    }
+}
+
+/// Reads a whole set of headers, where there is one.
+pub fn whole(fields: &mut Fields<'_>) -> EndpointHeaders {
+    let mut headers = EndpointHeaders::default();
+    for (name, value) in read(fields).unwrap_or_default() {
+        match value {
+            Field::Value(value) => headers.set(name, value),
+            Field::Null => fields.violation_at(&["headers", &name], "Must not be null", "type_error"),
+            Field::Absent => {}
+        }
+    }
+    check_size(fields, &headers);
+    headers
+}
+
+fn required(fields: &mut Fields<'_>) {
+    if fields.raw(&["headers"]).is_none() {
+        fields.violation("headers", "Field required", "missing");
+    }
+}
+
+/// What a PATCH makes of the headers: null removes one, and so does `deleteHeaders`.
+fn patched(fields: &mut Fields<'_>, mut headers: EndpointHeaders) -> EndpointHeaders {
+    for name in fields.optional::<Vec<String>>(&["deleteHeaders"]).unwrap_or_default() {
+        headers.remove(&name);
+    }
+    for (name, value) in read(fields).unwrap_or_default() {
+        match value {
+            Field::Value(value) => headers.set(name, value),
+            Field::Null => headers.remove(&name),
+            Field::Absent => {}
+        }
+    }
+    check_size(fields, &headers);
+    headers
+}
+
+#[derive(Serialize)]
+struct HeadersOut<'a> {
+    headers: BTreeMap<&'a str, &'a str>,
+    sensitive: Vec<&'a str>,
+}
+
+impl<'a> HeadersOut<'a> {
+    fn new(all: &'a EndpointHeaders) -> Self {
+        let (sensitive, shown): (Vec<_>, Vec<_>) =
+            all.iter().partition(|(name, _)| SENSITIVE.contains(&name.to_ascii_lowercase().as_str()));
+        Self {
+            headers: shown.into_iter().collect(),
+            sensitive: sensitive.into_iter().map(|(name, _)| name).collect(),
+        }
+    }
+}
+
+pub async fn get(
+    State(state): State<Endpoints>,
+    caller: Caller,
+    Path((app, endpoint)): Path<(String, String)>,
+) -> Result<Response> {
+    let (_, endpoint) = state.find(&caller, &app, &endpoint).await?;
+    Ok(json(StatusCode::OK, &HeadersOut::new(&endpoint.headers)))
+}
+
+pub async fn replace(
+    State(state): State<Endpoints>,
+    caller: Caller,
+    Path((app, endpoint)): Path<(String, String)>,
+    body: Body,
+) -> Result<StatusCode> {
+    // Each turn means that somebody else's change came first, so this ends.
+    loop {
+        let (app, old) = state.find(&caller, &app, &endpoint).await?;
+        let mut fields = Fields::parse(&body.0)?;
+        required(&mut fields);
+        let headers = whole(&mut fields);
+        fields.finish()?;
+        if state.api.store.set_endpoint_headers(&caller, &app, &old, headers).await?.is_some() {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+    }
+}
+
+pub async fn patch(
+    State(state): State<Endpoints>,
+    caller: Caller,
+    Path((app, endpoint)): Path<(String, String)>,
+    body: Body,
+) -> Result<StatusCode> {
+    // As in `replace`.
+    loop {
+        let (app, old) = state.find(&caller, &app, &endpoint).await?;
+        let mut fields = Fields::parse(&body.0)?;
+        required(&mut fields);
+        let headers = patched(&mut fields, old.headers.clone());
+        fields.finish()?;
+        if state.api.store.set_endpoint_headers(&caller, &app, &old, headers).await?.is_some() {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_values() {
+        for good in ["X-Api-Key", "authorization", "x_under", "Accept", "X-Goo"] {
+            assert_eq!(broken_name(good), None, "{good}");
+        }
+        for bad in
+            FORBIDDEN.iter().chain(&FORBIDDEN_PREFIXES).chain(&["", "a b", "a:b", "Webhook-Id", "HOST"])
+        {
+            assert!(broken_name(bad).is_some() && broken_name(&bad.to_uppercase()).is_some(), "{bad}");
+        }
+        assert!(broken_name(&"x".repeat(257)).is_some());
+        assert_eq!(broken_value(&"x".repeat(4096)), None);
+        for bad in ["x".repeat(4097), "a\r\nb: c".to_owned(), "\0".to_owned(), "\u{e9}".to_owned()] {
+            assert!(broken_value(&bad).is_some(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What an endpoint's webhooks are signed with.
+
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use http::{HeaderMap, StatusCode, Uri};
+use serde::Serialize;
+use shared::auth::Caller;
+use shared::http::{Body, Fields, IdempotencyKey, idempotent, json};
+use shared::signing::{KeyKind, SigningKey};
+use shared::store::endpoints::Endpoint;
+use shared::{Error, Result};
+
+use crate::Endpoints;
+
+/// How long a key stays valid after a rotation, if nothing else is asked for, and at most.
+const GRACE_SECONDS_DEFAULT: u32 = 86_400;
+const GRACE_SECONDS_MAX: u32 = 604_800;
+
+/// Reads a key that the caller chose, where there is one.
+pub fn chosen(fields: &mut Fields<'_>, name: &'static str) -> Option<SigningKey> {
+    let text = fields.optional::<String>(&[name])?;
+    let key = SigningKey::parse(&text);
+    if key.is_none() {
+        let msg = "Must be whsec_ and the base64 of 24 to 75 bytes, or an ed25519 key as whsk_";
+        fields.violation(name, msg, "value_error");
+    }
+    key
+}
+
+#[derive(Serialize)]
+struct SecretOut {
+    key: String,
+}
+
+fn shown(endpoint: &Endpoint) -> Result<Response> {
+    let current = endpoint.keys.first().ok_or(Error::NotFound("Secret"))?;
+    Ok(json(StatusCode::OK, &SecretOut { key: current.key.verifying_text()? }))
+}
+
+pub async fn get(
+    State(state): State<Endpoints>,
+    caller: Caller,
+    Path((app, endpoint)): Path<(String, String)>,
+) -> Result<Response> {
+    let (_, endpoint) = state.find(&caller, &app, &endpoint).await?;
+    shown(&endpoint)
+}
+
+/// Answers with the new key: current clients read it, older ones ignore it.
+pub async fn rotate(
+    State(state): State<Endpoints>,
+    caller: Caller,
+    Path((app, endpoint)): Path<(String, String)>,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Body,
+) -> Result<Response> {
+    let api = &state.api;
+    let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
+    Ok(idempotent(&api.store, &*api.clock, key, async || {
+        let mut fields = Fields::parse_optional(&body.0)?;
+        let wanted = chosen(&mut fields, "key");
+        let grace = fields.optional::<u32>(&["gracePeriodSeconds"]).unwrap_or(GRACE_SECONDS_DEFAULT);
+        if grace > GRACE_SECONDS_MAX {
+            let msg = format!("Must be from 0 to {GRACE_SECONDS_MAX}");
+            fields.violation("gracePeriodSeconds", msg, "value_error");
+        }
+        fields.finish()?;
+        let grace = Duration::from_secs(grace.into());
+        // Each turn means that somebody else's change came first, so this ends.
+        loop {
+            let (app, old) = state.find(&caller, &app, &endpoint).await?;
+            // A new key is of the kind that the receiver verifies already.
+            let kind = match old.keys.first().map(|current| &current.key) {
+                Some(SigningKey::Hmac256(_)) => KeyKind::Hmac256,
+                Some(SigningKey::Ed25519(_)) => KeyKind::Ed25519,
+                None => state.key_kind,
+            };
+            let key = wanted.clone().unwrap_or_else(|| SigningKey::generate(kind, &*api.random));
+            if let Some(new) = api.store.rotate_endpoint_key(&caller, &app, &old, key, grace).await? {
+                return shown(&new);
+            }
+        }
+    })
+    .await)
+}
