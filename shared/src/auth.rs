@@ -1,8 +1,12 @@
 //! Who is calling: JSON Web Tokens, verified by each function for itself.
 
+mod revocation;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRef, FromRequestParts};
+use http::HeaderMap;
 use http::request::Parts;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -11,6 +15,10 @@ use crate::clock::{SharedClock, Timestamp};
 use crate::config::{ConfigError, Env};
 use crate::error::{Error, Result};
 use crate::ids::{AppId, OrgId, Reference};
+use crate::store::Store;
+use crate::store::tokens::Expiry;
+
+use revocation::Revocations;
 
 /// The organisation of the token command, where none is named.
 pub const DEFAULT_ORG: &str = "org_23rb8YdGqMT0qIzpgGwdXfHirMu";
@@ -36,6 +44,8 @@ pub enum Caller {
         app: AppId,
         /// Names of event types' feature flags that this customer has.
         feature_flags: Vec<String>,
+        /// When its token was made.
+        made: Timestamp,
     },
 }
 
@@ -75,6 +85,19 @@ impl Caller {
         }
     }
 
+    /// Whether the caller's token was made after what was expired.
+    ///
+    /// # Errors
+    /// `Unauthenticated` for a customer's token that was expired with all others.
+    pub fn still_admitted(&self, expiries: &[Expiry], now: Timestamp) -> Result<()> {
+        match self {
+            Self::App { made, .. } if Expiry::ended(expiries, *made, now) => {
+                Err(Error::Unauthenticated("The token has expired."))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Names the caller in audit events and in the scope of idempotency keys.
     pub fn subject(&self) -> String {
         match self {
@@ -95,6 +118,9 @@ struct Claims {
     feature_flags: Option<Vec<String>>,
     #[serde(default)]
     iat: Option<u64>,
+    /// `iat` in milliseconds: a token may be made in the second in which the older ones were expired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iat_ms: Option<u64>,
     #[serde(default)]
     nbf: Option<u64>,
     exp: u64,
@@ -109,6 +135,7 @@ pub struct Tokens {
     /// Only of a symmetric algorithm: to tell who sent the secret instead of a token.
     secret: Option<String>,
     clock: SharedClock,
+    revocations: Option<Arc<Revocations>>,
 }
 
 impl std::fmt::Debug for Tokens {
@@ -151,6 +178,7 @@ impl Tokens {
                 sign: Some(EncodingKey::from_secret(secret.as_bytes())),
                 secret: Some(secret),
                 clock,
+                revocations: None,
             });
         }
         let wrong = |_| ConfigError::new(SECRET, "is not a PEM key that fits POSTRIDER_JWT_ALGORITHM");
@@ -172,7 +200,7 @@ impl Tokens {
             )
         };
         let (verify, sign) = (verify.map_err(wrong)?, sign.transpose().map_err(wrong)?);
-        Ok(Self { algorithm, verify, sign, secret: None, clock })
+        Ok(Self { algorithm, verify, sign, secret: None, clock, revocations: None })
     }
 
     /// A token for everything in `org`.
@@ -209,6 +237,7 @@ impl Tokens {
             org,
             feature_flags,
             iat: Some(now.seconds()),
+            iat_ms: Some(now.ms()),
             nbf: Some(now.seconds()),
             exp: now.after(life).seconds(),
         };
@@ -216,11 +245,50 @@ impl Tokens {
             .map_err(crate::error::corrupt("a token"))
     }
 
+    /// These, asking `store` which tokens were logged out.
+    #[must_use]
+    pub fn with_revocations(self, store: Store) -> Self {
+        Self { revocations: Some(Arc::new(Revocations::new(store))), ..self }
+    }
+
+    /// Who bears `token`, if it was not logged out. Costs nothing for an organisation's token.
+    ///
+    /// # Errors
+    /// As [`Tokens::verify`]; the store's own.
+    pub async fn admit(&self, token: &str) -> Result<Caller> {
+        let (caller, _) = self.claims(token)?;
+        if let (Caller::App { .. }, Some(revocations)) = (&caller, &self.revocations)
+            && revocations.contain(token, self.clock.now()).await?
+        {
+            return Err(Error::Unauthenticated("The token was logged out."));
+        }
+        Ok(caller)
+    }
+
+    /// Logs an application's token out: from now on it is nobody's. Doing so again is no error.
+    ///
+    /// # Errors
+    /// As [`Tokens::verify`]; `Forbidden` for an organisation's token; the store's own.
+    pub async fn log_out(&self, token: &str) -> Result<()> {
+        let (Caller::App { .. }, exp) = self.claims(token)? else {
+            return Err(Error::Forbidden("Only an application's token can be logged out."));
+        };
+        match &self.revocations {
+            Some(revocations) => revocations.add(token, exp, self.clock.now()).await,
+            None => Ok(()),
+        }
+    }
+
     /// Who bears `token`.
     ///
     /// # Errors
     /// `Unauthenticated` for a token that is not ours, not yet or no longer valid, or no token.
     pub fn verify(&self, token: &str) -> Result<Caller> {
+        self.claims(token).map(|(caller, _)| caller)
+    }
+
+    /// Who bears `token`, and until when.
+    fn claims(&self, token: &str) -> Result<(Caller, Timestamp)> {
         const INVALID: Error = Error::Unauthenticated("Invalid token.");
         if self.secret.as_deref() == Some(token) {
             return Err(Error::Unauthenticated(
@@ -241,24 +309,31 @@ impl Tokens {
             Err(_) => return Err(INVALID),
         };
         let now = self.clock.now();
-        if Timestamp::from_ms(claims.exp.saturating_mul(1000)) <= now {
+        let exp = Timestamp::from_ms(claims.exp.saturating_mul(1000));
+        if exp <= now {
             return Err(Error::Unauthenticated("The token has expired."));
         }
         // A minute of difference between two machines' clocks is nobody's fault.
         if claims.nbf.is_some_and(|nbf| nbf > now.after(Duration::from_secs(60)).seconds()) {
             return Err(Error::Unauthenticated("The token is not valid yet."));
         }
-        match (
+        // A token that does not say when it was made is older than all that do.
+        let made = claims.iat_ms.or(claims.iat.map(|iat| iat.saturating_mul(1000))).unwrap_or_default();
+        let caller = match (
             claims.sub.parse::<OrgId>(),
             claims.sub.parse::<AppId>(),
             claims.org.map(|o| o.parse::<OrgId>()),
         ) {
-            (Ok(org), _, _) => Ok(Caller::Org(org)),
-            (_, Ok(app), Some(Ok(org))) => {
-                Ok(Caller::App { org, app, feature_flags: claims.feature_flags.unwrap_or_default() })
-            }
-            _ => Err(INVALID),
-        }
+            (Ok(org), _, _) => Caller::Org(org),
+            (_, Ok(app), Some(Ok(org))) => Caller::App {
+                org,
+                app,
+                feature_flags: claims.feature_flags.unwrap_or_default(),
+                made: Timestamp::from_ms(made),
+            },
+            _ => return Err(INVALID),
+        };
+        Ok((caller, exp))
     }
 }
 
@@ -289,18 +364,24 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        let Some(header) = parts.headers.get(http::header::AUTHORIZATION) else {
-            return Err(Error::Unauthenticated("No token: send `Authorization: Bearer <token>`."));
-        };
-        let token = header
-            .to_str()
-            .ok()
-            .and_then(|value| value.split_once(' '))
-            .and_then(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()));
-        let token =
-            token.ok_or(Error::Unauthenticated("The Authorization header is not `Bearer <token>`."))?;
-        Tokens::from_ref(state).verify(token)
+        Tokens::from_ref(state).admit(bearer(&parts.headers)?).await
     }
+}
+
+/// The token of a request.
+///
+/// # Errors
+/// `Unauthenticated` where there is none.
+pub fn bearer(headers: &HeaderMap) -> Result<&str> {
+    let Some(header) = headers.get(http::header::AUTHORIZATION) else {
+        return Err(Error::Unauthenticated("No token: send `Authorization: Bearer <token>`."));
+    };
+    let token = header
+        .to_str()
+        .ok()
+        .and_then(|value| value.split_once(' '))
+        .and_then(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()));
+    token.ok_or(Error::Unauthenticated("The Authorization header is not `Bearer <token>`."))
 }
 
 #[cfg(test)]
@@ -335,7 +416,10 @@ mod tests {
         assert_eq!(at.verify(&at.for_org(org).unwrap()).unwrap(), Caller::Org(org));
         let flags = vec!["beta".to_owned()];
         let token = at.for_app(org, app, flags.clone()).unwrap();
-        assert_eq!(at.verify(&token).unwrap(), Caller::App { org, app, feature_flags: flags });
+        assert_eq!(
+            at.verify(&token).unwrap(),
+            Caller::App { org, app, feature_flags: flags, made: at.clock.now() }
+        );
     }
 
     #[test]
@@ -359,7 +443,7 @@ mod tests {
         let org = DEFAULT_ORG.parse().unwrap();
         let app: AppId = "app_23rb8YdGqMT0qIzpgGwdXfHirMu".parse().unwrap();
         let other: AppId = "app_23rb8YdGqMT0qIzpgGwdXfHirMv".parse().unwrap();
-        let caller = Caller::App { org, app, feature_flags: vec![] };
+        let caller = Caller::App { org, app, feature_flags: vec![], made: Timestamp::default() };
         assert_eq!(caller.narrow(Reference::Id(app)).unwrap(), Reference::Id(app));
         assert!(matches!(caller.narrow(Reference::Id(other)), Err(Error::NotFound(_))));
         assert!(matches!(caller.organisation_only(), Err(Error::Forbidden(_))));

@@ -99,9 +99,10 @@ impl Platform {
     /// # Errors
     /// A setting is missing or makes no sense.
     pub fn api(&self, env: &Env<'_>) -> Result<Api, ConfigError> {
+        let store = self.store(env)?;
         Ok(Api {
-            tokens: Tokens::read(env, self.clock.clone())?,
-            store: self.store(env)?,
+            tokens: Tokens::read(env, self.clock.clone())?.with_revocations(store.clone()),
+            store,
             clock: self.clock.clone(),
             random: self.random.clone(),
         })

@@ -15,6 +15,7 @@ pub mod messages;
 mod ranges;
 pub mod shards;
 pub mod timers;
+pub mod tokens;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,37 +1,16 @@
 //! What an endpoint has besides its own fields: headers, and keys that are rotated.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use shared::clock::{Clock, Sleep, SystemClock, Timestamp};
 use svix::models::{
     EndpointHeadersIn, EndpointHeadersPatchIn, EndpointIn, EndpointSecretRotateIn, MessageIn,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::house::{House, Receiver, Webhook, settings, soon};
-
-/// The machine's clock, some time ahead.
-#[derive(Debug, Default)]
-struct Ahead(AtomicU64);
-
-impl Ahead {
-    fn skip(&self, time: Duration) {
-        self.0.fetch_add(u64::try_from(time.as_millis()).expect("a short time"), Ordering::Relaxed);
-    }
-}
-
-impl Clock for Ahead {
-    fn now(&self) -> Timestamp {
-        SystemClock.now().after(Duration::from_millis(self.0.load(Ordering::Relaxed)))
-    }
-    fn sleep(&self, wait: Duration) -> Sleep {
-        SystemClock.sleep(wait)
-    }
-}
+use crate::house::{Ahead, House, Receiver, Webhook, settings, soon};
 
 async fn house_with_clock() -> (House, Arc<Ahead>) {
     let clock = Arc::new(Ahead::default());

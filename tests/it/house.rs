@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
@@ -14,6 +14,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use local::{Settings, Stack};
+use shared::clock::{Clock, Sleep, SystemClock, Timestamp};
 use svix::api::{MessageAttemptListByMsgOptions, Svix, SvixOptions};
 use svix::models::{ApplicationIn, EndpointIn, EventTypeIn, MessageIn};
 use tokio::sync::mpsc;
@@ -38,6 +39,25 @@ pub fn settings() -> Settings {
         settings.prefix = format!("t{}-{nth}", std::process::id());
     }
     settings
+}
+
+/// The machine's clock, some time ahead.
+#[derive(Debug, Default)]
+pub struct Ahead(AtomicU64);
+
+impl Ahead {
+    pub fn skip(&self, time: Duration) {
+        self.0.fetch_add(u64::try_from(time.as_millis()).expect("a short time"), Ordering::Relaxed);
+    }
+}
+
+impl Clock for Ahead {
+    fn now(&self) -> Timestamp {
+        SystemClock.now().after(Duration::from_millis(self.0.load(Ordering::Relaxed)))
+    }
+    fn sleep(&self, wait: Duration) -> Sleep {
+        SystemClock.sleep(wait)
+    }
 }
 
 /// Awaits `future`, but not for ever.

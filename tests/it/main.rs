@@ -3,6 +3,7 @@
 //! Everything runs against the embedded services; with `POSTRIDER_TEST_AWS_ENDPOINT` set, against
 //! the DynamoDB and SQS at that address.
 
+mod access;
 mod child;
 mod cost;
 mod delivery;

@@ -1,12 +1,14 @@
 //! Access for an application's own people, and the health of the service.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::{FromRef, Path, State};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use http::{HeaderMap, StatusCode, Uri, header};
 use serde::Serialize;
-use shared::auth::{Caller, Tokens};
+use shared::auth::{Caller, Tokens, bearer};
 use shared::config::{ConfigError, Env};
 use shared::http::{Body, Fields, IdempotencyKey, idempotent, json, reference};
 use shared::ids::{AppId, NAME_LENGTH_MAX, Reference};
@@ -15,6 +17,8 @@ use shared::{Api, Error, Platform, Result};
 
 /// Most feature flags of one token: the token travels in a header.
 const FEATURE_FLAGS_MAX: usize = 32;
+/// How long expired tokens may go on to count.
+const EXPIRY_SECONDS_MAX: u32 = 259_200;
 
 /// What this function holds.
 #[derive(Clone, Debug)]
@@ -41,7 +45,12 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
     }
     let routes = Router::new()
         .route("/api/v1/auth/app-portal-access/{app_id}", post(portal_access))
-        .route("/api/v1/health", get(health).head(health));
+        // What it was called once.
+        .route("/api/v1/auth/dashboard-access/{app_id}", post(portal_access))
+        .route("/api/v1/auth/logout", post(logout))
+        .route("/api/v1/auth/app/{app_id}/expire-all", post(expire_all))
+        .route("/api/v1/health", get(health).head(health))
+        .route("/api/v1/health/ping", get(health).head(health));
     Ok(shared::http::finish(routes, Auth { api: platform.api(env)?, portal_url }))
 }
 
@@ -88,6 +97,47 @@ async fn portal_access(
         // The fragment stays in the browser: it reaches no server's log.
         let url = format!("{}/login#key={token}", base.trim_end_matches('/'));
         Ok(json(StatusCode::OK, &PortalAccessOut { url, token }))
+    })
+    .await)
+}
+
+/// A repetition finds the token logged out already, and is answered as the first was.
+async fn logout(State(Auth { api, .. }): State<Auth>, headers: HeaderMap) -> Result<StatusCode> {
+    api.tokens.log_out(bearer(&headers)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn expire_all(
+    State(Auth { api, .. }): State<Auth>,
+    caller: Caller,
+    Path(app): Path<String>,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Body,
+) -> Result<Response> {
+    caller.organisation_only()?;
+    let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
+    Ok(idempotent(&api.store, &*api.clock, key, async || {
+        let mut fields = Fields::parse_optional(&body.0)?;
+        let grace = fields.optional::<u32>(&["expiry"]).unwrap_or(0);
+        if grace > EXPIRY_SECONDS_MAX {
+            let msg = format!("Must be from 0 to {EXPIRY_SECONDS_MAX}");
+            fields.violation("expiry", msg, "value_error");
+        }
+        if fields.optional::<Vec<String>>(&["sessionIds"]).is_some_and(|ids| !ids.is_empty()) {
+            // Expiring all of them instead would be more than was asked for.
+            let msg = "Tokens have no session ids here: leave this out to expire all of them";
+            fields.violation("sessionIds", msg, "value_error");
+        }
+        fields.finish()?;
+        let reference: Reference<AppId> = reference(&app, "Application")?;
+        // Each turn means that somebody else's change came first, so this ends.
+        loop {
+            let app = api.store.application_for(&caller, &reference).await?;
+            if api.store.expire_tokens(&caller, &app, Duration::from_secs(grace.into())).await? {
+                return Ok(StatusCode::NO_CONTENT.into_response());
+            }
+        }
     })
     .await)
 }

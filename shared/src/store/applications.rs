@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update}
 
 use super::audit::{ABSENT, Change, put};
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s};
+use super::tokens::Expiry;
 use super::{Store, Table, Transacted, keys};
 use crate::auth::Caller;
 use crate::clock::Timestamp;
@@ -26,6 +27,8 @@ pub struct Application {
     pub version: u64,
     /// When `version` was raised last.
     pub version_at: Timestamp,
+    /// The ends of tokens that it has had.
+    pub expiries: Vec<Expiry>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When its settings were changed last.
@@ -65,6 +68,7 @@ impl Application {
             },
             version: item.number("version")?,
             version_at: item.time("versionAt")?,
+            expiries: Expiry::all_of(item),
             created_at: item.time("createdAt")?,
             updated_at: item.time("updatedAt")?,
         })
@@ -115,6 +119,7 @@ impl Store {
             settings,
             version: 1,
             version_at: now,
+            expiries: Vec::new(),
             created_at: now,
             updated_at: now,
         };
@@ -175,7 +180,8 @@ impl Store {
     /// The application that `caller` means by `reference`.
     ///
     /// # Errors
-    /// `NotFound`, also for applications that are not the caller's.
+    /// `NotFound`, also for applications that are not the caller's; `Unauthenticated` for a token that
+    /// was expired with all others of the application.
     pub async fn application_for(
         &self,
         caller: &Caller,
@@ -186,6 +192,7 @@ impl Store {
             Reference::Uid(uid) => self.application_id(caller.org(), &uid).await?.ok_or(NOT_FOUND)?,
         };
         let app = self.application(caller.org(), id).await?;
+        caller.still_admitted(&app.expiries, self.clock.now())?;
         match reference {
             Reference::Uid(uid) if app.settings.uid.as_ref() != Some(uid) => Err(NOT_FOUND),
             _ => Ok(app),

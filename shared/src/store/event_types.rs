@@ -229,7 +229,12 @@ mod tests {
         };
         let org: OrgId = crate::auth::DEFAULT_ORG.parse().unwrap();
         let app = "app_23rb8YdGqMT0qIzpgGwdXfHirMu".parse().unwrap();
-        let with = |flags: &[&str]| Caller::App { org, app, feature_flags: names(flags) };
+        let with = |flags: &[&str]| Caller::App {
+            org,
+            app,
+            feature_flags: names(flags),
+            made: Timestamp::default(),
+        };
         assert!(
             flagged(&["x", "y"]).visible_to(&with(&["y"])) && flagged(&["x"]).visible_to(&Caller::Org(org))
         );

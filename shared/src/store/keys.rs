@@ -15,6 +15,7 @@
 //! | log    | delivery state     | `EP#{ep}#{shard}`           | `MSG#{msg}`           |
 //! | log    | attempt            | `EP#{ep}#{shard}`           | `ATT#{atmpt}`         |
 //! | log    | idempotency record | `IDEM#{hash}`               | `-`                   |
+//! | log    | token logged out   | `TOKEN#{hash}`              | `-`                   |
 //! | log    | timer              | `TIMER#{shard}`             | `{due}#{msg}#{ep}`    |
 
 use std::fmt::Display;
@@ -107,6 +108,10 @@ pub(super) fn idempotency(hash: &str) -> Item {
     key(format!("IDEM#{hash}"), "-")
 }
 
+pub(super) fn token(hash: &str) -> Item {
+    key(format!("TOKEN#{hash}"), "-")
+}
+
 pub(super) fn timers_pk(shard: u8) -> String {
     format!("TIMER#{shard:x}")
 }
@@ -159,6 +164,7 @@ mod tests {
             (state(ep, msg), format!("EP#ep_{K}#{sh}"), format!("MSG#msg_{K}")),
             (attempt(ep, msg, att), format!("EP#ep_{K}#{sh}"), format!("ATT#atmpt_{K}")),
             (idempotency("00ff"), "IDEM#00ff".into(), "-".into()),
+            (token("00ff"), "TOKEN#00ff".into(), "-".into()),
         ] {
             assert_eq!(shown(&found), (pk, sk));
         }

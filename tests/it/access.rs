@@ -1,0 +1,144 @@
+//! Tokens come to their end: one that is logged out, and all of an application at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::json;
+use svix::models::{AppPortalAccessIn, ApplicationIn, ApplicationTokenExpireIn};
+
+use crate::house::{Ahead, House, sdk, settings};
+
+async fn house() -> (House, Arc<Ahead>) {
+    let clock = Arc::new(Ahead::default());
+    let mut settings = settings();
+    settings.platform.clock = clock.clone();
+    let house = House::with(settings).await;
+    let app = ApplicationIn { uid: Some("acme".into()), ..ApplicationIn::new("Acme".into()) };
+    house.svix.application().create(app, None).await.expect("an application");
+    (house, clock)
+}
+
+async fn token(house: &House) -> String {
+    let access = AppPortalAccessIn::default();
+    house.svix.authentication().app_portal_access("acme".into(), access, None).await.expect("access").token
+}
+
+/// The answers of functions that share no memory: what one knows of a token the others have to look up.
+async fn statuses(house: &House, token: &str) -> Vec<u16> {
+    let mut statuses = Vec::new();
+    for path in ["/app/acme", "/app/acme/endpoint", "/app/acme/msg", "/event-type"] {
+        let answer = house.request("GET", &format!("/api/v1{path}"), token, "").await;
+        statuses.push(answer.status.as_u16());
+    }
+    statuses
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_logged_out_counts_nowhere() {
+    let (house, clock) = house().await;
+    let (one, other) = (token(&house).await, token(&house).await);
+    assert_eq!(statuses(&house, &one).await, [200; 4]);
+    sdk(house.stack.address(), &one).authentication().logout(None).await.unwrap();
+    // The other functions have just seen it valid, and believe that for a few seconds.
+    clock.skip(Duration::from_secs(6));
+    assert_eq!(statuses(&house, &one).await, [401; 4]);
+    let answer = house.request("GET", "/api/v1/app/acme", &one, "").await.json();
+    assert_eq!(answer, json!({"code": "authentication_failed", "detail": "The token was logged out."}));
+    assert_eq!(statuses(&house, &other).await, [200; 4]);
+    // A repetition is answered as the first; with a key, and on the path that old clients know.
+    let key = [("idempotency-key", "k")];
+    let again = house.request_with("POST", "/api/v1/auth/logout/", &one, &key, "").await;
+    assert_eq!((again.status, again.text.as_str()), (StatusCode::NO_CONTENT, ""));
+    // An organisation's token is not one to log out: it goes on to work.
+    let refused = house.request("POST", "/api/v1/auth/logout", &house.token, "").await;
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (StatusCode::FORBIDDEN, &json!("insufficient_access"))
+    );
+    assert_eq!(statuses(&house, &house.token).await, [200; 4]);
+    for bad in ["", "x.y.z"] {
+        assert_eq!(
+            house.request("POST", "/api/v1/auth/logout", bad, "").await.status,
+            StatusCode::UNAUTHORIZED
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn looking_a_token_up_costs_half_a_unit_at_most() {
+    let (house, clock) = house().await;
+    let token = token(&house).await;
+    let cost = async |token: &str| {
+        let before = house.stack.usage();
+        assert_eq!(house.request("GET", "/api/v1/event-type", token, "").await.status, StatusCode::OK);
+        let after = house.stack.usage();
+        (after.requests - before.requests, after.read_units - before.read_units)
+    };
+    let (requests, units) = cost(&house.token).await;
+    assert_eq!(cost(&token).await, (requests + 1, units + 0.5));
+    assert_eq!(cost(&token).await, (requests, units));
+    clock.skip(Duration::from_secs(6));
+    assert_eq!(cost(&token).await, (requests + 1, units + 0.5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_tokens_of_an_application_expire_and_new_ones_count() {
+    let (house, clock) = house().await;
+    let app_statuses = async |token: &str| statuses(&house, token).await[..3].to_vec();
+    let old = token(&house).await;
+    let expire = async |expiry| {
+        let sent = ApplicationTokenExpireIn { expiry, ..ApplicationTokenExpireIn::new() };
+        house.svix.authentication().expire_all("acme".into(), sent, None).await.expect("it is noted");
+        clock.skip(Duration::from_millis(1));
+    };
+    expire(Some(60)).await;
+    let newer = token(&house).await;
+    assert_eq!(app_statuses(&old).await, [200; 3]);
+    clock.skip(Duration::from_secs(60));
+    assert_eq!(app_statuses(&old).await, [401; 3]);
+    assert_eq!(app_statuses(&newer).await, [200; 3]);
+    // A later and longer grace brings nothing back; none at all ends them at once.
+    expire(Some(3_600)).await;
+    assert_eq!((app_statuses(&old).await, app_statuses(&newer).await), (vec![401; 3], vec![200; 3]));
+    expire(None).await;
+    assert_eq!(app_statuses(&newer).await, [401; 3]);
+    let newest = token(&house).await;
+    assert_eq!(app_statuses(&newest).await, [200; 3]);
+    assert_eq!(app_statuses(&house.token).await, [200; 3]);
+
+    let path = "/api/v1/auth/app/acme/expire-all";
+    for (body, loc) in [
+        (r#"{"expiry":259201}"#, "expiry"),
+        (r#"{"expiry":-1}"#, "expiry"),
+        (r#"{"expiry":"soon"}"#, "expiry"),
+        (r#"{"sessionIds":["s"]}"#, "sessionIds"),
+    ] {
+        let answer = house.request("POST", path, &house.token, body).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}: {}", answer.text);
+        assert_eq!(answer.json()["detail"][0]["loc"], json!(["body", loc]));
+    }
+    assert_eq!(house.request("POST", path, &newest, "{}").await.status, StatusCode::FORBIDDEN);
+    let none = house.request("POST", &path.replace("acme", "none"), &house.token, "").await;
+    assert_eq!(none.status, StatusCode::NOT_FOUND);
+    assert_eq!(app_statuses(&newest).await, [200; 3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_paths_and_health() {
+    let (house, _) = house().await;
+    let access = house.request("POST", "/api/v1/auth/dashboard-access/acme/", &house.token, "").await.json();
+    let token = access["token"].as_str().expect("a token");
+    assert!(access["url"].as_str().expect("a URL").ends_with(token));
+    assert_eq!(house.request("GET", "/api/v1/app/acme/", token, "").await.status, StatusCode::OK);
+    for path in ["/api/v1/health", "/api/v1/health/", "/api/v1/health/ping", "/api/v1/health/ping/"] {
+        for method in ["GET", "HEAD"] {
+            let answer = house.request(method, path, "", "").await;
+            assert_eq!(
+                (answer.status, answer.text.as_str()),
+                (StatusCode::NO_CONTENT, ""),
+                "{method} {path}"
+            );
+        }
+    }
+}
