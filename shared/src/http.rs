@@ -7,7 +7,7 @@ mod query;
 
 pub use body::{Body, Field, Fields, Text};
 pub use idempotency::{IdempotencyKey, idempotent};
-pub use list::{Cursor, EXAMINED_MAX, Filling, ListOut, ListQuery, Order, Page};
+pub use list::{Cursor, EXAMINED_MAX, Filling, ListOut, ListQuery, Order, Page, TEXTS_LENGTH_MAX};
 pub use query::Query;
 
 use axum::Router;

@@ -5,6 +5,7 @@
 pub mod applications;
 pub mod attempts;
 pub mod audit;
+pub mod destinations;
 pub mod endpoint_secrets;
 pub mod endpoints;
 pub mod event_types;
@@ -12,6 +13,7 @@ pub mod idempotency;
 mod item;
 pub mod keys;
 pub mod messages;
+pub mod payloads;
 mod ranges;
 pub mod shards;
 pub mod timers;

@@ -136,6 +136,11 @@ impl Shown<'_> {
 }
 
 impl MessageOut {
+    /// The message's id.
+    pub const fn id(&self) -> crate::ids::MessageId {
+        self.id
+    }
+
     /// The answer for a message that was just stored.
     ///
     /// # Errors

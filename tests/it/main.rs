@@ -4,6 +4,7 @@
 //! the DynamoDB and SQS at that address.
 
 mod access;
+mod by_hand;
 mod child;
 mod cost;
 mod delivery;
@@ -15,6 +16,7 @@ mod house;
 mod input;
 mod list_model;
 mod lists;
+mod log;
 mod lossy;
 mod template;
 mod tenancy;

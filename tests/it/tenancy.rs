@@ -39,6 +39,13 @@ async fn another_organisations_token_finds_nothing() {
             ("GET", format!("/app/{app}/attempt/endpoint/{endpoint}"), ""),
             ("GET", format!("/app/{app}/attempt/msg/{message}"), ""),
             ("GET", format!("/app/{app}/msg/{message}/attempt/{attempt}"), ""),
+            ("DELETE", format!("/app/{app}/msg/{message}/attempt/{attempt}/content"), ""),
+            ("DELETE", format!("/app/{app}/msg/{message}/content"), ""),
+            ("GET", format!("/app/{app}/msg/{message}/attempt"), ""),
+            ("GET", format!("/app/{app}/msg/{message}/endpoint"), ""),
+            ("GET", format!("/app/{app}/msg/{message}/endpoint/{endpoint}/attempt"), ""),
+            ("POST", format!("/app/{app}/msg/{message}/endpoint/{endpoint}/resend"), ""),
+            ("GET", format!("/app/{app}/endpoint/{endpoint}/msg"), ""),
         ] {
             let answer = house.request(method, &format!("/api/v1{path}"), token, body).await;
             assert_eq!(answer.status, StatusCode::NOT_FOUND, "{who}: {method} {path}: {}", answer.text);
@@ -51,6 +58,8 @@ async fn another_organisations_token_finds_nothing() {
         format!("/app/{other_app}/attempt/endpoint/{endpoint}"),
         format!("/app/{other_app}/msg/{message}"),
         format!("/app/{other_app}/msg/{message}/attempt/{attempt}"),
+        format!("/app/{other_app}/msg/{message}/endpoint"),
+        format!("/app/{other_app}/endpoint/{endpoint}/msg"),
     ] {
         let answer = house.request("GET", &format!("/api/v1{path}"), &app_token, "").await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND, "{path}: {}", answer.text);
@@ -66,6 +75,11 @@ async fn another_organisations_token_finds_nothing() {
     let listed = house.request("GET", "/api/v1/app", &other, "").await.json();
     assert_eq!(listed, json!({"data": [], "iterator": null, "done": true}));
     // Nothing was changed by all that.
+    let read =
+        house.request("GET", &format!("/api/v1/app/{app}/msg/{message}"), &house.token, "").await.json();
+    assert_eq!(read["payload"], json!({}));
+    house.stack.idle().await;
+    assert_eq!(house.attempts(&app, &message).await.len(), 1);
     let read = house.svix.endpoint().get(app.clone(), endpoint).await.unwrap();
     assert_eq!((read.description.as_str(), read.url), ("", receiver.url("/")));
     assert_eq!(house.svix.endpoint().list(app, None).await.unwrap().data.len(), 1);

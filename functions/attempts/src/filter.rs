@@ -1,13 +1,19 @@
-//! Which attempts a list shows.
+//! Which attempts, and which attempted messages, a list shows.
 
 use shared::Result;
-use shared::http::Query;
+use shared::http::{Query, Text};
+use shared::ids::NAME_LENGTH_MAX;
 use shared::store::attempts::{Attempt, Status};
+use shared::store::messages::Message;
+
+const CHANNEL_LENGTH_MAX: usize = 128;
+const TAG_LENGTH_MAX: usize = 128;
 
 /// What the query asks for; what it does not mention does not matter.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    status: Option<Status>,
+    /// Its number: there is one more in the contract than there are here, and nothing has it.
+    status: Option<u8>,
     /// The first digit of the status code, 0 for no answer.
     code_class: Option<u16>,
     channel: Option<String>,
@@ -16,30 +22,52 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Reads `status`, `status_code_class`, `channel`, `tag` and `event_types`.
+    /// Reads `status`, `status_code_class`, `channel`, `tag` and `event_types`; `expanded_statuses` is
+    /// checked and changes nothing, for no delivery is ever cancelled.
     pub fn read(query: &Query) -> Result<Self> {
         let class = |text: &str| match text {
             "0" | "100" | "200" | "300" | "400" | "500" => text.parse::<u16>().ok().map(|class| class / 100),
             _ => None,
         };
+        let status = |text: &str| text.parse().ok().filter(|number: &u8| *number <= 4);
+        query.flag("expanded_statuses", false)?;
         Ok(Self {
-            status: query.parsed("status", "0, 1, 2 or 3", |text| Status::from_number(text.parse().ok()?))?,
+            status: query.parsed("status", "0, 1, 2, 3 or 4", status)?,
             code_class: query.parsed("status_code_class", "0, 100, 200, 300, 400 or 500", class)?,
-            channel: query.one("channel").map(str::to_owned),
-            tag: query.one("tag").map(str::to_owned),
-            event_types: query.many("event_types"),
+            channel: query.text("channel", Text::Name(CHANNEL_LENGTH_MAX))?.map(str::to_owned),
+            tag: query.text("tag", Text::Tag(TAG_LENGTH_MAX))?.map(str::to_owned),
+            event_types: query.texts("event_types", Text::Name(NAME_LENGTH_MAX))?,
         })
     }
 
     /// Whether `attempt` is shown.
     pub fn keeps(&self, attempt: &Attempt) -> bool {
-        self.status.is_none_or(|status| attempt.status == status)
+        self.keeps_status(attempt.status)
             && self.code_class.is_none_or(|class| attempt.code / 100 == class)
-            && self
-                .channel
-                .as_ref()
-                .is_none_or(|wanted| attempt.channels.iter().flatten().any(|c| c == wanted))
-            && self.tag.as_ref().is_none_or(|wanted| attempt.tags.iter().flatten().any(|tag| tag == wanted))
-            && self.event_types.as_ref().is_none_or(|wanted| wanted.contains(&attempt.event_type))
+            && self.keeps_labels(
+                &attempt.event_type,
+                attempt.channels.as_deref().unwrap_or_default(),
+                attempt.tags.as_deref().unwrap_or_default(),
+            )
+    }
+
+    /// Whether a delivery that stands so is shown.
+    pub fn keeps_status(&self, status: Status) -> bool {
+        self.status.is_none_or(|wanted| status as u8 == wanted)
+    }
+
+    /// Whether a delivery of `message` is shown, as far as the message decides.
+    pub fn keeps_message(&self, message: &Message) -> bool {
+        self.keeps_labels(
+            &message.event_type,
+            message.channels.as_deref().unwrap_or_default(),
+            message.tags.as_deref().unwrap_or_default(),
+        )
+    }
+
+    fn keeps_labels(&self, event_type: &String, channels: &[String], tags: &[String]) -> bool {
+        self.channel.as_ref().is_none_or(|wanted| channels.contains(wanted))
+            && self.tag.as_ref().is_none_or(|wanted| tags.contains(wanted))
+            && self.event_types.as_ref().is_none_or(|wanted| wanted.contains(event_type))
     }
 }

@@ -8,12 +8,12 @@ use shared::store::messages::Payload;
 use shared::wire::ApplicationIn;
 
 const CHANNELS_MAX: usize = 5;
-const CHANNEL_LENGTH_MAX: usize = 128;
+pub const CHANNEL_LENGTH_MAX: usize = 128;
 const RETENTION_DAYS: std::ops::RangeInclusive<u64> = 5..=90;
 const RETENTION_DAYS_DEFAULT: u64 = 90;
 const RETENTION_HOURS: std::ops::RangeInclusive<u64> = 1..=2160;
 const TAGS_MAX: usize = 5;
-const TAG_LENGTH_MAX: usize = 128;
+pub const TAG_LENGTH_MAX: usize = 128;
 
 /// A message as it is posted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,14 +32,8 @@ impl MessageIn {
     /// Reads a body that was posted to `app`.
     pub fn parse(body: &[u8], app: &Reference<AppId>) -> Result<Self> {
         let mut fields = Fields::parse(body)?;
-        let event_type = fields.required::<String>(&["eventType"]).unwrap_or_default();
-        if !fields.has_violation("eventType")
-            && let Some(broken) = Text::Name(NAME_LENGTH_MAX).broken(&event_type)
-        {
-            fields.violation("eventType", broken, "value_error");
-        }
+        let (event_type, channels) = labels(&mut fields);
         let event_id = fields.text(&["eventId"], Text::Uid("msg_")).value();
-        let channels = fields.names(&["channels"], CHANNEL_LENGTH_MAX, 1, CHANNELS_MAX).value();
         let tags = fields.list(&["tags"], Text::Tag(TAG_LENGTH_MAX), 0, TAGS_MAX).value();
         let json = match fields.raw(&["payload", "data"]) {
             Some((_, raw)) if raw.get().starts_with('{') => raw.get().to_owned(),
@@ -79,6 +73,17 @@ impl MessageIn {
             application,
         })
     }
+}
+
+/// What decides which endpoints a message goes to: its event type and its channels.
+pub fn labels(fields: &mut Fields<'_>) -> (String, Option<Vec<String>>) {
+    let event_type = fields.required::<String>(&["eventType"]).unwrap_or_default();
+    if !fields.has_violation("eventType")
+        && let Some(broken) = Text::Name(NAME_LENGTH_MAX).broken(&event_type)
+    {
+        fields.violation("eventType", broken, "value_error");
+    }
+    (event_type, fields.names(&["channels"], CHANNEL_LENGTH_MAX, 1, CHANNELS_MAX).value())
 }
 
 /// How long the text is kept: given in days or in hours, not in both.

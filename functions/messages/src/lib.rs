@@ -1,4 +1,4 @@
-//! Messages: the hot path. Accept, store, hand on to the queue; list and get.
+//! Messages: the hot path. Accept, store, hand on to the queue; list, get and expunge.
 
 mod accept;
 mod incoming;
@@ -10,20 +10,21 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{FromRef, Path, State};
 use axum::response::Response;
-use axum::routing::get;
-use futures_util::future::try_join_all;
+use axum::routing::{delete, get, post};
 use http::{HeaderMap, StatusCode, Uri};
+use serde::Serialize;
 use shared::auth::{Caller, Tokens};
 use shared::config::{ConfigError, Env, delivery_timeout};
-use shared::http::{Body, IdempotencyKey, ListOut, Page, Query, json, reference};
-use shared::ids::{MessageId, Reference};
+use shared::http::{Body, Fields, IdempotencyKey, ListOut, Query, Text, idempotent, json, reference};
+use shared::ids::{MessageId, NAME_LENGTH_MAX};
 use shared::queue::{QueueUrl, Sqs};
+use shared::store::applications::Application;
 use shared::store::messages::Message;
 use shared::store::shards::LogQuery;
 use shared::wire::{MessageOut, Shown};
 use shared::{Api, Error, Platform, Result};
 
-use incoming::MessageIn;
+use incoming::{CHANNEL_LENGTH_MAX, MessageIn, TAG_LENGTH_MAX};
 use targets::Targets;
 
 /// What this function holds.
@@ -59,7 +60,9 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
     };
     let routes = Router::new()
         .route("/api/v1/app/{app_id}/msg", get(list).post(create))
-        .route("/api/v1/app/{app_id}/msg/{msg_id}", get(read));
+        .route("/api/v1/app/{app_id}/msg/precheck/active", post(precheck))
+        .route("/api/v1/app/{app_id}/msg/{msg_id}", get(read))
+        .route("/api/v1/app/{app_id}/msg/{msg_id}/content", delete(expunge));
     Ok(shared::http::finish(routes, state))
 }
 
@@ -92,20 +95,49 @@ async fn create(
     Ok(json(StatusCode::ACCEPTED, &out))
 }
 
+#[derive(Serialize)]
+struct PrecheckOut {
+    active: bool,
+}
+
+/// Whether a message of that type and those channels would go to any endpoint.
+async fn precheck(
+    State(state): State<Messages>,
+    caller: Caller,
+    Path(app): Path<String>,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Body,
+) -> Result<Response> {
+    caller.organisation_only()?;
+    let api = &state.api;
+    let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
+    Ok(idempotent(&api.store, &*api.clock, key, async || {
+        let mut fields = Fields::parse(&body.0)?;
+        let (event_type, channels) = incoming::labels(&mut fields);
+        fields.finish()?;
+        let app = api.store.application_for(&caller, &reference(&app, "Application")?).await?;
+        let targets = state.targets.of(&api.store, &*api.clock, &app).await?;
+        let active = targets.iter().any(|(_, settings)| settings.wants(&event_type, channels.as_deref()));
+        Ok(json(StatusCode::OK, &PrecheckOut { active }))
+    })
+    .await)
+}
+
 async fn list(
     State(state): State<Messages>,
     caller: Caller,
     Path(app): Path<String>,
     query: Query,
 ) -> Result<Response> {
+    let store = &state.api.store;
     let with_content = query.flag("with_content", true)?;
-    let (channel, tag) = (query.one("channel"), query.one("tag"));
-    let types = query.many("event_types");
+    let channel = query.text("channel", Text::Name(CHANNEL_LENGTH_MAX))?;
+    let tag = query.text("tag", Text::Tag(TAG_LENGTH_MAX))?;
+    let types = query.texts("event_types", Text::Name(NAME_LENGTH_MAX))?;
     let wanted = LogQuery::<MessageId>::read(&query, state.api.clock.now())?;
-    let app = state.api.store.application_for(&caller, &reference(&app, "Application")?).await?;
-    let page = state
-        .api
-        .store
+    let app = store.application_for(&caller, &reference(&app, "Application")?).await?;
+    let page = store
         .list_messages(app.id, &wanted, |message| {
             let has_channel = |channel: &str| message.channels.iter().flatten().any(|ours| ours == channel);
             let has_tag = |tag: &str| message.tags.iter().flatten().any(|ours| ours == tag);
@@ -114,10 +146,17 @@ async fn list(
                 && types.as_ref().is_none_or(|types| types.contains(&message.event_type))
         })
         .await?;
-    let shown = page.entries.iter().map(|message| state.show(message, with_content));
-    let entries = page.entries.iter().map(|message| message.id).zip(try_join_all(shown).await?).collect();
-    let page = Page { entries, done: page.done, resume: page.resume };
-    Ok(json(StatusCode::OK, &ListOut::new(page, |(id, _)| id.to_string(), |(_, out)| out)))
+    let page = if with_content {
+        store.with_payloads(page, wanted.list.is_backward(), |message| message).await?.try_map(
+            |(message, payload)| {
+                let shown = payload.as_ref().map_or(Shown::Expired, |text| Shown::Payload(&text.json));
+                MessageOut::new(&message, &shown)
+            },
+        )?
+    } else {
+        page.try_map(|message| MessageOut::new(&message, &Shown::Withheld))?
+    };
+    Ok(json(StatusCode::OK, &ListOut::new(page, |out| out.id().to_string(), |out| out)))
 }
 
 async fn read(
@@ -126,20 +165,32 @@ async fn read(
     Path((app, message)): Path<(String, String)>,
     query: Query,
 ) -> Result<Response> {
-    const NOT_FOUND: Error = Error::NotFound("Message");
     let with_content = query.flag("with_content", true)?;
-    let app = state.api.store.application_for(&caller, &reference(&app, "Application")?).await?;
-    let id = match reference::<MessageId>(&message, "Message")? {
-        Reference::Id(id) => id,
-        Reference::Uid(event_id) => {
-            state.api.store.message_of_event_id(app.id, &event_id).await?.ok_or(NOT_FOUND)?
-        }
-    };
-    let message = state.api.store.find_message(app.id, id).await?.ok_or(NOT_FOUND)?;
+    let (_, message) = state.find(&caller, &app, &message).await?;
     Ok(json(StatusCode::OK, &state.show(&message, with_content).await?))
 }
 
+/// Takes the text out of a message: it is neither shown nor sent any more. Whoever may read it may.
+async fn expunge(
+    State(state): State<Messages>,
+    caller: Caller,
+    Path((app, message)): Path<(String, String)>,
+) -> Result<StatusCode> {
+    let (app, message) = state.find(&caller, &app, &message).await?;
+    state.api.store.expunge_message(&message).await?;
+    // Jobs on their way carry the text. From now on they read the message instead.
+    state.api.store.invalidate(&caller, &app, "message.expunged", message.id.to_string()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 impl Messages {
+    async fn find(&self, caller: &Caller, app: &str, message: &str) -> Result<(Application, Message)> {
+        let wanted = reference(message, "Message")?;
+        let app = self.api.store.application_for(caller, &reference(app, "Application")?).await?;
+        let message = self.api.store.message_for(app.id, &wanted).await?;
+        Ok((app, message))
+    }
+
     async fn show(&self, message: &Message, with_content: bool) -> Result<MessageOut> {
         if !with_content {
             return MessageOut::new(message, &Shown::Withheld);

@@ -18,6 +18,9 @@ const FORWARD: char = '~';
 /// Most entries that one request looks at: a filter that finds little answers with what it has and
 /// an iterator to go on with.
 pub const EXAMINED_MAX: usize = 1_000;
+/// Most bytes of payloads, or of endpoints' answers, in one page. Lambda answers with at most 6 MB, and
+/// text grows where JSON carries it.
+pub const TEXTS_LENGTH_MAX: usize = 3 * 1024 * 1024;
 
 /// In which direction a list shows its entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +90,11 @@ impl<K: FromStr> ListQuery<K> {
 }
 
 impl<K> ListQuery<K> {
+    /// Whether the page is the one before an entry: filled from its end.
+    pub fn is_backward(&self) -> bool {
+        matches!(self.cursor, Cursor::Before(_))
+    }
+
     /// Whether the store has to be read in ascending order of keys for this page.
     pub fn reads_ascending(&self) -> bool {
         (self.order == Order::Ascending) != matches!(self.cursor, Cursor::Before(_))
@@ -157,6 +165,40 @@ impl Filling {
     }
 }
 
+impl<T> Page<T> {
+    /// The same page of what `map` makes of each entry.
+    ///
+    /// # Errors
+    /// The first of `map`'s.
+    pub fn try_map<U>(self, map: impl FnMut(T) -> Result<U>) -> Result<Page<U>> {
+        let entries = self.entries.into_iter().map(map).collect::<Result<_>>()?;
+        Ok(Page { entries, done: self.done, resume: self.resume })
+    }
+
+    /// Leaves out, at the far end, what one answer cannot carry; one entry stays in any case.
+    #[must_use]
+    pub fn fit(mut self, backward: bool, length: impl Fn(&T) -> usize) -> Self {
+        if backward {
+            self.entries.reverse();
+        }
+        let mut room = TEXTS_LENGTH_MAX;
+        let fitting = self.entries.iter().take_while(|entry| {
+            let fits = length(entry) <= room;
+            room = room.saturating_sub(length(entry));
+            fits
+        });
+        let fitting = fitting.count().max(1);
+        if fitting < self.entries.len() {
+            self.entries.truncate(fitting);
+            (self.done, self.resume) = (false, None);
+        }
+        if backward {
+            self.entries.reverse();
+        }
+        self
+    }
+}
+
 /// A page as it is answered.
 #[derive(Clone, Debug, Serialize)]
 pub struct ListOut<T> {
@@ -209,6 +251,21 @@ mod tests {
 
     fn out(page: Page<&str>) -> String {
         serde_json::to_string(&ListOut::new(page, |e| (*e).to_owned(), |e| e)).unwrap()
+    }
+
+    #[test]
+    fn what_an_answer_cannot_carry_is_on_the_next_page() {
+        let mega = 1024 * 1024;
+        let page = |entries: &[usize]| Page { entries: entries.to_vec(), done: true, resume: None };
+        let fit = |entries: &[usize], backward| {
+            let page = page(entries).fit(backward, |length| *length);
+            (page.entries, page.done)
+        };
+        assert_eq!(fit(&[mega, mega, mega], false), (vec![mega; 3], true));
+        assert_eq!(fit(&[1, mega, 2 * mega, 2], false), (vec![1, mega], false));
+        assert_eq!(fit(&[1, mega, 2 * mega, 2], true), (vec![2 * mega, 2], false));
+        assert_eq!(fit(&[9 * mega, 1], false), (vec![9 * mega], false));
+        assert_eq!(fit(&[], true), (vec![], true));
     }
 
     #[test]

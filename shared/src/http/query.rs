@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 
+use super::Text;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 
@@ -56,6 +57,30 @@ impl Query {
         let value = parse(text)
             .ok_or_else(|| Error::BadRequest(format!("The query parameter `{name}` should be {what}.")))?;
         Ok(Some(value))
+    }
+
+    /// The value, which must keep to `rule`.
+    ///
+    /// # Errors
+    /// `Invalid` if it does not.
+    pub fn text(&self, name: &str, rule: Text) -> Result<Option<&str>> {
+        let Some(text) = self.one(name) else { return Ok(None) };
+        match rule.broken(text) {
+            Some(msg) => Err(Error::violation(["query", name], msg, "value_error")),
+            None => Ok(Some(text)),
+        }
+    }
+
+    /// All values, as [`Query::many`] has them, each of which must keep to `rule`.
+    ///
+    /// # Errors
+    /// `Invalid` if one does not.
+    pub fn texts(&self, name: &str, rule: Text) -> Result<Option<Vec<String>>> {
+        let Some(texts) = self.many(name) else { return Ok(None) };
+        match texts.iter().find_map(|text| rule.broken(text)) {
+            Some(msg) => Err(Error::violation(["query", name], msg, "value_error")),
+            None => Ok(Some(texts)),
+        }
     }
 
     /// `true` or `false`.

@@ -5,13 +5,15 @@
 //! chain from forking (docs/ARCHITECTURE.md, "Invariants").
 
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+use futures_util::future::try_join_all;
 
-use super::audit::ABSENT;
+use super::audit::{ABSENT, Change};
 use super::item::{Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
 use super::messages::log_ttl;
 use super::shards::LogQuery;
-use super::{Store, Table, keys};
+use super::{BATCH_GET_MAX, Store, Table, Transacted, keys};
+use crate::auth::Caller;
 use crate::clock::Timestamp;
 use crate::error::{Result, corrupt};
 use crate::http::Page;
@@ -330,20 +332,31 @@ impl Store {
         self.update_log(key, &set, condition, values, "note an attempt by hand").await
     }
 
-    /// Takes the text of an answer out of an attempt; `false` if there is no such attempt.
+    /// Takes the text of an answer out of an attempt, and leaves an audit event; `false` if there is no
+    /// such attempt.
     ///
     /// # Errors
     /// The store's own.
     pub async fn expunge_attempt(
         &self,
+        by: &Caller,
         endpoint: EndpointId,
         message: MessageId,
         id: AttemptId,
     ) -> Result<bool> {
-        let key = keys::attempt(endpoint, message, id);
-        let values = vec![(":empty", s(""))];
-        self.update_log(key, "SET r = :empty REMOVE rb", "attribute_exists(pk)", values, "expunge an attempt")
-            .await
+        let update = Update::builder()
+            .table_name(self.table(Table::Log))
+            .set_key(Some(keys::attempt(endpoint, message, id)))
+            .update_expression("SET r = :empty REMOVE rb")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":empty", s(""))
+            .build()
+            .map_err(corrupt("a write"))?;
+        let writes = vec![
+            TransactWriteItem::builder().update(update).build(),
+            self.audit(&Change { by, what: "attempt.expunged", subject: id.to_string() })?,
+        ];
+        Ok(self.transact(writes, "expunge an attempt").await? == Transacted::Done)
     }
 
     /// The state of a delivery, and one attempt of it if that is on record, read strongly.
@@ -378,9 +391,18 @@ impl Store {
         endpoints: &[EndpointId],
         strong: bool,
     ) -> Result<Vec<State>> {
-        let wanted = endpoints.iter().map(|endpoint| keys::state(*endpoint, message)).collect();
-        let found = self.batch_get(Table::Log, wanted, strong, "read delivery states").await?;
-        found.iter().map(|item| State::from_item(endpoint_of(item)?, item)).collect()
+        const AT_ONCE: usize = 8 * BATCH_GET_MAX;
+        let mut states = Vec::with_capacity(endpoints.len());
+        for group in endpoints.chunks(AT_ONCE) {
+            let keys: Vec<Item> = group.iter().map(|endpoint| keys::state(*endpoint, message)).collect();
+            let batches = keys.chunks(BATCH_GET_MAX).map(<[Item]>::to_vec).collect::<Vec<_>>().into_iter();
+            let batches =
+                batches.map(|batch| self.batch_get(Table::Log, batch, strong, "read delivery states"));
+            for item in try_join_all(batches).await?.iter().flatten() {
+                states.push(State::from_item(endpoint_of(item)?, item)?);
+            }
+        }
+        Ok(states)
     }
 
     /// Those of the attempts that are on record, in any order.

@@ -237,6 +237,16 @@ impl Store {
         item.map(|item| self.endpoint_of(app, &item)).transpose()
     }
 
+    /// Those of an application's endpoints that are there, in any order.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn endpoints(&self, app: AppId, ids: &[EndpointId]) -> Result<Vec<Endpoint>> {
+        let wanted = ids.iter().map(|id| keys::endpoint(app, *id)).collect();
+        let found = self.batch_get(Table::Config, wanted, true, "read endpoints").await?;
+        found.iter().map(|item| self.endpoint_of(app, item)).collect()
+    }
+
     /// The endpoint of `app` that a path means.
     ///
     /// # Errors

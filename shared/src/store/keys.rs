@@ -11,6 +11,7 @@
 //! | log    | message            | `APP#{app}#{shard}`         | `MSG#{msg}`           |
 //! | log    | part of a payload  | `APP#{app}#{shard}`         | `PAY#{msg}#{tag}#{part}` |
 //! | log    | part of a fan-out  | `APP#{app}#{shard}`         | `FAN#{msg}#{tag}#{part}` |
+//! | log    | further destinations | `APP#{app}#{shard}`       | `RES#{msg}`           |
 //! | log    | event id           | `APP#{app}#EVENT#{eventId}` | `-`                   |
 //! | log    | delivery state     | `EP#{ep}#{shard}`           | `MSG#{msg}`           |
 //! | log    | attempt            | `EP#{ep}#{shard}`           | `ATT#{atmpt}`         |
@@ -88,6 +89,10 @@ pub(super) fn fan_out_part(app: AppId, message: MessageId, tag: &str, part: usiz
     key(messages_pk(app, shard(message)), format!("FAN#{message}#{tag}#{part:04}"))
 }
 
+pub(super) fn further_destinations(app: AppId, message: MessageId) -> Item {
+    key(messages_pk(app, shard(message)), format!("RES#{message}"))
+}
+
 pub(super) fn event_id(app: AppId, event_id: &str) -> Item {
     key(format!("APP#{app}#EVENT#{event_id}"), "-")
 }
@@ -160,6 +165,7 @@ mod tests {
             (message(app, msg), format!("APP#app_{K}#{sh}"), format!("MSG#msg_{K}")),
             (payload_part(app, msg, "t", 2), format!("APP#app_{K}#{sh}"), format!("PAY#msg_{K}#t#0002")),
             (fan_out_part(app, msg, "t", 1), format!("APP#app_{K}#{sh}"), format!("FAN#msg_{K}#t#0001")),
+            (further_destinations(app, msg), format!("APP#app_{K}#{sh}"), format!("RES#msg_{K}")),
             (event_id(app, "e"), format!("APP#app_{K}#EVENT#e"), "-".into()),
             (state(ep, msg), format!("EP#ep_{K}#{sh}"), format!("MSG#msg_{K}")),
             (attempt(ep, msg, att), format!("EP#ep_{K}#{sh}"), format!("ATT#atmpt_{K}")),

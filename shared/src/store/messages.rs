@@ -13,9 +13,9 @@ use super::item::{Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
 use super::shards::LogQuery;
 use super::{Store, Table, keys};
 use crate::clock::Timestamp;
-use crate::error::{Result, corrupt, unavailable};
+use crate::error::{Error, Result, corrupt, unavailable};
 use crate::http::{BODY_LENGTH_MAX, Page};
-use crate::ids::{AppId, EndpointId, Id as _, Ksuid, MessageId};
+use crate::ids::{AppId, EndpointId, Id as _, Ksuid, MessageId, Reference};
 
 /// How long messages, states and attempts are kept, in days.
 pub const LOG_RETENTION_DAYS: u64 = 90;
@@ -322,6 +322,31 @@ impl Store {
         // TTL removes items some time after they have expired; for readers they are gone at once.
         let item = item.filter(|item| item.number_opt::<u64>("ttl") > Some(self.clock.now().seconds()));
         item.map(|item| Message::from_item(app, &item)).transpose()
+    }
+
+    /// The message of `app` that a path means, by its id or by its event id.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn message_for(&self, app: AppId, reference: &Reference<MessageId>) -> Result<Message> {
+        const NOT_FOUND: Error = Error::NotFound("Message");
+        let id = match reference {
+            Reference::Id(id) => *id,
+            Reference::Uid(event_id) => self.message_of_event_id(app, event_id).await?.ok_or(NOT_FOUND)?,
+        };
+        self.find_message(app, id).await?.ok_or(NOT_FOUND)
+    }
+
+    /// Those of an application's messages that are there, in any order.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn messages(&self, app: AppId, ids: &[MessageId]) -> Result<Vec<Message>> {
+        let wanted = ids.iter().map(|id| keys::message(app, *id)).collect();
+        let found = self.batch_get(Table::Log, wanted, false, "read messages").await?;
+        let now = self.clock.now().seconds();
+        let alive = found.iter().filter(|item| item.number_opt::<u64>("ttl") > Some(now));
+        alive.map(|item| Message::from_item(app, item)).collect()
     }
 
     /// A message's text; none once its time has passed.

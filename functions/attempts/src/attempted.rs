@@ -1,0 +1,187 @@
+//! Deliveries as they stand: the messages of an endpoint, and the endpoints of a message.
+
+use std::collections::HashMap;
+
+use axum::extract::{Path, State as Held};
+use axum::response::Response;
+use http::StatusCode;
+use shared::Result;
+use shared::auth::Caller;
+use shared::http::{Cursor, ListOut, ListQuery, Order, Page, Query, json, reference};
+use shared::ids::{AppId, EndpointId, MessageId};
+use shared::store::Store;
+use shared::store::attempts::State;
+use shared::store::endpoints::Endpoint;
+use shared::store::messages::Message;
+use shared::store::shards::LogQuery;
+use shared::wire::{MessageOut, Shown};
+
+use crate::Attempts;
+use crate::filter::Filter;
+use crate::out::{EndpointMessageOut, MessageEndpointOut};
+
+/// Most deliveries that one request joins with their messages or endpoints: one that finds too few
+/// answers with what it has and an iterator to go on with.
+const JOINED_MAX: usize = 1_000;
+
+/// `GET …/endpoint/{endpoint_id}/msg`
+pub async fn messages(
+    Held(held): Held<Attempts>,
+    caller: Caller,
+    Path((app, endpoint)): Path<(String, String)>,
+    query: Query,
+) -> Result<Response> {
+    let store = &held.api.store;
+    let with_content = query.flag("with_content", true)?;
+    let filter = Filter::read(&query)?;
+    let wanted = LogQuery::<MessageId>::read(&query, held.api.clock.now())?;
+    let endpoint = reference(&endpoint, "Endpoint")?;
+    let app = held.application(&caller, &app).await?.id;
+    let endpoint = store.endpoint_for(app, &endpoint).await?.id;
+    let backward = wanted.list.is_backward();
+    let page = messages_of(store, app, endpoint, wanted, &filter).await?;
+    let page = if with_content {
+        let page = store.with_payloads(page, backward, |(message, _)| message).await?;
+        page.try_map(|((message, state), payload)| {
+            let shown = payload.as_ref().map_or(Shown::Expired, |text| Shown::Payload(&text.json));
+            Ok(EndpointMessageOut::new(MessageOut::new(&message, &shown)?, &state))
+        })?
+    } else {
+        page.try_map(|(message, state)| {
+            Ok(EndpointMessageOut::new(MessageOut::new(&message, &Shown::Withheld)?, &state))
+        })?
+    };
+    Ok(json(StatusCode::OK, &ListOut::new(page, |out| out.id().to_string(), |out| out)))
+}
+
+/// One page of an endpoint's delivery states with their messages.
+async fn messages_of(
+    store: &Store,
+    app: AppId,
+    endpoint: EndpointId,
+    mut query: LogQuery<MessageId>,
+    filter: &Filter,
+) -> Result<Page<(Message, State)>> {
+    let asked = query.list.clone();
+    let backward = asked.is_backward();
+    // One more, to know whether there is more; so that without a filter this is one turn.
+    query.list.limit += 1;
+    // In the order of reading.
+    let mut entries = Vec::new();
+    let mut joined = 0;
+    loop {
+        let mut page =
+            store.list_states(endpoint, &query, |state| filter.keeps_status(state.outcome())).await?;
+        if backward {
+            page.entries.reverse();
+        }
+        let ids: Vec<MessageId> = page.entries.iter().map(|state| state.message).collect();
+        let found = store.messages(app, &ids).await?.into_iter().map(|message| (message.id, message));
+        let mut found: HashMap<MessageId, Message> = found.collect();
+        for state in page.entries {
+            // A message that has left the log is left out; the state leaves at the same time.
+            let message = found.remove(&state.message).filter(|message| filter.keeps_message(message));
+            entries.extend(message.map(|message| (message, state)));
+        }
+        joined += ids.len();
+        let spent = page.resume.is_some() || joined >= JOINED_MAX;
+        match ids.last() {
+            Some(last) if !page.done && !spent && entries.len() <= asked.limit => {
+                query.list.cursor = if backward { Cursor::Before(*last) } else { Cursor::Behind(*last) };
+            }
+            last => {
+                let last = match page.resume {
+                    Some(Cursor::Behind(at) | Cursor::Before(at)) => Some(at),
+                    Some(Cursor::Start) | None => last.map(MessageId::to_string),
+                };
+                return Ok(Page::of(&asked, entries, page.done, last));
+            }
+        }
+    }
+}
+
+/// `GET …/msg/{msg_id}/endpoint`
+pub async fn destinations(
+    Held(held): Held<Attempts>,
+    caller: Caller,
+    Path((app, message)): Path<(String, String)>,
+    query: Query,
+) -> Result<Response> {
+    let wanted = ListQuery::<EndpointId>::read(&query, Order::Ascending)?;
+    let app = held.application(&caller, &app).await?.id;
+    let message = held.message(app, &message).await?;
+    let page = destinations_of(&held.api.store, &message, &wanted).await?;
+    let show =
+        |(endpoint, state): (Endpoint, Option<State>)| MessageEndpointOut::new(endpoint, state.as_ref());
+    Ok(json(StatusCode::OK, &ListOut::new(page, |(endpoint, _)| endpoint.id.to_string(), show)))
+}
+
+/// One page of a message's endpoints with their delivery states. Endpoints that were deleted are left
+/// out: nothing is known of them any more but their attempts, which other lists show.
+async fn destinations_of(
+    store: &Store,
+    message: &Message,
+    query: &ListQuery<EndpointId>,
+) -> Result<Page<(Endpoint, Option<State>)>> {
+    let destinations = store.destinations(message).await?;
+    let ids = in_reading_order(destinations.all().into_iter().collect(), query);
+    let (mut entries, mut joined) = (Vec::new(), 0);
+    for chunk in ids.chunks(query.limit + 1) {
+        if entries.len() > query.limit || joined >= JOINED_MAX {
+            break;
+        }
+        joined += chunk.len();
+        let states = store.states(message.id, chunk, false).await?;
+        let mut states: HashMap<EndpointId, State> =
+            states.into_iter().map(|state| (state.endpoint, state)).collect();
+        let mut found = store.endpoints(message.app, chunk).await?;
+        found.sort_by_key(|endpoint| chunk.iter().position(|id| *id == endpoint.id));
+        for endpoint in found {
+            let state = states.remove(&endpoint.id);
+            // What was sent by hand to an endpoint that it was not for counts once it was made.
+            if state.is_some() || destinations.own.contains(&endpoint.id) {
+                entries.push((endpoint, state));
+            }
+        }
+    }
+    let last = ids[..joined].last().map(EndpointId::to_string);
+    Ok(Page::of(query, entries, joined == ids.len(), last))
+}
+
+/// Those behind the cursor, in the order in which the page is filled. `ids` ascend.
+fn in_reading_order(mut ids: Vec<EndpointId>, query: &ListQuery<EndpointId>) -> Vec<EndpointId> {
+    let ascending = query.reads_ascending();
+    if let Cursor::Behind(at) | Cursor::Before(at) = &query.cursor {
+        ids.retain(|id| if ascending { id > at } else { id < at });
+    }
+    if !ascending {
+        ids.reverse();
+    }
+    ids
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::clock::Timestamp;
+    use shared::ids::{Id as _, Ksuid};
+
+    use super::*;
+
+    #[test]
+    fn endpoints_are_read_from_the_cursor_on() {
+        let id = |at: u64| {
+            let at = Timestamp::from_ms(1_800_000_000_000 + at * 1000);
+            EndpointId::from_ksuid(Ksuid::new(at, [1; 15]))
+        };
+        let read = |text: String| {
+            let query = ListQuery::read(&Query::parse(&text), Order::Ascending).unwrap();
+            in_reading_order([1, 2, 3, 4].map(id).to_vec(), &query)
+        };
+        assert_eq!(read(String::new()), [1, 2, 3, 4].map(id));
+        assert_eq!(read("order=descending".into()), [4, 3, 2, 1].map(id));
+        assert_eq!(read(format!("iterator={}", id(2))), [3, 4].map(id));
+        assert_eq!(read(format!("iterator=-{}", id(3))), [2, 1].map(id));
+        assert_eq!(read(format!("order=descending&iterator={}", id(2))), [1].map(id));
+        assert_eq!(read(format!("order=descending&iterator=-{}", id(2))), [3, 4].map(id));
+    }
+}

@@ -1,0 +1,76 @@
+//! Sending a message to an endpoint once more, by hand.
+
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use http::{HeaderMap, StatusCode, Uri};
+use shared::auth::Caller;
+use shared::http::{IdempotencyKey, idempotent, json, reference};
+use shared::ids::AttemptId;
+use shared::queue::{Job, Outgoing, Resend};
+use shared::store::applications::Application;
+use shared::store::endpoints::Endpoint;
+use shared::store::messages::Message;
+use shared::{Error, Result};
+
+use crate::Attempts;
+
+/// Most attempts by hand of one message at one endpoint: its delivery state names each.
+const RESENDS_MAX: usize = 200;
+
+/// `POST …/msg/{msg_id}/endpoint/{endpoint_id}/resend`
+pub async fn resend(
+    State(state): State<Attempts>,
+    caller: Caller,
+    Path((app, message, endpoint)): Path<(String, String, String)>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response> {
+    let api = &state.api;
+    let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
+    Ok(idempotent(&api.store, &*api.clock, key, async || {
+        let endpoint = reference(&endpoint, "Endpoint")?;
+        let app = state.application(&caller, &app).await?;
+        let message = state.message(app.id, &message).await?;
+        let endpoint = api.store.endpoint_for(app.id, &endpoint).await?;
+        state.send_again(&app, &message, &endpoint).await?;
+        Ok(json(StatusCode::ACCEPTED, &serde_json::json!({})))
+    })
+    .await)
+}
+
+impl Attempts {
+    async fn send_again(&self, app: &Application, message: &Message, endpoint: &Endpoint) -> Result<()> {
+        let (store, now) = (&self.api.store, self.api.clock.now());
+        if message.payload_until <= now {
+            return Err(Error::Conflict(
+                "The message's payload was deleted or has expired: it can no longer be sent.".into(),
+            ));
+        }
+        if endpoint.settings.disabled {
+            return Err(Error::Conflict(
+                "The endpoint is disabled: enable it, then send the message again.".into(),
+            ));
+        }
+        let state = store.states(message.id, &[endpoint.id], true).await?.pop();
+        if state.is_some_and(|state| state.by_hand.len() >= RESENDS_MAX) {
+            let text = format!(
+                "The message was sent to this endpoint {RESENDS_MAX} times by hand: that is the limit."
+            );
+            return Err(Error::Conflict(text));
+        }
+        if !store.message_endpoints(message).await?.contains(&endpoint.id) {
+            store.note_destination(message, endpoint.id).await?;
+        }
+        let job = Job::Resend(Resend {
+            org: app.org,
+            app: app.id,
+            endpoint: endpoint.id,
+            message: message.id,
+            attempt: AttemptId::by_hand(message.id, endpoint.id, now, &*self.api.random),
+        });
+        let job = Outgoing { body: job.body()?, delay: Duration::ZERO, group: app.id.to_string() };
+        self.sqs.send_one(&self.deliveries, job).await
+    }
+}
