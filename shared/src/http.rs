@@ -82,9 +82,18 @@ pub fn finish<S: Clone + Send + Sync + 'static>(routes: Router<S>, state: S) -> 
     let routes = routes
         .fallback(async || Error::NotFound("Path").into_response())
         .method_not_allowed_fallback(async || Error::MethodNotAllowed.into_response())
+        .layer(axum::middleware::from_fn(refuse_bytes))
         .with_state(state);
     // A layer of the routes themselves would run after they were matched.
     Router::new().fallback_service(MapRequest::new(routes, trim_trailing_slash))
+}
+
+/// A path whose segments are no text names nothing; the framework would say so in words of its own.
+async fn refuse_bytes(request: http::Request<HttpBody>, next: axum::middleware::Next) -> Response {
+    match percent_encoding::percent_decode_str(request.uri().path()).decode_utf8() {
+        Ok(_) => next.run(request).await,
+        Err(_) => Error::NotFound("Path").into_response(),
+    }
 }
 
 fn trim_trailing_slash(mut request: http::Request<HttpBody>) -> http::Request<HttpBody> {

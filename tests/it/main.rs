@@ -18,6 +18,8 @@ mod list_model;
 mod lists;
 mod log;
 mod lossy;
+mod nonsense;
+mod rules;
 mod template;
 mod tenancy;
 mod tls;
