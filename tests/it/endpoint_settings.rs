@@ -230,6 +230,15 @@ async fn a_rotated_key_signs_until_its_grace_ends() {
     // A key that is drawn after that is of the same kind.
     let next = house.request("POST", &format!("{path}/rotate"), &house.token, "{}").await.json();
     assert!(next["key"].as_str().unwrap().starts_with("whpk_") && next != shown);
+    // The first SDKs take an answer with a body for a failure.
+    for (agent, status) in [("svix-libs/1.45.1/python", 204), ("svix-libs/2.9.1/python", 200)] {
+        let headers = [("user-agent", agent), ("idempotency-key", agent)];
+        for _ in 0..2 {
+            let answer =
+                house.request_with("POST", &format!("{path}/rotate"), &house.token, &headers, "{}").await;
+            assert_eq!((answer.status.as_u16(), answer.text.is_empty()), (status, status == 204), "{agent}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
+use http::header::USER_AGENT;
 use http::{HeaderMap, StatusCode, Uri};
 use serde::Serialize;
 use shared::auth::Caller;
@@ -48,7 +49,14 @@ pub async fn get(
     shown(&endpoint)
 }
 
-/// Answers with the new key: current clients read it, older ones ignore it.
+/// Whether the caller is an SDK 1.x. The oldest of them take anything but an empty 204 for a failure, and
+/// none of them reads the key.
+fn expects_nothing(headers: &HeaderMap) -> bool {
+    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
+    agent.is_some_and(|agent| agent.starts_with("svix-libs/1."))
+}
+
+/// Answers with the new key, which current clients read; the first ones want an empty answer.
 pub async fn rotate(
     State(state): State<Endpoints>,
     caller: Caller,
@@ -59,7 +67,7 @@ pub async fn rotate(
 ) -> Result<Response> {
     let api = &state.api;
     let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
-    Ok(idempotent(&api.store, &*api.clock, key, async || {
+    let answer = idempotent(&api.store, &*api.clock, key, async || {
         let mut fields = Fields::parse_optional(&body.0)?;
         let wanted = chosen(&mut fields, "key");
         let grace = fields.optional::<u32>(&["gracePeriodSeconds"]).unwrap_or(GRACE_SECONDS_DEFAULT);
@@ -84,5 +92,7 @@ pub async fn rotate(
             }
         }
     })
-    .await)
+    .await;
+    let empty = answer.status() == StatusCode::OK && expects_nothing(&headers);
+    Ok(if empty { StatusCode::NO_CONTENT.into_response() } else { answer })
 }

@@ -41,10 +41,14 @@ pub async fn spelled<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option
         .header_read_timeout(None)
         .keep_alive(false)
         .serve_connection(Memory(Bytes::from(text)), service);
-    if let Err(error) = connection.await {
-        tracing::warn!(%error, "header names are sent in lower case: their spelling could not be kept");
+    // The connection may well call it an error that nothing follows the one request.
+    let outcome = connection.await;
+    let parsed = parsed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if parsed.is_none() {
+        let error = outcome.err().map(|error| error.to_string()).unwrap_or_default();
+        tracing::warn!(error, "header names are sent in lower case: their spelling could not be kept");
     }
-    parsed.into_inner().unwrap_or_else(PoisonError::into_inner)
+    parsed
 }
 
 /// Reads what is there and then the end; takes whatever is written.
@@ -82,8 +86,11 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn lower_case_needs_nothing() {
+    async fn only_other_than_lower_case_needs_something() {
         assert!(spelled(["x-a", "b"].into_iter()).await.is_none());
-        assert!(spelled(["x-a", "X-B"].into_iter()).await.is_some_and(|found| !found.is_empty()));
+        for nth in 0..1000 {
+            let found = spelled(["x-a", "X-B", "Authorization", "webhook-id"].into_iter()).await;
+            assert!(found.is_some_and(|found| !found.is_empty()), "{nth}");
+        }
     }
 }
