@@ -19,6 +19,7 @@ mod lists;
 mod log;
 mod lossy;
 mod nonsense;
+mod obeys;
 mod rules;
 mod template;
 mod tenancy;
