@@ -105,6 +105,7 @@ impl EndpointMessageOut {
 pub struct MessageEndpointOut {
     id: EndpointId,
     url: String,
+    version: u32,
     description: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<String>,
@@ -131,6 +132,8 @@ impl MessageEndpointOut {
         Self {
             id: endpoint.id,
             url: settings.url,
+            // SDKs 1.x fail without a number here; it has meant nothing for years.
+            version: 1,
             description: settings.description,
             uid: settings.uid,
             filter_types: settings.event_types.clone(),
