@@ -9,6 +9,7 @@ use shared::config::{ConfigError, Env};
 use shared::ids::{AppId, OrgId};
 use shared::{Error, Platform};
 
+use crate::openapi::openapi;
 use crate::secrets;
 use crate::settings::{self, Settings};
 use crate::stack::StartError;
@@ -41,6 +42,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Prints a token, signed with the secret that the runner uses, and nothing else.
     Token(TokenFlags),
+    /// Prints the API's OpenAPI document, as the functions' code describes it.
+    Openapi,
 }
 
 #[derive(Debug, Args)]
@@ -141,7 +144,7 @@ struct Flags {
 /// What to do.
 #[derive(Debug)]
 pub(crate) enum Task {
-    /// Print this token.
+    /// Print this.
     Print(String),
     /// Run, and say where the data is.
     Run(Box<Settings>),
@@ -162,6 +165,10 @@ impl Cli {
         match &self.command {
             None => Ok(Task::Run(Box::new(self.flags.settings(env, platform)?))),
             Some(Command::Token(token)) => self.flags.token(token, platform).map(Task::Print),
+            Some(Command::Openapi) => match openapi() {
+                Ok(document) => Ok(Task::Print(document)),
+                Err(problems) => Err(ConfigError::new("openapi", problems.join("; ")).into()),
+            },
         }
     }
 }

@@ -12,6 +12,7 @@ mod cli;
 mod dynamo;
 mod functions;
 mod meter;
+mod openapi;
 mod poller;
 mod routes;
 pub mod runner;
@@ -26,6 +27,7 @@ mod wiring;
 
 pub use aws::QueueRef;
 pub use meter::SqsRequests;
+pub use openapi::openapi;
 pub use secrets::FolderError;
 pub use settings::{Settings, TEMPLATE};
 pub use stack::{Stack, StartError};

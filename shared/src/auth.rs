@@ -368,11 +368,23 @@ where
     }
 }
 
+/// The token of a request, which nobody has verified yet.
+#[derive(Clone)]
+pub struct Bearer(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Bearer {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        bearer(&parts.headers).map(|token| Self(token.to_owned()))
+    }
+}
+
 /// The token of a request.
 ///
 /// # Errors
 /// `Unauthenticated` where there is none.
-pub fn bearer(headers: &HeaderMap) -> Result<&str> {
+fn bearer(headers: &HeaderMap) -> Result<&str> {
     let Some(header) = headers.get(http::header::AUTHORIZATION) else {
         return Err(Error::Unauthenticated("No token: send `Authorization: Bearer <token>`."));
     };
@@ -382,6 +394,24 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str> {
         .and_then(|value| value.split_once(' '))
         .and_then(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()));
     token.ok_or(Error::Unauthenticated("The Authorization header is not `Bearer <token>`."))
+}
+
+/// A caller that acts for a whole organisation; a handler that takes it refuses all others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Organisation(pub Caller);
+
+impl<S> FromRequestParts<S> for Organisation
+where
+    S: Send + Sync,
+    Tokens: FromRef<S>,
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        caller.organisation_only()?;
+        Ok(Self(caller))
+    }
 }
 
 #[cfg(test)]

@@ -3,17 +3,24 @@
 mod body;
 mod idempotency;
 mod list;
+mod openapi;
+mod operation;
 mod query;
+mod schema;
 
 pub use body::{Body, Field, Fields, Text};
 pub use idempotency::{IdempotencyKey, idempotent};
 pub use list::{Cursor, EXAMINED_MAX, Filling, ListOut, ListQuery, Order, Page, TEXTS_LENGTH_MAX};
+pub use openapi::Document;
+pub use operation::{Input, Inputs, Operation, Registry, RequestBody, Takes, Verb};
 pub use query::Query;
+pub use schema::{Rule, Shape, Shaped};
 
 use axum::Router;
 use axum::body::Body as HttpBody;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, Uri, header};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tower::util::MapRequest;
 
@@ -35,21 +42,30 @@ pub fn json_bytes(status: StatusCode, body: Vec<u8>) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
+/// An error in an answer.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ErrorOut")]
+struct ErrorOut<'a> {
+    /// What is wrong, for a program.
+    code: &'a str,
+    /// What is wrong, and what the caller can do about it.
+    detail: &'a str,
+}
+
+/// Rules that a request breaks.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ViolationsOut")]
+struct ViolationsOut<'a> {
+    /// All that were found.
+    detail: &'a [crate::error::Violation],
+}
+
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        #[derive(Serialize)]
-        struct Out<'a> {
-            code: &'a str,
-            detail: &'a str,
-        }
-        #[derive(Serialize)]
-        struct Violations<'a> {
-            detail: &'a [crate::error::Violation],
-        }
         let text = self.to_string();
         let (status, code, detail) = match &self {
             Error::Invalid(violations) => {
-                return json(StatusCode::UNPROCESSABLE_ENTITY, &Violations { detail: violations });
+                return json(StatusCode::UNPROCESSABLE_ENTITY, &ViolationsOut { detail: violations });
             }
             Error::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request", text.as_str()),
             Error::LimitReached(_) => (StatusCode::BAD_REQUEST, "limit_reached", text.as_str()),
@@ -72,7 +88,7 @@ impl IntoResponse for Error {
                 (StatusCode::INTERNAL_SERVER_ERROR, "server_error", "Internal server error")
             }
         };
-        json(status, &Out { code, detail })
+        json(status, &ErrorOut { code, detail })
     }
 }
 

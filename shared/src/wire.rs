@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::clock::Timestamp;
 use crate::error::{Result, corrupt};
-use crate::http::{Field, Fields, Text};
+use crate::http::{Fields, RequestBody, Text};
 use crate::ids::AppId;
 use crate::store::applications::{Application, ApplicationSettings};
 use crate::store::messages::{Message, NewMessage};
@@ -20,6 +21,24 @@ pub const TEXT_LENGTH_MAX: usize = 4096;
 pub struct ApplicationIn;
 
 impl ApplicationIn {
+    /// A new application, as a body.
+    pub const BODY: RequestBody = RequestBody {
+        name: "ApplicationIn",
+        read: |fields| drop(Self::fields(fields)),
+        optional: false,
+        fields: APPLICATION_FIELDS,
+        parts: &[],
+    };
+
+    /// A change of an application, as a body.
+    pub const PATCH: RequestBody = RequestBody {
+        name: "ApplicationPatch",
+        read: |fields| drop(Self::changes(fields, ApplicationSettings::default())),
+        optional: false,
+        fields: APPLICATION_FIELDS,
+        parts: &[],
+    };
+
     /// Reads a new application's settings.
     ///
     /// # Errors
@@ -32,12 +51,8 @@ impl ApplicationIn {
 
     /// Reads an application that is a part of a request; broken rules stay in `fields`.
     pub fn fields(fields: &mut Fields<'_>) -> ApplicationSettings {
-        let name = fields.text(&["name"], Text::Length(TEXT_LENGTH_MAX));
-        if matches!(name, Field::Absent | Field::Null) && !fields.has_violation("name") {
-            fields.violation("name", "Field required", "missing");
-        }
         ApplicationSettings {
-            name: name.value().unwrap_or_default(),
+            name: fields.required_text(&["name"], Text::Length(TEXT_LENGTH_MAX)).unwrap_or_default(),
             uid: fields.text(&["uid"], Text::Uid("app_")).value(),
             rate_limit: fields.rate_limit().value(),
             metadata: fields.metadata().value().unwrap_or_default(),
@@ -49,33 +64,50 @@ impl ApplicationIn {
     /// # Errors
     /// `Invalid` with every broken rule.
     pub fn patch(mut fields: Fields<'_>, old: ApplicationSettings) -> Result<ApplicationSettings> {
+        let settings = Self::changes(&mut fields, old);
+        fields.finish()?;
+        Ok(settings)
+    }
+
+    fn changes(fields: &mut Fields<'_>, old: ApplicationSettings) -> ApplicationSettings {
         let name = fields.text(&["name"], Text::Length(TEXT_LENGTH_MAX));
-        if name == Field::Null {
-            fields.violation("name", "Must not be null", "type_error");
-        }
-        let settings = ApplicationSettings {
+        fields.not_null("name", &name);
+        ApplicationSettings {
             name: name.value().unwrap_or(old.name),
             uid: fields.text(&["uid"], Text::Uid("app_")).over(old.uid),
             rate_limit: fields.rate_limit().over(old.rate_limit),
             metadata: fields.metadata().over(Some(old.metadata)).unwrap_or_default(),
-        };
-        fields.finish()?;
-        Ok(settings)
+        }
     }
 }
 
+const APPLICATION_FIELDS: &[(&str, &str)] = &[
+    ("name", "What people call it."),
+    (
+        "uid",
+        "An id of the caller's own choice, unique in the organisation. Paths take it in place of the id.",
+    ),
+    ("rateLimit", "Most messages per second to each of its endpoints; what is more waits."),
+    ("metadata", "What else the caller wants to keep of it."),
+];
+
 /// An application in an answer.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApplicationOut {
     id: AppId,
+    /// What people call it.
     name: String,
+    /// The id that its owner chose.
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<String>,
+    /// Most messages per second to each of its endpoints.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit: Option<u16>,
+    /// The same as `rateLimit`.
     #[serde(skip_serializing_if = "Option::is_none")]
     throttle_rate: Option<u16>,
+    /// What its owner keeps of it.
     metadata: BTreeMap<String, String>,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -98,18 +130,24 @@ impl From<Application> for ApplicationOut {
 }
 
 /// A message in an answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageOut {
     id: crate::ids::MessageId,
     event_type: String,
+    /// The id that the sender gave it.
     #[serde(skip_serializing_if = "Option::is_none")]
     event_id: Option<String>,
+    /// Endpoints with channels get it only if they have one of these.
     #[serde(skip_serializing_if = "Option::is_none")]
     channels: Option<Vec<String>>,
+    /// Free words that lists can be filtered by.
     #[serde(skip_serializing_if = "Option::is_none")]
     tags: Option<Vec<String>>,
+    /// What was sent; empty where it was not asked for, `{"expired": true}` where it is gone.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     payload: Box<RawValue>,
+    /// When it was accepted.
     timestamp: Timestamp,
 }
 

@@ -249,23 +249,14 @@ fn message_rules() -> Vec<(Value, Broken)> {
         (json!({"tags": six}), value(".tags", "Must have between 0 and 5 entries")),
         (json!({"tags": ["a b"]}), value(".tags", tag)),
         (json!({"tags": ["x".repeat(129)]}), value(".tags", tag)),
-        (json!({"payloadRetentionPeriod": 4}), value(".payloadRetentionPeriod", "Must be from 5 to 90 days")),
-        (
-            json!({"payloadRetentionPeriod": 91}),
-            value(".payloadRetentionPeriod", "Must be from 5 to 90 days"),
-        ),
+        (json!({"payloadRetentionPeriod": 4}), value(".payloadRetentionPeriod", "Must be from 5 to 90")),
+        (json!({"payloadRetentionPeriod": 91}), value(".payloadRetentionPeriod", "Must be from 5 to 90")),
         (
             json!({"payloadRetentionPeriod": "x"}),
             wrong_type(".payloadRetentionPeriod", "Invalid type: string \"x\", expected u64"),
         ),
-        (
-            json!({"payloadRetentionHours": 0}),
-            value(".payloadRetentionHours", "Must be from 1 to 2160 hours"),
-        ),
-        (
-            json!({"payloadRetentionHours": 2161}),
-            value(".payloadRetentionHours", "Must be from 1 to 2160 hours"),
-        ),
+        (json!({"payloadRetentionHours": 0}), value(".payloadRetentionHours", "Must be from 1 to 2160")),
+        (json!({"payloadRetentionHours": 2161}), value(".payloadRetentionHours", "Must be from 1 to 2160")),
         (
             json!({"payloadRetentionHours": 7, "payloadRetentionPeriod": 7}),
             value(".payloadRetentionHours", "Must not be given together with payloadRetentionPeriod"),

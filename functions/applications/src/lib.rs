@@ -3,12 +3,12 @@
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use axum::routing::get;
 use http::{HeaderMap, StatusCode, Uri};
-use shared::auth::Caller;
+use shared::auth::{Caller, Organisation};
 use shared::config::{ConfigError, Env};
 use shared::http::{
-    Body, Fields, IdempotencyKey, ListOut, ListQuery, Order, Query, idempotent, json, reference,
+    Body, Document, Fields, IdempotencyKey, ListOut, ListQuery, Order, Query, Registry, idempotent, json,
+    reference,
 };
 use shared::ids::{AppId, Reference};
 use shared::store::applications::Application;
@@ -20,24 +20,86 @@ use shared::{Api, Error, Platform, Result};
 /// # Errors
 /// A setting is missing or makes no sense.
 pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError> {
-    let routes = Router::new()
-        .route("/api/v1/app", get(list).post(create))
-        .route("/api/v1/app/{app_id}", get(read).put(replace).patch(patch).delete(delete));
-    Ok(shared::http::finish(routes, platform.api(env)?))
+    Ok(shared::http::finish(operations(Router::new()), platform.api(env)?))
+}
+
+/// Adds this function's operations to `document`.
+#[must_use]
+pub fn describe(document: Document) -> Document {
+    operations(document)
+}
+
+fn operations<R: Registry<Api>>(to: R) -> R {
+    const TAG: &str = "Application";
+    const ALL: &str = "/api/v1/app";
+    const ONE: &str = "/api/v1/app/{app_id}";
+    to.get(ALL, list, |operation| {
+        operation
+            .named("v1.application.list", TAG)
+            .summary("List applications")
+            .query(|query| wanted(query))
+            .answers::<ListOut<ApplicationOut>>(200, "A page of applications.")
+    })
+    .post(ALL, create, |operation| {
+        operation
+            .named("v1.application.create", TAG)
+            .summary("Create an application")
+            .query(get_if_exists)
+            .body(&ApplicationIn::BODY)
+            .answers::<ApplicationOut>(200, "The application that has this uid already.")
+            .answers::<ApplicationOut>(201, "The new application.")
+    })
+    .get(ONE, read, |operation| {
+        operation
+            .named("v1.application.get", TAG)
+            .summary("Get an application")
+            .answers::<ApplicationOut>(200, "The application.")
+    })
+    .put(ONE, replace, |operation| {
+        operation
+            .named("v1.application.update", TAG)
+            .summary("Replace an application, or create it")
+            .text("Where the path names a uid that no application has, this creates one.")
+            .body(&ApplicationIn::BODY)
+            .answers::<ApplicationOut>(200, "The changed application.")
+            .answers::<ApplicationOut>(201, "The new application.")
+    })
+    .patch(ONE, patch, |operation| {
+        operation
+            .named("v1.application.patch", TAG)
+            .summary("Change an application")
+            .text("What the body does not name stays as it is; `null` clears it.")
+            .body(&ApplicationIn::PATCH)
+            .answers::<ApplicationOut>(200, "The changed application.")
+    })
+    .delete(ONE, delete, |operation| {
+        operation
+            .named("v1.application.delete", TAG)
+            .summary("Delete an application")
+            .text("Nothing more is delivered to its endpoints, and its uid is free again.")
+            .answers_nothing(204, "It is deleted.")
+    })
+}
+
+fn get_if_exists(query: &Query) -> Result<bool> {
+    query.flag("get_if_exists", false)
+}
+
+fn wanted(query: &Query) -> Result<ListQuery<AppId>> {
+    ListQuery::read(query, Order::Ascending)
 }
 
 async fn create(
     State(api): State<Api>,
-    caller: Caller,
+    Organisation(caller): Organisation,
     query: Query,
     headers: HeaderMap,
     uri: Uri,
     body: Body,
 ) -> Result<Response> {
-    caller.organisation_only()?;
     let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
     Ok(idempotent(&api.store, &*api.clock, key, async || {
-        let get_if_exists = query.flag("get_if_exists", false)?;
+        let get_if_exists = get_if_exists(&query)?;
         let settings = ApplicationIn::parse(Fields::parse(&body.0)?)?;
         let uid = settings.uid.clone().filter(|_| get_if_exists);
         if let Some(found) = existing(&api, &caller, uid.as_deref()).await? {
@@ -64,10 +126,8 @@ async fn existing(api: &Api, caller: &Caller, uid: Option<&str>) -> Result<Optio
     }
 }
 
-async fn list(State(api): State<Api>, caller: Caller, query: Query) -> Result<Response> {
-    let org = caller.organisation_only()?;
-    let query = ListQuery::<AppId>::read(&query, Order::Ascending)?;
-    let page = api.store.list_applications(org, &query).await?;
+async fn list(State(api): State<Api>, Organisation(caller): Organisation, query: Query) -> Result<Response> {
+    let page = api.store.list_applications(caller.org(), &wanted(&query)?).await?;
     Ok(json(StatusCode::OK, &ListOut::new(page, |app| app.id.to_string(), ApplicationOut::from)))
 }
 
@@ -78,11 +138,10 @@ async fn read(State(api): State<Api>, caller: Caller, Path(app): Path<String>) -
 
 async fn replace(
     State(api): State<Api>,
-    caller: Caller,
+    Organisation(caller): Organisation,
     Path(app): Path<String>,
     body: Body,
 ) -> Result<Response> {
-    caller.organisation_only()?;
     let settings = ApplicationIn::parse(Fields::parse(&body.0)?)?;
     let reference = reference(&app, "Application")?;
     loop {
@@ -107,11 +166,10 @@ async fn replace(
 
 async fn patch(
     State(api): State<Api>,
-    caller: Caller,
+    Organisation(caller): Organisation,
     Path(app): Path<String>,
     body: Body,
 ) -> Result<Response> {
-    caller.organisation_only()?;
     let reference = reference(&app, "Application")?;
     // Each turn means that somebody else's change came first, so this ends.
     loop {
@@ -123,8 +181,11 @@ async fn patch(
     }
 }
 
-async fn delete(State(api): State<Api>, caller: Caller, Path(app): Path<String>) -> Result<StatusCode> {
-    caller.organisation_only()?;
+async fn delete(
+    State(api): State<Api>,
+    Organisation(caller): Organisation,
+    Path(app): Path<String>,
+) -> Result<StatusCode> {
     let app = api.store.application_for(&caller, &reference(&app, "Application")?).await?;
     api.store.delete_application(&caller, &app).await?;
     Ok(StatusCode::NO_CONTENT)

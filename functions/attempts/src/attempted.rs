@@ -7,6 +7,7 @@ use axum::response::Response;
 use http::StatusCode;
 use shared::Result;
 use shared::auth::Caller;
+use shared::clock::Timestamp;
 use shared::http::{Cursor, ListOut, ListQuery, Order, Page, Query, json, reference};
 use shared::ids::{AppId, EndpointId, MessageId};
 use shared::store::Store;
@@ -24,6 +25,17 @@ use crate::out::{EndpointMessageOut, MessageEndpointOut};
 /// answers with what it has and an iterator to go on with.
 const JOINED_MAX: usize = 1_000;
 
+/// What a list of messages is asked for.
+pub fn wanted(query: &Query, now: Timestamp) -> Result<(bool, Filter, LogQuery<MessageId>)> {
+    let with_content = query.flag("with_content", true)?;
+    Ok((with_content, Filter::read(query)?, LogQuery::read(query, now)?))
+}
+
+/// What a list of endpoints is asked for.
+pub fn wanted_destinations(query: &Query) -> Result<ListQuery<EndpointId>> {
+    ListQuery::read(query, Order::Ascending)
+}
+
 /// `GET …/endpoint/{endpoint_id}/msg`
 pub async fn messages(
     Held(held): Held<Attempts>,
@@ -32,9 +44,7 @@ pub async fn messages(
     query: Query,
 ) -> Result<Response> {
     let store = &held.api.store;
-    let with_content = query.flag("with_content", true)?;
-    let filter = Filter::read(&query)?;
-    let wanted = LogQuery::<MessageId>::read(&query, held.api.clock.now())?;
+    let (with_content, filter, wanted) = wanted(&query, held.api.clock.now())?;
     let endpoint = reference(&endpoint, "Endpoint")?;
     let app = held.application(&caller, &app).await?.id;
     let endpoint = store.endpoint_for(app, &endpoint).await?.id;
@@ -107,7 +117,7 @@ pub async fn destinations(
     Path((app, message)): Path<(String, String)>,
     query: Query,
 ) -> Result<Response> {
-    let wanted = ListQuery::<EndpointId>::read(&query, Order::Ascending)?;
+    let wanted = wanted_destinations(&query)?;
     let app = held.application(&caller, &app).await?.id;
     let message = held.message(app, &message).await?;
     let page = destinations_of(&held.api.store, &message, &wanted).await?;
@@ -162,7 +172,6 @@ fn in_reading_order(mut ids: Vec<EndpointId>, query: &ListQuery<EndpointId>) -> 
 
 #[cfg(test)]
 mod tests {
-    use shared::clock::Timestamp;
     use shared::ids::{Id as _, Ksuid};
 
     use super::*;

@@ -9,6 +9,11 @@ use shared::store::messages::Message;
 const CHANNEL_LENGTH_MAX: usize = 128;
 const TAG_LENGTH_MAX: usize = 128;
 
+/// Reads what is checked and changes nothing: no delivery is ever cancelled.
+pub fn expanded_statuses(query: &Query) -> Result<bool> {
+    query.flag("expanded_statuses", false)
+}
+
 /// What the query asks for; what it does not mention does not matter.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -25,15 +30,11 @@ impl Filter {
     /// Reads `status`, `status_code_class`, `channel`, `tag` and `event_types`; `expanded_statuses` is
     /// checked and changes nothing, for no delivery is ever cancelled.
     pub fn read(query: &Query) -> Result<Self> {
-        let class = |text: &str| match text {
-            "0" | "100" | "200" | "300" | "400" | "500" => text.parse::<u16>().ok().map(|class| class / 100),
-            _ => None,
-        };
-        let status = |text: &str| text.parse().ok().filter(|number: &u8| *number <= 4);
-        query.flag("expanded_statuses", false)?;
+        expanded_statuses(query)?;
         Ok(Self {
-            status: query.parsed("status", "0, 1, 2, 3 or 4", status)?,
-            code_class: query.parsed("status_code_class", "0, 100, 200, 300, 400 or 500", class)?,
+            status: query.code("status", &[0, 1, 2, 3, 4].map(|number| (number, number as u8)))?,
+            code_class: query
+                .code("status_code_class", &[0, 1, 2, 3, 4, 5].map(|class| (class * 100, class)))?,
             channel: query.text("channel", Text::Name(CHANNEL_LENGTH_MAX))?.map(str::to_owned),
             tag: query.text("tag", Text::Tag(TAG_LENGTH_MAX))?.map(str::to_owned),
             event_types: query.texts("event_types", Text::Name(NAME_LENGTH_MAX))?,

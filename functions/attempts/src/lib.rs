@@ -12,11 +12,11 @@ use std::collections::HashMap;
 use axum::Router;
 use axum::extract::{FromRef, Path, State};
 use axum::response::Response;
-use axum::routing::{delete, get, post};
 use http::StatusCode;
 use shared::auth::{Caller, Tokens};
+use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env};
-use shared::http::{ListOut, Page, Query, json, reference};
+use shared::http::{Document, ListOut, Page, Query, Registry, json, reference};
 use shared::ids::{AppId, AttemptId, EndpointId, MessageId, Reference};
 use shared::queue::{QueueUrl, Sqs};
 use shared::store::applications::Application;
@@ -26,7 +26,7 @@ use shared::store::shards::LogQuery;
 use shared::{Api, Error, Platform, Result};
 
 use filter::Filter;
-use out::AttemptOut;
+use out::{AttemptOut, EndpointMessageOut, MessageEndpointOut};
 
 /// What this function holds.
 #[derive(Clone, Debug)]
@@ -52,18 +52,132 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
         sqs: platform.sqs(env)?,
         deliveries: QueueUrl::read(env, "POSTRIDER_DELIVERIES_QUEUE")?,
     };
-    let routes = Router::new()
-        .route("/api/v1/app/{app_id}/attempt/endpoint/{endpoint_id}", get(list_by_endpoint))
-        .route("/api/v1/app/{app_id}/attempt/msg/{msg_id}", get(list_by_message))
-        .route("/api/v1/app/{app_id}/endpoint/{endpoint_id}/msg", get(attempted::messages))
-        // What old SDKs ask for the attempts of a message.
-        .route("/api/v1/app/{app_id}/msg/{msg_id}/attempt", get(list_by_message))
-        .route("/api/v1/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}", get(read))
-        .route("/api/v1/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}/content", delete(expunge))
-        .route("/api/v1/app/{app_id}/msg/{msg_id}/endpoint", get(attempted::destinations))
-        .route("/api/v1/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/attempt", get(list_at_endpoint))
-        .route("/api/v1/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend", post(resend::resend));
-    Ok(shared::http::finish(routes, state))
+    Ok(shared::http::finish(operations(Router::new()), state))
+}
+
+/// Adds this function's operations to `document`.
+#[must_use]
+pub fn describe(document: Document) -> Document {
+    operations(document)
+}
+
+fn operations<R: Registry<Attempts>>(to: R) -> R {
+    const TAG: &str = "Message Attempt";
+    const SPAN: &str = "Newest first. One list spans at most 90 days; an iterator goes on from there.";
+    let to = to
+        .get("/api/v1/app/{app_id}/attempt/endpoint/{endpoint_id}", list_by_endpoint, |operation| {
+            operation
+                .named("v1.message-attempt.list-by-endpoint", TAG)
+                .summary("List attempts to deliver to an endpoint")
+                .text(SPAN)
+                .query(|query| {
+                    with_message(query)?;
+                    Wanted::read(query, Timestamp::default())
+                })
+                .answers::<ListOut<AttemptOut>>(200, "A page of attempts.")
+        })
+        .get("/api/v1/app/{app_id}/attempt/msg/{msg_id}", list_by_message, |operation| {
+            operation
+                .named("v1.message-attempt.list-by-msg", TAG)
+                .summary("List attempts to deliver a message")
+                .text(SPAN)
+                .query(|query| {
+                    endpoint_id(query);
+                    Wanted::read(query, Timestamp::default())
+                })
+                .parameter("endpoint_id", "Only attempts to deliver to this endpoint.")
+                .answers::<ListOut<AttemptOut>>(200, "A page of attempts.")
+        })
+        .get("/api/v1/app/{app_id}/msg/{msg_id}/attempt", list_by_message, |operation| {
+            operation
+                .named("v1.message-attempt.list", TAG)
+                .summary("List attempts to deliver a message")
+                .text("Where older clients ask for them.")
+                .deprecated()
+                .query(|query| {
+                    endpoint_id(query);
+                    Wanted::read(query, Timestamp::default())
+                })
+                .parameter("endpoint_id", "Only attempts to deliver to this endpoint.")
+                .answers::<ListOut<AttemptOut>>(200, "A page of attempts.")
+        })
+        .get(
+            "/api/v1/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/attempt",
+            list_at_endpoint,
+            |operation| {
+                operation
+                    .named("v1.message-attempt.list-by-msg-and-endpoint", TAG)
+                    .summary("List attempts to deliver a message to an endpoint")
+                    .text("Where older clients ask for them.")
+                    .deprecated()
+                    .query(|query| Wanted::read(query, Timestamp::default()))
+                    .answers::<ListOut<AttemptOut>>(200, "A page of attempts.")
+            },
+        );
+    to.get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/msg", attempted::messages, |operation| {
+        operation
+            .named("v1.message-attempt.list-attempted-messages", TAG)
+            .summary("List an endpoint's messages, and how their deliveries stand")
+            .text(SPAN)
+            .query(|query| attempted::wanted(query, Timestamp::default()))
+            .answers::<ListOut<EndpointMessageOut>>(200, "A page of messages.")
+    })
+    .get("/api/v1/app/{app_id}/msg/{msg_id}/endpoint", attempted::destinations, |operation| {
+        operation
+            .named("v1.message-attempt.list-attempted-destinations", TAG)
+            .summary("List a message's endpoints, and how its deliveries stand")
+            .query(attempted::wanted_destinations)
+            .answers::<ListOut<MessageEndpointOut>>(200, "A page of endpoints.")
+    })
+    .get("/api/v1/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}", read, |operation| {
+        operation
+            .named("v1.message-attempt.get", TAG)
+            .summary("Get an attempt")
+            .query(filter::expanded_statuses)
+            .answers::<AttemptOut>(200, "The attempt.")
+    })
+    .delete("/api/v1/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}/content", expunge, |operation| {
+        operation
+            .named("v1.message-attempt.expunge-content", TAG)
+            .summary("Take the receiver's answer out of an attempt")
+            .answers_nothing(204, "It is gone.")
+    })
+    .post("/api/v1/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend", resend::resend, |operation| {
+        operation
+            .named("v1.message-attempt.resend", TAG)
+            .summary("Send a message to an endpoint once more")
+            .text("One attempt, which is not repeated; it goes to any endpoint of the application that is not disabled.")
+            .answers::<resend::ResendOut>(202, "It is on its way.")
+    })
+}
+
+/// What a list of attempts is asked for.
+struct Wanted {
+    with_content: bool,
+    filter: Filter,
+    list: LogQuery<AttemptId>,
+}
+
+impl Wanted {
+    fn read(query: &Query, now: Timestamp) -> Result<Self> {
+        Ok(Self {
+            with_content: with_content(query)?,
+            filter: Filter::read(query)?,
+            list: LogQuery::read(query, now)?,
+        })
+    }
+}
+
+fn with_content(query: &Query) -> Result<bool> {
+    query.flag("with_content", true)
+}
+
+fn with_message(query: &Query) -> Result<bool> {
+    query.flag("with_msg", false)
+}
+
+fn endpoint_id(query: &Query) -> Option<&str> {
+    query.one("endpoint_id")
 }
 
 impl Attempts {
@@ -83,9 +197,7 @@ impl Attempts {
         (app, message, endpoint): (&str, &str, Option<&str>),
         query: &Query,
     ) -> Result<Response> {
-        let with_content = query.flag("with_content", true)?;
-        let filter = Filter::read(query)?;
-        let wanted = LogQuery::<AttemptId>::read(query, self.api.clock.now())?;
+        let Wanted { with_content, filter, list } = Wanted::read(query, self.api.clock.now())?;
         let endpoint = endpoint.map(|endpoint| reference::<EndpointId>(endpoint, "Endpoint")).transpose()?;
         let app = self.application(caller, app).await?.id;
         let message = self.message(app, message).await?;
@@ -99,8 +211,8 @@ impl Attempts {
             endpoints.retain(|endpoint| *endpoint == id);
         }
         let endpoints: Vec<EndpointId> = endpoints.into_iter().collect();
-        let page = by_message::list(&self.api.store, message.id, &endpoints, &wanted, &filter).await?;
-        let page = fit(page, with_content, wanted.list.is_backward());
+        let page = by_message::list(&self.api.store, message.id, &endpoints, &list, &filter).await?;
+        let page = fit(page, with_content, list.list.is_backward());
         let show = |attempt| AttemptOut::new(attempt, with_content);
         Ok(json(StatusCode::OK, &ListOut::new(page, |attempt| attempt.id.to_string(), show)))
     }
@@ -135,15 +247,13 @@ async fn list_by_endpoint(
     query: Query,
 ) -> Result<Response> {
     let store = &state.api.store;
-    let with_content = query.flag("with_content", true)?;
-    let with_message = query.flag("with_msg", false)?;
-    let filter = Filter::read(&query)?;
-    let wanted = LogQuery::<AttemptId>::read(&query, state.api.clock.now())?;
+    let with_message = with_message(&query)?;
+    let Wanted { with_content, filter, list } = Wanted::read(&query, state.api.clock.now())?;
     let endpoint = reference(&endpoint, "Endpoint")?;
     let app = state.application(&caller, &app).await?.id;
     let endpoint = store.endpoint_for(app, &endpoint).await?;
-    let page = store.list_attempts(endpoint.id, &wanted, |attempt| filter.keeps(attempt)).await?;
-    let page = fit(page, with_content, wanted.list.is_backward());
+    let page = store.list_attempts(endpoint.id, &list, |attempt| filter.keeps(attempt)).await?;
+    let page = fit(page, with_content, list.list.is_backward());
     let mut messages = HashMap::new();
     if with_message {
         let mut ids: Vec<MessageId> = page.entries.iter().map(|attempt| attempt.message).collect();
@@ -164,7 +274,7 @@ async fn list_by_message(
     Path((app, message)): Path<(String, String)>,
     query: Query,
 ) -> Result<Response> {
-    state.list_by_message(&caller, (&app, &message, query.one("endpoint_id")), &query).await
+    state.list_by_message(&caller, (&app, &message, endpoint_id(&query)), &query).await
 }
 
 async fn list_at_endpoint(
@@ -182,7 +292,7 @@ async fn read(
     Path((app, message, attempt)): Path<(String, String, String)>,
     query: Query,
 ) -> Result<Response> {
-    query.flag("expanded_statuses", false)?;
+    filter::expanded_statuses(&query)?;
     let found = state.attempt(&caller, &app, &message, &attempt).await?;
     Ok(json(StatusCode::OK, &AttemptOut::new(found, true)))
 }

@@ -1,29 +1,67 @@
 //! The shapes of this function's answers.
 
 use base64::Engine as _;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use shared::Result;
 use shared::clock::Timestamp;
 use shared::ids::{AttemptId, EndpointId, MessageId};
-use shared::store::attempts::{Attempt, ResponseBody, State, Status};
+use shared::store::attempts::{Attempt, ResponseBody, State, Status, Trigger};
 use shared::store::endpoints::Endpoint;
 use shared::store::messages::Message;
 use shared::wire::{MessageOut, Shown};
 
-#[derive(Serialize)]
+macro_rules! values {
+    ($($(#[doc = $doc:literal])* $name:ident: $kind:literal of $values:expr,)*) => {$(
+        $(#[doc = $doc])*
+        struct $name;
+
+        impl JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn inline_schema() -> bool {
+                true
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": $kind, "enum": $values, "description": concat!($($doc),*).trim() })
+            }
+        }
+    )*};
+}
+
+values! {
+    /// How it stands: 0 success, 1 another attempt will follow, 2 failed, 3 on its way.
+    StatusNumber: "integer" of Status::ALL.map(|status| status as u8),
+    /// How it stands, in a word.
+    StatusText: "string" of Status::ALL.map(Status::text),
+    /// Why it was made: 0 by the schedule, 1 by hand.
+    TriggerNumber: "integer" of [Trigger::Scheduled, Trigger::Manual].map(|trigger| trigger as u8),
+}
+
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "MessageAttemptOut")]
 pub struct AttemptOut {
     id: AttemptId,
     endpoint_id: EndpointId,
     msg_id: MessageId,
+    /// Where it was sent.
     url: String,
+    /// What the receiver answered, up to 20,000 bytes, or why there was no answer. What is no text is base64.
     response: String,
+    /// The answer's status; 0 where there was none.
     response_status_code: u16,
+    /// Milliseconds until the answer.
     response_duration_ms: u64,
+    #[schemars(with = "StatusNumber")]
     status: u8,
+    #[schemars(with = "StatusText")]
     status_text: &'static str,
+    #[schemars(with = "TriggerNumber")]
     trigger_type: u8,
     timestamp: Timestamp,
+    /// The message, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     msg: Option<MessageOut>,
 }
@@ -59,11 +97,14 @@ impl AttemptOut {
 }
 
 /// How a delivery stands, as a part of other shapes.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct StandingOut {
+    #[schemars(with = "StatusNumber")]
     status: u8,
+    #[schemars(with = "StatusText")]
     status_text: &'static str,
+    /// When the next attempt is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_attempt: Option<Timestamp>,
 }
@@ -81,7 +122,7 @@ impl StandingOut {
 }
 
 /// A message, and how its delivery to one endpoint stands.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct EndpointMessageOut {
     #[serde(flatten)]
     message: MessageOut,
@@ -100,24 +141,34 @@ impl EndpointMessageOut {
 }
 
 /// An endpoint, and how the delivery of one message to it stands.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageEndpointOut {
     id: EndpointId,
+    /// Where webhooks are sent.
     url: String,
+    /// Always 1; older clients want a number here.
     version: u32,
+    /// What its owner says of it.
     description: String,
+    /// The id that its owner chose.
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<String>,
+    /// The same as `eventTypes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     filter_types: Option<Vec<String>>,
+    /// It gets only these; where there are none, all.
     #[serde(skip_serializing_if = "Option::is_none")]
     event_types: Option<Vec<String>>,
+    /// It gets only messages with one of these; where there are none, all.
     #[serde(skip_serializing_if = "Option::is_none")]
     channels: Option<Vec<String>>,
+    /// It gets nothing.
     disabled: bool,
+    /// Most messages per second; what is more waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit: Option<u16>,
+    /// The same as `rateLimit`.
     #[serde(skip_serializing_if = "Option::is_none")]
     throttle_rate: Option<u16>,
     created_at: Timestamp,

@@ -5,6 +5,8 @@ use std::time::Duration;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
+use schemars::JsonSchema;
+use serde::Serialize;
 use shared::auth::Caller;
 use shared::http::{IdempotencyKey, idempotent, json, reference};
 use shared::ids::AttemptId;
@@ -18,6 +20,11 @@ use crate::Attempts;
 
 /// Most attempts by hand of one message at one endpoint: its delivery state names each.
 const RESENDS_MAX: usize = 200;
+
+/// Says nothing; clients want an object.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EmptyOut")]
+pub struct ResendOut {}
 
 /// `POST …/msg/{msg_id}/endpoint/{endpoint_id}/resend`
 pub async fn resend(
@@ -35,7 +42,7 @@ pub async fn resend(
         let message = state.message(app.id, &message).await?;
         let endpoint = api.store.endpoint_for(app.id, &endpoint).await?;
         state.send_again(&app, &message, &endpoint).await?;
-        Ok(json(StatusCode::ACCEPTED, &serde_json::json!({})))
+        Ok(json(StatusCode::ACCEPTED, &ResendOut {}))
     })
     .await)
 }

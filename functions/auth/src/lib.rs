@@ -5,20 +5,23 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{FromRef, Path, State};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
 use http::{HeaderMap, StatusCode, Uri, header};
+use schemars::JsonSchema;
 use serde::Serialize;
-use shared::auth::{Caller, Tokens, bearer};
+use shared::auth::{Bearer, Organisation, Tokens};
 use shared::config::{ConfigError, Env};
-use shared::http::{Body, Fields, IdempotencyKey, idempotent, json, reference};
+use shared::http::{
+    Body, Document, Fields, IdempotencyKey, Registry, RequestBody, idempotent, json, reference,
+};
 use shared::ids::{AppId, NAME_LENGTH_MAX, Reference};
+use shared::store::applications::ApplicationSettings;
 use shared::wire::ApplicationIn;
 use shared::{Api, Error, Platform, Result};
 
 /// Most feature flags of one token: the token travels in a header.
 const FEATURE_FLAGS_MAX: usize = 32;
 /// How long expired tokens may go on to count.
-const EXPIRY_SECONDS_MAX: u32 = 259_200;
+const EXPIRY_SECONDS_MAX: u64 = 259_200;
 
 /// What this function holds.
 #[derive(Clone, Debug)]
@@ -43,42 +46,119 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
     if portal_url.as_deref().is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
         return Err(ConfigError::new("POSTRIDER_PORTAL_URL", "should be an http or https URL"));
     }
-    let routes = Router::new()
-        .route("/api/v1/auth/app-portal-access/{app_id}", post(portal_access))
-        // What it was called once.
-        .route("/api/v1/auth/dashboard-access/{app_id}", post(portal_access))
-        .route("/api/v1/auth/logout", post(logout))
-        .route("/api/v1/auth/app/{app_id}/expire-all", post(expire_all))
-        .route("/api/v1/health", get(health).head(health))
-        .route("/api/v1/health/ping", get(health).head(health));
-    Ok(shared::http::finish(routes, Auth { api: platform.api(env)?, portal_url }))
+    Ok(shared::http::finish(operations(Router::new()), Auth { api: platform.api(env)?, portal_url }))
 }
 
-#[derive(Serialize)]
+/// Adds this function's operations to `document`.
+#[must_use]
+pub fn describe(document: Document) -> Document {
+    operations(document)
+}
+
+fn operations<R: Registry<Auth>>(to: R) -> R {
+    const TAG: &str = "Authentication";
+    let to = to
+        .post("/api/v1/auth/app-portal-access/{app_id}", portal_access, |operation| {
+            operation
+                .named("v1.authentication.app-portal-access", TAG)
+                .summary("Let an application's own people in")
+                .text("Makes a token for the application, and a link that holds it. It lasts 28 days.")
+                .body(&PORTAL_ACCESS_IN)
+                .answers::<PortalAccessOut>(200, "The link and the token.")
+        })
+        .post("/api/v1/auth/dashboard-access/{app_id}", portal_access, |operation| {
+            operation
+                .named("v1.authentication.dashboard-access", TAG)
+                .summary("Let an application's own people in")
+                .text("What portal access was called once.")
+                .deprecated()
+                .body(&PORTAL_ACCESS_IN)
+                .answers::<PortalAccessOut>(200, "The link and the token.")
+        })
+        .post("/api/v1/auth/logout", logout, |operation| {
+            operation
+                .named("v1.authentication.logout", TAG)
+                .summary("Log an application's token out")
+                .text("From now on it is nobody's.")
+                .answers_nothing(204, "It is logged out.")
+        })
+        .post("/api/v1/auth/app/{app_id}/expire-all", expire_all, |operation| {
+            operation
+                .named("v1.authentication.expire-all", TAG)
+                .summary("Expire all tokens of an application")
+                .body(&EXPIRE_IN)
+                .answers_nothing(204, "They are expired.")
+        });
+    let to = health_at(to, "/api/v1/health", ["v1.health.get", "v1.health.head"]);
+    health_at(to, "/api/v1/health/ping", ["v1.health.ping", "v1.health.ping-head"])
+}
+
+fn health_at<R: Registry<Auth>>(to: R, path: &'static str, [get, head]: [&'static str; 2]) -> R {
+    to.get(path, health, |operation| {
+        operation
+            .named(get, "Health")
+            .summary("Ask whether the service runs")
+            .answers_nothing(204, "It does.")
+    })
+    .head(path, health, |operation| {
+        operation
+            .named(head, "Health")
+            .summary("Ask whether the service runs")
+            .answers_nothing(204, "It does.")
+    })
+}
+
+/// What portal access is asked for.
+struct PortalAccess {
+    feature_flags: Vec<String>,
+    /// Made if it is missing.
+    application: Option<ApplicationSettings>,
+}
+
+const PORTAL_ACCESS_IN: RequestBody = RequestBody {
+    name: "AppPortalAccessIn",
+    read: |fields| drop(PortalAccess::read(fields)),
+    optional: true,
+    fields: &[
+        ("featureFlags", "The application sees event types with these feature flags."),
+        ("application", "Created if it is missing; its uid has to be the one in the path."),
+    ],
+    parts: &[("application", &ApplicationIn::BODY)],
+};
+
+impl PortalAccess {
+    fn read(fields: &mut Fields<'_>) -> Self {
+        let flags = fields.names(&["featureFlags"], NAME_LENGTH_MAX, 0, FEATURE_FLAGS_MAX);
+        let application = fields.object("application").map(|mut part| {
+            let settings = ApplicationIn::fields(&mut part);
+            fields.absorb(part);
+            settings
+        });
+        Self { feature_flags: flags.value().unwrap_or_default(), application }
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AppPortalAccessOut")]
 struct PortalAccessOut {
+    /// Leads to the portal, with the token in its fragment.
     url: String,
     token: String,
 }
 
 async fn portal_access(
     State(Auth { api, portal_url }): State<Auth>,
-    caller: Caller,
+    Organisation(caller): Organisation,
     Path(app): Path<String>,
     headers: HeaderMap,
     uri: Uri,
     body: Body,
 ) -> Result<Response> {
-    let org = caller.organisation_only()?;
     let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
     Ok(idempotent(&api.store, &*api.clock, key, async || {
         let reference: Reference<AppId> = reference(&app, "Application")?;
         let mut fields = Fields::parse_optional(&body.0)?;
-        let flags = fields.names(&["featureFlags"], NAME_LENGTH_MAX, 0, FEATURE_FLAGS_MAX).value();
-        let new = fields.object("application").map(|mut part| {
-            let settings = ApplicationIn::fields(&mut part);
-            fields.absorb(part);
-            settings
-        });
+        let PortalAccess { feature_flags, application: new } = PortalAccess::read(&mut fields);
         if let Some(new) = &new
             && !matches!(&reference, Reference::Uid(uid) if new.uid.as_ref() == Some(uid))
         {
@@ -92,7 +172,7 @@ async fn portal_access(
             },
             (found, _) => found?,
         };
-        let token = api.tokens.for_app(org, app.id, flags.unwrap_or_default())?;
+        let token = api.tokens.for_app(caller.org(), app.id, feature_flags)?;
         let base = portal_url.clone().unwrap_or_else(|| own_address(&headers));
         // The fragment stays in the browser: it reaches no server's log.
         let url = format!("{}/login#key={token}", base.trim_end_matches('/'));
@@ -102,39 +182,54 @@ async fn portal_access(
 }
 
 /// A repetition finds the token logged out already, and is answered as the first was.
-async fn logout(State(Auth { api, .. }): State<Auth>, headers: HeaderMap) -> Result<StatusCode> {
-    api.tokens.log_out(bearer(&headers)?).await?;
+async fn logout(State(Auth { api, .. }): State<Auth>, Bearer(token): Bearer) -> Result<StatusCode> {
+    api.tokens.log_out(&token).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// An end of all tokens, as a body.
+const EXPIRE_IN: RequestBody = RequestBody {
+    name: "ApplicationTokenExpireIn",
+    read: |fields| {
+        expiry(fields);
+    },
+    optional: true,
+    fields: &[
+        ("expiry", "Seconds for which they go on to count; 0 if nothing is said."),
+        ("sessionIds", "Has to be empty: tokens have no session ids here."),
+    ],
+    parts: &[],
+};
+
+/// How long expired tokens go on to count.
+fn expiry(fields: &mut Fields<'_>) -> Duration {
+    let grace = fields.number(&["expiry"], 0..=EXPIRY_SECONDS_MAX).value().unwrap_or(0);
+    if fields.optional::<Vec<String>>(&["sessionIds"]).is_some_and(|ids| !ids.is_empty()) {
+        // Expiring all of them instead would be more than was asked for.
+        let msg = "Tokens have no session ids here: leave this out to expire all of them";
+        fields.violation("sessionIds", msg, "value_error");
+    }
+    Duration::from_secs(grace)
 }
 
 async fn expire_all(
     State(Auth { api, .. }): State<Auth>,
-    caller: Caller,
+    Organisation(caller): Organisation,
     Path(app): Path<String>,
     headers: HeaderMap,
     uri: Uri,
     body: Body,
 ) -> Result<Response> {
-    caller.organisation_only()?;
     let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
     Ok(idempotent(&api.store, &*api.clock, key, async || {
         let mut fields = Fields::parse_optional(&body.0)?;
-        let grace = fields.optional::<u32>(&["expiry"]).unwrap_or(0);
-        if grace > EXPIRY_SECONDS_MAX {
-            let msg = format!("Must be from 0 to {EXPIRY_SECONDS_MAX}");
-            fields.violation("expiry", msg, "value_error");
-        }
-        if fields.optional::<Vec<String>>(&["sessionIds"]).is_some_and(|ids| !ids.is_empty()) {
-            // Expiring all of them instead would be more than was asked for.
-            let msg = "Tokens have no session ids here: leave this out to expire all of them";
-            fields.violation("sessionIds", msg, "value_error");
-        }
+        let grace = expiry(&mut fields);
         fields.finish()?;
         let reference: Reference<AppId> = reference(&app, "Application")?;
         // Each turn means that somebody else's change came first, so this ends.
         loop {
             let app = api.store.application_for(&caller, &reference).await?;
-            if api.store.expire_tokens(&caller, &app, Duration::from_secs(grace.into())).await? {
+            if api.store.expire_tokens(&caller, &app, grace).await? {
                 return Ok(StatusCode::NO_CONTENT.into_response());
             }
         }

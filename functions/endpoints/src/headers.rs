@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode};
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::Result;
 use shared::auth::Caller;
-use shared::http::{Body, Field, Fields, json};
+use shared::http::{Body, Field, Fields, RequestBody, Rule, json};
 use shared::store::endpoint_secrets::EndpointHeaders;
 
 use crate::Endpoints;
@@ -81,9 +82,37 @@ fn broken_value(value: &str) -> Option<String> {
     (!valid).then(|| "Must be visible ASCII characters and spaces".into())
 }
 
+/// A whole set of headers, as a body.
+pub const HEADERS_IN: RequestBody = RequestBody {
+    name: "EndpointHeadersIn",
+    read: |fields| drop(whole(fields, true)),
+    optional: false,
+    fields: &[ABOUT],
+    parts: &[],
+};
+
+/// A change of headers, as a body.
+pub const HEADERS_PATCH: RequestBody = RequestBody {
+    name: "EndpointHeadersPatchIn",
+    read: |fields| drop(patched(fields, EndpointHeaders::default())),
+    optional: false,
+    fields: &[
+        ("headers", "Values by name; `null` removes one. What is not named stays as it is."),
+        ("deleteHeaders", "Names of headers to remove."),
+    ],
+    parts: &[],
+};
+
+/// What `headers` is.
+pub const ABOUT: (&str, &str) = (
+    "headers",
+    "Values by name, at most 50 and 32 KiB in all. Names that belong to the connection, to webhooks or to \
+     infrastructure are refused.",
+);
+
 /// Reads what `headers` of a body says of each header: a value, or null.
-fn read(fields: &mut Fields<'_>) -> Option<Vec<(String, Field<String>)>> {
-    let mut part = fields.object("headers")?;
+fn read(fields: &mut Fields<'_>, required: bool) -> Option<Vec<(String, Field<String>)>> {
+    let mut part = if required { fields.required_object("headers") } else { fields.object("headers") }?;
     let found = part.each::<String>();
     let mut spellings: BTreeMap<String, &str> = BTreeMap::new();
     for (name, value) in &found {
@@ -110,9 +139,11 @@ fn check_size(fields: &mut Fields<'_>, headers: &EndpointHeaders) {
 }
 
 /// Reads a whole set of headers, where there is one.
-pub fn whole(fields: &mut Fields<'_>) -> EndpointHeaders {
+pub fn whole(fields: &mut Fields<'_>, required: bool) -> EndpointHeaders {
     let mut headers = EndpointHeaders::default();
-    for (name, value) in read(fields).unwrap_or_default() {
+    let found = read(fields, required).unwrap_or_default();
+    fields.rule("headers", Rule::NoNulls);
+    for (name, value) in found {
         match value {
             Field::Value(value) => headers.set(name, value),
             Field::Null => fields.violation_at(&["headers", &name], "Must not be null", "type_error"),
@@ -123,18 +154,12 @@ pub fn whole(fields: &mut Fields<'_>) -> EndpointHeaders {
     headers
 }
 
-fn required(fields: &mut Fields<'_>) {
-    if fields.raw(&["headers"]).is_none() {
-        fields.violation("headers", "Field required", "missing");
-    }
-}
-
 /// What a PATCH makes of the headers: null removes one, and so does `deleteHeaders`.
 fn patched(fields: &mut Fields<'_>, mut headers: EndpointHeaders) -> EndpointHeaders {
     for name in fields.optional::<Vec<String>>(&["deleteHeaders"]).unwrap_or_default() {
         headers.remove(&name);
     }
-    for (name, value) in read(fields).unwrap_or_default() {
+    for (name, value) in read(fields, true).unwrap_or_default() {
         match value {
             Field::Value(value) => headers.set(name, value),
             Field::Null => headers.remove(&name),
@@ -145,9 +170,12 @@ fn patched(fields: &mut Fields<'_>, mut headers: EndpointHeaders) -> EndpointHea
     headers
 }
 
-#[derive(Serialize)]
-struct HeadersOut<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EndpointHeadersOut")]
+pub struct HeadersOut<'a> {
+    /// Values by name.
     headers: BTreeMap<&'a str, &'a str>,
+    /// Names of headers whose values are not shown.
     sensitive: Vec<&'a str>,
 }
 
@@ -181,8 +209,7 @@ pub async fn replace(
     loop {
         let (app, old) = state.find(&caller, &app, &endpoint).await?;
         let mut fields = Fields::parse(&body.0)?;
-        required(&mut fields);
-        let headers = whole(&mut fields);
+        let headers = whole(&mut fields, true);
         fields.finish()?;
         if state.api.store.set_endpoint_headers(&caller, &app, &old, headers).await?.is_some() {
             return Ok(StatusCode::NO_CONTENT);
@@ -200,7 +227,6 @@ pub async fn patch(
     loop {
         let (app, old) = state.find(&caller, &app, &endpoint).await?;
         let mut fields = Fields::parse(&body.0)?;
-        required(&mut fields);
         let headers = patched(&mut fields, old.headers.clone());
         fields.finish()?;
         if state.api.store.set_endpoint_headers(&caller, &app, &old, headers).await?.is_some() {

@@ -5,31 +5,30 @@ use std::collections::BTreeMap;
 use axum::Router;
 use axum::extract::{FromRef, Path, State};
 use axum::response::Response;
-use axum::routing::{get, post};
 use http::{HeaderMap, StatusCode, Uri};
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::{Caller, Tokens};
 use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env, flag};
 use shared::http::{
-    Body, Field, Fields, IdempotencyKey, ListOut, ListQuery, Order, Query, Text, idempotent, json, reference,
+    Body, Document, Fields, IdempotencyKey, ListOut, ListQuery, Order, Query, Registry, idempotent, json,
+    reference,
 };
-use shared::ids::{EndpointId, NAME_LENGTH_MAX, Reference};
+use shared::ids::{EndpointId, Reference};
 use shared::signing::{KeyKind, SigningKey};
 use shared::store::applications::Application;
 use shared::store::endpoint_secrets::EndpointHeaders;
 use shared::store::endpoints::{Endpoint, EndpointSettings};
-use shared::wire::TEXT_LENGTH_MAX;
 use shared::{Api, Error, Platform, Result};
 
+mod bodies;
 mod headers;
 mod secret;
 mod url_rule;
 
-const CHANNELS_MAX: usize = 10;
-const CHANNEL_LENGTH_MAX: usize = 128;
-/// Most event types that one endpoint may name: each is looked up when the endpoint is written.
-const EVENT_TYPES_MAX: usize = 1_000;
+use headers::HeadersOut;
+use secret::SecretOut;
 
 /// What this function holds.
 #[derive(Clone, Debug)]
@@ -58,41 +57,136 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
         })?;
     let state =
         Endpoints { api: platform.api(env)?, https_only: flag(env, "POSTRIDER_HTTPS_ONLY", true)?, key_kind };
-    let routes = Router::new()
-        .route("/api/v1/app/{app_id}/endpoint", get(list).post(create))
-        .route(
-            "/api/v1/app/{app_id}/endpoint/{endpoint_id}",
-            get(read).put(replace).patch(patch).delete(delete),
-        )
-        .route("/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret", get(secret::get))
-        .route("/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret/rotate", post(secret::rotate))
-        .route(
-            "/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers",
-            get(headers::get).put(headers::replace).patch(headers::patch),
-        );
-    Ok(shared::http::finish(routes, state))
+    Ok(shared::http::finish(operations(Router::new()), state))
 }
 
-#[derive(Serialize)]
+/// Adds this function's operations to `document`.
+#[must_use]
+pub fn describe(document: Document) -> Document {
+    operations(document)
+}
+
+fn operations<R: Registry<Endpoints>>(to: R) -> R {
+    const TAG: &str = "Endpoint";
+    const ALL: &str = "/api/v1/app/{app_id}/endpoint";
+    const ONE: &str = "/api/v1/app/{app_id}/endpoint/{endpoint_id}";
+    const HEADERS: &str = "/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers";
+    to.get(ALL, list, |operation| {
+        operation
+            .named("v1.endpoint.list", TAG)
+            .summary("List an application's endpoints")
+            .query(wanted)
+            .answers::<ListOut<EndpointOut>>(200, "A page of endpoints.")
+    })
+    .post(ALL, create, |operation| {
+        operation
+            .named("v1.endpoint.create", TAG)
+            .summary("Create an endpoint")
+            .body(&bodies::ENDPOINT_IN)
+            .answers::<EndpointOut>(201, "The new endpoint.")
+    })
+    .get(ONE, read, |operation| {
+        operation
+            .named("v1.endpoint.get", TAG)
+            .summary("Get an endpoint")
+            .answers::<EndpointOut>(200, "The endpoint.")
+    })
+    .put(ONE, replace, |operation| {
+        operation
+            .named("v1.endpoint.update", TAG)
+            .summary("Replace an endpoint's settings, or create it")
+            .text("Where the path names a uid that no endpoint has, this creates one. The secret stays.")
+            .body(&bodies::ENDPOINT_UPDATE)
+            .answers::<EndpointOut>(200, "The changed endpoint.")
+            .answers::<EndpointOut>(201, "The new endpoint.")
+    })
+    .patch(ONE, patch, |operation| {
+        operation
+            .named("v1.endpoint.patch", TAG)
+            .summary("Change an endpoint")
+            .text("What the body does not name stays as it is; `null` clears it.")
+            .body(&bodies::ENDPOINT_PATCH)
+            .answers::<EndpointOut>(200, "The changed endpoint.")
+    })
+    .delete(ONE, delete, |operation| {
+        operation
+            .named("v1.endpoint.delete", TAG)
+            .summary("Delete an endpoint")
+            .text("Nothing more is delivered to it, and its uid is free again.")
+            .answers_nothing(204, "It is deleted.")
+    })
+    .get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret", secret::get, |operation| {
+        operation
+            .named("v1.endpoint.get-secret", TAG)
+            .summary("Get what verifies an endpoint's webhooks")
+            .answers::<SecretOut>(200, "The key.")
+    })
+    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret/rotate", secret::rotate, |operation| {
+        operation
+            .named("v1.endpoint.rotate-secret", TAG)
+            .summary("Give an endpoint a new key")
+            .text("The old key stays valid for a while: webhooks carry a signature by each.")
+            .body(&secret::ROTATE_IN)
+            .answers::<SecretOut>(200, "The new key.")
+            .answers_nothing(204, "The same, to clients that expect no content.")
+    })
+    .get(HEADERS, headers::get, |operation| {
+        operation
+            .named("v1.endpoint.get-headers", TAG)
+            .summary("Get the headers that an endpoint's webhooks carry")
+            .answers::<HeadersOut<'_>>(200, "The headers; of sensitive ones the names.")
+    })
+    .put(HEADERS, headers::replace, |operation| {
+        operation
+            .named("v1.endpoint.update-headers", TAG)
+            .summary("Replace an endpoint's headers")
+            .body(&headers::HEADERS_IN)
+            .answers_nothing(204, "These are the headers now.")
+    })
+    .patch(HEADERS, headers::patch, |operation| {
+        operation
+            .named("v1.endpoint.patch-headers", TAG)
+            .summary("Change some of an endpoint's headers")
+            .body(&headers::HEADERS_PATCH)
+            .answers_nothing(204, "The headers are changed.")
+    })
+}
+
+fn wanted(query: &Query) -> Result<ListQuery<EndpointId>> {
+    ListQuery::read(query, Order::Descending)
+}
+
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct EndpointOut {
     id: EndpointId,
+    /// Where webhooks are sent.
     url: String,
+    /// Always 1; older clients want a number here.
     version: u32,
+    /// What its owner says of it.
     description: String,
+    /// The id that its owner chose.
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<String>,
+    /// The same as `eventTypes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     filter_types: Option<Vec<String>>,
+    /// It gets only these; where there are none, all.
     #[serde(skip_serializing_if = "Option::is_none")]
     event_types: Option<Vec<String>>,
+    /// It gets only messages with one of these; where there are none, all.
     #[serde(skip_serializing_if = "Option::is_none")]
     channels: Option<Vec<String>>,
+    /// It gets nothing.
     disabled: bool,
+    /// Most messages per second; what is more waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit: Option<u16>,
+    /// The same as `rateLimit`.
     #[serde(skip_serializing_if = "Option::is_none")]
     throttle_rate: Option<u16>,
+    /// What its owner keeps of it.
     metadata: BTreeMap<String, String>,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -119,42 +213,6 @@ impl From<Endpoint> for EndpointOut {
             updated_at: endpoint.updated_at,
         }
     }
-}
-
-/// The fields that creating and replacing have in common.
-fn settings_of(fields: &mut Fields<'_>, https_only: bool) -> EndpointSettings {
-    let url = fields.required::<String>(&["url"]).unwrap_or_default();
-    check_url(fields, &url, https_only);
-    EndpointSettings {
-        url,
-        description: description_of(fields).value().unwrap_or_default(),
-        uid: fields.text(&["uid"], Text::Uid("ep_")).value(),
-        event_types: event_types_of(fields, 1).value(),
-        channels: fields.names(&["channels"], CHANNEL_LENGTH_MAX, 1, CHANNELS_MAX).value(),
-        disabled: fields.optional(&["disabled"]).unwrap_or(false),
-        rate_limit: fields.rate_limit().value(),
-        metadata: fields.metadata().value().unwrap_or_default(),
-    }
-}
-
-fn check_url(fields: &mut Fields<'_>, url: &str, https_only: bool) {
-    if !fields.has_violation("url")
-        && let Some(broken) = url_rule::broken(url, https_only)
-    {
-        fields.violation("url", broken, "value_error");
-    }
-}
-
-fn description_of(fields: &mut Fields<'_>) -> Field<String> {
-    let description: Field<String> = fields.take(&["description"]);
-    if matches!(&description, Field::Value(text) if text.len() > TEXT_LENGTH_MAX) {
-        fields.violation("description", format!("Must have at most {TEXT_LENGTH_MAX} bytes"), "value_error");
-    }
-    description
-}
-
-fn event_types_of(fields: &mut Fields<'_>, min: usize) -> Field<Vec<String>> {
-    fields.names(&["filterTypes", "eventTypes"], NAME_LENGTH_MAX, min, EVENT_TYPES_MAX)
 }
 
 impl Endpoints {
@@ -207,9 +265,9 @@ async fn create(
     Ok(idempotent(&api.store, &*api.clock, key, async || {
         let app = state.application(&caller, &app).await?;
         let mut fields = Fields::parse(&body.0)?;
-        let settings = settings_of(&mut fields, state.https_only);
-        let key = secret::chosen(&mut fields, "secret");
-        let headers = headers::whole(&mut fields);
+        let settings = bodies::settings_of(&mut fields, state.https_only);
+        let key = secret::chosen(&mut fields, &["secret"]);
+        let headers = headers::whole(&mut fields, false);
         fields.finish()?;
         let made = state.make(&caller, &app, settings, key, headers).await?;
         Ok(json(StatusCode::CREATED, &EndpointOut::from(made)))
@@ -223,7 +281,7 @@ async fn list(
     Path(app): Path<String>,
     query: Query,
 ) -> Result<Response> {
-    let query = ListQuery::<EndpointId>::read(&query, Order::Descending)?;
+    let query = wanted(&query)?;
     let app = state.application(&caller, &app).await?;
     let page = state.api.store.list_endpoints(app.id, &query).await?;
     Ok(json(StatusCode::OK, &ListOut::new(page, |endpoint| endpoint.id.to_string(), EndpointOut::from)))
@@ -246,7 +304,7 @@ async fn replace(
 ) -> Result<Response> {
     let app = state.application(&caller, &app).await?;
     let mut fields = Fields::parse(&body.0)?;
-    let settings = settings_of(&mut fields, state.https_only);
+    let settings = bodies::settings_of(&mut fields, state.https_only);
     fields.finish()?;
     let wanted = reference(&endpoint, "Endpoint")?;
     loop {
@@ -277,23 +335,7 @@ async fn patch(
     loop {
         let (app, old) = state.find(&caller, &app, &endpoint).await?;
         let mut fields = Fields::parse(&body.0)?;
-        let before = old.settings.clone();
-        let url: Field<String> = fields.take(&["url"]);
-        match &url {
-            Field::Value(url) => check_url(&mut fields, url, state.https_only),
-            Field::Null => fields.violation("url", "Must not be null", "type_error"),
-            Field::Absent => {}
-        }
-        let settings = EndpointSettings {
-            url: url.value().unwrap_or(before.url),
-            description: description_of(&mut fields).over(Some(before.description)).unwrap_or_default(),
-            uid: fields.text(&["uid"], Text::Uid("ep_")).over(before.uid),
-            event_types: event_types_of(&mut fields, 1).over(before.event_types),
-            channels: fields.names(&["channels"], CHANNEL_LENGTH_MAX, 1, CHANNELS_MAX).over(before.channels),
-            disabled: fields.take(&["disabled"]).over(Some(before.disabled)).unwrap_or(false),
-            rate_limit: fields.rate_limit().over(before.rate_limit),
-            metadata: fields.metadata().over(Some(before.metadata)).unwrap_or_default(),
-        };
+        let settings = bodies::changes(&mut fields, old.settings.clone(), state.https_only);
         fields.finish()?;
         if settings.event_types != old.settings.event_types {
             state.check_event_types(&caller, &settings).await?;

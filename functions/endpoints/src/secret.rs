@@ -6,9 +6,10 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::USER_AGENT;
 use http::{HeaderMap, StatusCode, Uri};
+use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::Caller;
-use shared::http::{Body, Fields, IdempotencyKey, idempotent, json};
+use shared::http::{Body, Fields, IdempotencyKey, RequestBody, idempotent, json};
 use shared::signing::{KeyKind, SigningKey};
 use shared::store::endpoints::Endpoint;
 use shared::{Error, Result};
@@ -16,22 +17,46 @@ use shared::{Error, Result};
 use crate::Endpoints;
 
 /// How long a key stays valid after a rotation, if nothing else is asked for, and at most.
-const GRACE_SECONDS_DEFAULT: u32 = 86_400;
-const GRACE_SECONDS_MAX: u32 = 604_800;
+const GRACE_SECONDS_DEFAULT: u64 = 86_400;
+const GRACE_SECONDS_MAX: u64 = 604_800;
+
+/// A rotation, as a body.
+pub const ROTATE_IN: RequestBody = RequestBody {
+    name: "EndpointSecretRotateIn",
+    read: |fields| drop(rotation(fields)),
+    optional: true,
+    fields: &[
+        ("key", "The new key, written as `secret` of a new endpoint is; made if absent."),
+        (
+            "gracePeriodSeconds",
+            "How long the old key stays valid: 86,400 if nothing is said, 0 drops it at once.",
+        ),
+    ],
+    parts: &[],
+};
+
+/// The new key, if the caller chose one, and how long the old one stays valid.
+fn rotation(fields: &mut Fields<'_>) -> (Option<SigningKey>, Duration) {
+    let key = chosen(fields, &["key"]);
+    let grace = fields.number(&["gracePeriodSeconds"], 0..=GRACE_SECONDS_MAX).value();
+    (key, Duration::from_secs(grace.unwrap_or(GRACE_SECONDS_DEFAULT)))
+}
 
 /// Reads a key that the caller chose, where there is one.
-pub fn chosen(fields: &mut Fields<'_>, name: &'static str) -> Option<SigningKey> {
-    let text = fields.optional::<String>(&[name])?;
+pub fn chosen(fields: &mut Fields<'_>, names: &'static [&'static str]) -> Option<SigningKey> {
+    let text = fields.optional::<String>(names)?;
     let key = SigningKey::parse(&text);
     if key.is_none() {
         let msg = "Must be whsec_ and the base64 of 24 to 75 bytes, or an ed25519 key as whsk_";
-        fields.violation(name, msg, "value_error");
+        fields.violation(names[0], msg, "value_error");
     }
     key
 }
 
-#[derive(Serialize)]
-struct SecretOut {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EndpointSecretOut")]
+pub struct SecretOut {
+    /// `whsec_` and a symmetric key, or `whpk_` and a public one.
     key: String,
 }
 
@@ -69,14 +94,8 @@ pub async fn rotate(
     let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
     let answer = idempotent(&api.store, &*api.clock, key, async || {
         let mut fields = Fields::parse_optional(&body.0)?;
-        let wanted = chosen(&mut fields, "key");
-        let grace = fields.optional::<u32>(&["gracePeriodSeconds"]).unwrap_or(GRACE_SECONDS_DEFAULT);
-        if grace > GRACE_SECONDS_MAX {
-            let msg = format!("Must be from 0 to {GRACE_SECONDS_MAX}");
-            fields.violation("gracePeriodSeconds", msg, "value_error");
-        }
+        let (wanted, grace) = rotation(&mut fields);
         fields.finish()?;
-        let grace = Duration::from_secs(grace.into());
         // Each turn means that somebody else's change came first, so this ends.
         loop {
             let (app, old) = state.find(&caller, &app, &endpoint).await?;

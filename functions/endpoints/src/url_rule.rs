@@ -2,7 +2,8 @@
 
 use url::{Host, Url};
 
-const LENGTH_MAX: usize = 65_536;
+/// Longest URL, in bytes.
+pub const LENGTH_MAX: usize = 65_536;
 
 /// What is wrong with `text` as the URL of an endpoint; none if nothing is. Where it leads to is
 /// checked when something is sent there: names can change what they mean.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 use shared::clock::Timestamp;
-use shared::http::{Field, Fields, Text};
+use shared::http::{Field, Fields, RequestBody, Text};
 use shared::ids::NAME_LENGTH_MAX;
 use shared::store::event_types::EventType;
 use shared::wire::TEXT_LENGTH_MAX;
@@ -15,21 +15,69 @@ const SCHEMAS_LENGTH_MAX: usize = 256 * 1024;
 /// Most feature flags of one event type.
 const FEATURE_FLAGS_MAX: usize = 32;
 
+/// A new event type, as a body.
+pub const EVENT_TYPE_IN: RequestBody = RequestBody {
+    name: "EventTypeIn",
+    read: |fields| drop(named(fields)),
+    optional: false,
+    fields: &[
+        ("name", "What messages carry, such as `invoice.paid`."),
+        DESCRIPTION,
+        SCHEMAS,
+        FEATURE_FLAGS,
+        FEATURE_FLAG,
+        GROUP_NAME,
+        ARCHIVED,
+        DEPRECATED,
+    ],
+    parts: &[],
+};
+
+/// All but the name, as a body.
+pub const EVENT_TYPE_UPDATE: RequestBody = RequestBody {
+    name: "EventTypeUpdate",
+    read: |fields| drop(whole(fields, String::new())),
+    optional: false,
+    fields: &[DESCRIPTION, SCHEMAS, FEATURE_FLAGS, FEATURE_FLAG, GROUP_NAME, ARCHIVED, DEPRECATED],
+    parts: &[],
+};
+
+/// A change, as a body.
+pub const EVENT_TYPE_PATCH: RequestBody = RequestBody {
+    name: "EventTypePatch",
+    read: |fields| {
+        let nothing = whole(&mut Fields::describing(), String::new());
+        drop(changes(fields, nothing));
+    },
+    optional: false,
+    fields: &[DESCRIPTION, SCHEMAS, FEATURE_FLAGS, FEATURE_FLAG, GROUP_NAME, ARCHIVED, DEPRECATED],
+    parts: &[],
+};
+
+const DESCRIPTION: (&str, &str) = ("description", "What it stands for.");
+const SCHEMAS: (&str, &str) =
+    ("schemas", "JSON schemas of its payloads, by version; at most 256 KiB of text.");
+const FEATURE_FLAGS: (&str, &str) =
+    ("featureFlags", "Show it only to applications whose token has one of these flags.");
+const FEATURE_FLAG: (&str, &str) = ("featureFlag", "One feature flag, where there are not several.");
+const GROUP_NAME: (&str, &str) = ("groupName", "What it is to be shown with.");
+const ARCHIVED: (&str, &str) = ("archived", "It is no longer in use.");
+const DEPRECATED: (&str, &str) = ("deprecated", "Its users should look for another.");
+
 /// Reads a new event type, which names itself.
 ///
 /// # Errors
 /// `Invalid` with every broken rule.
 pub fn create(body: &[u8]) -> Result<EventType> {
     let mut fields = Fields::parse(body)?;
-    let name = fields.required::<String>(&["name"]).unwrap_or_default();
-    if !fields.has_violation("name")
-        && let Some(broken) = Text::Name(NAME_LENGTH_MAX).broken(&name)
-    {
-        fields.violation("name", broken, "value_error");
-    }
-    let read = whole(&mut fields, name);
+    let read = named(&mut fields);
     fields.finish()?;
     Ok(read)
+}
+
+fn named(fields: &mut Fields<'_>) -> EventType {
+    let name = fields.required_text(&["name"], Text::Name(NAME_LENGTH_MAX)).unwrap_or_default();
+    whole(fields, name)
 }
 
 /// Reads what an event type is to be from now on; the path names it.
@@ -52,75 +100,55 @@ pub fn replace(name: &str, body: &[u8]) -> Result<EventType> {
 /// `Invalid` with every broken rule.
 pub fn patch(old: &EventType, body: &[u8]) -> Result<EventType> {
     let mut fields = Fields::parse(body)?;
-    let old = old.clone();
-    let description = description(&mut fields);
-    let archived = fields.take(&["archived"]);
-    let deprecated = fields.take(&["deprecated"]);
-    for (name, is_null) in [
-        ("description", description == Field::Null),
-        ("archived", archived == Field::Null),
-        ("deprecated", deprecated == Field::Null),
-    ] {
-        if is_null {
-            fields.violation(name, "Must not be null", "type_error");
-        }
-    }
-    let patched = EventType {
-        description: description.value().unwrap_or(old.description),
-        schemas: schemas(&mut fields).over(old.schemas),
-        feature_flags: feature_flags(&mut fields).over(Some(old.feature_flags)).unwrap_or_default(),
-        group_name: fields.text(&["groupName"], Text::Name(NAME_LENGTH_MAX)).over(old.group_name),
-        archived: archived.value().unwrap_or(old.archived),
-        deprecated: deprecated.value().unwrap_or(old.deprecated),
-        ..old
-    };
+    let patched = changes(&mut fields, old.clone());
     fields.finish()?;
     Ok(patched)
 }
 
+fn changes(fields: &mut Fields<'_>, old: EventType) -> EventType {
+    let description = fields.text(&["description"], Text::UpTo(TEXT_LENGTH_MAX));
+    fields.not_null("description", &description);
+    let archived = fields.take(&["archived"]);
+    fields.not_null("archived", &archived);
+    let deprecated = fields.take(&["deprecated"]);
+    fields.not_null("deprecated", &deprecated);
+    EventType {
+        description: description.value().unwrap_or(old.description),
+        schemas: schemas(fields).over(old.schemas),
+        feature_flags: feature_flags(fields).over(Some(old.feature_flags)).unwrap_or_default(),
+        group_name: fields.text(&["groupName"], Text::Name(NAME_LENGTH_MAX)).over(old.group_name),
+        archived: archived.value().unwrap_or(old.archived),
+        deprecated: deprecated.value().unwrap_or(old.deprecated),
+        ..old
+    }
+}
+
 /// Everything but the name.
 fn whole(fields: &mut Fields<'_>, name: String) -> EventType {
-    let description = description(fields);
-    if matches!(description, Field::Absent | Field::Null) && !fields.has_violation("description") {
-        // May be empty, but must be there.
-        fields.violation("description", "Field required", "missing");
-    }
+    // May be empty, but must be there.
+    let description = fields.required_text(&["description"], Text::UpTo(TEXT_LENGTH_MAX));
     let never = Timestamp::default(); // the store sets both times
     EventType {
         name,
-        description: description.value().unwrap_or_default(),
+        description: description.unwrap_or_default(),
         schemas: schemas(fields).value(),
         feature_flags: feature_flags(fields).value().unwrap_or_default(),
         group_name: fields.text(&["groupName"], Text::Name(NAME_LENGTH_MAX)).value(),
-        archived: fields.optional(&["archived"]).unwrap_or(false),
-        deprecated: fields.optional(&["deprecated"]).unwrap_or(false),
+        archived: fields.or(&["archived"], false),
+        deprecated: fields.or(&["deprecated"], false),
         created_at: never,
         updated_at: never,
     }
 }
 
-fn description(fields: &mut Fields<'_>) -> Field<String> {
-    let description: Field<String> = fields.take(&["description"]);
-    if matches!(&description, Field::Value(text) if text.len() > TEXT_LENGTH_MAX) {
-        fields.violation("description", format!("Must have at most {TEXT_LENGTH_MAX} bytes"), "value_error");
-    }
-    description
-}
-
 /// The schemas' JSON text as it was sent; each version's has to be an object.
 fn schemas(fields: &mut Fields<'_>) -> Field<String> {
-    let raw = fields.raw(&["schemas"]).map(|(_, raw)| raw);
-    match (fields.take::<BTreeMap<String, serde_json::Map<String, serde_json::Value>>>(&["schemas"]), raw) {
-        (Field::Value(_), Some(raw)) => {
-            if raw.get().len() > SCHEMAS_LENGTH_MAX {
-                let msg = format!("Must have at most {SCHEMAS_LENGTH_MAX} bytes");
-                fields.violation("schemas", msg, "value_error");
-            }
-            Field::Value(RawValue::get(raw).to_owned())
-        }
-        (Field::Null, _) => Field::Null,
-        _ => Field::Absent,
+    let raw = fields.raw_as::<BTreeMap<String, Map<String, Value>>>(&["schemas"]);
+    if raw.value_ref().is_some_and(|raw| raw.get().len() > SCHEMAS_LENGTH_MAX) {
+        let msg = format!("Must have at most {SCHEMAS_LENGTH_MAX} bytes");
+        fields.violation("schemas", msg, "value_error");
     }
+    raw.map(|raw| raw.get().to_owned())
 }
 
 /// Several flags, as hosted clients write them, or one, as the others do.

@@ -3,15 +3,17 @@
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
-use axum::routing::get;
 use http::{HeaderMap, StatusCode, Uri};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use shared::auth::Caller;
+use shared::auth::{Caller, Organisation};
 use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env};
 use shared::error::corrupt;
-use shared::http::{Body, IdempotencyKey, ListOut, ListQuery, Order, Query, idempotent, json};
+use shared::http::{
+    Body, Document, IdempotencyKey, ListOut, ListQuery, Order, Query, Registry, idempotent, json,
+};
 use shared::ids::{NAME_LENGTH_MAX, Name, is_name};
 use shared::store::event_types::EventType;
 use shared::{Api, Error, Platform, Result};
@@ -23,26 +25,109 @@ mod incoming;
 /// # Errors
 /// A setting is missing or makes no sense.
 pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError> {
-    let routes = Router::new()
-        .route("/api/v1/event-type", get(list).post(create))
-        .route("/api/v1/event-type/{event_type_name}", get(read).put(replace).patch(patch).delete(delete));
-    Ok(shared::http::finish(routes, platform.api(env)?))
+    Ok(shared::http::finish(operations(Router::new()), platform.api(env)?))
 }
 
-#[derive(Serialize)]
+/// Adds this function's operations to `document`.
+#[must_use]
+pub fn describe(document: Document) -> Document {
+    operations(document)
+}
+
+fn operations<R: Registry<Api>>(to: R) -> R {
+    const TAG: &str = "Event Type";
+    const ALL: &str = "/api/v1/event-type";
+    const ONE: &str = "/api/v1/event-type/{event_type_name}";
+    to.get(ALL, list, |operation| {
+        operation
+            .named("v1.event-type.list", TAG)
+            .summary("List event types")
+            .query(Wanted::read)
+            .answers::<ListOut<EventTypeOut>>(200, "A page of event types.")
+    })
+    .post(ALL, create, |operation| {
+        operation
+            .named("v1.event-type.create", TAG)
+            .summary("Create an event type")
+            .body(&incoming::EVENT_TYPE_IN)
+            .answers::<EventTypeOut>(201, "The new event type.")
+    })
+    .get(ONE, read, |operation| {
+        operation
+            .named("v1.event-type.get", TAG)
+            .summary("Get an event type")
+            .answers::<EventTypeOut>(200, "The event type.")
+    })
+    .put(ONE, replace, |operation| {
+        operation
+            .named("v1.event-type.update", TAG)
+            .summary("Replace an event type, or create it")
+            .body(&incoming::EVENT_TYPE_UPDATE)
+            .answers::<EventTypeOut>(200, "The changed event type.")
+            .answers::<EventTypeOut>(201, "The new event type.")
+    })
+    .patch(ONE, patch, |operation| {
+        operation
+            .named("v1.event-type.patch", TAG)
+            .summary("Change an event type")
+            .text("What the body does not name stays as it is; `null` clears it.")
+            .body(&incoming::EVENT_TYPE_PATCH)
+            .answers::<EventTypeOut>(200, "The changed event type.")
+    })
+    .delete(ONE, delete, |operation| {
+        operation
+            .named("v1.event-type.delete", TAG)
+            .summary("Archive an event type, or remove it")
+            .text("Endpoints and messages may still name it. Creating it again brings an archived one back.")
+            .query(expunge)
+            .parameter("expunge", "Remove it altogether instead of archiving it.")
+            .answers_nothing(204, "It is archived, or removed.")
+    })
+}
+
+/// What a list is asked for.
+struct Wanted {
+    with_archived: bool,
+    with_content: bool,
+    list: ListQuery<Name>,
+}
+
+impl Wanted {
+    fn read(query: &Query) -> Result<Self> {
+        Ok(Self {
+            with_archived: query.flag("include_archived", false)?,
+            with_content: query.flag("with_content", false)?,
+            list: ListQuery::read(query, Order::Ascending)?,
+        })
+    }
+}
+
+fn expunge(query: &Query) -> Result<bool> {
+    query.flag("expunge", false)
+}
+
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct EventTypeOut {
     name: String,
+    /// What it stands for.
     description: String,
+    /// JSON schemas of its payloads, by version.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
     schemas: Option<Box<RawValue>>,
+    /// The first of `featureFlags`.
     #[serde(skip_serializing_if = "Option::is_none")]
     feature_flag: Option<String>,
+    /// Applications see it only if their token has one of these flags.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     feature_flags: Vec<String>,
+    /// What it is shown with.
     #[serde(skip_serializing_if = "Option::is_none")]
     group_name: Option<String>,
+    /// It is no longer in use.
     archived: bool,
+    /// Its users should look for another.
     deprecated: bool,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -68,12 +153,11 @@ impl EventTypeOut {
 
 async fn create(
     State(api): State<Api>,
-    caller: Caller,
+    Organisation(caller): Organisation,
     headers: HeaderMap,
     uri: Uri,
     body: Body,
 ) -> Result<Response> {
-    caller.organisation_only()?;
     let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
     Ok(idempotent(&api.store, &*api.clock, key, async || {
         let made = api.store.create_event_type(&caller, incoming::create(&body.0)?).await?;
@@ -83,12 +167,10 @@ async fn create(
 }
 
 async fn list(State(api): State<Api>, caller: Caller, query: Query) -> Result<Response> {
-    let with_archived = query.flag("include_archived", false)?;
-    let with_content = query.flag("with_content", false)?;
-    let wanted = ListQuery::<Name>::read(&query, Order::Ascending)?;
+    let Wanted { with_archived, with_content, list } = Wanted::read(&query)?;
     let page = api
         .store
-        .list_event_types(caller.org(), &wanted, |found| {
+        .list_event_types(caller.org(), &list, |found| {
             (with_archived || !found.archived) && found.visible_to(&caller)
         })
         .await?;
@@ -118,11 +200,10 @@ async fn read(State(api): State<Api>, caller: Caller, Path(name): Path<String>) 
 
 async fn replace(
     State(api): State<Api>,
-    caller: Caller,
+    Organisation(caller): Organisation,
     Path(name): Path<String>,
     body: Body,
 ) -> Result<Response> {
-    caller.organisation_only()?;
     let wanted = incoming::replace(&name, &body.0)?;
     // Each turn means that somebody else's change came first, so this ends.
     loop {
@@ -140,11 +221,10 @@ async fn replace(
 
 async fn patch(
     State(api): State<Api>,
-    caller: Caller,
+    Organisation(caller): Organisation,
     Path(name): Path<String>,
     body: Body,
 ) -> Result<Response> {
-    caller.organisation_only()?;
     // As in `replace`.
     loop {
         let old = find(&api, &caller, &name).await?;
@@ -157,12 +237,11 @@ async fn patch(
 
 async fn delete(
     State(api): State<Api>,
-    caller: Caller,
+    Organisation(caller): Organisation,
     Path(name): Path<String>,
     query: Query,
 ) -> Result<StatusCode> {
-    caller.organisation_only()?;
-    let expunge = query.flag("expunge", false)?;
+    let expunge = expunge(&query)?;
     // As in `replace`.
     loop {
         let old = find(&api, &caller, &name).await?;

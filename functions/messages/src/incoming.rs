@@ -1,7 +1,7 @@
 //! A message as it is posted.
 
 use shared::Result;
-use shared::http::{Fields, Text};
+use shared::http::{Fields, RequestBody, Text};
 use shared::ids::{AppId, NAME_LENGTH_MAX, Reference};
 use shared::store::applications::ApplicationSettings;
 use shared::store::messages::Payload;
@@ -29,78 +29,88 @@ pub struct MessageIn {
 }
 
 impl MessageIn {
+    /// A new message, as a body.
+    pub const BODY: RequestBody = RequestBody {
+        name: "MessageIn",
+        read: |fields| drop(Self::read(fields)),
+        optional: false,
+        fields: &[
+            ("eventType", "The event type; it need not exist."),
+            (
+                "eventId",
+                "An id of the caller's own choice, unique in the application. Paths take it in place of the id.",
+            ),
+            ("channels", "Endpoints with channels get the message only if they have one of these."),
+            ("payload", "What is sent, byte for byte as it is written here."),
+            ("transformationsParams", "What is sent instead of the payload."),
+            ("transformationsParams.rawPayload", "This text is sent."),
+            ("tags", "Free words that lists can be filtered by."),
+            ("payloadRetentionPeriod", "Days after which the payload is removed; 90 if nothing is said."),
+            ("payloadRetentionHours", "The same in hours, in place of days."),
+            ("application", "Created if it is missing; its uid has to be the one in the path."),
+        ],
+        parts: &[("application", &ApplicationIn::BODY)],
+    };
+
     /// Reads a body that was posted to `app`.
     pub fn parse(body: &[u8], app: &Reference<AppId>) -> Result<Self> {
         let mut fields = Fields::parse(body)?;
-        let (event_type, channels) = labels(&mut fields);
-        let event_id = fields.text(&["eventId"], Text::Uid("msg_")).value();
-        let tags = fields.list(&["tags"], Text::Tag(TAG_LENGTH_MAX), 0, TAGS_MAX).value();
-        let json = match fields.raw(&["payload", "data"]) {
-            Some((_, raw)) if raw.get().starts_with('{') => raw.get().to_owned(),
-            Some((name, _)) => {
-                fields.violation(name, "Must be a JSON object", "type_error");
-                String::new()
-            }
-            None => {
-                fields.violation("payload", "Field required", "missing");
-                String::new()
-            }
-        };
-        let raw = fields.object("transformationsParams").and_then(|mut part| {
-            let raw = part.optional::<String>(&["rawPayload"]);
-            fields.absorb(part);
-            raw
-        });
-        let retention_hours = retention_hours(&mut fields);
-        let application = fields.object("application").map(|mut part| {
-            let settings = ApplicationIn::fields(&mut part);
-            fields.absorb(part);
-            settings
-        });
-        if let Some(new) = &application
+        let message = Self::read(&mut fields);
+        if let Some(new) = &message.application
             && !matches!(app, Reference::Uid(uid) if new.uid.as_ref() == Some(uid))
         {
             fields.violation("application", "Its uid must be the one in the path", "value_error");
         }
         fields.finish()?;
-        Ok(Self {
-            event_type,
-            event_id,
-            channels,
-            tags,
-            payload: Payload { json, raw },
-            retention_hours,
-            application,
-        })
+        Ok(message)
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Self {
+        let (event_type, channels) = labels(fields);
+        let event_id = fields.text(&["eventId"], Text::Uid("msg_")).value();
+        let tags = fields.list(&["tags"], Text::Tag(TAG_LENGTH_MAX), 0, TAGS_MAX).value();
+        let json = fields.required_raw_object(&["payload", "data"]).map(|raw| raw.get().to_owned());
+        let raw = fields.object("transformationsParams").and_then(|mut part| {
+            let raw = part.optional::<String>(&["rawPayload"]);
+            fields.absorb(part);
+            raw
+        });
+        let retention_hours = retention_hours(fields);
+        let application = fields.object("application").map(|mut part| {
+            let settings = ApplicationIn::fields(&mut part);
+            fields.absorb(part);
+            settings
+        });
+        let payload = Payload { json: json.unwrap_or_default(), raw };
+        Self { event_type, event_id, channels, tags, payload, retention_hours, application }
     }
 }
 
+/// What a message would be, as a body.
+pub const PRECHECK_IN: RequestBody = RequestBody {
+    name: "MessagePrecheckIn",
+    read: |fields| drop(labels(fields)),
+    optional: false,
+    fields: &[
+        ("eventType", "The event type that it would have."),
+        ("channels", "The channels that it would have."),
+    ],
+    parts: &[],
+};
+
 /// What decides which endpoints a message goes to: its event type and its channels.
 pub fn labels(fields: &mut Fields<'_>) -> (String, Option<Vec<String>>) {
-    let event_type = fields.required::<String>(&["eventType"]).unwrap_or_default();
-    if !fields.has_violation("eventType")
-        && let Some(broken) = Text::Name(NAME_LENGTH_MAX).broken(&event_type)
-    {
-        fields.violation("eventType", broken, "value_error");
-    }
+    let event_type = fields.required_text(&["eventType"], Text::Name(NAME_LENGTH_MAX)).unwrap_or_default();
     (event_type, fields.names(&["channels"], CHANNEL_LENGTH_MAX, 1, CHANNELS_MAX).value())
 }
 
 /// How long the text is kept: given in days or in hours, not in both.
 fn retention_hours(fields: &mut Fields<'_>) -> u64 {
-    const DAYS: &str = "payloadRetentionPeriod";
-    const HOURS: &str = "payloadRetentionHours";
-    let (days, hours) = (fields.optional::<u64>(&[DAYS]), fields.optional::<u64>(&[HOURS]));
+    let days = fields.number(&["payloadRetentionPeriod"], RETENTION_DAYS).value();
+    let hours = fields.number(&["payloadRetentionHours"], RETENTION_HOURS).value();
     if days.is_some() && hours.is_some() {
-        fields.violation(HOURS, format!("Must not be given together with {DAYS}"), "value_error");
-    }
-    if days.is_some_and(|days| !RETENTION_DAYS.contains(&days)) {
-        let msg = format!("Must be from {} to {} days", RETENTION_DAYS.start(), RETENTION_DAYS.end());
-        fields.violation(DAYS, msg, "value_error");
-    }
-    if hours.is_some_and(|hours| !RETENTION_HOURS.contains(&hours)) {
-        let msg = format!("Must be from {} to {} hours", RETENTION_HOURS.start(), RETENTION_HOURS.end());
-        fields.violation(HOURS, msg, "value_error");
+        let msg = "Must not be given together with payloadRetentionPeriod";
+        fields.violation("payloadRetentionHours", msg, "value_error");
     }
     hours.unwrap_or_else(|| days.unwrap_or(RETENTION_DAYS_DEFAULT).saturating_mul(24))
 }

@@ -10,12 +10,15 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{FromRef, Path, State};
 use axum::response::Response;
-use axum::routing::{delete, get, post};
 use http::{HeaderMap, StatusCode, Uri};
+use schemars::JsonSchema;
 use serde::Serialize;
-use shared::auth::{Caller, Tokens};
+use shared::auth::{Caller, Organisation, Tokens};
+use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env, delivery_timeout};
-use shared::http::{Body, Fields, IdempotencyKey, ListOut, Query, Text, idempotent, json, reference};
+use shared::http::{
+    Body, Document, Fields, IdempotencyKey, ListOut, Query, Registry, Text, idempotent, json, reference,
+};
 use shared::ids::{MessageId, NAME_LENGTH_MAX};
 use shared::queue::{QueueUrl, Sqs};
 use shared::store::applications::Application;
@@ -58,25 +61,97 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
         delivery_timeout: delivery_timeout(env)?,
         targets: Arc::default(),
     };
-    let routes = Router::new()
-        .route("/api/v1/app/{app_id}/msg", get(list).post(create))
-        .route("/api/v1/app/{app_id}/msg/precheck/active", post(precheck))
-        .route("/api/v1/app/{app_id}/msg/{msg_id}", get(read))
-        .route("/api/v1/app/{app_id}/msg/{msg_id}/content", delete(expunge));
-    Ok(shared::http::finish(routes, state))
+    Ok(shared::http::finish(operations(Router::new()), state))
+}
+
+/// Adds this function's operations to `document`.
+#[must_use]
+pub fn describe(document: Document) -> Document {
+    operations(document)
+}
+
+fn operations<R: Registry<Messages>>(to: R) -> R {
+    const TAG: &str = "Message";
+    const ALL: &str = "/api/v1/app/{app_id}/msg";
+    const ONE: &str = "/api/v1/app/{app_id}/msg/{msg_id}";
+    to.get(ALL, list, |operation| {
+        operation
+            .named("v1.message.list", TAG)
+            .summary("List an application's messages")
+            .text("Newest first. One list spans at most 90 days; an iterator goes on from there.")
+            .query(|query| Wanted::read(query, Timestamp::default()).map(drop))
+            .answers::<ListOut<MessageOut>>(200, "A page of messages.")
+    })
+    .post(ALL, create, |operation| {
+        operation
+            .named("v1.message.create", TAG)
+            .summary("Send a message")
+            .text(
+                "The answer comes once the message is stored and its deliveries are under way. The payload's text \
+                 is sent and signed as it is posted, byte for byte.",
+            )
+            .query(with_content)
+            .body(&MessageIn::BODY)
+            .answers::<MessageOut>(202, "The message was accepted.")
+    })
+    .get(ONE, read, |operation| {
+        operation
+            .named("v1.message.get", TAG)
+            .summary("Get a message")
+            .query(with_content)
+            .answers::<MessageOut>(200, "The message.")
+    })
+    .delete("/api/v1/app/{app_id}/msg/{msg_id}/content", expunge, |operation| {
+        operation
+            .named("v1.message.expunge-content", TAG)
+            .summary("Take the payload out of a message")
+            .text("It is neither shown nor sent any more.")
+            .answers_nothing(204, "It is gone.")
+    })
+    .post("/api/v1/app/{app_id}/msg/precheck/active", precheck, |operation| {
+        operation
+            .named("v1.message.precheck", TAG)
+            .summary("Ask whether a message would go anywhere")
+            .body(&incoming::PRECHECK_IN)
+            .answers::<PrecheckOut>(200, "Whether any endpoint wants it.")
+    })
+}
+
+fn with_content(query: &Query) -> Result<bool> {
+    query.flag("with_content", true)
+}
+
+/// What a list is asked for.
+struct Wanted<'a> {
+    with_content: bool,
+    channel: Option<&'a str>,
+    tag: Option<&'a str>,
+    types: Option<Vec<String>>,
+    list: LogQuery<MessageId>,
+}
+
+impl<'a> Wanted<'a> {
+    fn read(query: &'a Query, now: Timestamp) -> Result<Self> {
+        Ok(Self {
+            with_content: with_content(query)?,
+            channel: query.text("channel", Text::Name(CHANNEL_LENGTH_MAX))?,
+            tag: query.text("tag", Text::Tag(TAG_LENGTH_MAX))?,
+            types: query.texts("event_types", Text::Name(NAME_LENGTH_MAX))?,
+            list: LogQuery::read(query, now)?,
+        })
+    }
 }
 
 async fn create(
     State(state): State<Messages>,
-    caller: Caller,
+    Organisation(caller): Organisation,
     Path(app): Path<String>,
     query: Query,
     headers: HeaderMap,
     uri: Uri,
     body: Body,
 ) -> Result<Response> {
-    caller.organisation_only()?;
-    let with_content = query.flag("with_content", true)?;
+    let with_content = with_content(&query)?;
     let reference = reference(&app, "Application")?;
     let key = IdempotencyKey::read(&headers, &caller, &uri, &*state.api.random)?;
     let message = MessageIn::parse(&body.0, &reference)?;
@@ -95,21 +170,22 @@ async fn create(
     Ok(json(StatusCode::ACCEPTED, &out))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "MessagePrecheckOut")]
 struct PrecheckOut {
+    /// At least one endpoint wants it.
     active: bool,
 }
 
 /// Whether a message of that type and those channels would go to any endpoint.
 async fn precheck(
     State(state): State<Messages>,
-    caller: Caller,
+    Organisation(caller): Organisation,
     Path(app): Path<String>,
     headers: HeaderMap,
     uri: Uri,
     body: Body,
 ) -> Result<Response> {
-    caller.organisation_only()?;
     let api = &state.api;
     let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
     Ok(idempotent(&api.store, &*api.clock, key, async || {
@@ -131,14 +207,10 @@ async fn list(
     query: Query,
 ) -> Result<Response> {
     let store = &state.api.store;
-    let with_content = query.flag("with_content", true)?;
-    let channel = query.text("channel", Text::Name(CHANNEL_LENGTH_MAX))?;
-    let tag = query.text("tag", Text::Tag(TAG_LENGTH_MAX))?;
-    let types = query.texts("event_types", Text::Name(NAME_LENGTH_MAX))?;
-    let wanted = LogQuery::<MessageId>::read(&query, state.api.clock.now())?;
+    let Wanted { with_content, channel, tag, types, list } = Wanted::read(&query, state.api.clock.now())?;
     let app = store.application_for(&caller, &reference(&app, "Application")?).await?;
     let page = store
-        .list_messages(app.id, &wanted, |message| {
+        .list_messages(app.id, &list, |message| {
             let has_channel = |channel: &str| message.channels.iter().flatten().any(|ours| ours == channel);
             let has_tag = |tag: &str| message.tags.iter().flatten().any(|ours| ours == tag);
             channel.is_none_or(has_channel)
@@ -147,7 +219,7 @@ async fn list(
         })
         .await?;
     let page = if with_content {
-        store.with_payloads(page, wanted.list.is_backward(), |message| message).await?.try_map(
+        store.with_payloads(page, list.list.is_backward(), |message| message).await?.try_map(
             |(message, payload)| {
                 let shown = payload.as_ref().map_or(Shown::Expired, |text| Shown::Payload(&text.json));
                 MessageOut::new(&message, &shown)
@@ -165,7 +237,7 @@ async fn read(
     Path((app, message)): Path<(String, String)>,
     query: Query,
 ) -> Result<Response> {
-    let with_content = query.flag("with_content", true)?;
+    let with_content = with_content(&query)?;
     let (_, message) = state.find(&caller, &app, &message).await?;
     Ok(json(StatusCode::OK, &state.show(&message, with_content).await?))
 }

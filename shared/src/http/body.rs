@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::BODY_LENGTH_MAX;
+use super::schema::{NAME_PATTERN, Note, Rule, Shape, Shaped, TAG_PATTERN};
 use crate::error::{Error, Result, Violation};
 use crate::ids::{NAME_LENGTH_MAX, is_name};
 
@@ -68,6 +69,23 @@ impl<T> Field<T> {
         }
     }
 
+    /// The value, to look at.
+    pub const fn value_ref(&self) -> Option<&T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Absent | Self::Null => None,
+        }
+    }
+
+    /// The value, changed.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Field<U> {
+        match self {
+            Self::Absent => Field::Absent,
+            Self::Null => Field::Null,
+            Self::Value(value) => Field::Value(change(value)),
+        }
+    }
+
     /// What a PATCH makes of `old`: absent keeps it, null clears it.
     pub fn over(self, old: Option<T>) -> Option<T> {
         match self {
@@ -79,10 +97,12 @@ impl<T> Field<T> {
 }
 
 /// A rule about a text.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Text {
     /// Any text of 1 to that many bytes.
     Length(usize),
+    /// Any text of up to that many bytes, also none.
+    UpTo(usize),
     /// `^[a-zA-Z0-9\-_.]+$`, 1 to that many characters.
     Name(usize),
     /// `^[a-zA-Z0-9\-_./\\#]+$`, 1 to that many characters.
@@ -97,6 +117,7 @@ impl Text {
         match self {
             Self::Length(max) => ((text.is_empty()) || text.len() > max)
                 .then(|| format!("String must have between 1 and {max} bytes")),
+            Self::UpTo(max) => (text.len() > max).then(|| format!("Must have at most {max} bytes")),
             Self::Name(max) => (!is_name(text, max)).then(|| {
                 format!("String must match ^[a-zA-Z0-9\\-_.]+$ and have between 1 and {max} characters")
             }),
@@ -114,14 +135,34 @@ impl Text {
             Self::Uid(_) => Self::Name(NAME_LENGTH_MAX).broken(text),
         }
     }
+
+    /// The rule, as a description has it.
+    pub(super) fn rules(self) -> Vec<Rule> {
+        match self {
+            Self::Length(max) => vec![Rule::Length(1, max)],
+            Self::UpTo(max) => vec![Rule::Length(0, max)],
+            Self::Name(max) => vec![Rule::Length(1, max), Rule::Pattern(NAME_PATTERN)],
+            Self::Tag(max) => vec![Rule::Length(1, max), Rule::Pattern(TAG_PATTERN)],
+            Self::Uid(prefix) => {
+                let mut rules = Self::Name(NAME_LENGTH_MAX).rules();
+                rules.push(Rule::NotBeginning(prefix));
+                rules
+            }
+        }
+    }
 }
 
 /// The fields of one JSON object, and the rules that were found broken so far.
+///
+/// The same code that reads a body describes it: given [`Fields::describing`], it finds every field
+/// absent, no rule broken, and leaves a note of each field that it asked for.
 #[derive(Debug)]
 pub struct Fields<'a> {
     at: Vec<String>,
     values: BTreeMap<Cow<'a, str>, &'a RawValue>,
     violations: Vec<Violation>,
+    /// Only while describing.
+    notes: Option<Vec<Note>>,
 }
 
 impl<'a> Fields<'a> {
@@ -132,8 +173,30 @@ impl<'a> Fields<'a> {
     pub fn parse(body: &'a [u8]) -> Result<Self> {
         let at = vec!["body".to_owned()];
         match serde_json::from_slice(body) {
-            Ok(values) => Ok(Self { at, values, violations: Vec::new() }),
+            Ok(values) => Ok(Self { at, values, violations: Vec::new(), notes: None }),
             Err(error) => Err(not_an_object(at, &error)),
+        }
+    }
+
+    /// No body, but notes of what is asked for.
+    pub const fn describing() -> Self {
+        Self { at: Vec::new(), values: BTreeMap::new(), violations: Vec::new(), notes: Some(Vec::new()) }
+    }
+
+    /// What was noted.
+    pub(super) fn into_notes(self) -> Vec<Note> {
+        self.notes.unwrap_or_default()
+    }
+
+    /// While describing: the note of the field `name`, in whichever of its spellings.
+    fn note(&mut self, name: &str) -> Option<&mut Note> {
+        self.notes.as_mut()?.iter_mut().rev().find(|note| note.names.contains(&name))
+    }
+
+    /// While describing: notes a rule that the caller holds the field `name` to by itself.
+    pub fn rule(&mut self, name: &str, rule: Rule) {
+        if let Some(note) = self.note(name) {
+            note.rules.push(rule);
         }
     }
 
@@ -147,6 +210,9 @@ impl<'a> Fields<'a> {
 
     /// Notes a broken rule about the field `name`.
     pub fn violation(&mut self, name: &str, msg: impl Display, kind: &'static str) {
+        if self.notes.is_some() {
+            return;
+        }
         let mut loc = self.at.clone();
         if !name.is_empty() {
             loc.push(name.to_owned());
@@ -156,6 +222,9 @@ impl<'a> Fields<'a> {
 
     /// Notes a broken rule about what `path` leads to.
     pub fn violation_at(&mut self, path: &[&str], msg: impl Display, kind: &'static str) {
+        if self.notes.is_some() {
+            return;
+        }
         let loc = self.at.iter().cloned().chain(path.iter().map(|part| (*part).to_owned())).collect();
         self.violations.push(Violation { loc, msg: msg.to_string(), kind });
     }
@@ -166,7 +235,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The JSON text of the first of `names` that is there and not null.
-    pub fn raw(&self, names: &[&'static str]) -> Option<(&'static str, &'a RawValue)> {
+    fn raw(&self, names: &[&'static str]) -> Option<(&'static str, &'a RawValue)> {
         names.iter().find_map(|name| {
             let value = self.values.get(*name).filter(|value| value.get() != "null")?;
             Some((*name, *value))
@@ -174,7 +243,11 @@ impl<'a> Fields<'a> {
     }
 
     /// The field of that name; of several spellings the first that has a value.
-    pub fn take<T: DeserializeOwned>(&mut self, names: &[&'static str]) -> Field<T> {
+    pub fn take<T: DeserializeOwned + Shaped>(&mut self, names: &'static [&'static str]) -> Field<T> {
+        if let Some(notes) = &mut self.notes {
+            notes.push(Note::new(names, T::SHAPE));
+            return Field::Absent;
+        }
         let Some((name, value)) = self.raw(names) else {
             let is_null = names.iter().any(|name| self.values.contains_key(*name));
             return if is_null { Field::Null } else { Field::Absent };
@@ -189,23 +262,114 @@ impl<'a> Fields<'a> {
     }
 
     /// The field, if it is there and not null.
-    pub fn optional<T: DeserializeOwned>(&mut self, names: &[&'static str]) -> Option<T> {
+    pub fn optional<T: DeserializeOwned + Shaped>(&mut self, names: &'static [&'static str]) -> Option<T> {
         self.take(names).value()
     }
 
+    /// The field, or `default` where it is absent or null.
+    pub fn or<T>(&mut self, names: &'static [&'static str], default: T) -> T
+    where
+        T: DeserializeOwned + Shaped + Clone + Into<serde_json::Value>,
+    {
+        let value = self.optional(names);
+        if let Some(note) = self.note(names[0]) {
+            note.default = Some(default.clone().into());
+        }
+        value.unwrap_or(default)
+    }
+
     /// The field, which must be there.
-    pub fn required<T: DeserializeOwned>(&mut self, names: &[&'static str]) -> Option<T> {
+    pub fn required<T: DeserializeOwned + Shaped>(&mut self, names: &'static [&'static str]) -> Option<T> {
         let before = self.violations.len();
         let value = self.optional(names);
-        if value.is_none() && self.violations.len() == before {
-            self.violation(names[0], "Field required", "missing");
+        self.must_be_there(names[0], value.is_none() && self.violations.len() == before);
+        value
+    }
+
+    /// A text, which must be there, checked against `rule`.
+    pub fn required_text(&mut self, names: &'static [&'static str], rule: Text) -> Option<String> {
+        let before = self.violations.len();
+        let value = self.text(names, rule).value();
+        self.must_be_there(names[0], value.is_none() && self.violations.len() == before);
+        value
+    }
+
+    fn must_be_there(&mut self, name: &str, is_missing: bool) {
+        if let Some(note) = self.note(name) {
+            (note.required, note.nullable) = (true, false);
+        } else if is_missing {
+            self.violation(name, "Field required", "missing");
         }
+    }
+
+    /// Holds a field that may be absent to not being null.
+    pub fn not_null<T>(&mut self, name: &str, field: &Field<T>) {
+        if let Some(note) = self.note(name) {
+            note.nullable = false;
+        } else if matches!(field, Field::Null) {
+            self.violation(name, "Must not be null", "type_error");
+        }
+    }
+
+    /// A whole number within `range`.
+    pub fn number(
+        &mut self,
+        names: &'static [&'static str],
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Field<u64> {
+        let number: Field<u64> = self.take(names);
+        let (min, max) = (*range.start(), *range.end());
+        self.rule(names[0], Rule::Range(min.cast_signed(), max.cast_signed()));
+        if number.value_ref().is_some_and(|number| !range.contains(number)) {
+            self.violation(names[0], format!("Must be from {min} to {max}"), "value_error");
+        }
+        number
+    }
+
+    /// The text of a JSON object, as it was sent.
+    pub fn raw_object(&mut self, names: &'static [&'static str]) -> Field<&'a RawValue> {
+        if let Some(notes) = &mut self.notes {
+            notes.push(Note::new(names, Shape::Object));
+            return Field::Absent;
+        }
+        match self.raw(names) {
+            Some((_, raw)) if raw.get().starts_with('{') => Field::Value(raw),
+            Some((name, _)) => {
+                self.violation(name, "Must be a JSON object", "type_error");
+                Field::Absent
+            }
+            None if names.iter().any(|name| self.values.contains_key(*name)) => Field::Null,
+            None => Field::Absent,
+        }
+    }
+
+    /// The text of a field that can be read as `T`, as it was sent.
+    pub fn raw_as<T: DeserializeOwned + Shaped>(
+        &mut self,
+        names: &'static [&'static str],
+    ) -> Field<&'a RawValue> {
+        let raw = self.raw(names).map(|(_, raw)| raw);
+        match (self.take::<T>(names), raw) {
+            (Field::Value(_), Some(raw)) => Field::Value(raw),
+            (Field::Null, _) => Field::Null,
+            _ => Field::Absent,
+        }
+    }
+
+    /// The text of a JSON object, as it was sent; it must be there.
+    pub fn required_raw_object(&mut self, names: &'static [&'static str]) -> Option<&'a RawValue> {
+        let before = self.violations.len();
+        let value = self.raw_object(names).value();
+        self.must_be_there(names[0], value.is_none() && self.violations.len() == before);
         value
     }
 
     /// A text, checked against `rule`.
-    pub fn text(&mut self, names: &[&'static str], rule: Text) -> Field<String> {
+    pub fn text(&mut self, names: &'static [&'static str], rule: Text) -> Field<String> {
         let field: Field<String> = self.take(names);
+        if let Some(note) = self.note(names[0]) {
+            note.rules = rule.rules();
+        }
         if let Field::Value(text) = &field
             && let Some(broken) = rule.broken(text)
         {
@@ -217,7 +381,7 @@ impl<'a> Fields<'a> {
     /// A list of names without repetition, of `min` to `max` entries.
     pub fn names(
         &mut self,
-        names: &[&'static str],
+        names: &'static [&'static str],
         length: usize,
         min: usize,
         max: usize,
@@ -226,8 +390,17 @@ impl<'a> Fields<'a> {
     }
 
     /// A list of texts without repetition, each checked against `rule`, of `min` to `max` entries.
-    pub fn list(&mut self, names: &[&'static str], rule: Text, min: usize, max: usize) -> Field<Vec<String>> {
+    pub fn list(
+        &mut self,
+        names: &'static [&'static str],
+        rule: Text,
+        min: usize,
+        max: usize,
+    ) -> Field<Vec<String>> {
         let field: Field<Vec<String>> = self.take(names);
+        if let Some(note) = self.note(names[0]) {
+            note.rules = vec![Rule::Each(rule), Rule::Entries(min, max), Rule::Unique];
+        }
         if let Field::Value(list) = &field {
             let unique: std::collections::BTreeSet<_> = list.iter().collect();
             if unique.len() != list.len() {
@@ -245,6 +418,7 @@ impl<'a> Fields<'a> {
     pub fn metadata(&mut self) -> Field<BTreeMap<String, String>> {
         const LENGTH_MAX: usize = 4096;
         let field: Field<BTreeMap<String, String>> = self.take(&["metadata"]);
+        self.rule("metadata", Rule::BytesInAll(LENGTH_MAX));
         // The store has no attribute without a name.
         if let Field::Value(map) = &field
             && map.contains_key("")
@@ -262,19 +436,33 @@ impl<'a> Fields<'a> {
     /// Messages per second, 1 to 65,535, in either spelling.
     pub fn rate_limit(&mut self) -> Field<u16> {
         let field: Field<u16> = self.take(&["rateLimit", "throttleRate"]);
+        self.rule("rateLimit", Rule::Range(1, i64::from(u16::MAX)));
         if field == Field::Value(0) {
             self.violation("rateLimit", "Must be 1 or more", "value_error");
         }
         field
     }
 
+    /// The fields of the object in the field `name`, which must be there.
+    pub fn required_object(&mut self, name: &'static str) -> Option<Fields<'a>> {
+        let before = self.violations.len();
+        let part = self.object(name);
+        let is_missing = part.is_none() && self.violations.len() == before;
+        self.must_be_there(name, is_missing);
+        part
+    }
+
     /// The fields of the object in the field `name`.
     pub fn object(&mut self, name: &'static str) -> Option<Fields<'a>> {
-        let (_, raw) = self.raw(&[name])?;
         let mut at = self.at.clone();
         at.push(name.to_owned());
+        if let Some(notes) = &mut self.notes {
+            notes.push(Note::new(&[name], Shape::Object));
+            return Some(Fields { at, ..Self::describing() });
+        }
+        let (_, raw) = self.raw(&[name])?;
         match serde_json::from_str(raw.get()) {
-            Ok(values) => Some(Fields { at, values, violations: Vec::new() }),
+            Ok(values) => Some(Fields { at, values, violations: Vec::new(), notes: None }),
             Err(error) => {
                 self.violation(name, reason(&error), "type_error");
                 None
@@ -283,7 +471,11 @@ impl<'a> Fields<'a> {
     }
 
     /// Every field with its name, of an object whose names are data.
-    pub fn each<T: DeserializeOwned>(&mut self) -> Vec<(String, Field<T>)> {
+    pub fn each<T: DeserializeOwned + Shaped>(&mut self) -> Vec<(String, Field<T>)> {
+        if let Some(notes) = &mut self.notes {
+            // It has no name: it is what the object itself is.
+            notes.push(Note::new(&[], <BTreeMap<String, Option<T>>>::SHAPE));
+        }
         let mut found = Vec::with_capacity(self.values.len());
         for (name, raw) in std::mem::take(&mut self.values) {
             let field = match serde_json::from_str::<Option<T>>(raw.get()) {
@@ -300,6 +492,14 @@ impl<'a> Fields<'a> {
 
     /// Takes over what was found broken in a part.
     pub fn absorb(&mut self, part: Fields<'_>) {
+        if let (Some(name), Some(parts)) = (part.at.last(), part.notes)
+            && let Some(note) = self.note(name)
+        {
+            match parts.as_slice() {
+                [whole] if whole.names.is_empty() => note.shape = whole.shape,
+                _ => note.parts = Some(parts),
+            }
+        }
         self.violations.extend(part.violations);
     }
 

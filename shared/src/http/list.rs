@@ -3,13 +3,14 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Query;
 use crate::error::{Error, Result};
 
-const LIMIT_DEFAULT: usize = 50;
-const LIMIT_MAX: usize = 250;
+const LIMIT_DEFAULT: u16 = 50;
+const LIMIT_MAX: u16 = 250;
 /// What an iterator begins with that leads to the entries before the one it names.
 const BACKWARD: char = '-';
 /// What an iterator begins with that leads to the entries behind the one it names, where that name
@@ -60,12 +61,18 @@ impl<K: FromStr> ListQuery<K> {
     /// `BadRequest` for what cannot be parsed; `Invalid` for a limit out of range and an iterator
     /// that belongs to another list.
     pub fn read(query: &Query, default: Order) -> Result<Self> {
-        let limit =
-            query.parsed("limit", "a number from 1 to 250", |t| t.parse().ok())?.unwrap_or(LIMIT_DEFAULT);
-        if limit == 0 || limit > LIMIT_MAX {
-            let msg = format!("Must be from 1 to {LIMIT_MAX}");
-            return Err(Error::violation(["query", "limit"], msg, "value_error"));
-        }
+        let order =
+            query.choice("order", &[("ascending", Order::Ascending), ("descending", Order::Descending)])?;
+        let list = Self::read_in_order(query, default)?;
+        Ok(Self { order: order.unwrap_or(default), ..list })
+    }
+
+    /// Reads `limit` and `iterator` of a list that has one order.
+    ///
+    /// # Errors
+    /// As [`ListQuery::read`].
+    pub fn read_in_order(query: &Query, order: Order) -> Result<Self> {
+        let limit = query.number("limit", 1, LIMIT_MAX, LIMIT_DEFAULT)?.into();
         let cursor = match query.one("iterator") {
             None => Cursor::Start,
             Some(text) => {
@@ -80,12 +87,7 @@ impl<K: FromStr> ListQuery<K> {
                 }
             }
         };
-        let order = query.parsed("order", "ascending or descending", |text| match text {
-            "ascending" => Some(Order::Ascending),
-            "descending" => Some(Order::Descending),
-            _ => None,
-        })?;
-        Ok(Self { limit, cursor, order: order.unwrap_or(default) })
+        Ok(Self { limit, cursor, order })
     }
 }
 
@@ -200,12 +202,17 @@ impl<T> Page<T> {
 }
 
 /// A page as it is answered.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ListOf{T}")]
 pub struct ListOut<T> {
+    /// The entries, in the order that was asked for.
     data: Vec<T>,
+    /// Gets the next page, also where there is nothing behind this one yet. It is null where the list is empty.
     iterator: Option<String>,
+    /// Gets the page before.
     #[serde(rename = "prevIterator", skip_serializing_if = "Option::is_none")]
     prev_iterator: Option<String>,
+    /// There is nothing more for now.
     done: bool,
 }
 

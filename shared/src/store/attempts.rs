@@ -33,6 +33,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// Each of them.
+    pub const ALL: [Self; 4] = [Self::Success, Self::Pending, Self::Fail, Self::Sending];
+
     /// The status of that number.
     pub const fn from_number(number: u8) -> Option<Self> {
         Some(match number {

@@ -1,0 +1,137 @@
+//! What the document says in words, where several operations share it.
+
+use super::super::operation::{Input, Operation};
+
+pub(super) const ABOUT: &str = "\
+Postrider sends webhooks: one call per event, and it works out which endpoints want the event, signs it, \
+delivers it, retries for more than a day, and keeps a log.
+
+Wherever a path names an application, an endpoint or a message, it takes the id, or the `uid` (of a message: the \
+`eventId`) that its owner chose. Trailing slashes are accepted, unknown fields of requests are ignored.
+
+Every `POST` takes an `idempotency-key`: a repeated request gets the first one's answer.
+
+Lists answer a page and an `iterator`. Sent back as a parameter it gets the next page; `prevIterator` gets the one \
+before.";
+
+pub(super) const ORGANISATION: &str =
+    "A JSON Web Token whose `sub` is an organisation (`org_…`): it may do everything within it.";
+
+pub(super) const APPLICATION: &str = "\
+A JSON Web Token whose `sub` is an application (`app_…`) and whose `org` is its organisation: it may see and change \
+what belongs to that application. Every other application does not exist for it.";
+
+pub(super) const IDEMPOTENCY_KEY: &str = "\
+Any text that is new for each thing that is to be done. For 12 hours after a success, the same request with the same \
+key does nothing and gets the same answer.";
+
+/// Tags, in the order in which they are shown.
+pub(super) const TAGS: &[(&str, &str)] = &[
+    ("Application", "One for each customer of an organisation."),
+    ("Event Type", "The names that messages carry, and what their payloads look like."),
+    ("Endpoint", "Where an application's messages go."),
+    ("Message", "What happened: each goes to every endpoint that wants it."),
+    ("Message Attempt", "The delivery log."),
+    ("Authentication", "Tokens for an application's own people."),
+    ("Background Task", "What goes on after its request was answered."),
+    ("Health", "Whether Postrider runs, and this document."),
+];
+
+/// What parameters mean wherever they occur; an operation can say something else.
+pub(super) const PARAMETERS: &[(&str, &str)] = &[
+    ("app_id", "The application's id or uid."),
+    ("endpoint_id", "The endpoint's id or uid."),
+    ("msg_id", "The message's id or its `eventId`."),
+    ("attempt_id", "The attempt's id."),
+    ("event_type_name", "The event type's name."),
+    ("task_id", "The task's id."),
+    ("limit", "Most entries of the page."),
+    ("iterator", "Where the page begins: `iterator` or `prevIterator` of another page, or any entry's id."),
+    ("order", "The order of entries."),
+    ("before", "Only what is older than this."),
+    ("after", "Only what is younger than this."),
+    ("with_content", "Whether the answer has the content; it is left out or empty otherwise."),
+    ("channel", "Only what was sent to this channel."),
+    ("tag", "Only what carries this tag."),
+    ("event_types", "Only these event types; several are repeated or separated by commas."),
+    (
+        "status",
+        "Only what stands so: 0 success, 1 pending, 2 failed, 3 being sent; nothing is ever 4, cancelled.",
+    ),
+    ("status_code_class", "Only attempts whose status code begins like this; 0 is no answer at all."),
+    ("with_msg", "Whether each has its message, without the payload."),
+    ("expanded_statuses", "Nothing depends on it here; newer clients send it."),
+    ("include_archived", "Whether archived ones are listed, too."),
+    ("get_if_exists", "Answer with the one that has this uid, if there is one, instead of a conflict."),
+];
+
+/// An error that many operations answer with.
+pub(super) struct SharedError {
+    pub(super) status: u16,
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    /// Which operations do.
+    pub(super) of: fn(&Operation) -> bool,
+}
+
+/// Clients treat these alike wherever they meet them: what takes a token can answer with each.
+pub(super) const ERRORS: &[SharedError] = &[
+    SharedError {
+        status: 400,
+        name: "BadRequest",
+        about: "A part of the request cannot be read at all.",
+        of: |operation| has(operation, &[Input::Query, Input::Body]),
+    },
+    SharedError { status: 401, name: "Unauthenticated", about: "There is no valid token.", of: takes_token },
+    SharedError { status: 403, name: "Forbidden", about: "The token does not allow this.", of: takes_token },
+    SharedError {
+        status: 404,
+        name: "NotFound",
+        about: "There is no such thing, or it is another's.",
+        of: takes_token,
+    },
+    SharedError {
+        status: 409,
+        name: "Conflict",
+        about: "It contradicts what is there, or another request that is still running.",
+        of: takes_token,
+    },
+    SharedError {
+        status: 413,
+        name: "TooLarge",
+        about: "The body is too large.",
+        of: |operation| has(operation, &[Input::Body]),
+    },
+    SharedError {
+        status: 422,
+        name: "Invalid",
+        about: "The request breaks rules; all that were found are listed.",
+        of: takes_token,
+    },
+    SharedError {
+        status: 429,
+        name: "TooMany",
+        about: "Too many requests; send it again later, `Retry-After` says when.",
+        of: takes_token,
+    },
+    SharedError {
+        status: 500,
+        name: "ServerError",
+        about: "Something is wrong with Postrider.",
+        of: |_| true,
+    },
+    SharedError {
+        status: 503,
+        name: "Unavailable",
+        about: "A dependency is out of reach for now; send the request again.",
+        of: |_| true,
+    },
+];
+
+fn has(operation: &Operation, inputs: &[Input]) -> bool {
+    operation.inputs.iter().any(|input| inputs.contains(input))
+}
+
+fn takes_token(operation: &Operation) -> bool {
+    has(operation, &[Input::AnyToken, Input::OrganisationToken, Input::ApplicationToken])
+}
