@@ -115,8 +115,8 @@ struct Flags {
     /// webhook].
     #[arg(long, env = "POSTRIDER_HEADER_STYLE", value_name = "STYLE")]
     header_style: Option<String>,
-    /// Webhooks about Postrider's own events; they are not built yet, so only false is possible
-    /// [default: false].
+    /// Tell what happens to endpoints and messages to the application that an organisation has in the
+    /// management organisation [default: false].
     #[arg(
         long,
         env = "POSTRIDER_OPERATIONAL_WEBHOOKS",
@@ -195,10 +195,6 @@ impl Flags {
             let problem = format!("{listen:?} makes no sense; it should be an address such as {LISTEN}");
             ConfigError::new("POSTRIDER_LISTEN", problem)
         })?;
-        if flag("POSTRIDER_OPERATIONAL_WEBHOOKS", &self.operational_webhooks)? {
-            let problem = "operational webhooks are not built yet; it should be false";
-            return Err(ConfigError::new("POSTRIDER_OPERATIONAL_WEBHOOKS", problem));
-        }
         let aws_endpoint = set(&self.aws_endpoint_url).map(str::to_owned);
         if let Some(url) = aws_endpoint.as_deref()
             && !url.starts_with("http://")
@@ -229,6 +225,7 @@ impl Flags {
             ("POSTRIDER_HTTPS_ONLY", &self.https_only),
             ("POSTRIDER_SIGNATURE", &self.signature),
             ("POSTRIDER_HEADER_STYLE", &self.header_style),
+            ("POSTRIDER_OPERATIONAL_WEBHOOKS", &self.operational_webhooks),
             ("POSTRIDER_LOG", &self.log),
         ] {
             if let Some(value) = set(value) {
@@ -332,7 +329,6 @@ mod tests {
             (&["--listen", "8071"][..], "POSTRIDER_LISTEN: "),
             (&["--ephemeral", "--data", "x"], "POSTRIDER_EPHEMERAL: "),
             (&["--ephemeral=perhaps"], "POSTRIDER_EPHEMERAL: "),
-            (&["--operational-webhooks"], "POSTRIDER_OPERATIONAL_WEBHOOKS: "),
             (&["--aws-endpoint-url", "localhost"], "AWS_ENDPOINT_URL: "),
             (&["--template", "/nowhere"], "POSTRIDER_TEMPLATE: "),
             (&["token", "--org", "x", "--ephemeral"], "--org: "),

@@ -47,13 +47,15 @@ pub enum Caller {
         /// When its token was made.
         made: Timestamp,
     },
+    /// Postrider itself, on behalf of that organisation. No token says so.
+    Postrider(OrgId),
 }
 
 impl Caller {
     /// The organisation, whoever within it calls.
     pub const fn org(&self) -> OrgId {
         match self {
-            Self::Org(org) | Self::App { org, .. } => *org,
+            Self::Org(org) | Self::App { org, .. } | Self::Postrider(org) => *org,
         }
     }
 
@@ -63,7 +65,7 @@ impl Caller {
     /// `Forbidden` for a customer's token.
     pub fn organisation_only(&self) -> Result<OrgId> {
         match self {
-            Self::Org(org) => Ok(*org),
+            Self::Org(org) | Self::Postrider(org) => Ok(*org),
             Self::App { .. } => {
                 Err(Error::Forbidden("An organisation's token is needed for this operation."))
             }
@@ -103,6 +105,7 @@ impl Caller {
         match self {
             Self::Org(org) => org.to_string(),
             Self::App { app, .. } => app.to_string(),
+            Self::Postrider(_) => "postrider".to_owned(),
         }
     }
 }

@@ -225,6 +225,17 @@ id! {
     TaskId "qtask_",
 }
 
+impl MessageId {
+    /// The id of the message that tells an event about an attempt: it follows from both.
+    pub fn telling(event_type: &str, attempt: AttemptId, at: Timestamp) -> Self {
+        let seed = [attempt.0.bytes(), event_type.as_bytes()].concat();
+        let digest = ring::digest::digest(&ring::digest::SHA256, &seed);
+        let mut payload = [0; Ksuid::PAYLOAD_LENGTH];
+        payload.copy_from_slice(&digest.as_ref()[..Ksuid::PAYLOAD_LENGTH]);
+        Self(Ksuid::new(at, payload))
+    }
+}
+
 impl AttemptId {
     /// The id of a scheduled attempt, which follows from what it is an attempt of: every copy of a
     /// job names the same attempt. `number` counts from 1.

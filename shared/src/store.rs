@@ -9,6 +9,7 @@ pub mod destinations;
 pub mod endpoint_secrets;
 pub mod endpoints;
 pub mod event_types;
+mod health;
 pub mod idempotency;
 mod item;
 pub mod keys;
@@ -16,6 +17,7 @@ pub mod messages;
 pub mod payloads;
 mod ranges;
 pub mod shards;
+pub mod tasks;
 pub mod timers;
 pub mod tokens;
 
@@ -98,6 +100,8 @@ pub struct Store {
     clock: SharedClock,
     random: SharedRandom,
     meter: Arc<Meter>,
+    /// Changes of endpoints are told as operational webhooks.
+    telling: bool,
 }
 
 /// How a transaction ended that did not fail altogether.
@@ -125,7 +129,13 @@ impl Store {
         random: SharedRandom,
         meter: Arc<Meter>,
     ) -> Self {
-        Self { client, tables, sealer, clock, random, meter }
+        Self { client, tables, sealer, clock, random, meter, telling: false }
+    }
+
+    /// This store, telling changes of endpoints as operational webhooks if `telling` is true.
+    #[must_use]
+    pub fn telling(self, telling: bool) -> Self {
+        Self { telling, ..self }
     }
 
     /// What was used of DynamoDB through this store and its clones.

@@ -6,6 +6,7 @@ use shared::Result;
 use shared::clock::Timestamp;
 use shared::error::Chain;
 use shared::ids::{EndpointId, Id as _, MessageId};
+use shared::operational::{self, AttemptEvent, FAILING_AFTER};
 use shared::queue::{DELAY_MAX, Deliver as DeliverJob, Job, Outgoing};
 use shared::store::applications::Application;
 use shared::store::attempts::{Attempt, State, Status};
@@ -14,6 +15,12 @@ use crate::Deliver;
 
 /// How long an endpoint is left alone that said, or showed, that it has too much to do.
 const OVERLOADED_WAIT_MIN: Duration = Duration::from_secs(60);
+
+/// An endpoint that has only failed for so long is disabled, by the contract.
+const FAILING_MAX: Duration = Duration::from_secs(5 * 24 * 3600);
+/// A success so soon after the failure was noted does not forget it: an endpoint that fails every
+/// other time would cost two transactions each. [`FAILING_MAX`] counts from the end of this.
+const FAILING_KEPT_MIN: Duration = Duration::from_secs(3600);
 
 /// What a failure says about when to try again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,7 +62,9 @@ fn jitter(message: MessageId, endpoint: EndpointId, number: u32) -> f64 {
 }
 
 impl Deliver {
-    /// Queues the successor of an attempt on record, then moves the state: steps two and three.
+    /// Queues the successor of an attempt on record, lets the endpoint's health and operational
+    /// webhooks follow from it, and then moves the state: steps two and three. All of it can be done
+    /// twice, and is where the job comes back before the state was moved.
     pub(crate) async fn finish(&self, app: &Application, job: &DeliverJob, attempt: &Attempt) -> Result<()> {
         if let Some(due) = attempt.next {
             self.queue_successor(app, job, due).await?;
@@ -65,6 +74,10 @@ impl Deliver {
             (_, Some(_)) => Status::Pending,
             (_, None) => Status::Fail,
         };
+        self.heed(app, attempt, status).await?;
+        for event in events(status, job.number()) {
+            self.tell(app, attempt, event).await?;
+        }
         let state = State {
             endpoint: job.endpoint,
             message: job.message,
@@ -81,8 +94,45 @@ impl Deliver {
 
     /// What follows an attempt by hand: the state says that it was made. The chain goes its own way.
     pub(crate) async fn finish_by_hand(&self, app: &Application, attempt: &Attempt) -> Result<()> {
-        let _ = app;
+        if attempt.status == Status::Success || attempt.disables {
+            self.heed(app, attempt, attempt.status).await?;
+        }
         self.store.note_by_hand(attempt).await.map(drop)
+    }
+
+    /// Draws the conclusions about the endpoint: what arrived forgets its failures, a message that is
+    /// given up notes one, and an endpoint that asks for it, or has failed for too long, is disabled.
+    async fn heed(&self, app: &Application, attempt: &Attempt, status: Status) -> Result<()> {
+        if attempt.disables {
+            tracing::info!(endpoint = %attempt.endpoint, "an endpoint asks to be disabled");
+            return self.store.disable_endpoint(app, attempt.endpoint, attempt.at).await.map(drop);
+        }
+        if status == Status::Pending {
+            return Ok(());
+        }
+        let Some(endpoint) = self.endpoint(app, attempt.endpoint).await? else { return Ok(()) };
+        match (status, endpoint.failing_since) {
+            (Status::Success, Some(since)) if attempt.at.since(since) > FAILING_KEPT_MIN => {
+                self.store.forget_failing(app, endpoint.id, since).await.map(drop)
+            }
+            (Status::Fail, None) => self.store.note_failing(app, endpoint.id, attempt.at).await.map(drop),
+            (Status::Fail, Some(since)) if attempt.at.since(since) >= FAILING_MAX + FAILING_KEPT_MIN => {
+                tracing::warn!(endpoint = %endpoint.id, %since, "an endpoint has failed for too long and is disabled");
+                self.store.disable_endpoint(app, endpoint.id, since).await.map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Leaves an operational event to the timers function, which sends it on.
+    async fn tell(&self, app: &Application, attempt: &Attempt, event: AttemptEvent) -> Result<()> {
+        if !self.telling || app.org == operational::management_org() {
+            return Ok(());
+        }
+        // Rare enough to read the message for the one thing that the job does not carry.
+        let message = self.store.find_message(app.id, attempt.message).await?;
+        let event_id = message.as_ref().and_then(|message| message.event_id.as_deref());
+        self.store.tell(operational::attempt_event(app, attempt, event_id, event)?).await
     }
 
     /// Ends a chain without an attempt.
@@ -129,11 +179,41 @@ impl Deliver {
     }
 }
 
+/// What attempt number `number`, after which the delivery stands like this, tells the operator.
+fn events(status: Status, number: u32) -> Vec<AttemptEvent> {
+    let mut events = Vec::new();
+    match status {
+        Status::Success if number > FAILING_AFTER => events.push(AttemptEvent::Recovered),
+        Status::Success => {}
+        Status::Pending | Status::Fail | Status::Sending => {
+            if number == FAILING_AFTER {
+                events.push(AttemptEvent::Failing);
+            }
+            if status == Status::Fail {
+                events.push(AttemptEvent::Exhausted);
+            }
+        }
+    }
+    events
+}
+
 #[cfg(test)]
 mod tests {
     use shared::ids::Ksuid;
 
     use super::*;
+
+    #[test]
+    fn the_fourth_failure_the_last_one_and_a_late_success_are_told() {
+        use AttemptEvent::{Exhausted, Failing, Recovered};
+        assert_eq!(events(Status::Pending, 3), []);
+        assert_eq!(events(Status::Pending, 4), [Failing]);
+        assert_eq!(events(Status::Pending, 5), []);
+        assert_eq!(events(Status::Fail, 4), [Failing, Exhausted]);
+        assert_eq!(events(Status::Fail, 1), [Exhausted]);
+        assert_eq!(events(Status::Success, 4), []);
+        assert_eq!(events(Status::Success, 5), [Recovered]);
+    }
 
     #[test]
     fn waits_are_the_schedules_within_a_fifth() {

@@ -23,6 +23,7 @@ use shared::clock::SharedClock;
 use shared::config::{ConfigError, Delivery, Env};
 use shared::error::{corrupt, unavailable};
 use shared::ids::{AppId, AttemptId, EndpointId, OrgId};
+use shared::operational;
 use shared::queue::{Deliver as DeliverJob, Job, QueueUrl, Resend, Sqs};
 use shared::store::Store;
 use shared::store::applications::Application;
@@ -52,6 +53,8 @@ pub struct Deliver {
     settings: Delivery,
     sources: [Source; 2],
     exchange: Exchange,
+    /// Operational webhooks are on.
+    telling: bool,
     endpoints: Cache<EndpointId, (u64, Arc<Endpoint>)>,
 }
 
@@ -100,6 +103,7 @@ impl Deliver {
         platform: &Platform,
     ) -> Result<Self, ConfigError> {
         let settings = Delivery::read(env)?;
+        let telling = operational::enabled(env)?;
         let source = |queue: &str, dead: &str| {
             Ok::<_, ConfigError>(Source {
                 queue: QueueUrl::read(env, queue)?,
@@ -107,7 +111,8 @@ impl Deliver {
             })
         };
         Ok(Self {
-            store: platform.store(env)?,
+            store: platform.store(env)?.telling(telling),
+            telling,
             sqs: platform.sqs(env)?,
             clock: platform.clock.clone(),
             exchange: Exchange::new(transport, platform.clock.clone()),
@@ -131,7 +136,9 @@ impl Deliver {
         match received.job {
             Job::Deliver(job) => self.deliver(batch, job, again).await,
             Job::Resend(job) => self.resend(batch, job).await,
-            Job::FanOut(_) => Err(corrupt("a job")("it belongs into another queue")),
+            Job::FanOut(_) | Job::Operational(_) | Job::Task(_) => {
+                Err(corrupt("a job")("it belongs into another queue"))
+            }
         }
     }
 

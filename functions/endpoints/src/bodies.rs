@@ -8,9 +8,9 @@ use shared::wire::TEXT_LENGTH_MAX;
 use crate::{headers, secret, url_rule};
 
 const CHANNELS_MAX: usize = 10;
-const CHANNEL_LENGTH_MAX: usize = 128;
+pub const CHANNEL_LENGTH_MAX: usize = 128;
 /// Most event types that one endpoint may name: each is looked up when the endpoint is written.
-const EVENT_TYPES_MAX: usize = 1_000;
+pub const EVENT_TYPES_MAX: usize = 1_000;
 
 /// A new endpoint, as a body.
 pub const ENDPOINT_IN: RequestBody = RequestBody {

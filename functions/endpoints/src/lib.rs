@@ -16,6 +16,8 @@ use shared::http::{
     reference,
 };
 use shared::ids::{EndpointId, Reference};
+use shared::operational;
+use shared::queue::{QueueUrl, Sqs};
 use shared::signing::{KeyKind, SigningKey};
 use shared::store::applications::Application;
 use shared::store::endpoint_secrets::EndpointHeaders;
@@ -23,17 +25,24 @@ use shared::store::endpoints::{Endpoint, EndpointSettings};
 use shared::{Api, Error, Platform, Result};
 
 mod bodies;
+mod example;
 mod headers;
 mod secret;
+mod tasks;
 mod url_rule;
 
 use headers::HeadersOut;
 use secret::SecretOut;
+use shared::wire::MessageOut;
+use tasks::TaskOut;
 
 /// What this function holds.
 #[derive(Clone, Debug)]
 struct Endpoints {
     api: Api,
+    sqs: Sqs,
+    deliveries: QueueUrl,
+    fan_out: QueueUrl,
     https_only: bool,
     key_kind: KeyKind,
 }
@@ -55,8 +64,16 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
             "ed25519" => Some(KeyKind::Ed25519),
             _ => None,
         })?;
-    let state =
-        Endpoints { api: platform.api(env)?, https_only: flag(env, "POSTRIDER_HTTPS_ONLY", true)?, key_kind };
+    let mut api = platform.api(env)?;
+    api.store = api.store.telling(operational::enabled(env)?);
+    let state = Endpoints {
+        api,
+        sqs: platform.sqs(env)?,
+        deliveries: QueueUrl::read(env, "POSTRIDER_DELIVERIES_QUEUE")?,
+        fan_out: QueueUrl::read(env, "POSTRIDER_FAN_OUT_QUEUE")?,
+        https_only: flag(env, "POSTRIDER_HTTPS_ONLY", true)?,
+        key_kind,
+    };
     Ok(shared::http::finish(operations(Router::new()), state))
 }
 
@@ -68,6 +85,7 @@ pub fn describe(document: Document) -> Document {
 
 fn operations<R: Registry<Endpoints>>(to: R) -> R {
     const TAG: &str = "Endpoint";
+    const TASK_TAG: &str = "Background task";
     const ALL: &str = "/api/v1/app/{app_id}/endpoint";
     const ONE: &str = "/api/v1/app/{app_id}/endpoint/{endpoint_id}";
     const HEADERS: &str = "/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers";
@@ -149,6 +167,54 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
             .summary("Change some of an endpoint's headers")
             .body(&headers::HEADERS_PATCH)
             .answers_nothing(204, "The headers are changed.")
+    })
+    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/recover", tasks::recover, |operation| {
+        operation
+            .named("v1.endpoint.recover", TAG)
+            .summary("Send again what failed")
+            .text(
+                "Every message of the window that was given up and never arrived is sent once more. The work is done \
+                 in the background; the answer names a task to follow it by.",
+            )
+            .body(&tasks::RECOVER_IN)
+            .answers::<TaskOut>(202, "The task.")
+    })
+    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/replay-missing", tasks::replay_missing, |operation| {
+        operation
+            .named("v1.endpoint.replay-missing", TAG)
+            .summary("Send what an endpoint was never sent")
+            .text("Every message of the window that the endpoint wants, and of which it has seen no attempt.")
+            .body(&tasks::REPLAY_IN)
+            .answers::<TaskOut>(202, "The task.")
+    })
+    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/bulk-replay", tasks::bulk_replay, |operation| {
+        operation
+            .named("v1.endpoint.bulk-replay", TAG)
+            .summary("Send again what was sent")
+            .text("Whatever became of it, unless the request says which messages are meant.")
+            .body(&tasks::BULK_REPLAY_IN)
+            .answers::<TaskOut>(202, "The task.")
+    })
+    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/send-example", example::send_example, |operation| {
+        operation
+            .named("v1.endpoint.send-example", TAG)
+            .summary("Send an example of an event type")
+            .text("The example is that of the event type's newest schema that has one. It is a message like others.")
+            .body(&example::EXAMPLE_IN)
+            .answers::<MessageOut>(200, "The message.")
+    })
+    .get("/api/v1/background-task", tasks::list, |operation| {
+        operation
+            .named("v1.background-task.list", TASK_TAG)
+            .summary("List an organisation's tasks")
+            .query(tasks::wanted)
+            .answers::<ListOut<TaskOut>>(200, "A page of tasks.")
+    })
+    .get("/api/v1/background-task/{task_id}", tasks::read, |operation| {
+        operation
+            .named("v1.background-task.get", TASK_TAG)
+            .summary("Get a task")
+            .answers::<TaskOut>(200, "The task.")
     })
 }
 

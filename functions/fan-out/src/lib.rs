@@ -1,4 +1,8 @@
-//! Sends the deliveries of messages with very many endpoints, some hundred at a time.
+//! What takes many steps, or happens beside the hot path: the deliveries of messages with very many
+//! endpoints, operational webhooks, and tasks that send messages again.
+
+mod operational;
+mod task;
 
 use std::time::Duration;
 
@@ -8,6 +12,7 @@ use shared::config::{ConfigError, Env};
 use shared::error::{corrupt, unavailable};
 use shared::queue::{Deliver, FanOut, Job, Outgoing, QueueUrl, Sqs};
 use shared::store::Store;
+use shared::store::applications::Application;
 use shared::{Platform, Result};
 
 /// How many deliveries one job queues before it hands the rest to its successor: far below what
@@ -22,6 +27,7 @@ pub struct Dispatcher {
     store: Store,
     sqs: Sqs,
     deliveries: QueueUrl,
+    retries: QueueUrl,
     source: Source,
 }
 
@@ -35,6 +41,7 @@ impl Dispatcher {
             store: platform.store(env)?,
             sqs: platform.sqs(env)?,
             deliveries: QueueUrl::read(env, "POSTRIDER_DELIVERIES_QUEUE")?,
+            retries: QueueUrl::read(env, "POSTRIDER_RETRIES_QUEUE")?,
             source: Source {
                 queue: QueueUrl::read(env, "POSTRIDER_FAN_OUT_QUEUE")?,
                 dead_letters: QueueUrl::read(env, "POSTRIDER_FAN_OUT_DEAD_QUEUE")?,
@@ -48,9 +55,16 @@ impl Dispatcher {
     }
 
     async fn work(&self, Received { job, again, .. }: Received) -> Result<()> {
-        let Job::FanOut(job) = job else {
-            return Err(corrupt("a job")("it belongs into another queue"));
-        };
+        match job {
+            Job::FanOut(job) => self.spread(job, again).await,
+            Job::Operational(told) => self.tell(told).await,
+            Job::Task(step) => self.step(step).await,
+            Job::Deliver(_) | Job::Resend(_) => Err(corrupt("a job")("it belongs into another queue")),
+        }
+    }
+
+    /// Sends a step of a message's deliveries.
+    async fn spread(&self, job: FanOut, again: bool) -> Result<()> {
         // A message that was taken back, or whose application was deleted, goes nowhere.
         let Some(app) = self.store.find_application(job.org, job.app).await? else { return Ok(()) };
         let Some(message) = self.store.find_message(job.app, job.message).await? else { return Ok(()) };
@@ -59,31 +73,28 @@ impl Dispatcher {
         let check = job.check || again;
         let inline = payload.json.len() + payload.raw.as_deref().map_or(0, str::len) <= PAYLOAD_LENGTH_MAX;
         let payload = inline.then_some(payload);
-        let group = job.app.to_string();
         let step = endpoints.iter().skip(job.from).take(STEP).map(|endpoint| {
-            let body = Job::Deliver(Deliver {
-                org: job.org,
-                app: job.app,
-                version: app.version,
-                endpoint: *endpoint,
-                message: message.id,
-                event_type: message.event_type.clone(),
-                channels: message.channels.clone(),
-                tags: message.tags.clone(),
-                due: vec![message.id.time()],
-                check,
-                payload: payload.clone(),
-                payload_until: message.payload_until,
-            });
-            Ok(Outgoing { body: body.body()?, delay: Duration::ZERO, group: group.clone() })
+            Job::Deliver(Deliver::first_of(&app, &message, payload.clone(), *endpoint, check))
         });
-        let step: Vec<Outgoing> = step.collect::<Result<_>>()?;
-        self.sqs.send(&self.deliveries, &step).await.map_err(unavailable("queue deliveries"))?;
+        self.send(&self.deliveries, &app, step).await?;
         let next = job.from + STEP;
         if next < endpoints.len() {
-            let body = Job::FanOut(FanOut { from: next, check, ..job }).body()?;
-            self.sqs.send_one(&self.source.queue, Outgoing { body, delay: Duration::ZERO, group }).await?;
+            let job = Job::FanOut(FanOut { from: next, check, ..job });
+            self.send(&self.source.queue, &app, [job]).await?;
         }
         Ok(())
+    }
+
+    async fn send(
+        &self,
+        queue: &QueueUrl,
+        app: &Application,
+        jobs: impl IntoIterator<Item = Job>,
+    ) -> Result<()> {
+        let jobs = jobs
+            .into_iter()
+            .map(|job| Ok(Outgoing { body: job.body()?, delay: Duration::ZERO, group: app.id.to_string() }));
+        let jobs: Vec<Outgoing> = jobs.collect::<Result<_>>()?;
+        self.sqs.send(queue, &jobs).await.map_err(unavailable("queue jobs"))
     }
 }

@@ -181,22 +181,7 @@ impl Messages {
             return self.sqs.send_one(&self.fan_out, outgoing(app, job, delay)?).await;
         }
         let payload = self.api.store.payload(message).await?;
-        let job = |endpoint| {
-            Job::Deliver(Deliver {
-                org: app.org,
-                app: app.id,
-                version: app.version,
-                endpoint,
-                message: message.id,
-                event_type: message.event_type.clone(),
-                channels: message.channels.clone(),
-                tags: message.tags.clone(),
-                due: vec![message.id.time()],
-                check: true,
-                payload: payload.clone(),
-                payload_until: message.payload_until,
-            })
-        };
+        let job = |endpoint| Job::Deliver(Deliver::first_of(app, message, payload.clone(), endpoint, true));
         let jobs: Result<Vec<_>> =
             missing.into_iter().map(|endpoint| outgoing(app, job(endpoint), delay)).collect();
         let sent = self.sqs.send(&self.deliveries, &jobs?).await;
@@ -219,21 +204,7 @@ impl Messages {
             return self.undo_unless(set, app, new, true).await;
         }
         let job = |endpoint: EndpointId, check: bool| {
-            let job = Deliver {
-                org: app.org,
-                app: app.id,
-                version: app.version,
-                endpoint,
-                message: new.id,
-                event_type: new.event_type.clone(),
-                channels: new.channels.clone(),
-                tags: new.tags.clone(),
-                due: vec![new.id.time()],
-                check,
-                payload: Some(new.payload.clone()),
-                payload_until: new.payload_until(),
-            };
-            outgoing(app, Job::Deliver(job), Duration::ZERO)
+            outgoing(app, Job::Deliver(Deliver::first(app, new, endpoint, check)), Duration::ZERO)
         };
         let jobs: Result<Vec<_>> = new.endpoints.iter().map(|endpoint| job(*endpoint, check)).collect();
         let Err(unsent) = self.sqs.send(&self.deliveries, &jobs?).await else { return Ok(()) };

@@ -9,7 +9,7 @@ use futures_util::future::try_join_all;
 use shared::clock::{SharedClock, Timestamp};
 use shared::config::{ConfigError, Env};
 use shared::error::Chain;
-use shared::queue::{Job, Outgoing, QueueUrl, Sqs};
+use shared::queue::{Job, Lane, Outgoing, QueueUrl, Sqs};
 use shared::store::Store;
 use shared::store::keys::TIMER_SHARDS;
 use shared::store::timers::Timer;
@@ -73,12 +73,14 @@ impl Timers {
             if due.is_empty() {
                 return Ok(moved);
             }
-            let (deliveries, fan_outs): (Vec<Timer>, Vec<Timer>) =
-                due.iter().cloned().partition(|timer| !matches!(Job::parse(&timer.job), Ok(Job::FanOut(_))));
+            let for_fan_out =
+                |timer: &Timer| Job::parse(&timer.job).is_ok_and(|job| job.lane() == Lane::FanOut);
+            let (fan_outs, deliveries): (Vec<Timer>, Vec<Timer>) = due.into_iter().partition(for_fan_out);
+            let read = fan_outs.len() + deliveries.len();
             for (queue, timers) in [(&self.retries, deliveries), (&self.fan_out, fan_outs)] {
                 moved += self.transfer(queue, &timers, now).await?;
             }
-            if due.len() < PAGE {
+            if read < PAGE {
                 return Ok(moved);
             }
         }

@@ -204,7 +204,7 @@ impl Store {
     /// # Errors
     /// The store's own.
     pub async fn list_applications(&self, org: OrgId, query: &ListQuery<AppId>) -> Result<Page<Application>> {
-        self.list_range(keys::org_pk(org), "APP#", query, "list applications", |item| {
+        self.list_range(Table::Config, keys::org_pk(org), "APP#", query, "list applications", |item| {
             Application::from_item(org, item).map(Some)
         })
         .await

@@ -408,6 +408,31 @@ impl Store {
         Ok(states)
     }
 
+    /// The states at one endpoint of those messages that have one.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn states_at(&self, endpoint: EndpointId, messages: &[MessageId]) -> Result<Vec<State>> {
+        let wanted = messages.iter().map(|message| keys::state(endpoint, *message)).collect();
+        let found = self.batch_get(Table::Log, wanted, true, "read delivery states").await?;
+        found.iter().map(|item| State::from_item(endpoint, item)).collect()
+    }
+
+    /// A page of one shard of an endpoint's states, oldest message first, read strongly.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn shard_states(
+        &self,
+        endpoint: EndpointId,
+        shard: u8,
+        query: &LogQuery<MessageId>,
+    ) -> Result<Vec<State>> {
+        let pk = keys::log_pk(endpoint, shard);
+        let items = self.read_shard(pk, "MSG#", query, "go through delivery states").await?;
+        items.iter().map(|item| State::from_item(endpoint, item)).collect()
+    }
+
     /// Those of the attempts that are on record, in any order.
     ///
     /// # Errors

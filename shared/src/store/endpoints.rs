@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result, corrupt};
 use crate::http::{ListQuery, Page};
 use crate::ids::{AppId, EndpointId, Reference};
+use crate::operational::EndpointEvent;
 use crate::signing::SigningKey;
 
 use super::applications::Application;
@@ -32,6 +33,9 @@ pub struct Endpoint {
     pub keys: Vec<EndpointKey>,
     /// What its webhooks carry besides ours.
     pub headers: EndpointHeaders,
+    /// Since when nothing has arrived: the first message whose last attempt failed, with no success
+    /// since then. None while it works.
+    pub failing_since: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When its settings were changed last.
@@ -103,6 +107,7 @@ impl Store {
             .with_some("metadata", metadata(&settings.metadata))
             .with("keys", self.sealed_keys(endpoint))
             .with_some("headers", self.sealed_headers(endpoint)?)
+            .with_some("failingSince", endpoint.failing_since.map(|at| n(at.ms())))
             .with("createdAt", n(endpoint.created_at.ms()))
             .with("updatedAt", n(endpoint.updated_at.ms())))
     }
@@ -126,13 +131,14 @@ impl Store {
             },
             keys: self.opened_keys(id, item)?,
             headers: self.opened_headers(id, item)?,
+            failing_since: item.time_opt("failingSince"),
             created_at: item.time("createdAt")?,
             updated_at: item.time("updatedAt")?,
         })
     }
 
     /// Raises the application's version, and its count of endpoints by `more`.
-    fn raise_version(&self, app: &Application, more: i32) -> Result<TransactWriteItem> {
+    pub(super) fn raise_version(&self, app: &Application, more: i32) -> Result<TransactWriteItem> {
         let limit = if more > 0 { " AND endpoints < :max" } else { "" };
         let mut update = Update::builder()
             .table_name(&self.tables.config)
@@ -206,6 +212,7 @@ impl Store {
             settings,
             keys: vec![EndpointKey { key, until: None }],
             headers,
+            failing_since: None,
             created_at: now,
             updated_at: now,
         };
@@ -217,6 +224,7 @@ impl Store {
         if let Some(uid) = &endpoint.settings.uid {
             writes.push(self.claim_endpoint_uid(app.id, uid, endpoint.id)?);
         }
+        writes.extend(self.announce(app, &endpoint, EndpointEvent::Created)?);
         match self.transact(writes, "create an endpoint").await? {
             Transacted::Done => Ok(endpoint),
             Transacted::Refused(which) if which.contains(&0) => {
@@ -269,7 +277,7 @@ impl Store {
     /// # Errors
     /// The store's own.
     pub async fn list_endpoints(&self, app: AppId, query: &ListQuery<EndpointId>) -> Result<Page<Endpoint>> {
-        self.list_range(keys::endpoints_pk(app), "EP#", query, "list endpoints", |item| {
+        self.list_range(Table::Config, keys::endpoints_pk(app), "EP#", query, "list endpoints", |item| {
             self.endpoint_of(app, item).map(Some)
         })
         .await
@@ -331,14 +339,24 @@ impl Store {
     ) -> Result<Option<Endpoint>> {
         // Never the same time twice: it is what the condition compares.
         let updated_at = self.clock.now().max(Timestamp::from_ms(old.updated_at.ms() + 1));
-        let new = Endpoint { updated_at, ..new };
+        let enabled = old.settings.disabled && !new.settings.disabled;
+        let disabled = !old.settings.disabled && new.settings.disabled;
+        // Whoever switches an endpoint on again begins anew.
+        let failing_since = old.failing_since.filter(|_| !enabled);
+        let new = Endpoint { failing_since, updated_at, ..new };
         let put = aws_sdk_dynamodb::types::Put::builder()
             .table_name(&self.tables.config)
             .set_item(Some(self.endpoint_item(&new)?))
-            .condition_expression("attribute_exists(pk) AND updatedAt = :old")
-            .expression_attribute_values(":old", n(old.updated_at.ms()))
-            .build()
-            .map_err(corrupt("a write"))?;
+            .condition_expression(format!(
+                "attribute_exists(pk) AND updatedAt = :old AND {}",
+                failing_is(old)
+            ))
+            .expression_attribute_values(":old", n(old.updated_at.ms()));
+        let put = match old.failing_since {
+            Some(since) => put.expression_attribute_values(":since", n(since.ms())),
+            None => put,
+        };
+        let put = put.build().map_err(corrupt("a write"))?;
         let mut writes = vec![
             self.raise_version(app, 0)?,
             TransactWriteItem::builder().put(put).build(),
@@ -352,6 +370,13 @@ impl Store {
             if let Some(uid) = old_uid {
                 writes.push(self.free_endpoint_uid(app.id, uid, old.id)?);
             }
+        }
+        writes.extend(self.announce(app, &new, EndpointEvent::Updated)?);
+        if enabled {
+            writes.extend(self.announce(app, &new, EndpointEvent::Enabled)?);
+        }
+        if disabled {
+            writes.extend(self.announce(app, &new, EndpointEvent::Disabled(None))?);
         }
         match self.transact(writes, "update an endpoint").await? {
             Transacted::Done => Ok(Some(new)),
@@ -379,10 +404,19 @@ impl Store {
         if let Some(uid) = &endpoint.settings.uid {
             writes.push(self.free_endpoint_uid(app.id, uid, endpoint.id)?);
         }
+        writes.extend(self.announce(app, endpoint, EndpointEvent::Deleted)?);
         match self.transact(writes, "delete an endpoint").await? {
             Transacted::Done => Ok(()),
             Transacted::Refused(_) => Err(NOT_FOUND),
         }
+    }
+}
+
+/// The condition that nobody noted meanwhile that an endpoint fails, or works again.
+fn failing_is(endpoint: &Endpoint) -> &'static str {
+    match endpoint.failing_since {
+        Some(_) => "failingSince = :since",
+        None => "attribute_not_exists(failingSince)",
     }
 }
 

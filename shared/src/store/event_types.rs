@@ -74,7 +74,7 @@ impl EventType {
     /// Whether `caller` may see it.
     pub fn visible_to(&self, caller: &Caller) -> bool {
         match caller {
-            Caller::Org(_) => true,
+            Caller::Org(_) | Caller::Postrider(_) => true,
             Caller::App { feature_flags, .. } => {
                 self.feature_flags.is_empty()
                     || self.feature_flags.iter().any(|flag| feature_flags.contains(flag))
@@ -187,7 +187,7 @@ impl Store {
         query: &ListQuery<Name>,
         keep: impl Fn(&EventType) -> bool,
     ) -> Result<Page<EventType>> {
-        self.list_range(keys::org_pk(org), "ET#", query, "list event types", |item| {
+        self.list_range(Table::Config, keys::org_pk(org), "ET#", query, "list event types", |item| {
             EventType::from_item(item).map(|found| keep(&found).then_some(found))
         })
         .await

@@ -17,13 +17,15 @@
 //! | log    | attempt            | `EP#{ep}#{shard}`           | `ATT#{atmpt}`         |
 //! | log    | idempotency record | `IDEM#{hash}`               | `-`                   |
 //! | log    | token logged out   | `TOKEN#{hash}`              | `-`                   |
+//! | log    | task               | `TASKS#{org}`               | `TASK#{qtask}`        |
 //! | log    | timer              | `TIMER#{shard}`             | `{due}#{msg}#{ep}`    |
+//! | log    | timer of other jobs | `TIMER#{shard}`            | `{due}#{id}#{what}`   |
 
 use std::fmt::Display;
 
 use super::item::{Item, s};
 use crate::clock::Timestamp;
-use crate::ids::{AppId, AttemptId, AuditId, EndpointId, Id, MessageId, OrgId};
+use crate::ids::{AppId, AttemptId, AuditId, EndpointId, Id, MessageId, OrgId, TaskId};
 
 /// Partitions that one application's messages, and one endpoint's log, are spread over. A
 /// partition takes 1,000 write units a second, and time-ordered keys cannot be split further.
@@ -117,13 +119,21 @@ pub(super) fn token(hash: &str) -> Item {
     key(format!("TOKEN#{hash}"), "-")
 }
 
+pub(super) fn tasks_pk(org: OrgId) -> String {
+    format!("TASKS#{org}")
+}
+
+pub(super) fn task(org: OrgId, task: TaskId) -> Item {
+    key(tasks_pk(org), format!("TASK#{task}"))
+}
+
 pub(super) fn timers_pk(shard: u8) -> String {
     format!("TIMER#{shard:x}")
 }
 
 /// The sort key of a timer: 13 digits of milliseconds reach to the year 2286.
-pub(super) fn timer_sk(due: Timestamp, message: MessageId, what: impl Display) -> String {
-    format!("{:013}#{message}#{what}", due.ms())
+pub(super) fn timer_sk(due: Timestamp, subject: impl Id, what: impl Display) -> String {
+    format!("{:013}#{subject}#{what}", due.ms())
 }
 
 /// What sorts before and after every timer that is due at `due` or earlier.
@@ -131,8 +141,8 @@ pub(super) fn timers_until(due: Timestamp) -> (String, String) {
     ("0".to_owned(), format!("{:013}#~", due.ms()))
 }
 
-pub(super) fn timer(due: Timestamp, message: MessageId, what: impl Display) -> Item {
-    key(timers_pk(message.ksuid().bytes()[18] % TIMER_SHARDS), timer_sk(due, message, what))
+pub(super) fn timer(due: Timestamp, subject: impl Id, what: impl Display) -> Item {
+    key(timers_pk(subject.ksuid().bytes()[18] % TIMER_SHARDS), timer_sk(due, subject, what))
 }
 
 #[cfg(test)]
@@ -171,6 +181,11 @@ mod tests {
             (attempt(ep, msg, att), format!("EP#ep_{K}#{sh}"), format!("ATT#atmpt_{K}")),
             (idempotency("00ff"), "IDEM#00ff".into(), "-".into()),
             (token("00ff"), "TOKEN#00ff".into(), "-".into()),
+            (
+                task(org, format!("qtask_{K}").parse().unwrap()),
+                format!("TASKS#org_{K}"),
+                format!("TASK#qtask_{K}"),
+            ),
         ] {
             assert_eq!(shown(&found), (pk, sk));
         }

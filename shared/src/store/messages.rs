@@ -345,8 +345,23 @@ impl Store {
         let wanted = ids.iter().map(|id| keys::message(app, *id)).collect();
         let found = self.batch_get(Table::Log, wanted, false, "read messages").await?;
         let now = self.clock.now().seconds();
-        let alive = found.iter().filter(|item| item.number_opt::<u64>("ttl") > Some(now));
-        alive.map(|item| Message::from_item(app, item)).collect()
+        let there = found.iter().filter(|item| item.number_opt::<u64>("ttl") > Some(now));
+        there.map(|item| Message::from_item(app, item)).collect()
+    }
+
+    /// A page of one shard of an application's messages, oldest first, read strongly.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn shard_messages(
+        &self,
+        app: AppId,
+        shard: u8,
+        query: &LogQuery<MessageId>,
+    ) -> Result<Vec<Message>> {
+        let items =
+            self.read_shard(keys::messages_pk(app, shard), "MSG#", query, "go through messages").await?;
+        items.iter().map(|item| Message::from_item(app, item)).collect()
     }
 
     /// A message's text; none once its time has passed.

@@ -1,4 +1,4 @@
-//! Lists over a range of one partition of the configuration table.
+//! Lists over a range of one partition.
 
 use std::fmt::Display;
 
@@ -12,6 +12,7 @@ impl Store {
     /// `keep` decides what is shown and how.
     pub(super) async fn list_range<K: Display, T>(
         &self,
+        table: Table,
         pk: String,
         prefix: &str,
         query: &ListQuery<K>,
@@ -43,7 +44,7 @@ impl Store {
                 start,
                 operation,
             };
-            let page = self.query(Table::Config, range).await?;
+            let page = self.query(table, range).await?;
             ended = page.last.is_none();
             start = page.last;
             for item in &page.items {

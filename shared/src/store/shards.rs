@@ -68,6 +68,47 @@ impl<K: Id> LogQuery<K> {
     }
 }
 
+impl Store {
+    /// One shard's entries within the query's window and behind its cursor, up to its limit: what
+    /// goes through everything step by step reads it like this.
+    pub(super) async fn read_shard<K: Id>(
+        &self,
+        pk: String,
+        prefix: &str,
+        query: &LogQuery<K>,
+        operation: &'static str,
+    ) -> Result<Vec<Item>> {
+        let bound = |ksuid: &Ksuid| format!("{prefix}{}", K::from_ksuid(*ksuid));
+        let (mut from, to) = (bound(&query.window.0), bound(&query.window.1));
+        let mut skip = None;
+        if let Cursor::Behind(key) = &query.list.cursor {
+            from = from.max(format!("{prefix}{key}"));
+            skip = Some(format!("{prefix}{key}"));
+        }
+        let (mut items, mut start) = (Vec::new(), None);
+        while from <= to && items.len() < query.list.limit {
+            let range = Range {
+                pk: pk.clone(),
+                from: from.clone(),
+                to: to.clone(),
+                ascending: true,
+                limit: query.list.limit + 1,
+                strong: true,
+                start,
+                operation,
+            };
+            let page = self.query(Table::Log, range).await?;
+            items.extend(page.items.into_iter().filter(|item| item.text_opt("sk") != skip.as_deref()));
+            start = page.last;
+            if start.is_none() {
+                break;
+            }
+        }
+        items.truncate(query.list.limit);
+        Ok(items)
+    }
+}
+
 struct Shard {
     pk: String,
     buffer: VecDeque<Item>,

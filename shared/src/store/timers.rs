@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::types::{DeleteRequest, ReturnConsumedCapacity, WriteRequest};
+use aws_sdk_dynamodb::types::{DeleteRequest, ReturnConsumedCapacity, TransactWriteItem, WriteRequest};
 
+use super::audit::{ABSENT, put};
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s};
 use super::{Range, Store, Table, keys};
 use crate::clock::Timestamp;
 use crate::error::{Result, corrupt, unavailable};
-use crate::ids::{EndpointId, MessageId};
+use crate::ids::{EndpointId, Id, MessageId};
+use crate::queue::{Job, Operational};
 
 /// Most deletes of one BatchWriteItem, by its definition.
 const BATCH_WRITE_MAX: usize = 25;
@@ -29,6 +31,17 @@ pub struct Timer {
     key: Item,
 }
 
+/// What the sort key of a timer ends with that carries a job as part of a transaction.
+const OUTBOX: &str = "outbox";
+
+fn timer_item(key: Item, due: Timestamp, group: &str, job: &str) -> Item {
+    key.with("v", n(SCHEMA))
+        .with("job", s(job))
+        .with("g", s(group))
+        .with("due", n(due.ms()))
+        .with("ttl", n(due.seconds() + KEPT_SECONDS))
+}
+
 impl Store {
     /// Keeps `job` for later: the fan-out of `message`, or its delivery to `endpoint`. Setting the
     /// same timer twice sets one.
@@ -47,13 +60,31 @@ impl Store {
             Some(endpoint) => keys::timer(due, message, endpoint),
             None => keys::timer(due, message, "fan-out"),
         };
-        let item = key
-            .with("v", n(SCHEMA))
-            .with("job", s(job))
-            .with("g", s(group))
-            .with("due", n(due.ms()))
-            .with("ttl", n(due.seconds() + KEPT_SECONDS));
-        self.put_if_absent(item, "set a timer").await.map(|_| ())
+        self.put_if_absent(timer_item(key, due, group, job), "set a timer").await.map(|_| ())
+    }
+
+    /// Keeps a job that tells an operational event, due at once.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn tell(&self, told: Operational) -> Result<()> {
+        let (due, key) = (told.message.time(), keys::timer(told.message.time(), told.message, OUTBOX));
+        let group = told.org.to_string();
+        let item = timer_item(key, due, &group, &Job::from(told).body()?);
+        self.put_if_absent(item, "keep an operational event").await.map(|_| ())
+    }
+
+    /// A job as part of the transaction that it follows from: whatever happens to its writer, the
+    /// timers function finds it.
+    pub(super) fn outbox(
+        &self,
+        subject: impl Id,
+        due: Timestamp,
+        group: &str,
+        job: &Job,
+    ) -> Result<TransactWriteItem> {
+        let item = timer_item(keys::timer(due, subject, OUTBOX), due, group, &job.body()?);
+        put(self.table(Table::Log), item, ABSENT)
     }
 
     /// Up to `limit` timers of one shard that are due until then, the earliest first.
@@ -73,16 +104,19 @@ impl Store {
             operation: "read due timers",
         };
         let page = self.query(Table::Log, range).await?;
-        page.items
+        // A timer that lacks something must not stand in the way of those behind it: what there is of
+        // it goes into the queue, whose consumer makes a dead letter of what it cannot understand.
+        Ok(page
+            .items
             .into_iter()
             .map(|mut item| {
-                item.check_schema()?;
-                let (due, job) = (item.time("due")?, item.text("job")?.to_owned());
-                let group = item.text("g")?.to_owned();
+                let due = item.time_opt("due").unwrap_or_default();
+                let job = item.text_opt("job").map_or_else(|| format!("{item:?}"), str::to_owned);
+                let group = item.text_opt("g").unwrap_or("unknown").to_owned();
                 item.retain(|name, _| name == "pk" || name == "sk");
-                Ok(Timer { due, job, group, key: item })
+                Timer { due, job, group, key: item }
             })
-            .collect()
+            .collect())
     }
 
     /// Removes timers whose jobs are in their queue.

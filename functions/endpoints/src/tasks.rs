@@ -1,0 +1,334 @@
+//! Sending again: recovery and replays, which run in the background, and how far they are.
+
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use http::{HeaderMap, StatusCode, Uri};
+use schemars::JsonSchema;
+use serde::Serialize;
+use shared::auth::{Caller, Organisation};
+use shared::clock::Timestamp;
+use shared::error::Chain;
+use shared::http::{
+    Body, Fields, IdempotencyKey, ListOut, ListQuery, Order, Query, RequestBody, Text, idempotent, json,
+};
+use shared::ids::{NAME_LENGTH_MAX, TaskId};
+use shared::queue::{Job, Outgoing};
+use shared::store::attempts::Status;
+use shared::store::tasks::{Task, TaskFilter, TaskKind};
+use shared::{Error, Result};
+
+use crate::Endpoints;
+use crate::bodies::{CHANNEL_LENGTH_MAX, EVENT_TYPES_MAX};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Longest window of a recovery, by the contract.
+const RECOVER_WINDOW_MAX: Duration = Duration::from_secs(14 * 24 * 3600);
+/// Longest window of a replay: payloads are not kept longer.
+const REPLAY_WINDOW_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
+const TAG_LENGTH_MAX: usize = 128;
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskOut {
+    id: TaskId,
+    status: StatusOut,
+    task: KindOut,
+    /// What it has done so far.
+    data: TaskData,
+    /// When it got on last.
+    updated_at: Timestamp,
+}
+
+/// How a task stands.
+#[derive(Clone, Copy, Serialize, JsonSchema, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "BackgroundTaskStatus")]
+pub enum StatusOut {
+    Running,
+    Finished,
+    /// None fails: what cannot be done now is tried again until it can.
+    Failed,
+}
+
+/// What a task does.
+#[derive(Clone, Copy, Serialize, JsonSchema, PartialEq, Eq)]
+#[schemars(rename = "BackgroundTaskType")]
+pub enum KindOut {
+    #[serde(rename = "endpoint.recover")]
+    Recover,
+    #[serde(rename = "endpoint.replay")]
+    ReplayMissing,
+    #[serde(rename = "endpoint.bulk-replay")]
+    BulkReplay,
+}
+
+/// What a task has done so far.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskData {
+    /// Messages that were sent to the endpoint.
+    messages_sent: u64,
+}
+
+impl From<Task> for TaskOut {
+    fn from(task: Task) -> Self {
+        Self {
+            id: task.id,
+            status: if task.finished { StatusOut::Finished } else { StatusOut::Running },
+            task: match task.kind {
+                TaskKind::Recover => KindOut::Recover,
+                TaskKind::ReplayMissing => KindOut::ReplayMissing,
+                TaskKind::BulkReplay => KindOut::BulkReplay,
+            },
+            data: TaskData { messages_sent: task.sent },
+            updated_at: task.updated_at,
+        }
+    }
+}
+
+/// What a request asks a task to send.
+#[derive(Debug)]
+pub struct Wanted {
+    since: Timestamp,
+    until: Timestamp,
+    filter: TaskFilter,
+}
+
+const SINCE: (&str, &str) = ("since", "Only messages made at that time or later.");
+const UNTIL: (&str, &str) = ("until", "Only messages made up to that time; up to now if absent.");
+
+/// A window to recover, as a body.
+pub const RECOVER_IN: RequestBody = RequestBody {
+    name: "RecoverIn",
+    read: |fields| drop(parse_window(fields, Timestamp::default(), TaskKind::Recover)),
+    optional: false,
+    fields: &[SINCE, UNTIL],
+    parts: &[],
+};
+
+/// A window to send what is missing of, as a body.
+pub const REPLAY_IN: RequestBody = RequestBody {
+    name: "ReplayIn",
+    read: |fields| drop(parse_window(fields, Timestamp::default(), TaskKind::ReplayMissing)),
+    optional: false,
+    fields: &[SINCE, UNTIL],
+    parts: &[],
+};
+
+/// What to send again, as a body.
+pub const BULK_REPLAY_IN: RequestBody = RequestBody {
+    name: "BulkReplayIn",
+    read: |fields| drop(parse_bulk(fields, Timestamp::default())),
+    optional: false,
+    fields: &[
+        SINCE,
+        UNTIL,
+        (
+            "status",
+            "Only messages whose delivery stands like this: 0 arrived, 1 waits for its next attempt, 2 failed, 3 is on its way.",
+        ),
+        (
+            "statusCodeClass",
+            "Only messages whose last attempt was answered like this: 200 for 200 to 299, and 0 for no answer.",
+        ),
+        ("eventTypes", "Only messages of these event types."),
+        ("channel", "Only messages with this channel."),
+        ("tag", "Only messages with this tag."),
+    ],
+    parts: &[],
+};
+
+/// Reads the window of a task.
+fn window(fields: &mut Fields<'_>, now: Timestamp, longest: Duration) -> (Timestamp, Timestamp) {
+    let since = fields.required::<Timestamp>(&["since"]);
+    let until = fields.optional::<Timestamp>(&["until"]).unwrap_or(now);
+    if let Some(since) = since {
+        if since > until || since > now {
+            fields.violation("since", "Must not lie after `until`, nor in the future", "value_error");
+        } else if until.since(since) > longest {
+            let days = longest.as_secs() / DAY.as_secs();
+            fields.violation("since", format!("The window must span at most {days} days"), "value_error");
+        }
+    }
+    (since.unwrap_or(now), until)
+}
+
+/// Reads a request to recover, or to replay what is missing.
+fn parse_window(fields: &mut Fields<'_>, now: Timestamp, kind: TaskKind) -> Wanted {
+    let longest = if kind == TaskKind::Recover { RECOVER_WINDOW_MAX } else { REPLAY_WINDOW_MAX };
+    let (since, until) = window(fields, now, longest);
+    Wanted { since, until, filter: TaskFilter::default() }
+}
+
+/// Reads a request to replay in bulk.
+fn parse_bulk(fields: &mut Fields<'_>, now: Timestamp) -> Wanted {
+    let (since, until) = window(fields, now, REPLAY_WINDOW_MAX);
+    let status = fields.number(&["status"], 0..=3).value();
+    let class = fields.number(&["statusCodeClass"], 0..=500).value();
+    if class.is_some_and(|class| class % 100 != 0) {
+        fields.violation("statusCodeClass", "Must be 0, 100, 200, 300, 400 or 500", "value_error");
+    }
+    let event_types = fields.names(&["eventTypes"], NAME_LENGTH_MAX, 0, EVENT_TYPES_MAX).value();
+    let filter = TaskFilter {
+        event_types: event_types.filter(|types| !types.is_empty()),
+        channel: fields.text(&["channel"], Text::Name(CHANNEL_LENGTH_MAX)).value(),
+        tag: fields.text(&["tag"], Text::Tag(TAG_LENGTH_MAX)).value(),
+        status: status.and_then(|status| Status::from_number(u8::try_from(status).ok()?)),
+        code_class: class.and_then(|class| u16::try_from(class / 100).ok()),
+    };
+    Wanted { since, until, filter }
+}
+
+/// What every request that begins a task comes with.
+pub struct Asked {
+    pub caller: Caller,
+    pub app: String,
+    pub endpoint: String,
+    pub headers: HeaderMap,
+    pub uri: Uri,
+    pub body: Body,
+}
+
+async fn begin(
+    state: &Endpoints,
+    asked: Asked,
+    kind: TaskKind,
+    parse: impl Fn(&mut Fields<'_>, Timestamp) -> Wanted,
+) -> Result<Response> {
+    let Asked { caller, app, endpoint, headers, uri, body } = asked;
+    let api = &state.api;
+    let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
+    Ok(idempotent(&api.store, &*api.clock, key, async || {
+        let now = api.clock.now();
+        let (app, endpoint) = state.find(&caller, &app, &endpoint).await?;
+        let mut fields = Fields::parse(&body.0)?;
+        let wanted = parse(&mut fields, now);
+        fields.finish()?;
+        if endpoint.settings.disabled {
+            return Err(Error::Conflict(
+                "The endpoint is disabled: enable it before messages are sent again.".into(),
+            ));
+        }
+        let task = Task {
+            org: app.org,
+            id: TaskId::new(now, &*api.random),
+            kind,
+            app: app.id,
+            endpoint: endpoint.id,
+            since: wanted.since,
+            until: wanted.until,
+            filter: wanted.filter,
+            step: 0,
+            shard: 0,
+            after: None,
+            sent: 0,
+            finished: false,
+            updated_at: now,
+        };
+        api.store.create_task(&caller, &task).await?;
+        let first = Job::Task(task.next_step()).body()?;
+        let job = Outgoing { body: first, delay: Duration::ZERO, group: task.app.to_string() };
+        if let Err(error) = state.sqs.send_one(&state.fan_out, job).await {
+            // The task has a timer besides: it begins within a minute.
+            tracing::warn!(error = %Chain(&error), task = %task.id, "a task begins later");
+        }
+        Ok(json(StatusCode::ACCEPTED, &TaskOut::from(task)))
+    })
+    .await)
+}
+
+/// Sends again what failed and never succeeded.
+pub async fn recover(
+    State(state): State<Endpoints>,
+    caller: Caller,
+    Path((app, endpoint)): Path<(String, String)>,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Body,
+) -> Result<Response> {
+    let asked = Asked { caller, app, endpoint, headers, uri, body };
+    let kind = TaskKind::Recover;
+    begin(&state, asked, kind, |fields, now| parse_window(fields, now, kind)).await
+}
+
+/// Sends what the endpoint wants and was never sent.
+pub async fn replay_missing(
+    State(state): State<Endpoints>,
+    caller: Caller,
+    Path((app, endpoint)): Path<(String, String)>,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Body,
+) -> Result<Response> {
+    let asked = Asked { caller, app, endpoint, headers, uri, body };
+    let kind = TaskKind::ReplayMissing;
+    begin(&state, asked, kind, |fields, now| parse_window(fields, now, kind)).await
+}
+
+/// Sends again what was sent, whatever became of it.
+pub async fn bulk_replay(
+    State(state): State<Endpoints>,
+    caller: Caller,
+    Path((app, endpoint)): Path<(String, String)>,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Body,
+) -> Result<Response> {
+    let asked = Asked { caller, app, endpoint, headers, uri, body };
+    begin(&state, asked, TaskKind::BulkReplay, parse_bulk).await
+}
+
+/// Which tasks a list shows.
+pub struct Listed {
+    query: ListQuery<TaskId>,
+    status: Option<StatusOut>,
+    kind: Option<Option<TaskKind>>,
+}
+
+/// Reads which tasks to list.
+pub fn wanted(query: &Query) -> Result<Listed> {
+    use StatusOut::{Failed, Finished, Running};
+    // The contract knows kinds that are not made here; of those there are none.
+    const NONE: Option<TaskKind> = None;
+    Ok(Listed {
+        status: query
+            .choice("status", &[("running", Running), ("finished", Finished), ("failed", Failed)])?,
+        kind: query.choice(
+            "task",
+            &[
+                ("endpoint.recover", Some(TaskKind::Recover)),
+                ("endpoint.replay", Some(TaskKind::ReplayMissing)),
+                ("endpoint.bulk-replay", Some(TaskKind::BulkReplay)),
+                ("application.stats", NONE),
+                ("application.purge_content", NONE),
+                ("message.broadcast", NONE),
+                ("sdk.generate", NONE),
+                ("event-type.aggregate", NONE),
+            ],
+        )?,
+        query: ListQuery::read(query, Order::Descending)?,
+    })
+}
+
+/// Lists an organisation's tasks.
+pub async fn list(State(state): State<Endpoints>, caller: Organisation, query: Query) -> Result<Response> {
+    let Listed { query, status, kind } = wanted(&query)?;
+    let keep = |task: &Task| {
+        let stands = if task.finished { StatusOut::Finished } else { StatusOut::Running };
+        status.is_none_or(|status| status == stands) && kind.is_none_or(|kind| kind == Some(task.kind))
+    };
+    let page = state.api.store.list_tasks(caller.0.org(), &query, keep).await?;
+    Ok(json(StatusCode::OK, &ListOut::new(page, |task| task.id.to_string(), TaskOut::from)))
+}
+
+/// One task.
+pub async fn read(
+    State(state): State<Endpoints>,
+    caller: Organisation,
+    Path(task): Path<String>,
+) -> Result<Response> {
+    let id: TaskId = task.parse().map_err(|_| Error::NotFound("Task"))?;
+    Ok(json(StatusCode::OK, &TaskOut::from(state.api.store.task(caller.0.org(), id).await?)))
+}

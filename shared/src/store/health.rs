@@ -1,0 +1,105 @@
+//! How an endpoint fares: noted when a message is given up, forgotten when one arrives, and the end
+//! of an endpoint that wants, or gets, nothing any more.
+//!
+//! The note is on the endpoint's own item, which `deliver` has in its cache: a success costs nothing
+//! unless there is something to forget.
+
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+
+use super::audit::Change;
+use super::endpoints::Endpoint;
+use super::item::n;
+use super::{Store, Transacted, keys};
+use crate::auth::Caller;
+use crate::clock::Timestamp;
+use crate::error::{Result, corrupt};
+use crate::ids::{EndpointId, MessageId};
+use crate::operational::{self, EndpointEvent};
+use crate::queue::Job;
+use crate::store::applications::Application;
+
+impl Store {
+    /// The write that tells an event about an endpoint; none if this store does not tell.
+    pub(super) fn announce(
+        &self,
+        app: &Application,
+        endpoint: &Endpoint,
+        event: EndpointEvent,
+    ) -> Result<Option<TransactWriteItem>> {
+        // Nobody is told about the endpoints that are told.
+        if !self.telling || app.org == operational::management_org() {
+            return Ok(None);
+        }
+        let now = self.clock.now();
+        let message = MessageId::new(now, &*self.random);
+        let told = operational::endpoint_event(app, endpoint, event, message)?;
+        self.outbox(message, now, &app.org.to_string(), &Job::from(told)).map(Some)
+    }
+
+    /// Notes that an endpoint has been failing since then; `false` if that, or more, is noted already.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn note_failing(&self, app: &Application, id: EndpointId, since: Timestamp) -> Result<bool> {
+        let update = Update::builder()
+            .update_expression("SET failingSince = :since")
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(failingSince)")
+            .expression_attribute_values(":since", n(since.ms()));
+        self.change_health(app, id, update, Vec::new(), "note that an endpoint fails").await
+    }
+
+    /// Forgets that an endpoint has been failing since then; `false` if that is not what is noted.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn forget_failing(&self, app: &Application, id: EndpointId, since: Timestamp) -> Result<bool> {
+        let update = Update::builder()
+            .update_expression("REMOVE failingSince")
+            .condition_expression("attribute_exists(pk) AND failingSince = :since")
+            .expression_attribute_values(":since", n(since.ms()));
+        self.change_health(app, id, update, Vec::new(), "forget that an endpoint failed").await
+    }
+
+    /// Switches an endpoint off that asked for it, or that has been failing for too long; `false` if
+    /// it is off or gone already.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn disable_endpoint(
+        &self,
+        app: &Application,
+        id: EndpointId,
+        since: Timestamp,
+    ) -> Result<bool> {
+        let Some(endpoint) = self.find_endpoint(app.id, id).await? else { return Ok(false) };
+        // Never the same time twice: it is what the condition of a change compares.
+        let now = self.clock.now().max(Timestamp::from_ms(endpoint.updated_at.ms() + 1));
+        let update = Update::builder()
+            .update_expression("SET disabled = :true, updatedAt = :now REMOVE failingSince")
+            .condition_expression("attribute_exists(pk) AND disabled = :false AND updatedAt < :now")
+            .expression_attribute_values(":now", n(now.ms()))
+            .expression_attribute_values(":true", AttributeValue::Bool(true))
+            .expression_attribute_values(":false", AttributeValue::Bool(false));
+        let by = &Caller::Postrider(app.org);
+        let mut also =
+            vec![self.audit(&Change { by, what: "endpoint.disabled", subject: id.to_string() })?];
+        also.extend(self.announce(app, &endpoint, EndpointEvent::Disabled(Some(since)))?);
+        self.change_health(app, id, update, also, "disable an endpoint").await
+    }
+
+    async fn change_health(
+        &self,
+        app: &Application,
+        id: EndpointId,
+        update: aws_sdk_dynamodb::types::builders::UpdateBuilder,
+        also: Vec<TransactWriteItem>,
+        operation: &'static str,
+    ) -> Result<bool> {
+        let update = update.table_name(&self.tables.config).set_key(Some(keys::endpoint(app.id, id)));
+        let update = update.build().map_err(corrupt("a write"))?;
+        let mut writes =
+            vec![self.raise_version(app, 0)?, TransactWriteItem::builder().update(update).build()];
+        writes.extend(also);
+        Ok(self.transact(writes, operation).await? == Transacted::Done)
+    }
+}

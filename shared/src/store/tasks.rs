@@ -1,0 +1,238 @@
+//! Tasks: work in the background that sends messages to an endpoint again, and how far it is.
+//!
+//! A task goes through its messages in steps. Each is a job that sends its page, says here that it is
+//! done and where the next page begins, and then queues its successor. A copy of the job of the last
+//! step that is done queues that successor again, in case the first died before it could; a copy of
+//! an earlier one stops. So a task never stands still, and copies never multiply.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::audit::{ABSENT, Change, put};
+use super::item::{Get as _, Item, Put as _, SCHEMA, n, s, texts};
+use super::messages::LOG_RETENTION_DAYS;
+use super::{Store, Table, Transacted, keys};
+use crate::auth::Caller;
+use crate::clock::Timestamp;
+use crate::error::{Error, Result, corrupt};
+use crate::http::{ListQuery, Page};
+use crate::ids::{AppId, EndpointId, MessageId, OrgId, TaskId};
+use crate::queue::{Job, TaskStep};
+use crate::store::attempts::Status;
+
+/// What a task sends again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskKind {
+    /// What failed and never succeeded.
+    Recover,
+    /// What was never sent to the endpoint.
+    ReplayMissing,
+    /// What was sent to it, whatever became of that.
+    BulkReplay,
+}
+
+impl TaskKind {
+    const ALL: [Self; 3] = [Self::Recover, Self::ReplayMissing, Self::BulkReplay];
+
+    /// The contract's word for it.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Recover => "endpoint.recover",
+            Self::ReplayMissing => "endpoint.replay",
+            Self::BulkReplay => "endpoint.bulk-replay",
+        }
+    }
+
+    /// The kind that the contract's word means.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.text() == text)
+    }
+}
+
+/// Which of the messages a task sends; what is not mentioned does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    /// Of one of these event types.
+    pub event_types: Option<Vec<String>>,
+    /// With this channel.
+    pub channel: Option<String>,
+    /// With this tag.
+    pub tag: Option<String>,
+    /// Whose delivery stands like this.
+    pub status: Option<Status>,
+    /// Whose last attempt was answered with a code of this class: its first digit, 0 for no answer.
+    pub code_class: Option<u16>,
+}
+
+/// A task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// The organisation.
+    pub org: OrgId,
+    /// Its id, which holds the time when it was asked for.
+    pub id: TaskId,
+    /// What it sends again.
+    pub kind: TaskKind,
+    /// The application.
+    pub app: AppId,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// Only messages made at that time or later …
+    pub since: Timestamp,
+    /// … and not later than this.
+    pub until: Timestamp,
+    /// Which of them.
+    pub filter: TaskFilter,
+    /// The last step that is done.
+    pub step: u32,
+    /// The shard that the next step goes through.
+    pub shard: u8,
+    /// The last message within it that was looked at.
+    pub after: Option<MessageId>,
+    /// How many messages were sent so far.
+    pub sent: u64,
+    /// There is nothing left to do.
+    pub finished: bool,
+    /// When it got on last.
+    pub updated_at: Timestamp,
+}
+
+impl Task {
+    /// Its next step.
+    pub const fn next_step(&self) -> TaskStep {
+        TaskStep { org: self.org, task: self.id, step: self.step + 1 }
+    }
+
+    fn to_item(&self) -> Item {
+        let filter = &self.filter;
+        keys::task(self.org, self.id)
+            .with("v", n(SCHEMA))
+            .with("k", s(self.kind.text()))
+            .with("a", s(self.app.to_string()))
+            .with("e", s(self.endpoint.to_string()))
+            .with("si", n(self.since.ms()))
+            .with("un", n(self.until.ms()))
+            .with_some("et", texts(filter.event_types.as_deref()))
+            .with_some("ch", filter.channel.as_ref().map(s))
+            .with_some("tg", filter.tag.as_ref().map(s))
+            .with_some("s", filter.status.map(|status| n(status as u8)))
+            .with_some("cc", filter.code_class.map(n))
+            .with("n", n(self.step))
+            .with("sh", n(self.shard))
+            .with_some("af", self.after.map(|id| s(id.to_string())))
+            .with("c", n(self.sent))
+            .with("f", AttributeValue::Bool(self.finished))
+            .with("up", n(self.updated_at.ms()))
+            .with("ttl", n(self.id.time().seconds() + LOG_RETENTION_DAYS * 86_400))
+    }
+
+    fn from_item(org: OrgId, item: &Item) -> Result<Self> {
+        item.check_schema()?;
+        const WHAT: &str = "a task";
+        let kind = TaskKind::from_text(item.text("k")?);
+        Ok(Self {
+            org,
+            id: item.text("sk")?.strip_prefix("TASK#").unwrap_or_default().parse().map_err(corrupt(WHAT))?,
+            kind: kind.ok_or_else(|| corrupt(WHAT)("its kind is unknown"))?,
+            app: item.text("a")?.parse().map_err(corrupt(WHAT))?,
+            endpoint: item.text("e")?.parse().map_err(corrupt(WHAT))?,
+            since: item.time("si")?,
+            until: item.time("un")?,
+            filter: TaskFilter {
+                event_types: item.texts("et"),
+                channel: item.text_opt("ch").map(str::to_owned),
+                tag: item.text_opt("tg").map(str::to_owned),
+                status: item.number_opt("s").and_then(Status::from_number),
+                code_class: item.number_opt("cc"),
+            },
+            step: item.number("n")?,
+            shard: item.number("sh")?,
+            after: item.text_opt("af").map(str::parse).transpose().map_err(corrupt(WHAT))?,
+            sent: item.number("c")?,
+            finished: item.get("f").and_then(|flag| flag.as_bool().ok()).copied().unwrap_or(false),
+            updated_at: item.time("up")?,
+        })
+    }
+}
+
+const NOT_FOUND: Error = Error::NotFound("Task");
+
+impl Store {
+    /// Begins a task: its first step is a timer that is due, written with it. Whoever sends the step
+    /// at once saves the minute until timers are looked at; the copy finds that it is one.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn create_task(&self, by: &Caller, task: &Task) -> Result<()> {
+        let step = Job::Task(task.next_step());
+        let writes = vec![
+            put(self.table(Table::Log), task.to_item(), ABSENT)?,
+            self.outbox(task.id, task.id.time(), &task.app.to_string(), &step)?,
+            self.audit(&Change { by, what: task.kind.text(), subject: task.endpoint.to_string() })?,
+        ];
+        match self.transact(writes, "begin a task").await? {
+            Transacted::Done => Ok(()),
+            Transacted::Refused(_) => Err(Error::Conflict("A task with this id exists already.".into())),
+        }
+    }
+
+    /// Reads a task strongly.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn find_task(&self, org: OrgId, id: TaskId) -> Result<Option<Task>> {
+        let item = self.get(Table::Log, keys::task(org, id), true, "read a task").await?;
+        let item = item.filter(|item| item.number_opt::<u64>("ttl") > Some(self.clock.now().seconds()));
+        item.map(|item| Task::from_item(org, &item)).transpose()
+    }
+
+    /// Reads a task.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn task(&self, org: OrgId, id: TaskId) -> Result<Task> {
+        self.find_task(org, id).await?.ok_or(NOT_FOUND)
+    }
+
+    /// Says how far a task is after its step `task.step`; `false` where that is known already.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn advance_task(&self, task: &Task) -> Result<bool> {
+        let mut update = "SET n = :n, sh = :sh, c = :c, f = :f, up = :up".to_owned();
+        let mut values = vec![
+            (":n", n(task.step)),
+            (":sh", n(task.shard)),
+            (":c", n(task.sent)),
+            (":f", AttributeValue::Bool(task.finished)),
+            (":up", n(self.clock.now().ms())),
+        ];
+        match task.after {
+            Some(after) => {
+                update.push_str(", af = :af");
+                values.push((":af", s(after.to_string())));
+            }
+            None => update.push_str(" REMOVE af"),
+        }
+        let condition = "attribute_exists(pk) AND n < :n";
+        self.update_log(keys::task(task.org, task.id), &update, condition, values, "note a task's step").await
+    }
+
+    /// Lists an organisation's tasks by id, which is by age. `keep` decides which are shown.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn list_tasks(
+        &self,
+        org: OrgId,
+        query: &ListQuery<TaskId>,
+        keep: impl Fn(&Task) -> bool,
+    ) -> Result<Page<Task>> {
+        let now = self.clock.now().seconds();
+        self.list_range(Table::Log, keys::tasks_pk(org), "TASK#", query, "list tasks", |item| {
+            let expired = item.number_opt::<u64>("ttl").is_some_and(|ttl| ttl <= now);
+            let task = Task::from_item(org, item)?;
+            Ok((!expired && keep(&task)).then_some(task))
+        })
+        .await
+    }
+}

@@ -1,0 +1,221 @@
+//! Recovery and replays: what is sent again, once, and how a client follows it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use svix::models::{EndpointIn, EventTypeIn, MessageIn};
+
+use crate::house::{House, Receiver, settings};
+
+/// A stack without retries, and a receiver that fails until it is told to work.
+async fn failing() -> (House, Receiver, Arc<AtomicBool>) {
+    let works = Arc::new(AtomicBool::new(false));
+    let answers = works.clone();
+    let receiver = Receiver::answering(move |_| {
+        let code =
+            if answers.load(Ordering::SeqCst) { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+        (code, String::new())
+    })
+    .await;
+    let house = House::with(settings().with("POSTRIDER_RETRY_SCHEDULE", "")).await;
+    (house, receiver, works)
+}
+
+impl House {
+    async fn begin(&self, path: &str, body: Value) -> Value {
+        let answer = self.request("POST", path, &self.token, body.to_string()).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+        answer.json()
+    }
+
+    async fn task(&self, id: &Value) -> Value {
+        let path = format!("/api/v1/background-task/{}", id.as_str().expect("an id"));
+        self.request("GET", &path, &self.token, "").await.json()
+    }
+}
+
+fn paths(webhooks: Vec<crate::house::Webhook>) -> Vec<String> {
+    let mut ids: Vec<String> =
+        webhooks.iter().map(|webhook| webhook.header("webhook-id").to_owned()).collect();
+    ids.sort();
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recovery_sends_what_failed_once_and_says_when_it_is_done() {
+    let (house, mut receiver, works) = failing().await;
+    let app = house.app().await;
+    let endpoint = house.endpoint(&app, &receiver.url("/")).await;
+    let mut failed = Vec::new();
+    for nth in 0..7 {
+        failed.push(house.message(&app, MessageIn::new("a".into(), json!({"nth": nth}))).await);
+    }
+    house.stack.idle().await;
+    assert_eq!(receiver.rest().len(), 7);
+    works.store(true, Ordering::SeqCst);
+    house.message(&app, MessageIn::new("a".into(), json!({"arrives": true}))).await;
+    house.stack.idle().await;
+    assert_eq!(receiver.rest().len(), 1);
+    let path = format!("/api/v1/app/{app}/endpoint/{}/recover", endpoint.id);
+    let task = house.begin(&path, json!({"since": since()})).await;
+    assert_eq!((&task["task"], &task["status"]), (&json!("endpoint.recover"), &json!("running")));
+    house.stack.idle().await;
+    failed.sort();
+    assert_eq!(paths(receiver.rest()), failed);
+    let done = house.task(&task["id"]).await;
+    assert_eq!((&done["status"], &done["data"]["messagesSent"]), (&json!("finished"), &json!(7)));
+    let attempts = house.attempts(&app, &failed[0]).await;
+    let seen: Vec<_> = attempts.iter().map(|a| (a.trigger_type as i64, a.status as i64)).collect();
+    assert_eq!(seen, [(1, 0), (0, 2)]);
+    // The step's other copy, which the timers function finds, sends nothing.
+    house.stack.run_timers().await.expect("timers run");
+    house.stack.idle().await;
+    assert_eq!(receiver.rest().len(), 0);
+    // What arrived meanwhile is not sent again.
+    house.begin(&path, json!({"since": since()})).await;
+    house.stack.idle().await;
+    assert_eq!(receiver.rest().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replays_send_what_is_missing_and_what_is_asked_for() {
+    let (house, mut receiver, works) = failing().await;
+    works.store(true, Ordering::SeqCst);
+    let app = house.app().await;
+    let mut messages = Vec::new();
+    for nth in 0..4 {
+        let channels = (nth % 2 == 0).then(|| ["even".to_owned()].into());
+        let message = MessageIn { channels, ..MessageIn::new("a".into(), json!({"nth": nth})) };
+        messages.push(house.message(&app, message).await);
+    }
+    let since = json!({"since": since()});
+    let only_even =
+        EndpointIn { channels: Some(["even".to_owned()].into()), ..EndpointIn::new(receiver.url("/even")) };
+    let endpoint = house.endpoint_with(&app, only_even).await;
+    let base = format!("/api/v1/app/{app}/endpoint/{}", endpoint.id);
+    let task = house.begin(&format!("{base}/replay-missing"), since.clone()).await;
+    house.stack.idle().await;
+    let mut even = vec![messages[0].clone(), messages[2].clone()];
+    even.sort();
+    assert_eq!(paths(receiver.rest()), even);
+    let done = house.task(&task["id"]).await;
+    assert_eq!(
+        (&done["status"], &done["data"]["messagesSent"], &done["task"]),
+        (&json!("finished"), &json!(2), &json!("endpoint.replay"))
+    );
+    // What was sent is not missing any more.
+    house.begin(&format!("{base}/replay-missing"), since.clone()).await;
+    house.stack.idle().await;
+    assert_eq!(receiver.rest().len(), 0);
+    let mut bulk = since;
+    bulk["statusCodeClass"] = json!(200);
+    bulk["status"] = json!(0);
+    bulk["channel"] = json!("even");
+    let task = house.begin(&format!("{base}/bulk-replay"), bulk.clone()).await;
+    house.stack.idle().await;
+    assert_eq!(paths(receiver.rest()), even);
+    assert_eq!(house.task(&task["id"]).await["data"]["messagesSent"], 2);
+    bulk["statusCodeClass"] = json!(500);
+    let task = house.begin(&format!("{base}/bulk-replay"), bulk).await;
+    house.stack.idle().await;
+    assert_eq!(receiver.rest().len(), 0);
+    assert_eq!(house.task(&task["id"]).await["status"], "finished");
+    let list = house
+        .request("GET", "/api/v1/background-task?limit=2&status=finished", &house.token, "")
+        .await
+        .json();
+    assert_eq!((list["data"].as_array().map(Vec::len), &list["done"]), (Some(2), &json!(false)));
+    let rest =
+        format!("/api/v1/background-task?iterator={}", list["iterator"].as_str().expect("an iterator"));
+    let rest = house.request("GET", &rest, &house.token, "").await.json();
+    assert_eq!((rest["data"].as_array().map(Vec::len), &rest["done"]), (Some(2), &json!(true)));
+    let none =
+        house.request("GET", "/api/v1/background-task?task=endpoint.recover", &house.token, "").await.json();
+    assert_eq!(none["data"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_no_sense_begins_nothing() {
+    let (house, receiver, _) = failing().await;
+    let app = house.app().await;
+    let endpoint = house.endpoint(&app, &receiver.url("/")).await;
+    let base = format!("/api/v1/app/{app}/endpoint/{}", endpoint.id);
+    for (path, body, loc, msg) in [
+        ("recover", json!({}), "since", "Field required"),
+        ("recover", json!({"since": "yesterday"}), "since", "Not an RFC 3339 date and time"),
+        (
+            "recover",
+            json!({"since": "2020-01-01T00:00:00Z"}),
+            "since",
+            "The window must span at most 14 days",
+        ),
+        (
+            "replay-missing",
+            json!({"since": "2020-01-01T00:00:00Z"}),
+            "since",
+            "The window must span at most 90 days",
+        ),
+        (
+            "recover",
+            json!({"since": since(), "until": "2020-01-01T00:00:00Z"}),
+            "since",
+            "Must not lie after `until`, nor in the future",
+        ),
+        ("bulk-replay", json!({"since": since(), "status": 7}), "status", "Must be from 0 to 3"),
+        (
+            "bulk-replay",
+            json!({"since": since(), "statusCodeClass": 404}),
+            "statusCodeClass",
+            "Must be 0, 100, 200, 300, 400 or 500",
+        ),
+        ("send-example", json!({}), "eventType", "Field required"),
+        ("send-example", json!({"eventType": "none"}), "eventType", "This event type does not exist: none"),
+    ] {
+        let answer = house.request("POST", &format!("{base}/{path}"), &house.token, body.to_string()).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.text);
+        let detail = &answer.json()["detail"][0];
+        assert_eq!((&detail["loc"], &detail["msg"]), (&json!(["body", loc]), &json!(msg)));
+    }
+    let tasks = house.request("GET", "/api/v1/background-task", &house.token, "").await.json();
+    assert_eq!(tasks["data"], json!([]));
+    let off = house.request("PATCH", &base, &house.token, json!({"disabled": true}).to_string()).await;
+    assert_eq!(off.status, StatusCode::OK, "{}", off.text);
+    let answer = house
+        .request("POST", &format!("{base}/recover"), &house.token, json!({"since": since()}).to_string())
+        .await;
+    assert_eq!(answer.status, StatusCode::CONFLICT, "{}", answer.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_example_is_sent_as_a_message() {
+    let (house, mut receiver, works) = failing().await;
+    works.store(true, Ordering::SeqCst);
+    let app = house.app().await;
+    let endpoint = house.endpoint(&app, &receiver.url("/")).await;
+    let schemas = json!({"1": {"type": "object", "examples": [{"id": "inv_1"}]}});
+    let event_type =
+        EventTypeIn { schemas: Some(schemas), ..EventTypeIn::new("invoice.paid".into(), "paid".into()) };
+    house.svix.event_type().create(event_type, None).await.expect("an event type");
+    house.event_type("bare").await;
+    let path = format!("/api/v1/app/{app}/endpoint/{}/send-example", endpoint.id);
+    let answer =
+        house.request("POST", &path, &house.token, json!({"eventType": "invoice.paid"}).to_string()).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    assert_eq!(answer.json()["payload"], json!({"id": "inv_1"}));
+    let webhook = receiver.next().await;
+    webhook.verify(&endpoint.secret);
+    assert_eq!(
+        (webhook.header("webhook-id"), &webhook.body[..]),
+        (answer.json()["id"].as_str().expect("an id"), &br#"{"id":"inv_1"}"#[..])
+    );
+    let answer = house.request("POST", &path, &house.token, json!({"eventType": "bare"}).to_string()).await;
+    assert_eq!(answer.json()["detail"][0]["msg"], "The event type's schema has no such example");
+}
+
+/// An hour ago.
+fn since() -> String {
+    use shared::clock::Clock as _;
+    shared::clock::SystemClock.now().before(std::time::Duration::from_secs(3600)).to_string()
+}
