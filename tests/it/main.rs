@@ -21,6 +21,7 @@ mod lossy;
 mod nonsense;
 mod obeys;
 mod operational;
+mod proxies;
 mod rules;
 mod tasks;
 mod template;

@@ -167,6 +167,7 @@ fn endpoint_rules() -> Vec<(Value, Broken)> {
         (json!({"url": "example.com"}), value(".url", "Not a URL: relative URL without a base")),
         (json!({"url": "http://[::1"}), value(".url", "Not a URL: invalid IPv6 address")),
         (json!({"url": "http://x:65536/"}), value(".url", "Not a URL: invalid port number")),
+        (json!({"url": "http://x:0/"}), value(".url", "Must not name port 0")),
         (json!({"url": "ftp://x/"}), value(".url", "Must be an http or https URL")),
         (json!({"url": "javascript:alert(1)"}), value(".url", "Must be an http or https URL")),
         (json!({"description": "x".repeat(4097)}), value(".description", "Must have at most 4096 bytes")),
@@ -462,7 +463,7 @@ async fn each_rule_about_queries_and_headers_too() {
         }
     }
     let flags = "true or false";
-    let (status, class) = ("0, 1, 2 or 3", "0, 100, 200, 300, 400 or 500");
+    let (status, class) = ("0, 1, 2, 3 or 4", "0, 100, 200, 300, 400 or 500");
     for (path, name, text, what) in [
         ("/event-type", "with_content", "maybe", flags),
         ("/event-type", "include_archived", "1", flags),

@@ -6,6 +6,7 @@
 
 mod chain;
 mod client;
+mod connector;
 mod exchange;
 mod guard;
 

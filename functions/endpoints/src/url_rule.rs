@@ -23,6 +23,11 @@ pub fn broken(text: &str, https_only: bool) -> Option<String> {
     }
     match url.host() {
         Some(Host::Domain("")) | None => Some("Must name a host".into()),
+        Some(_) if url.port() == Some(0) => Some("Must not name port 0".into()),
+        // Deliveries send to what the URL standard makes of it, which can be longer.
+        Some(_) if url.as_str().parse::<http::Uri>().is_err() => {
+            Some("Must not be longer, written out".into())
+        }
         Some(_) => None,
     }
 }
@@ -43,6 +48,9 @@ mod tests {
         {
             assert!(broken(bad, false).is_some(), "{bad}");
         }
+        assert_eq!(broken("http://example.com:0/", false).as_deref(), Some("Must not name port 0"));
+        let long = format!("http://example.com/{}", "ä".repeat(20_000));
+        assert_eq!(broken(&long, false).as_deref(), Some("Must not be longer, written out"));
         assert_eq!(broken("http://example.com/", true).as_deref(), Some("Must be an https URL"));
     }
 }
