@@ -399,11 +399,16 @@ async fn each_rule_about_queries_and_headers_too() {
                 "limit=99999999999999999999999",
                 "The query parameter `limit` should be a number from 1 to 250.",
             ),
-            ("order=up", "The query parameter `order` should be ascending or descending."),
         ] {
             let answer = get(&format!("{list}?{query}")).await;
             let expected = json!({"code": "bad_request", "detail": detail});
             assert_eq!((answer.status.as_u16(), answer.json()), (400, expected), "{list}?{query}");
+            tried += 1;
+        }
+        if !log.contains(list) {
+            let answer = get(&format!("{list}?order=up")).await;
+            let detail = "The query parameter `order` should be ascending or descending.";
+            assert_eq!((answer.status.as_u16(), &answer.json()["detail"]), (400, &json!(detail)), "{list}");
             tried += 1;
         }
         for (query, rule) in [

@@ -334,6 +334,7 @@ const fn is_sqs_character(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
 
     const K: &str = "23rb8YdGqMT0qIzpgGwdXfHirMu";
 
