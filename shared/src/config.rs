@@ -209,16 +209,7 @@ impl Delivery {
     /// # Errors
     /// One of them cannot be understood.
     pub fn read(env: &Env<'_>) -> Result<Self, ConfigError> {
-        // The one setting whose empty value means something: no retry.
-        let schedule =
-            env.raw("POSTRIDER_RETRY_SCHEDULE").unwrap_or_else(|| RETRY_SCHEDULE_DEFAULT.to_owned());
-        let schedule = retry_schedule(&schedule).ok_or_else(|| {
-            let what = "up to 32 waits in seconds, at most a week each, such as 5,300,1800 (empty: no retry)";
-            ConfigError::new(
-                "POSTRIDER_RETRY_SCHEDULE",
-                format!("{schedule:?} makes no sense; it should be {what}"),
-            )
-        })?;
+        let schedule = schedule(env)?;
         let allowed_subnets = env.parsed(
             "POSTRIDER_ALLOWED_SUBNETS",
             "networks such as 10.1.0.0/16,fd00::/8",
@@ -236,6 +227,30 @@ impl Delivery {
             })?;
         Ok(Self { schedule, timeout: delivery_timeout(env)?, allowed_subnets, header_style })
     }
+}
+
+/// Reads `POSTRIDER_RETRY_SCHEDULE`.
+fn schedule(env: &Env<'_>) -> Result<Vec<Duration>, ConfigError> {
+    // The one setting whose empty value means something: no retry.
+    let schedule = env.raw("POSTRIDER_RETRY_SCHEDULE").unwrap_or_else(|| RETRY_SCHEDULE_DEFAULT.to_owned());
+    retry_schedule(&schedule).ok_or_else(|| {
+        let what = "up to 32 waits in seconds, at most a week each, such as 5,300,1800 (empty: no retry)";
+        ConfigError::new(
+            "POSTRIDER_RETRY_SCHEDULE",
+            format!("{schedule:?} makes no sense; it should be {what}"),
+        )
+    })
+}
+
+/// After how long no message is tried any more, outages of our own aside: every wait may be twice what
+/// the schedule says, or a minute.
+///
+/// # Errors
+/// `POSTRIDER_RETRY_SCHEDULE` cannot be understood.
+pub fn retry_horizon(env: &Env<'_>) -> Result<Duration, ConfigError> {
+    const EACH: Duration = Duration::from_secs(120);
+    const SPARE: Duration = Duration::from_secs(3600);
+    Ok(schedule(env)?.into_iter().map(|wait| wait * 2 + EACH).sum::<Duration>() + SPARE)
 }
 
 /// Reads `POSTRIDER_DELIVERY_TIMEOUT`: the deadline of one delivery, 15 seconds where it is not set.
@@ -282,6 +297,16 @@ mod tests {
         assert_eq!(delivery.schedule.len(), 7);
         assert_eq!(delivery.timeout, Duration::from_secs(15));
         assert_eq!(delivery.header_style, HeaderStyle::Webhook);
+    }
+
+    #[test]
+    fn the_horizon_lies_behind_every_retry() {
+        // 99,305 seconds of waits, twice; two minutes for each of seven; an hour.
+        assert_eq!(retry_horizon(&env(&[])).unwrap(), Duration::from_secs(2 * 99_305 + 7 * 120 + 3_600));
+        assert_eq!(
+            retry_horizon(&env(&[("POSTRIDER_RETRY_SCHEDULE", "")])).unwrap(),
+            Duration::from_secs(3_600)
+        );
     }
 
     #[test]

@@ -68,6 +68,7 @@ impl IntoResponse for Error {
                 return json(StatusCode::UNPROCESSABLE_ENTITY, &ViolationsOut { detail: violations });
             }
             Error::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request", text.as_str()),
+            Error::Unfinished(_) => (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", text.as_str()),
             Error::LimitReached(_) => (StatusCode::BAD_REQUEST, "limit_reached", text.as_str()),
             Error::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "authentication_failed", text.as_str()),
             Error::Forbidden(_) => (StatusCode::FORBIDDEN, "insufficient_access", text.as_str()),

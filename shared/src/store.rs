@@ -17,6 +17,7 @@ pub mod messages;
 pub mod payloads;
 mod ranges;
 pub mod shards;
+pub mod stats;
 pub mod tasks;
 pub mod timers;
 pub mod tokens;

@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use shared::clock::{Clock as _, Timestamp};
+use shared::ids::{EndpointId, Id as _, Ksuid, MessageId};
+use shared::store::attempts::{State as DeliveryState, Status};
+use shared::store::stats::StatsQuery;
 use svix::models::{
     EndpointHeadersIn, EndpointHeadersPatchIn, EndpointIn, EndpointSecretRotateIn, MessageIn,
 };
@@ -283,4 +287,165 @@ async fn rotations_have_rules_and_happen_once_for_a_key() {
     let without = house.request("POST", &rotate, &house.token, r#"{"gracePeriodSeconds":0}"#).await;
     assert_eq!(without.status, StatusCode::OK);
     assert_ne!(current().await, last);
+}
+
+/// Where a test writes states by itself: connected as the endpoints function is.
+fn store(house: &House) -> shared::store::Store {
+    let variables = house.stack.environment("endpoints").expect("its environment");
+    let env = shared::config::Env::new(|name| variables.get(name).cloned());
+    house.stack.platform().store(&env).expect("it connects")
+}
+
+fn state(endpoint: EndpointId, at: Timestamp, nth: u8, status: Status) -> DeliveryState {
+    let message = MessageId::from_ksuid(Ksuid::new(at, [nth; 15]));
+    let (next, by_hand) = (None, Vec::new());
+    DeliveryState {
+        endpoint,
+        message,
+        status,
+        due: vec![at],
+        next,
+        stopped: false,
+        by_hand,
+        delivered_by_hand: false,
+    }
+}
+
+async fn stats(house: &House, path: &str, since: Timestamp, until: Timestamp) -> Value {
+    let path =
+        format!("{path}?since={}&until={}", json!(since).as_str().unwrap(), json!(until).as_str().unwrap());
+    let answer = house.request("GET", &path, &house.token, "").await;
+    assert_eq!(answer.status, StatusCode::OK, "{path}: {}", answer.text);
+    answer.json()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stats_are_what_a_plain_count_says_and_old_hours_are_counted_once() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let (house, _clock) = house_with_clock().await;
+    let app = house.app().await;
+    let endpoint = house.endpoint(&app, "http://127.0.0.1:9/").await.id;
+    let (path, id) =
+        (format!("/api/v1/app/{app}/endpoint/{endpoint}/stats"), endpoint.parse::<EndpointId>().unwrap());
+    let (store, now) = (store(&house), house.stack.platform().clock.now());
+    // One state each 37 minutes of ten days; only young ones are still under way.
+    let mut model = Vec::new();
+    for nth in 0..390_u16 {
+        let at = now.before(Duration::from_secs(u64::from(nth) * 37 * 60 + 30));
+        let status = match (nth % 5, nth < 90) {
+            (0, true) => Status::Pending,
+            (1, true) => Status::Sending,
+            (2, _) => Status::Fail,
+            _ => Status::Success,
+        };
+        let state = state(id, at, (nth % 251) as u8, status);
+        assert!(store.advance(&state).await.unwrap());
+        model.push((state.message, status));
+    }
+    let plain = |since: Timestamp, until: Timestamp| {
+        let count = |wanted| {
+            let within = |at: Timestamp| at >= since && at < until;
+            model.iter().filter(|(message, status)| *status == wanted && within(message.time())).count()
+        };
+        json!({
+            "success": count(Status::Success), "pending": count(Status::Pending),
+            "sending": count(Status::Sending), "fail": count(Status::Fail), "canceled": 0,
+        })
+    };
+    // Twice: counted, and then read from what was kept.
+    for _ in 0..2 {
+        for (from, to) in [
+            (28 * 24, 0),
+            (10 * 24, 3 * 24),
+            (9 * 24, 8 * 24),
+            (7 * 24 + 5, 2 * 24 + 7),
+            (30, 0),
+            (1, 0),
+            (5, 5),
+        ] {
+            let (since, until) = (now.before(HOUR * from), now.before(HOUR * to));
+            assert_eq!(
+                stats(&house, &path, since, until).await,
+                plain(since, until),
+                "{from} to {to} hours ago"
+            );
+        }
+    }
+    let all = house.request("GET", &path, &house.token, "").await.json();
+    assert_eq!(all, plain(now.before(HOUR * 28 * 24), now));
+    let sdk = house.svix.endpoint().get_stats(app.clone(), endpoint.clone(), None).await.unwrap();
+    assert_eq!(json!([sdk.success, sdk.fail]), json!([all["success"], all["fail"]]));
+
+    // What is kept holds until it is forgotten: a failure of long ago that was sent again by hand.
+    let (since, until) = (now.before(HOUR * 8 * 24), now.before(HOUR * 4 * 24));
+    let is_old = |message: &MessageId| {
+        message.time() > since.after(HOUR * 36) && message.time() < until.before(HOUR * 36)
+    };
+    let (failed, _) =
+        *model.iter().find(|(message, status)| *status == Status::Fail && is_old(message)).unwrap();
+    let before = stats(&house, &path, since, until).await;
+    let table = house.stack.table("LogTable").unwrap();
+    let key = |name: String| aws_sdk_dynamodb::types::AttributeValue::S(name);
+    let change = house.stack.dynamodb().update_item().table_name(table);
+    let shard = shared::store::keys::shard(failed);
+    let change =
+        change.key("pk", key(format!("EP#{endpoint}#{shard:x}"))).key("sk", key(format!("MSG#{failed}")));
+    let one = aws_sdk_dynamodb::types::AttributeValue::N("1".into());
+    let change = change.update_expression("SET ms = :one").expression_attribute_values(":one", one);
+    change.send().await.unwrap();
+    assert_eq!(stats(&house, &path, since, until).await, before);
+    store.forget_stats_hour(id, failed).await.unwrap();
+    let after = stats(&house, &path, since, until).await;
+    let number = |counts: &Value, name: &str| counts[name].as_u64().unwrap();
+    assert_eq!(number(&after, "success"), number(&before, "success") + 1);
+    assert_eq!(number(&after, "fail"), number(&before, "fail") - 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_hour_with_a_delivery_under_way_is_not_kept() {
+    let (house, clock) = house_with_clock().await;
+    let app = house.app().await;
+    let endpoint = house.endpoint(&app, "http://127.0.0.1:9/").await.id;
+    let (path, id) =
+        (format!("/api/v1/app/{app}/endpoint/{endpoint}/stats"), endpoint.parse::<EndpointId>().unwrap());
+    let (store, at) = (store(&house), house.stack.platform().clock.now());
+    let pending = state(id, at, 7, Status::Pending);
+    assert!(store.advance(&pending).await.unwrap());
+    clock.skip(Duration::from_secs(5 * 24 * 3600));
+    let count = async || {
+        let counts = house.request("GET", &path, &house.token, "").await.json();
+        (counts["success"].clone(), counts["pending"].clone())
+    };
+    assert_eq!(count().await, (json!(0), json!(1)));
+    let done = DeliveryState { status: Status::Success, due: vec![at, at], ..pending };
+    assert!(store.advance(&done).await.unwrap());
+    assert_eq!(count().await, (json!(1), json!(0)));
+    // Out of time: nothing wrong is said, and the next request is asked for.
+    let now = clock.now();
+    let query = StatsQuery { since: at, until: now, settled: now, deadline: now };
+    assert!(matches!(store.endpoint_stats(id, &query).await, Err(shared::Error::Unfinished(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn windows_of_stats_have_rules() {
+    let house = House::start().await;
+    let app = house.app().await;
+    let endpoint = house.endpoint(&app, "http://127.0.0.1:9/").await.id;
+    let path = format!("/api/v1/app/{app}/endpoint/{endpoint}/stats");
+    for (query, status, name) in [
+        ("since=yesterday", 400, ""),
+        ("until=2999-01-01T00:00:00Z", 422, "until"),
+        ("since=2999-01-01T00:00:00Z", 422, "since"),
+        ("since=2020-01-01T00:00:00Z", 422, "since"),
+        ("since=2020-01-01T00:00:00Z&until=2020-01-29T00:00:01Z", 422, "since"),
+        ("since=2020-01-02T00:00:00Z&until=2020-01-01T00:00:00Z", 422, "since"),
+        ("since=2020-01-01T00:00:00Z&until=2020-01-29T00:00:00Z", 200, ""),
+        ("until=2020-01-29T00:00:00Z", 200, ""),
+    ] {
+        let answer = house.request("GET", &format!("{path}?{query}"), &house.token, "").await;
+        assert_eq!(answer.status.as_u16(), status, "{query}: {}", answer.text);
+        if !name.is_empty() {
+            assert_eq!(answer.json()["detail"][0]["loc"], json!(["query", name]), "{query}");
+        }
+    }
 }

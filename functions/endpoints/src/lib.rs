@@ -1,6 +1,7 @@
 //! Endpoints: where an application's messages go.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRef, Path, State};
@@ -10,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::{Caller, Tokens};
 use shared::clock::Timestamp;
-use shared::config::{ConfigError, Env, flag};
+use shared::config::{ConfigError, Env, flag, retry_horizon};
 use shared::http::{
     Body, Document, Fields, IdempotencyKey, ListOut, ListQuery, Order, Query, Registry, idempotent, json,
     reference,
@@ -28,12 +29,14 @@ mod bodies;
 mod example;
 mod headers;
 mod secret;
+mod stats;
 mod tasks;
 mod url_rule;
 
 use headers::HeadersOut;
 use secret::SecretOut;
 use shared::wire::MessageOut;
+use stats::StatsOut;
 use tasks::TaskOut;
 
 /// What this function holds.
@@ -45,6 +48,8 @@ struct Endpoints {
     fan_out: QueueUrl,
     https_only: bool,
     key_kind: KeyKind,
+    /// After how long no message is tried any more.
+    retry_horizon: Duration,
 }
 
 impl FromRef<Endpoints> for Tokens {
@@ -73,6 +78,7 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
         fan_out: QueueUrl::read(env, "POSTRIDER_FAN_OUT_QUEUE")?,
         https_only: flag(env, "POSTRIDER_HTTPS_ONLY", true)?,
         key_kind,
+        retry_horizon: retry_horizon(env)?,
     };
     Ok(shared::http::finish(operations(Router::new()), state))
 }
@@ -147,6 +153,16 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
             .body(&secret::ROTATE_IN)
             .answers::<SecretOut>(200, "The new key.")
             .answers_nothing(204, "The same, to clients that expect no content.")
+    })
+    .get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/stats", stats::get, |operation| {
+        operation
+            .named("v1.endpoint.get-stats", TAG)
+            .summary("Count how an endpoint's deliveries stand")
+            .text("By the time of their messages, in a window of at most 28 days.")
+            .query(|query| stats::window(query, Timestamp::default()))
+            .parameter("since", "The first moment that counts; 28 days before `until` if absent.")
+            .parameter("until", "The moment behind the last that counts; now if absent.")
+            .answers::<StatsOut>(200, "The counts.")
     })
     .get(HEADERS, headers::get, |operation| {
         operation

@@ -114,7 +114,7 @@ impl State {
             .chain(self.by_hand.iter().copied())
     }
 
-    fn from_item(endpoint: EndpointId, item: &Item) -> Result<Self> {
+    pub(super) fn from_item(endpoint: EndpointId, item: &Item) -> Result<Self> {
         item.check_schema()?;
         let message = item.text("sk")?.strip_prefix("MSG#").unwrap_or_default();
         let due = item.get("t").and_then(|list| list.as_l().ok()).map(Vec::as_slice).unwrap_or_default();

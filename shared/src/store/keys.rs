@@ -15,6 +15,7 @@
 //! | log    | event id           | `APP#{app}#EVENT#{eventId}` | `-`                   |
 //! | log    | delivery state     | `EP#{ep}#{shard}`           | `MSG#{msg}`           |
 //! | log    | attempt            | `EP#{ep}#{shard}`           | `ATT#{atmpt}`         |
+//! | log    | counts of a day    | `EP#{ep}#STATS`             | `{day}`               |
 //! | log    | idempotency record | `IDEM#{hash}`               | `-`                   |
 //! | log    | token logged out   | `TOKEN#{hash}`              | `-`                   |
 //! | log    | task               | `TASKS#{org}`               | `TASK#{qtask}`        |
@@ -111,6 +112,11 @@ pub(super) fn attempt(endpoint: EndpointId, message: MessageId, attempt: Attempt
     key(log_pk(endpoint, shard(message)), format!("ATT#{attempt}"))
 }
 
+/// Days are counted from 1970, in five digits.
+pub(super) fn stats(endpoint: EndpointId, day: u64) -> Item {
+    key(format!("EP#{endpoint}#STATS"), format!("{day:05}"))
+}
+
 pub(super) fn idempotency(hash: &str) -> Item {
     key(format!("IDEM#{hash}"), "-")
 }
@@ -179,6 +185,7 @@ mod tests {
             (event_id(app, "e"), format!("APP#app_{K}#EVENT#e"), "-".into()),
             (state(ep, msg), format!("EP#ep_{K}#{sh}"), format!("MSG#msg_{K}")),
             (attempt(ep, msg, att), format!("EP#ep_{K}#{sh}"), format!("ATT#atmpt_{K}")),
+            (stats(ep, 20_000), format!("EP#ep_{K}#STATS"), "20000".into()),
             (idempotency("00ff"), "IDEM#00ff".into(), "-".into()),
             (token("00ff"), "TOKEN#00ff".into(), "-".into()),
             (
