@@ -288,17 +288,20 @@ async fn very_many_endpoints_are_served_through_the_fan_out_queue() {
     assert_eq!(paths.len(), ENDPOINTS);
     house.stack.idle().await;
     assert_eq!(receiver.rest().len(), 0);
-    // Three pages of the log.
-    let path = format!("/api/v1/app/{app}/attempt/msg/{id}?limit=250");
-    let (mut iterator, mut seen) = (String::new(), std::collections::BTreeSet::new());
-    for (length, done) in [(250, false), (250, false), (10, true)] {
-        let page = house.request("GET", &format!("{path}{iterator}"), &house.token, "").await.json();
-        let data = page["data"].as_array().unwrap();
-        assert_eq!((data.len(), &page["done"]), (length, &json!(done)));
-        seen.extend(data.iter().map(|attempt| attempt["endpointId"].to_string()));
-        iterator = format!("&iterator={}", page["iterator"].as_str().unwrap());
+    // Three pages of the log, of attempts and of destinations.
+    for (path, name) in [(format!("attempt/msg/{id}"), "endpointId"), (format!("msg/{id}/endpoint"), "id")] {
+        let path = format!("/api/v1/app/{app}/{path}?limit=250");
+        let (mut iterator, mut seen) = (String::new(), std::collections::BTreeSet::new());
+        for (length, done) in [(250, false), (250, false), (10, true)] {
+            let page = house.request("GET", &format!("{path}{iterator}"), &house.token, "").await.json();
+            let data = page["data"].as_array().unwrap();
+            assert_eq!((data.len(), &page["done"]), (length, &json!(done)));
+            assert!(data.iter().all(|entry| entry["status"] == json!(0)));
+            seen.extend(data.iter().map(|entry| entry[name].to_string()));
+            iterator = format!("&iterator={}", page["iterator"].as_str().unwrap());
+        }
+        assert_eq!(seen.len(), ENDPOINTS);
     }
-    assert_eq!(seen.len(), ENDPOINTS);
 }
 
 #[tokio::test(flavor = "multi_thread")]

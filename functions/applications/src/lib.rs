@@ -37,7 +37,7 @@ fn operations<R: Registry<Api>>(to: R) -> R {
         operation
             .named("v1.application.list", TAG)
             .summary("List applications")
-            .query(|query| wanted(query))
+            .query(wanted)
             .answers::<ListOut<ApplicationOut>>(200, "A page of applications.")
     })
     .post(ALL, create, |operation| {
