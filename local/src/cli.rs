@@ -126,6 +126,10 @@ struct Flags {
         default_missing_value = "true"
     )]
     operational_webhooks: Option<String>,
+    /// Messages that one application may post in a second; what is more is answered with 429 [default:
+    /// 0, no limit].
+    #[arg(long, env = "POSTRIDER_MESSAGE_QUOTA", value_name = "NUMBER")]
+    message_quota: Option<String>,
     /// What is logged to standard error: error, warn, info, debug or trace, or a list such as
     /// warn,deliver=debug [default: info,dynoxide=error].
     #[arg(long, env = "POSTRIDER_LOG", value_name = "FILTER")]
@@ -226,6 +230,7 @@ impl Flags {
             ("POSTRIDER_SIGNATURE", &self.signature),
             ("POSTRIDER_HEADER_STYLE", &self.header_style),
             ("POSTRIDER_OPERATIONAL_WEBHOOKS", &self.operational_webhooks),
+            ("POSTRIDER_MESSAGE_QUOTA", &self.message_quota),
             ("POSTRIDER_LOG", &self.log),
         ] {
             if let Some(value) = set(value) {

@@ -127,6 +127,27 @@ pub mod millis {
     }
 }
 
+/// Serde's `with` for a time that may be missing, as a number of milliseconds.
+pub mod millis_opt {
+    use super::{Deserialize, Deserializer, Serialize, Serializer, Timestamp};
+
+    /// Writes the number.
+    ///
+    /// # Errors
+    /// The serializer's own.
+    pub fn serialize<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+        at.map(Timestamp::ms).serialize(serializer)
+    }
+
+    /// Reads the number.
+    ///
+    /// # Errors
+    /// The deserializer's own.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Timestamp::from_ms))
+    }
+}
+
 /// Serde's `with` for a list of times as numbers of milliseconds.
 pub mod millis_list {
     use super::{Deserialize, Deserializer, Serializer, Timestamp};

@@ -50,6 +50,12 @@ pub enum Error {
     /// The body is larger than this many bytes.
     #[error("the body is larger than {0} bytes")]
     TooLarge(usize),
+    /// The caller does this too often; the next time it may after `retry_after`.
+    #[error("too many requests: send it again in {} s", .retry_after.as_secs())]
+    TooMany {
+        /// How long to wait.
+        retry_after: std::time::Duration,
+    },
     /// A dependency of ours is out of reach for now: doing it again later may work.
     #[error("failed to {operation}")]
     Unavailable {

@@ -79,6 +79,12 @@ impl IntoResponse for Error {
             }
             Error::Conflict(_) => (StatusCode::CONFLICT, "conflict", text.as_str()),
             Error::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", text.as_str()),
+            Error::TooMany { retry_after } => {
+                let out = ErrorOut { code: "rate_limit_exceeded", detail: text.as_str() };
+                let mut response = json(StatusCode::TOO_MANY_REQUESTS, &out);
+                response.headers_mut().insert(header::RETRY_AFTER, retry_after.as_secs().max(1).into());
+                return response;
+            }
             Error::Unavailable { .. } => {
                 tracing::error!(error = %Chain(&self), "answered 503");
                 let detail = "A dependency is out of reach for now. Send the request again.";

@@ -19,6 +19,7 @@ mod ranges;
 pub mod shards;
 pub mod stats;
 pub mod tasks;
+pub mod throttles;
 pub mod timers;
 pub mod tokens;
 

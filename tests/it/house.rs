@@ -202,7 +202,11 @@ impl House {
         let response = soon(path, client.request(request)).await.expect("an answer");
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("a whole answer").to_bytes();
-        Answer { status: parts.status, text: String::from_utf8(body.to_vec()).expect("text") }
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            text: String::from_utf8(body.to_vec()).expect("text"),
+        }
     }
 }
 
@@ -219,6 +223,7 @@ pub fn sdk(address: SocketAddr, token: &str) -> Svix {
 
 pub struct Answer {
     pub status: StatusCode,
+    pub headers: HeaderMap,
     pub text: String,
 }
 

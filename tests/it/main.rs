@@ -15,6 +15,7 @@ mod faults;
 mod house;
 mod idempotency;
 mod input;
+mod limits;
 mod list_model;
 mod lists;
 mod log;

@@ -76,6 +76,7 @@ impl Attempts {
             endpoint: endpoint.id,
             message: message.id,
             attempt: AttemptId::by_hand(message.id, endpoint.id, now, &*self.api.random),
+            slot: None,
         });
         let job = Outgoing { body: job.body()?, delay: Duration::ZERO, group: app.id.to_string() };
         self.sqs.send_one(&self.deliveries, job).await

@@ -154,7 +154,7 @@ impl Deliver {
 
     async fn queue_successor(&self, app: &Application, job: &DeliverJob, due: Timestamp) -> Result<()> {
         let wait = due.since(self.clock.now());
-        let mut next = DeliverJob { version: app.version, check: false, ..job.clone() };
+        let mut next = DeliverJob { version: app.version, check: false, slot: None, ..job.clone() };
         if app.version != job.version {
             next.payload = None; // read from the message from now on
         }
@@ -175,7 +175,7 @@ impl Deliver {
         // A timer is written for each retry: without the text it costs one unit.
         next.payload = None;
         let body = Job::Deliver(next).body()?;
-        self.store.set_timer(due, job.message, Some(job.endpoint), &group, &body).await
+        self.store.set_timer(due, job.message, job.endpoint, &group, &body).await
     }
 }
 

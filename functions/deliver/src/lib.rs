@@ -5,10 +5,13 @@
 //! stops, and one that finds the attempt without the state finishes what is left to do.
 
 mod chain;
+mod circuit;
 mod client;
 mod connector;
 mod exchange;
 mod guard;
+mod lanes;
+mod throttle;
 
 pub use client::{Answer, Carrying, Transport, Unanswered};
 pub use guard::Guard;
@@ -34,7 +37,10 @@ use shared::store::messages::Payload;
 use shared::{Platform, Result};
 use tokio::sync::{OnceCell, Semaphore};
 
+use circuit::Circuits;
 use exchange::{Exchange, Labels, Made, Sending};
+use lanes::Lane;
+use throttle::Slots;
 
 /// Endpoints that one instance remembers.
 const ENDPOINTS_MAX: usize = 10_000;
@@ -57,6 +63,7 @@ pub struct Deliver {
     /// Operational webhooks are on.
     telling: bool,
     endpoints: Cache<EndpointId, (u64, Arc<Endpoint>)>,
+    circuits: Circuits,
 }
 
 /// What the jobs of one batch share.
@@ -64,6 +71,7 @@ pub struct Deliver {
 struct Batch {
     applications: Mutex<HashMap<AppId, Arc<OnceCell<Option<Application>>>>>,
     lanes: Mutex<HashMap<EndpointId, Arc<Semaphore>>>,
+    slots: Slots,
 }
 
 impl Batch {
@@ -123,6 +131,7 @@ impl Deliver {
                 source("POSTRIDER_RETRIES_QUEUE", "POSTRIDER_RETRIES_DEAD_QUEUE")?,
             ],
             endpoints: Cache::new(ENDPOINTS_MAX),
+            circuits: Circuits::default(),
         })
     }
 
@@ -133,10 +142,10 @@ impl Deliver {
     }
 
     async fn work(&self, batch: &Batch, received: Received) -> Result<()> {
-        let again = received.again;
+        let (again, lane) = (received.again, Lane::of(received.source));
         match received.job {
-            Job::Deliver(job) => self.deliver(batch, job, again).await,
-            Job::Resend(job) => self.resend(batch, job).await,
+            Job::Deliver(job) => self.deliver(batch, job, lane, again).await,
+            Job::Resend(job) => self.resend(batch, job, lane).await,
             Job::FanOut(_) | Job::Operational(_) | Job::Task(_) => {
                 Err(corrupt("a job")("it belongs into another queue"))
             }
@@ -144,7 +153,7 @@ impl Deliver {
     }
 
     /// One attempt of a chain.
-    async fn deliver(&self, batch: &Batch, job: DeliverJob, again: bool) -> Result<()> {
+    async fn deliver(&self, batch: &Batch, job: DeliverJob, lane: Lane, again: bool) -> Result<()> {
         // Of a deleted application nothing is sent any more, and nobody reads its log.
         let Some(app) = batch.application(&self.store, job.org, job.app).await? else { return Ok(()) };
         let id = AttemptId::scheduled(job.message, job.endpoint, job.number(), job.due());
@@ -165,6 +174,12 @@ impl Deliver {
         let Some(endpoint) = self.endpoint(&app, job.endpoint).await? else { return Ok(()) };
         if endpoint.settings.disabled {
             return self.stop(&job, "the endpoint is disabled").await;
+        }
+        if lane == Lane::First && self.circuits.is_open(job.endpoint, self.clock.now()) {
+            return self.to_second_lane(job).await;
+        }
+        if let Some(slot) = self.slot_to_wait_for(batch, &app, &endpoint, job.slot).await? {
+            return self.put_back(lane, job, slot).await;
         }
         let Some(payload) = self.payload(&app, &job).await? else {
             return self.stop(&job, "the payload is gone").await;
@@ -187,7 +202,7 @@ impl Deliver {
     }
 
     /// One attempt that was asked for by hand or by a task. It is made once and not retried.
-    async fn resend(&self, batch: &Batch, job: Resend) -> Result<()> {
+    async fn resend(&self, batch: &Batch, job: Resend, lane: Lane) -> Result<()> {
         let Some(app) = batch.application(&self.store, job.org, job.app).await? else { return Ok(()) };
         let (_, made) = self.store.delivery(job.endpoint, job.message, job.attempt).await?;
         if let Some(attempt) = made {
@@ -195,6 +210,9 @@ impl Deliver {
             return self.finish_by_hand(&app, &attempt).await;
         }
         let Some(endpoint) = self.endpoint(&app, job.endpoint).await? else { return Ok(()) };
+        if let Some(slot) = self.slot_to_wait_for(batch, &app, &endpoint, job.slot).await? {
+            return self.put_back_resend(lane, job, slot).await;
+        }
         let Some(message) = self.store.find_message(job.app, job.message).await? else { return Ok(()) };
         let payload = self.store.payload(&message).await?.filter(|_| !endpoint.settings.disabled);
         let Some(payload) = payload else {
@@ -218,7 +236,9 @@ impl Deliver {
     async fn send(&self, batch: &Batch, sending: Sending<'_>) -> Result<Made> {
         let lane = batch.lane(sending.endpoint.id);
         let _permit = lane.acquire().await.map_err(unavailable("wait for a turn"))?;
-        self.exchange.attempt(&self.settings, sending).await
+        let made = self.exchange.attempt(&self.settings, sending).await?;
+        self.circuits.learn(&made.attempt);
+        Ok(made)
     }
 
     /// Puts an attempt on record.

@@ -51,7 +51,7 @@ impl Dispatcher {
         let resends = chosen.iter().map(|message| {
             let attempt = AttemptId::of_task(task.id, *message, task.endpoint);
             let (org, app, endpoint) = (task.org, task.app, task.endpoint);
-            Job::Resend(Resend { org, app, endpoint, message: *message, attempt })
+            Job::Resend(Resend { org, app, endpoint, message: *message, attempt, slot: None })
         });
         self.send(&self.retries, &app, resends).await?;
         let (shard, after) = match last {

@@ -200,7 +200,7 @@ impl Messages {
             tracing::warn!(error = %Chain(&error), message = %new.id, "a fan-out is parked");
             let parked = outgoing(app, fan_out(app, new.id, true), Duration::ZERO)?;
             let now = self.api.clock.now();
-            let set = self.api.store.set_timer(now, new.id, None, &parked.group, &parked.body).await;
+            let set = self.api.store.set_timer(now, new.id, "fan-out", &parked.group, &parked.body).await;
             return self.undo_unless(set, app, new, true).await;
         }
         let job = |endpoint: EndpointId, check: bool| {
@@ -215,8 +215,7 @@ impl Messages {
             let endpoint = new.endpoints[at];
             // The queue may have taken what it did not acknowledge.
             let parked = job(endpoint, true)?;
-            let set =
-                self.api.store.set_timer(now, new.id, Some(endpoint), &parked.group, &parked.body).await;
+            let set = self.api.store.set_timer(now, new.id, endpoint, &parked.group, &parked.body).await;
             self.undo_unless(set, app, new, none_sent && nth == 0).await?;
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 mod accept;
 mod incoming;
+mod quota;
 mod targets;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use shared::wire::{MessageOut, Shown};
 use shared::{Api, Error, Platform, Result};
 
 use incoming::{CHANNEL_LENGTH_MAX, MessageIn, TAG_LENGTH_MAX};
+use quota::Quota;
 use targets::Targets;
 
 /// What this function holds.
@@ -40,6 +42,7 @@ struct Messages {
     /// How long one delivery can take: repair waits for those that may be running.
     delivery_timeout: Duration,
     targets: Arc<Targets>,
+    quota: Arc<Quota>,
 }
 
 impl FromRef<Messages> for Tokens {
@@ -60,6 +63,7 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
         fan_out: QueueUrl::read(env, "POSTRIDER_FAN_OUT_QUEUE")?,
         delivery_timeout: delivery_timeout(env)?,
         targets: Arc::default(),
+        quota: Arc::new(Quota::new(quota::read(env)?)),
     };
     Ok(shared::http::finish(operations(Router::new()), state))
 }
@@ -166,6 +170,7 @@ async fn create(
         },
         found => found?,
     };
+    state.quota.pass(&state.api.store, &*state.api.clock, app.id).await?;
     let out = state.accept(&app, key, message, with_content).await?;
     Ok(json(StatusCode::ACCEPTED, &out))
 }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::clock::{Timestamp, millis, millis_list};
+use crate::clock::{Timestamp, millis, millis_list, millis_opt};
 use crate::error::{Result, corrupt};
 use crate::ids::{AppId, AttemptId, EndpointId, MessageId, OrgId, TaskId};
 use crate::store::applications::Application;
@@ -45,6 +45,8 @@ pub struct Deliver {
     pub payload: Option<Payload>,
     /// From when on the text must not be sent.
     pub payload_until: Timestamp,
+    /// The slot of its rate limit that this attempt has taken.
+    pub slot: Option<Timestamp>,
 }
 
 impl Deliver {
@@ -63,6 +65,7 @@ impl Deliver {
             check,
             payload: Some(new.payload.clone()),
             payload_until: new.payload_until(),
+            slot: None,
         }
     }
 
@@ -87,6 +90,7 @@ impl Deliver {
             check,
             payload,
             payload_until: message.payload_until,
+            slot: None,
         }
     }
 
@@ -114,6 +118,9 @@ pub struct Resend {
     pub message: MessageId,
     /// The id that the attempt gets.
     pub attempt: AttemptId,
+    /// The slot of its rate limit that it has taken.
+    #[serde(default, with = "millis_opt", skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Timestamp>,
 }
 
 /// A message to be sent on to its endpoints, from one of them on.
@@ -205,6 +212,8 @@ struct DeliverV1 {
     check: bool,
     #[serde(with = "millis")]
     payload_until: Timestamp,
+    #[serde(default, with = "millis_opt", skip_serializing_if = "Option::is_none")]
+    slot: Option<Timestamp>,
     /// As text within text it would grow; as JSON within JSON it stays as it was posted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     payload: Option<Box<RawValue>>,
@@ -261,6 +270,7 @@ impl Job {
                     due: job.due.clone(),
                     check: job.check,
                     payload_until: job.payload_until,
+                    slot: job.slot,
                     payload: json.transpose().map_err(corrupt(WHAT))?,
                     raw: inline.and_then(|payload| payload.raw.clone()),
                 };
@@ -315,6 +325,7 @@ impl Job {
                     check: job.check,
                     payload,
                     payload_until: job.payload_until,
+                    slot: job.slot,
                 }))
             }
             RESEND_V1 => read(with).map(Self::Resend),
@@ -352,6 +363,7 @@ mod tests {
             check: false,
             payload: Some(Payload { json: json.into(), raw: raw.map(str::to_owned) }),
             payload_until: Timestamp::from_ms(9),
+            slot: None,
         }
     }
 

@@ -18,6 +18,8 @@
 //! | log    | counts of a day    | `EP#{ep}#STATS`             | `{day}`               |
 //! | log    | idempotency record | `IDEM#{hash}`               | `-`                   |
 //! | log    | token logged out   | `TOKEN#{hash}`              | `-`                   |
+//! | log    | slots of a limit   | `THROTTLE#{ep or app}#{nth}` | `-`                  |
+//! | log    | quota of a second  | `QUOTA#{app}#{seconds}`     | `-`                   |
 //! | log    | task               | `TASKS#{org}`               | `TASK#{qtask}`        |
 //! | log    | timer              | `TIMER#{shard}`             | `{due}#{msg}#{ep}`    |
 //! | log    | timer of other jobs | `TIMER#{shard}`            | `{due}#{id}#{what}`   |
@@ -25,6 +27,7 @@
 use std::fmt::Display;
 
 use super::item::{Item, s};
+use super::throttles::Limited;
 use crate::clock::Timestamp;
 use crate::ids::{AppId, AttemptId, AuditId, EndpointId, Id, MessageId, OrgId, TaskId};
 
@@ -125,6 +128,14 @@ pub(super) fn token(hash: &str) -> Item {
     key(format!("TOKEN#{hash}"), "-")
 }
 
+pub(super) fn throttle(of: Limited, nth: u32) -> Item {
+    key(format!("THROTTLE#{of}#{nth}"), "-")
+}
+
+pub(super) fn quota(app: AppId, at: Timestamp) -> Item {
+    key(format!("QUOTA#{app}#{}", at.seconds()), "-")
+}
+
 pub(super) fn tasks_pk(org: OrgId) -> String {
     format!("TASKS#{org}")
 }
@@ -187,6 +198,9 @@ mod tests {
             (attempt(ep, msg, att), format!("EP#ep_{K}#{sh}"), format!("ATT#atmpt_{K}")),
             (stats(ep, 20_000), format!("EP#ep_{K}#STATS"), "20000".into()),
             (idempotency("00ff"), "IDEM#00ff".into(), "-".into()),
+            (throttle(Limited::Endpoint(ep), 0), format!("THROTTLE#ep_{K}#0"), "-".into()),
+            (throttle(Limited::Application(app), 3), format!("THROTTLE#app_{K}#3"), "-".into()),
+            (quota(app, Timestamp::from_ms(7_500)), format!("QUOTA#app_{K}#7"), "-".into()),
             (token("00ff"), "TOKEN#00ff".into(), "-".into()),
             (
                 task(org, format!("qtask_{K}").parse().unwrap()),

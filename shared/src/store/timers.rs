@@ -9,7 +9,7 @@ use super::item::{Get as _, Item, Put as _, SCHEMA, n, s};
 use super::{Range, Store, Table, keys};
 use crate::clock::Timestamp;
 use crate::error::{Result, corrupt, unavailable};
-use crate::ids::{EndpointId, Id, MessageId};
+use crate::ids::{Id, MessageId};
 use crate::queue::{Job, Operational};
 
 /// Most deletes of one BatchWriteItem, by its definition.
@@ -43,8 +43,8 @@ fn timer_item(key: Item, due: Timestamp, group: &str, job: &str) -> Item {
 }
 
 impl Store {
-    /// Keeps `job` for later: the fan-out of `message`, or its delivery to `endpoint`. Setting the
-    /// same timer twice sets one.
+    /// Keeps `job` for later, which does something with `message`; `what` tells apart what can be due
+    /// at the same time. Setting the same timer twice sets one.
     ///
     /// # Errors
     /// The store's own.
@@ -52,14 +52,11 @@ impl Store {
         &self,
         due: Timestamp,
         message: MessageId,
-        endpoint: Option<EndpointId>,
+        what: impl std::fmt::Display,
         group: &str,
         job: &str,
     ) -> Result<()> {
-        let key = match endpoint {
-            Some(endpoint) => keys::timer(due, message, endpoint),
-            None => keys::timer(due, message, "fan-out"),
-        };
+        let key = keys::timer(due, message, what);
         self.put_if_absent(timer_item(key, due, group, job), "set a timer").await.map(|_| ())
     }
 

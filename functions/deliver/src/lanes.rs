@@ -1,0 +1,105 @@
+//! The two lanes, and how a job that cannot be worked on now goes back into one.
+//!
+//! A job that is put back has a copy for as long as this one is not deleted: it is marked to be
+//! checked, and reads what was done before it posts.
+
+use std::time::Duration;
+
+use shared::Result;
+use shared::clock::Timestamp;
+use shared::ids::{AppId, MessageId};
+use shared::queue::{DELAY_MAX, Deliver as DeliverJob, Job, Outgoing, Resend};
+use shared::store::applications::Application;
+use shared::store::endpoints::Endpoint;
+
+use crate::throttle::{self, Turn};
+use crate::{Batch, Deliver};
+
+/// The queue that a job came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Of first attempts.
+    First,
+    /// Of retries, and of endpoints known to hang or fail.
+    Second,
+}
+
+impl Lane {
+    /// The lane of the function's source at that position.
+    pub fn of(source: Option<usize>) -> Self {
+        if source == Some(0) { Self::First } else { Self::Second }
+    }
+}
+
+impl Deliver {
+    /// Sends a job on that would hold up others here.
+    pub(crate) async fn to_second_lane(&self, job: DeliverJob) -> Result<()> {
+        let job = DeliverJob { check: true, ..job };
+        self.put_into(Lane::Second, job.app, Job::Deliver(job), Duration::ZERO).await
+    }
+
+    /// The slot that an attempt has to wait for; none if there is no limit, or it is its turn.
+    pub(crate) async fn slot_to_wait_for(
+        &self,
+        batch: &Batch,
+        app: &Application,
+        endpoint: &Endpoint,
+        taken: Option<Timestamp>,
+    ) -> Result<Option<Timestamp>> {
+        let Some(limit) = throttle::limit_of(app, endpoint) else { return Ok(None) };
+        let now = self.clock.now();
+        let turn = match taken.and_then(|slot| throttle::turn(slot, now)) {
+            Some(turn) => turn,
+            None => {
+                let slot = batch.slots.take(&self.store, limit).await?;
+                throttle::turn(slot, now).unwrap_or(Turn::Now)
+            }
+        };
+        Ok(match turn {
+            Turn::Now => None,
+            Turn::At(slot) => Some(slot),
+        })
+    }
+
+    /// Puts a job back until the slot that it has taken.
+    pub(crate) async fn put_back(&self, lane: Lane, job: DeliverJob, slot: Timestamp) -> Result<()> {
+        let mut job = DeliverJob { check: true, slot: Some(slot), ..job };
+        let wait = slot.since(self.clock.now());
+        if wait <= DELAY_MAX {
+            return self.put_into(lane, job.app, Job::Deliver(job), wait).await;
+        }
+        // Without the text a timer costs one unit.
+        job.payload = None;
+        let (app, message, what) = (job.app, job.message, job.endpoint.to_string());
+        self.set_aside(slot, app, message, &what, &Job::Deliver(job)).await
+    }
+
+    /// Puts a resend back until the slot that it has taken.
+    pub(crate) async fn put_back_resend(&self, lane: Lane, job: Resend, slot: Timestamp) -> Result<()> {
+        let job = Resend { slot: Some(slot), ..job };
+        let wait = slot.since(self.clock.now());
+        if wait <= DELAY_MAX {
+            return self.put_into(lane, job.app, Job::Resend(job), wait).await;
+        }
+        let (app, message, what) = (job.app, job.message, job.attempt.to_string());
+        self.set_aside(slot, app, message, &what, &Job::Resend(job)).await
+    }
+
+    async fn put_into(&self, lane: Lane, app: AppId, job: Job, wait: Duration) -> Result<()> {
+        let source = &self.sources[usize::from(lane == Lane::Second)];
+        // Whole seconds, rounded down: what is up to a second early is on time.
+        let delay = Duration::from_secs(wait.as_secs());
+        self.sqs.send_one(&source.queue, Outgoing { body: job.body()?, delay, group: app.to_string() }).await
+    }
+
+    async fn set_aside(
+        &self,
+        due: Timestamp,
+        app: AppId,
+        message: MessageId,
+        what: &str,
+        job: &Job,
+    ) -> Result<()> {
+        self.store.set_timer(due, message, what, &app.to_string(), &job.body()?).await
+    }
+}
