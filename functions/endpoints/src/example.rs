@@ -16,7 +16,7 @@ use shared::store::messages::{LOG_RETENTION_DAYS, NewMessage, Payload};
 use shared::wire::MessageOut;
 use shared::{Error, Result};
 
-use crate::Endpoints;
+use crate::{Endpoints, first_sdks};
 
 /// More examples than a schema of 256 KB can hold.
 const EXAMPLE_INDEX_MAX: u64 = 100_000;
@@ -66,7 +66,7 @@ pub async fn send_example(
 ) -> Result<Response> {
     let api = &state.api;
     let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
-    Ok(idempotent(&api.store, &*api.clock, key, async || {
+    let mut answer = idempotent(&api.store, &*api.clock, key, async || {
         let (app, endpoint) = state.find(&caller, &app, &endpoint).await?;
         let mut fields = Fields::parse(&body.0)?;
         let (name, index) = parse(&mut fields);
@@ -110,7 +110,11 @@ pub async fn send_example(
         }
         Ok(json(StatusCode::OK, &MessageOut::accepted(&new, true)?))
     })
-    .await)
+    .await;
+    if answer.status() == StatusCode::OK && first_sdks::asked(&headers) {
+        *answer.status_mut() = StatusCode::ACCEPTED;
+    }
+    Ok(answer)
 }
 
 #[cfg(test)]

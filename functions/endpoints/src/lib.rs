@@ -27,6 +27,7 @@ use shared::{Api, Error, Platform, Result};
 
 mod bodies;
 mod example;
+mod first_sdks;
 mod headers;
 mod secret;
 mod stats;
@@ -152,7 +153,7 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
             .text("The old key stays valid for a while: webhooks carry a signature by each.")
             .body(&secret::ROTATE_IN)
             .answers::<SecretOut>(200, "The new key.")
-            .answers_nothing(204, "The same, to clients that expect no content.")
+            .answers_nothing(204, "The same, to SDKs 1.x, which expect no content.")
     })
     .get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/stats", stats::get, |operation| {
         operation
@@ -218,6 +219,7 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
             .text("The example is that of the event type's newest schema that has one. It is a message like others.")
             .body(&example::EXAMPLE_IN)
             .answers::<MessageOut>(200, "The message.")
+            .answers::<MessageOut>(202, "The same, to SDKs 1.x, which expect this status.")
     })
     .get("/api/v1/background-task", tasks::list, |operation| {
         operation

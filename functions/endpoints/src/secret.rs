@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
-use http::header::USER_AGENT;
 use http::{HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,7 +13,7 @@ use shared::signing::{KeyKind, SigningKey};
 use shared::store::endpoints::Endpoint;
 use shared::{Error, Result};
 
-use crate::Endpoints;
+use crate::{Endpoints, first_sdks};
 
 /// How long a key stays valid after a rotation, if nothing else is asked for, and at most.
 const GRACE_SECONDS_DEFAULT: u64 = 86_400;
@@ -74,13 +73,6 @@ pub async fn get(
     shown(&endpoint)
 }
 
-/// Whether the caller is an SDK 1.x. The oldest of them take anything but an empty 204 for a failure, and
-/// none of them reads the key.
-fn expects_nothing(headers: &HeaderMap) -> bool {
-    let agent = headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok());
-    agent.is_some_and(|agent| agent.starts_with("svix-libs/1."))
-}
-
 /// Answers with the new key, which current clients read; the first ones want an empty answer.
 pub async fn rotate(
     State(state): State<Endpoints>,
@@ -112,6 +104,6 @@ pub async fn rotate(
         }
     })
     .await;
-    let empty = answer.status() == StatusCode::OK && expects_nothing(&headers);
+    let empty = answer.status() == StatusCode::OK && first_sdks::asked(&headers);
     Ok(if empty { StatusCode::NO_CONTENT.into_response() } else { answer })
 }
