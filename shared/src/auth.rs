@@ -133,10 +133,11 @@ struct Claims {
 #[derive(Clone)]
 pub struct Tokens {
     algorithm: Algorithm,
-    verify: DecodingKey,
+    /// Any of them, the newest first.
+    verify: Arc<[DecodingKey]>,
     sign: Option<EncodingKey>,
-    /// Only of a symmetric algorithm: to tell who sent the secret instead of a token.
-    secret: Option<String>,
+    /// Only of a symmetric algorithm: to tell who sent a secret instead of a token.
+    secrets: Arc<[String]>,
     clock: SharedClock,
     revocations: Option<Arc<Revocations>>,
 }
@@ -149,7 +150,8 @@ impl std::fmt::Debug for Tokens {
 
 impl Tokens {
     /// Reads `POSTRIDER_JWT_SECRET` (the secret; for RS… and EdDSA a PEM public key, and behind it a
-    /// PEM private key if this installation makes tokens) and `POSTRIDER_JWT_ALGORITHM`.
+    /// PEM private key if this installation makes tokens; or a JSON list of those, the newest first:
+    /// the first signs, all of them verify) and `POSTRIDER_JWT_ALGORITHM`.
     ///
     /// # Errors
     /// They are missing, too short, or no keys.
@@ -170,40 +172,26 @@ impl Tokens {
                 _ => None,
             },
         )?;
-        let secret = env.required(SECRET, "the secret that signs tokens, of 32 characters or more")?;
+        let what = "the secret that signs tokens, of 32 characters or more, or a JSON list of them";
+        let secrets = env.secrets(SECRET, what)?;
         if matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512) {
-            if secret.len() < SECRET_LENGTH_MIN {
+            if secrets.iter().any(|secret| secret.len() < SECRET_LENGTH_MIN) {
                 return Err(ConfigError::new(SECRET, "is too short; it should have 32 characters or more"));
             }
             return Ok(Self {
                 algorithm,
-                verify: DecodingKey::from_secret(secret.as_bytes()),
-                sign: Some(EncodingKey::from_secret(secret.as_bytes())),
-                secret: Some(secret),
+                verify: secrets.iter().map(|secret| DecodingKey::from_secret(secret.as_bytes())).collect(),
+                sign: secrets.first().map(|secret| EncodingKey::from_secret(secret.as_bytes())),
+                secrets: secrets.into(),
                 clock,
                 revocations: None,
             });
         }
-        let wrong = |_| ConfigError::new(SECRET, "is not a PEM key that fits POSTRIDER_JWT_ALGORITHM");
-        // One line in an environment file often spells its line ends.
-        let secret = secret.replace("\\n", "\n");
-        let (public, private) = split_pem(&secret);
-        let public = public.ok_or_else(|| {
-            ConfigError::new(SECRET, "should hold a PEM public key for this POSTRIDER_JWT_ALGORITHM")
-        })?;
-        let (verify, sign) = if algorithm == Algorithm::EdDSA {
-            (
-                DecodingKey::from_ed_pem(public.as_bytes()),
-                private.map(|p| EncodingKey::from_ed_pem(p.as_bytes())),
-            )
-        } else {
-            (
-                DecodingKey::from_rsa_pem(public.as_bytes()),
-                private.map(|p| EncodingKey::from_rsa_pem(p.as_bytes())),
-            )
-        };
-        let (verify, sign) = (verify.map_err(wrong)?, sign.transpose().map_err(wrong)?);
-        Ok(Self { algorithm, verify, sign, secret: None, clock, revocations: None })
+        let keys = secrets.iter().map(|secret| key_pair(secret, algorithm));
+        let mut keys = keys.collect::<Result<Vec<_>, _>>().map_err(|text| ConfigError::new(SECRET, text))?;
+        let sign = keys.first_mut().and_then(|(_, sign)| sign.take());
+        let verify = keys.into_iter().map(|(verify, _)| verify).collect();
+        Ok(Self { algorithm, verify, sign, secrets: Arc::default(), clock, revocations: None })
     }
 
     /// A token for everything in `org`.
@@ -293,7 +281,7 @@ impl Tokens {
     /// Who bears `token`, and until when.
     fn claims(&self, token: &str) -> Result<(Caller, Timestamp)> {
         const INVALID: Error = Error::Unauthenticated("Invalid token.");
-        if self.secret.as_deref() == Some(token) {
+        if self.secrets.iter().any(|secret| secret == token) {
             return Err(Error::Unauthenticated(
                 "The signing secret itself was sent as a token: make a token with it instead.",
             ));
@@ -307,9 +295,9 @@ impl Tokens {
         rules.validate_nbf = false;
         rules.validate_aud = false;
         rules.required_spec_claims.clear();
-        let claims = match jsonwebtoken::decode::<Claims>(token, &self.verify, &rules) {
-            Ok(token) => token.claims,
-            Err(_) => return Err(INVALID),
+        let mut read = self.verify.iter().map(|key| jsonwebtoken::decode::<Claims>(token, key, &rules));
+        let Some(claims) = read.find_map(|read| read.ok()).map(|token| token.claims) else {
+            return Err(INVALID);
         };
         let now = self.clock.now();
         let exp = Timestamp::from_ms(claims.exp.saturating_mul(1000));
@@ -338,6 +326,25 @@ impl Tokens {
         };
         Ok((caller, exp))
     }
+}
+
+/// The public key in a text of PEM blocks, and the private one if there is one; or what is wrong.
+fn key_pair(
+    text: &str,
+    algorithm: Algorithm,
+) -> std::result::Result<(DecodingKey, Option<EncodingKey>), &'static str> {
+    let wrong = |_| "is not a PEM key that fits POSTRIDER_JWT_ALGORITHM";
+    // One line in an environment file often spells its line ends.
+    let text = text.replace("\\n", "\n");
+    let (public, private) = split_pem(&text);
+    let public = public.ok_or("should hold a PEM public key for this POSTRIDER_JWT_ALGORITHM")?.as_bytes();
+    let private = private.map(str::as_bytes);
+    let (verify, sign) = if algorithm == Algorithm::EdDSA {
+        (DecodingKey::from_ed_pem(public), private.map(EncodingKey::from_ed_pem))
+    } else {
+        (DecodingKey::from_rsa_pem(public), private.map(EncodingKey::from_rsa_pem))
+    };
+    Ok((verify.map_err(wrong)?, sign.transpose().map_err(wrong)?))
 }
 
 /// The first public and the first private key in a text of PEM blocks.
@@ -453,6 +460,28 @@ mod tests {
             at.verify(&token).unwrap(),
             Caller::App { org, app, feature_flags: flags, made: at.clock.now() }
         );
+    }
+
+    #[test]
+    fn secrets_are_exchanged_in_three_steps() {
+        const NEW: &str = "another, with a comma, of more than 32 characters";
+        let org = DEFAULT_ORG.parse().unwrap();
+        let list = |secrets: &[&str]| serde_json::to_string(secrets).unwrap().leak();
+        let of = |text| tokens(text, 1_800_000_000);
+        let (both, turned) = (of(list(&[SECRET, NEW])), of(list(&[NEW, SECRET])));
+        let (before, after) = (of(SECRET), of(NEW));
+        let (early, late) = (before.for_org(org).unwrap(), turned.for_org(org).unwrap());
+        for (tokens, takes_early, takes_late) in
+            [(&before, true, false), (&both, true, true), (&turned, true, true), (&after, false, true)]
+        {
+            assert_eq!(tokens.verify(&early).is_ok(), takes_early);
+            assert_eq!(tokens.verify(&late).is_ok(), takes_late);
+        }
+        assert!(before.verify(&both.for_org(org).unwrap()).is_ok());
+        for secret in [SECRET, NEW] {
+            let error = both.verify(secret).unwrap_err().to_string();
+            assert!(error.starts_with("The signing secret itself"), "{error}");
+        }
     }
 
     #[test]

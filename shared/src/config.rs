@@ -77,6 +77,23 @@ impl<'a> Env<'a> {
         self.optional(name).ok_or_else(|| ConfigError::new(name, format!("is not set; it should be {what}")))
     }
 
+    /// The secrets in a setting, the newest first: one text, or several as a JSON list. A text can hold
+    /// any character but begins with no bracket, so that the two cannot be taken for each other.
+    ///
+    /// # Errors
+    /// It is missing or empty, or no list although it begins as one.
+    pub fn secrets(&self, name: &str, what: &str) -> Result<Vec<String>, ConfigError> {
+        let text = self.required(name, what)?;
+        if !text.starts_with('[') {
+            return Ok(vec![text]);
+        }
+        // Neither the text nor what the parser says of it goes into a log.
+        match serde_json::from_str::<Vec<String>>(&text) {
+            Ok(secrets) if !secrets.is_empty() => Ok(secrets),
+            _ => Err(ConfigError::new(name, format!("is no JSON list of texts; it should be {what}"))),
+        }
+    }
+
     /// The setting as `parse` reads it, or `default` where it is not set.
     ///
     /// # Errors

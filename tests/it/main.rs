@@ -24,6 +24,7 @@ mod nonsense;
 mod obeys;
 mod operational;
 mod proxies;
+mod rotation;
 mod rules;
 mod tasks;
 mod template;
