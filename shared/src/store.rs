@@ -8,6 +8,7 @@ pub mod audit;
 pub mod destinations;
 pub mod endpoint_secrets;
 pub mod endpoints;
+pub mod erasure;
 pub mod event_types;
 mod health;
 pub mod idempotency;
@@ -32,8 +33,8 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConsumedCapacity, KeysAndAttributes, ReturnConsumedCapacity,
-    ReturnValuesOnConditionCheckFailure, TransactWriteItem,
+    AttributeValue, ConsumedCapacity, DeleteRequest, KeysAndAttributes, ReturnConsumedCapacity,
+    ReturnValuesOnConditionCheckFailure, TransactWriteItem, WriteRequest,
 };
 
 use crate::clock::SharedClock;
@@ -46,6 +47,8 @@ pub use item::Item;
 
 /// Most keys of one BatchGetItem, by its definition.
 const BATCH_GET_MAX: usize = 100;
+/// Most writes of one BatchWriteItem, by its definition.
+const BATCH_WRITE_MAX: usize = 25;
 
 /// What was used of DynamoDB, in its own units, and of SQS, in requests.
 #[derive(Debug, Default)]
@@ -210,6 +213,41 @@ impl Store {
             waiting.extend(left);
         }
         Ok(found)
+    }
+
+    /// Deletes items, whether or not they are there: what is deleted twice is deleted.
+    async fn batch_delete(&self, table: Table, keys: Vec<Item>, operation: &'static str) -> Result<()> {
+        let mut wait = Duration::from_millis(20);
+        for chunk in keys.chunks(BATCH_WRITE_MAX) {
+            let deletes: Result<Vec<WriteRequest>> = chunk
+                .iter()
+                .map(|key| {
+                    let delete = DeleteRequest::builder().set_key(Some(key.clone())).build();
+                    let delete = delete.map_err(crate::error::corrupt("a write"))?;
+                    Ok(WriteRequest::builder().delete_request(delete).build())
+                })
+                .collect();
+            let mut waiting = HashMap::from([(self.table(table).to_owned(), deletes?)]);
+            while !waiting.is_empty() {
+                let sent = waiting.values().map(Vec::len).sum::<usize>();
+                let out = self
+                    .client
+                    .batch_write_item()
+                    .set_request_items(Some(waiting))
+                    .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                    .send()
+                    .await
+                    .map_err(unavailable(operation))?;
+                self.meter.write(out.consumed_capacity());
+                waiting = out.unprocessed_items.unwrap_or_default();
+                // With none done it is throttling.
+                if waiting.values().map(Vec::len).sum::<usize>() == sent {
+                    self.clock.sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(1));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Puts an item into the log on a condition, which may speak of `#ttl`. None if it was written,

@@ -9,6 +9,7 @@ mod child;
 mod cost;
 mod delivery;
 mod endpoint_settings;
+mod erasure;
 mod event_types;
 mod events;
 mod faults;

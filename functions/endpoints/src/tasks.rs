@@ -13,7 +13,7 @@ use shared::error::Chain;
 use shared::http::{
     Body, Fields, IdempotencyKey, ListOut, ListQuery, Order, Query, RequestBody, Text, idempotent, json,
 };
-use shared::ids::{NAME_LENGTH_MAX, TaskId};
+use shared::ids::{AppId, EndpointId, NAME_LENGTH_MAX, TaskId};
 use shared::queue::{Job, Outgoing};
 use shared::store::attempts::Status;
 use shared::store::tasks::{Task, TaskFilter, TaskKind};
@@ -62,14 +62,25 @@ pub enum KindOut {
     ReplayMissing,
     #[serde(rename = "endpoint.bulk-replay")]
     BulkReplay,
+    #[serde(rename = "application.purge_content")]
+    Erase,
 }
 
 /// What a task has done so far.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskData {
+    /// The application.
+    app_id: AppId,
+    /// The endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint_id: Option<EndpointId>,
     /// Messages that were sent to the endpoint.
-    messages_sent: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages_sent: Option<u64>,
+    /// Items of a deleted application that were erased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items_erased: Option<u64>,
 }
 
 impl From<Task> for TaskOut {
@@ -81,8 +92,14 @@ impl From<Task> for TaskOut {
                 TaskKind::Recover => KindOut::Recover,
                 TaskKind::ReplayMissing => KindOut::ReplayMissing,
                 TaskKind::BulkReplay => KindOut::BulkReplay,
+                TaskKind::Erase => KindOut::Erase,
             },
-            data: TaskData { messages_sent: task.sent },
+            data: TaskData {
+                app_id: task.app,
+                endpoint_id: task.endpoint,
+                messages_sent: (task.kind != TaskKind::Erase).then_some(task.sent),
+                items_erased: (task.kind == TaskKind::Erase).then_some(task.sent),
+            },
             updated_at: task.updated_at,
         }
     }
@@ -216,7 +233,7 @@ async fn begin(
             id: TaskId::new(now, &*api.random),
             kind,
             app: app.id,
-            endpoint: endpoint.id,
+            endpoint: Some(endpoint.id),
             since: wanted.since,
             until: wanted.until,
             filter: wanted.filter,
@@ -301,8 +318,8 @@ pub fn wanted(query: &Query) -> Result<Listed> {
                 ("endpoint.recover", Some(TaskKind::Recover)),
                 ("endpoint.replay", Some(TaskKind::ReplayMissing)),
                 ("endpoint.bulk-replay", Some(TaskKind::BulkReplay)),
+                ("application.purge_content", Some(TaskKind::Erase)),
                 ("application.stats", NONE),
-                ("application.purge_content", NONE),
                 ("message.broadcast", NONE),
                 ("sdk.generate", NONE),
                 ("event-type.aggregate", NONE),

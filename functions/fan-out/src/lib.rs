@@ -1,6 +1,7 @@
 //! What takes many steps, or happens beside the hot path: the deliveries of messages with very many
 //! endpoints, operational webhooks, and tasks that send messages again.
 
+mod erase;
 mod operational;
 mod task;
 

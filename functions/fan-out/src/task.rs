@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use shared::Result;
 use shared::clock::Timestamp;
-use shared::error::unavailable;
+use shared::error::{corrupt, unavailable};
 use shared::http::{Cursor, ListQuery, Order};
-use shared::ids::{AttemptId, Ksuid, MessageId};
+use shared::ids::{AttemptId, EndpointId, Ksuid, MessageId};
 use shared::queue::{Job, Outgoing, Resend, TaskStep};
 use shared::store::attempts::{State, Status};
 use shared::store::endpoints::Endpoint;
@@ -37,25 +37,28 @@ impl Dispatcher {
             // The copy that did this step may have died before it queued the next one.
             return self.queue_next(&task, Duration::ZERO).await;
         }
+        let Some(endpoint) = task.endpoint else { return self.erase(task).await };
         let app = self.store.find_application(task.org, task.app).await?;
-        let endpoint = self.store.find_endpoint(task.app, task.endpoint).await?;
+        let endpoint = self.store.find_endpoint(task.app, endpoint).await?;
         let endpoint = endpoint.filter(|endpoint| !endpoint.settings.disabled);
         let (Some(app), Some(endpoint)) = (app, endpoint) else {
             let ended = Task { step: job.step, finished: true, ..task };
             return self.store.advance_task(&ended).await.map(drop);
         };
         let (chosen, last) = match task.kind {
-            TaskKind::Recover | TaskKind::BulkReplay => self.sent_before(&task).await?,
             TaskKind::ReplayMissing => self.never_sent(&task, &endpoint).await?,
+            TaskKind::Recover | TaskKind::BulkReplay | TaskKind::Erase => {
+                self.sent_before(&task, endpoint.id).await?
+            }
         };
         let resends = chosen.iter().map(|message| {
-            let attempt = AttemptId::of_task(task.id, *message, task.endpoint);
-            let (org, app, endpoint) = (task.org, task.app, task.endpoint);
+            let (org, app, endpoint) = (task.org, task.app, endpoint.id);
+            let attempt = AttemptId::of_task(task.id, *message, endpoint);
             Job::Resend(Resend { org, app, endpoint, message: *message, attempt, slot: None })
         });
         self.send(&self.retries, &app, resends).await?;
         let (shard, after) = match last {
-            Some(last) => (task.shard, Some(last)),
+            Some(last) => (task.shard, Some(last.to_string())),
             None => (task.shard + 1, None),
         };
         let (finished, sent) = (shard >= SHARDS, task.sent + chosen.len() as u64);
@@ -70,15 +73,19 @@ impl Dispatcher {
         Ok(())
     }
 
-    async fn queue_next(&self, task: &Task, delay: Duration) -> Result<()> {
+    pub(crate) async fn queue_next(&self, task: &Task, delay: Duration) -> Result<()> {
         let job = Outgoing { body: Job::Task(task.next_step()).body()?, delay, group: task.app.to_string() };
         self.sqs.send(&self.source.queue, &[job]).await.map_err(unavailable("queue a task's next step"))
     }
 
     /// Those of the step's page of deliveries that the task is about, and where the next page begins;
     /// none at the end of the shard.
-    async fn sent_before(&self, task: &Task) -> Result<(Vec<MessageId>, Option<MessageId>)> {
-        let page = self.store.shard_states(task.endpoint, task.shard, &page_query(task)).await?;
+    async fn sent_before(
+        &self,
+        task: &Task,
+        endpoint: EndpointId,
+    ) -> Result<(Vec<MessageId>, Option<MessageId>)> {
+        let page = self.store.shard_states(endpoint, task.shard, &page_query(task)?).await?;
         let last = page.last().filter(|_| page.len() == PAGE).map(|state| state.message);
         let chosen: Vec<State> = page.into_iter().filter(|state| fits_state(task, state)).collect();
         let chosen = self.with_code_class(task, chosen).await?;
@@ -112,27 +119,28 @@ impl Dispatcher {
         task: &Task,
         endpoint: &Endpoint,
     ) -> Result<(Vec<MessageId>, Option<MessageId>)> {
-        let page = self.store.shard_messages(task.app, task.shard, &page_query(task)).await?;
+        let page = self.store.shard_messages(task.app, task.shard, &page_query(task)?).await?;
         let last = page.last().filter(|_| page.len() == PAGE).map(|message| message.id);
         let wanted: Vec<MessageId> = page
             .iter()
             .filter(|message| endpoint.settings.wants(&message.event_type, message.channels.as_deref()))
             .map(|message| message.id)
             .collect();
-        let states = self.store.states_at(task.endpoint, &wanted).await?;
+        let states = self.store.states_at(endpoint.id, &wanted).await?;
         let known: HashSet<MessageId> = states.into_iter().map(|state| state.message).collect();
         Ok((wanted.into_iter().filter(|id| !known.contains(id)).collect(), last))
     }
 }
 
 /// The page of messages that a step looks at, oldest first.
-fn page_query(task: &Task) -> LogQuery<MessageId> {
-    let cursor = task.after.map_or(Cursor::Start, Cursor::Behind);
+fn page_query(task: &Task) -> Result<LogQuery<MessageId>> {
+    let after = task.after.as_deref().map(str::parse).transpose().map_err(corrupt("a task"))?;
+    let cursor = after.map_or(Cursor::Start, Cursor::Behind);
     let floor = |at: Timestamp| Ksuid::new(at, [0; 15]);
-    LogQuery {
+    Ok(LogQuery {
         list: ListQuery { limit: PAGE, cursor, order: Order::Ascending },
         window: (floor(task.since), Ksuid::new(task.until, [0xff; 15])),
-    }
+    })
 }
 
 fn fits_state(task: &Task, state: &State) -> bool {

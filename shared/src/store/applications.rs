@@ -276,7 +276,8 @@ impl Store {
         }
     }
 
-    /// Deletes an application: from now on nobody finds it, and nothing of it is delivered any more.
+    /// Deletes an application: from now on nobody finds it, and nothing of it is delivered any more. A
+    /// task erases what it leaves.
     ///
     /// # Errors
     /// `NotFound` if somebody else was faster.
@@ -292,6 +293,7 @@ impl Store {
             writes.push(self.free_application_uid(app.org, uid, app.id)?);
         }
         writes.push(self.audit(&Change { by, what: "application.deleted", subject: app.id.to_string() })?);
+        writes.extend(self.erasure(app.org, app.id)?);
         match self.transact(writes, "delete an application").await? {
             Transacted::Done => Ok(()),
             Transacted::Refused(_) => Err(NOT_FOUND),

@@ -115,9 +115,13 @@ pub(super) fn attempt(endpoint: EndpointId, message: MessageId, attempt: Attempt
     key(log_pk(endpoint, shard(message)), format!("ATT#{attempt}"))
 }
 
+pub(super) fn stats_pk(endpoint: EndpointId) -> String {
+    format!("EP#{endpoint}#STATS")
+}
+
 /// Days are counted from 1970, in five digits.
 pub(super) fn stats(endpoint: EndpointId, day: u64) -> Item {
-    key(format!("EP#{endpoint}#STATS"), format!("{day:05}"))
+    key(stats_pk(endpoint), format!("{day:05}"))
 }
 
 pub(super) fn idempotency(hash: &str) -> Item {

@@ -5,7 +5,7 @@
 //! step that is done queues that successor again, in case the first died before it could; a copy of
 //! an earlier one stops. So a task never stands still, and copies never multiply.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 
 use super::audit::{ABSENT, Change, put};
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s, texts};
@@ -15,11 +15,11 @@ use crate::auth::Caller;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result, corrupt};
 use crate::http::{ListQuery, Page};
-use crate::ids::{AppId, EndpointId, MessageId, OrgId, TaskId};
+use crate::ids::{AppId, EndpointId, OrgId, TaskId};
 use crate::queue::{Job, TaskStep};
 use crate::store::attempts::Status;
 
-/// What a task sends again.
+/// What a task does: which messages it sends again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskKind {
     /// What failed and never succeeded.
@@ -28,10 +28,12 @@ pub enum TaskKind {
     ReplayMissing,
     /// What was sent to it, whatever became of that.
     BulkReplay,
+    /// Nothing: it erases what a deleted application left.
+    Erase,
 }
 
 impl TaskKind {
-    const ALL: [Self; 3] = [Self::Recover, Self::ReplayMissing, Self::BulkReplay];
+    const ALL: [Self; 4] = [Self::Recover, Self::ReplayMissing, Self::BulkReplay, Self::Erase];
 
     /// The contract's word for it.
     pub const fn text(self) -> &'static str {
@@ -39,6 +41,7 @@ impl TaskKind {
             Self::Recover => "endpoint.recover",
             Self::ReplayMissing => "endpoint.replay",
             Self::BulkReplay => "endpoint.bulk-replay",
+            Self::Erase => "application.purge_content",
         }
     }
 
@@ -74,8 +77,8 @@ pub struct Task {
     pub kind: TaskKind,
     /// The application.
     pub app: AppId,
-    /// The endpoint.
-    pub endpoint: EndpointId,
+    /// The endpoint; none where it is about the whole application.
+    pub endpoint: Option<EndpointId>,
     /// Only messages made at that time or later …
     pub since: Timestamp,
     /// … and not later than this.
@@ -84,11 +87,11 @@ pub struct Task {
     pub filter: TaskFilter,
     /// The last step that is done.
     pub step: u32,
-    /// The shard that the next step goes through.
+    /// The shard, or the stage of an erasure, that the next step goes through.
     pub shard: u8,
-    /// The last message within it that was looked at.
-    pub after: Option<MessageId>,
-    /// How many messages were sent so far.
+    /// The last message, or endpoint, within it that was looked at.
+    pub after: Option<String>,
+    /// How many messages were sent, or items erased, so far.
     pub sent: u64,
     /// There is nothing left to do.
     pub finished: bool,
@@ -108,7 +111,7 @@ impl Task {
             .with("v", n(SCHEMA))
             .with("k", s(self.kind.text()))
             .with("a", s(self.app.to_string()))
-            .with("e", s(self.endpoint.to_string()))
+            .with_some("e", self.endpoint.map(|id| s(id.to_string())))
             .with("si", n(self.since.ms()))
             .with("un", n(self.until.ms()))
             .with_some("et", texts(filter.event_types.as_deref()))
@@ -118,7 +121,7 @@ impl Task {
             .with_some("cc", filter.code_class.map(n))
             .with("n", n(self.step))
             .with("sh", n(self.shard))
-            .with_some("af", self.after.map(|id| s(id.to_string())))
+            .with_some("af", self.after.as_ref().map(s))
             .with("c", n(self.sent))
             .with("f", AttributeValue::Bool(self.finished))
             .with("up", n(self.updated_at.ms()))
@@ -134,7 +137,7 @@ impl Task {
             id: item.text("sk")?.strip_prefix("TASK#").unwrap_or_default().parse().map_err(corrupt(WHAT))?,
             kind: kind.ok_or_else(|| corrupt(WHAT)("its kind is unknown"))?,
             app: item.text("a")?.parse().map_err(corrupt(WHAT))?,
-            endpoint: item.text("e")?.parse().map_err(corrupt(WHAT))?,
+            endpoint: item.text_opt("e").map(str::parse).transpose().map_err(corrupt(WHAT))?,
             since: item.time("si")?,
             until: item.time("un")?,
             filter: TaskFilter {
@@ -146,7 +149,7 @@ impl Task {
             },
             step: item.number("n")?,
             shard: item.number("sh")?,
-            after: item.text_opt("af").map(str::parse).transpose().map_err(corrupt(WHAT))?,
+            after: item.text_opt("af").map(str::to_owned),
             sent: item.number("c")?,
             finished: item.get("f").and_then(|flag| flag.as_bool().ok()).copied().unwrap_or(false),
             updated_at: item.time("up")?,
@@ -163,16 +166,43 @@ impl Store {
     /// # Errors
     /// The store's own.
     pub async fn create_task(&self, by: &Caller, task: &Task) -> Result<()> {
-        let step = Job::Task(task.next_step());
-        let writes = vec![
-            put(self.table(Table::Log), task.to_item(), ABSENT)?,
-            self.outbox(task.id, task.id.time(), &task.app.to_string(), &step)?,
-            self.audit(&Change { by, what: task.kind.text(), subject: task.endpoint.to_string() })?,
-        ];
+        let subject = task.endpoint.map_or_else(|| task.app.to_string(), |endpoint| endpoint.to_string());
+        let mut writes = self.task_writes(task)?;
+        writes.push(self.audit(&Change { by, what: task.kind.text(), subject })?);
         match self.transact(writes, "begin a task").await? {
             Transacted::Done => Ok(()),
             Transacted::Refused(_) => Err(Error::Conflict("A task with this id exists already.".into())),
         }
+    }
+
+    /// The writes that begin a task, as part of the transaction that it follows from.
+    fn task_writes(&self, task: &Task) -> Result<Vec<TransactWriteItem>> {
+        let step = Job::Task(task.next_step());
+        Ok(vec![
+            put(self.table(Table::Log), task.to_item(), ABSENT)?,
+            self.outbox(task.id, task.id.time(), &task.app.to_string(), &step)?,
+        ])
+    }
+
+    /// The writes that begin the erasure of an application.
+    pub(super) fn erasure(&self, org: OrgId, app: AppId) -> Result<Vec<TransactWriteItem>> {
+        let now = self.clock.now();
+        self.task_writes(&Task {
+            org,
+            id: TaskId::new(now, &*self.random),
+            kind: TaskKind::Erase,
+            app,
+            endpoint: None,
+            since: Timestamp::default(),
+            until: now,
+            filter: TaskFilter::default(),
+            step: 0,
+            shard: 0,
+            after: None,
+            sent: 0,
+            finished: false,
+            updated_at: now,
+        })
     }
 
     /// Reads a task strongly.
@@ -206,10 +236,10 @@ impl Store {
             (":f", AttributeValue::Bool(task.finished)),
             (":up", n(self.clock.now().ms())),
         ];
-        match task.after {
+        match &task.after {
             Some(after) => {
                 update.push_str(", af = :af");
-                values.push((":af", s(after.to_string())));
+                values.push((":af", s(after)));
             }
             None => update.push_str(" REMOVE af"),
         }

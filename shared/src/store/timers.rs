@@ -1,19 +1,15 @@
 //! Timers: jobs that come due later than a queue can delay them.
 
-use std::collections::HashMap;
-
-use aws_sdk_dynamodb::types::{DeleteRequest, ReturnConsumedCapacity, TransactWriteItem, WriteRequest};
+use aws_sdk_dynamodb::types::TransactWriteItem;
 
 use super::audit::{ABSENT, put};
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s};
 use super::{Range, Store, Table, keys};
 use crate::clock::Timestamp;
-use crate::error::{Result, corrupt, unavailable};
+use crate::error::Result;
 use crate::ids::{Id, MessageId};
 use crate::queue::{Job, Operational};
 
-/// Most deletes of one BatchWriteItem, by its definition.
-const BATCH_WRITE_MAX: usize = 25;
 /// How long a timer outlives its due time. Timers are moved within a minute; one that is still
 /// there after this long is past its message's own life.
 const KEPT_SECONDS: u64 = 100 * 24 * 3600;
@@ -121,29 +117,7 @@ impl Store {
     /// # Errors
     /// The store's own.
     pub async fn remove_timers(&self, timers: &[Timer]) -> Result<()> {
-        const OPERATION: &str = "remove timers";
-        for chunk in timers.chunks(BATCH_WRITE_MAX) {
-            let deletes: Result<Vec<WriteRequest>> = chunk
-                .iter()
-                .map(|timer| {
-                    let delete = DeleteRequest::builder().set_key(Some(timer.key.clone())).build();
-                    Ok(WriteRequest::builder().delete_request(delete.map_err(corrupt("a write"))?).build())
-                })
-                .collect();
-            let mut waiting = HashMap::from([(self.table(Table::Log).to_owned(), deletes?)]);
-            while !waiting.is_empty() {
-                let out = self
-                    .client
-                    .batch_write_item()
-                    .set_request_items(Some(waiting))
-                    .return_consumed_capacity(ReturnConsumedCapacity::Total)
-                    .send()
-                    .await
-                    .map_err(unavailable(OPERATION))?;
-                self.meter.write(out.consumed_capacity());
-                waiting = out.unprocessed_items.unwrap_or_default();
-            }
-        }
-        Ok(())
+        let keys = timers.iter().map(|timer| timer.key.clone()).collect();
+        self.batch_delete(Table::Log, keys, "remove timers").await
     }
 }

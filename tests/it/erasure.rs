@@ -1,0 +1,101 @@
+//! Deleting an application: everything of it goes, and a task says when it has gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use svix::models::{EndpointIn, MessageIn};
+
+use crate::house::{Ahead, House, Receiver, settings, soon};
+
+impl House {
+    /// The keys of all items of both tables that have to do with one of `ids`.
+    async fn traces(&self, ids: &[String]) -> Vec<String> {
+        let mut found = Vec::new();
+        for table in ["ConfigTable", "LogTable"] {
+            let name = self.stack.table(table).expect("a table of the template");
+            let mut pages = self.stack.dynamodb().scan().table_name(name).into_paginator().send();
+            while let Some(page) = pages.next().await {
+                for item in page.expect("a page").items() {
+                    let text = format!("{item:?}");
+                    if ids.iter().any(|id| text.contains(id)) {
+                        found.push(format!(
+                            "{} {}",
+                            item["pk"].as_s().expect("text"),
+                            item["sk"].as_s().expect("text")
+                        ));
+                    }
+                }
+            }
+        }
+        found
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_deleted_application_is_left() {
+    let clock = Arc::new(Ahead::default());
+    let mut ahead = settings().with("POSTRIDER_RETRY_SCHEDULE", "");
+    ahead.platform.clock = clock.clone();
+    let house = House::with(ahead).await;
+    let receiver = Receiver::start().await;
+    let (app, kept) = (house.app().await, house.app().await);
+    let mut ids = vec![app.clone()];
+    for nth in 0..3 {
+        let settings = EndpointIn {
+            uid: Some(format!("uid-{nth}")),
+            headers: Some([("x-secret".to_owned(), "s".to_owned())].into()),
+            throttle_rate: (nth == 0).then_some(1000),
+            ..EndpointIn::new(receiver.url("/"))
+        };
+        ids.push(house.endpoint_with(&app, settings).await.id);
+    }
+    let survivor = house.endpoint(&kept, &receiver.url("/")).await.id;
+    let noise: String =
+        (0..80_000).map(|n| format!("{:08x}", n * 2_654_435_761_u64 % 4_294_967_291)).collect();
+    for nth in 0..150 {
+        let payload = if nth == 0 { json!({"noise": noise}) } else { json!({"nth": nth}) };
+        let message = MessageIn {
+            event_id: Some(format!("event-{nth}")),
+            payload_retention_period: (nth == 1).then_some(5),
+            ..MessageIn::new("a".into(), payload)
+        };
+        ids.push(house.message(&app, message).await);
+    }
+    house.message(&kept, MessageIn::new("a".into(), json!({"stays": true}))).await;
+    house.stack.idle().await;
+    let before = house.traces(&ids).await;
+    assert!(before.len() > 150 * (2 + 3 * 2), "{}", before.len());
+    assert!(
+        before.iter().any(|key| key.contains("#PAY#") || key.contains(" PAY#")),
+        "large payloads have parts"
+    );
+
+    house.svix.application().delete(app.clone()).await.expect("it goes");
+    house.stack.run_timers().await.expect("timers run");
+    let list = "/api/v1/background-task?task=application.purge_content";
+    soon("the erasure", async {
+        loop {
+            let tasks = house.request("GET", list, &house.token, "").await.json();
+            assert_eq!(tasks["data"][0]["data"]["appId"], json!(app));
+            if tasks["data"][0]["status"] == "finished" {
+                // Skipping time makes copies of steps, and what two copies erase one of them counts.
+                assert!(tasks["data"][0]["data"]["itemsErased"].as_u64() > Some(500), "{tasks}");
+                return;
+            }
+            // The second look at the logs waits for what was under way.
+            clock.skip(Duration::from_secs(5));
+            house.stack.wake();
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // What was done to it is on record, and so is the task; its secrets, messages and log are gone.
+    let left = house.traces(&ids).await;
+    let allowed = ["AUDIT#", "TASKS#", "THROTTLE#", "IDEM#"];
+    let forgotten: Vec<_> =
+        left.iter().filter(|key| !allowed.iter().any(|start| key.starts_with(start))).collect();
+    assert_eq!(forgotten, Vec::<&String>::new());
+    assert!(!house.traces(&[survivor]).await.is_empty());
+    assert_eq!(house.svix.message().list(kept, None).await.expect("messages").data.len(), 1);
+}
