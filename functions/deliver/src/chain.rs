@@ -22,6 +22,9 @@ const FAILING_MAX: Duration = Duration::from_secs(5 * 24 * 3600);
 /// other time would cost two transactions each. [`FAILING_MAX`] counts from the end of this.
 const FAILING_KEPT_MIN: Duration = Duration::from_secs(3600);
 
+/// Messages that are younger are counted anew for each statistic: there is nothing to forget.
+const COUNTED_LIVE: Duration = Duration::from_secs(3600);
+
 /// What a failure says about when to try again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pace {
@@ -97,7 +100,11 @@ impl Deliver {
         if attempt.status == Status::Success || attempt.disables {
             self.heed(app, attempt, attempt.status).await?;
         }
-        self.store.note_by_hand(attempt).await.map(drop)
+        self.store.note_by_hand(attempt).await?;
+        if attempt.at.since(attempt.message.time()) > COUNTED_LIVE {
+            self.store.forget_stats_hour(attempt.endpoint, attempt.message).await?;
+        }
+        Ok(())
     }
 
     /// Draws the conclusions about the endpoint: what arrived forgets its failures, a message that is

@@ -92,7 +92,7 @@ pub fn describe(document: Document) -> Document {
 
 fn operations<R: Registry<Endpoints>>(to: R) -> R {
     const TAG: &str = "Endpoint";
-    const TASK_TAG: &str = "Background task";
+    const TASK_TAG: &str = "Background Task";
     const ALL: &str = "/api/v1/app/{app_id}/endpoint";
     const ONE: &str = "/api/v1/app/{app_id}/endpoint/{endpoint_id}";
     const HEADERS: &str = "/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers";
@@ -226,6 +226,8 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
             .named("v1.background-task.list", TASK_TAG)
             .summary("List an organisation's tasks")
             .query(tasks::wanted)
+            .parameter("status", "Only tasks that stand so.")
+            .parameter("task", "Only tasks of this kind; those that are not made here are known and never there.")
             .answers::<ListOut<TaskOut>>(200, "A page of tasks.")
     })
     .get("/api/v1/background-task/{task_id}", tasks::read, |operation| {
