@@ -105,6 +105,11 @@ async fn replays_send_what_is_missing_and_what_is_asked_for() {
         (&done["status"], &done["data"]["messagesSent"], &done["task"]),
         (&json!("finished"), &json!(2), &json!("endpoint.replay"))
     );
+    // The messages know of it, although they were not posted for this endpoint.
+    for message in &even {
+        let sent = house.attempts(&app, message).await;
+        assert!(sent.iter().any(|attempt| attempt.endpoint_id == endpoint.id), "{sent:?}");
+    }
     // What was sent is not missing any more.
     house.begin(&format!("{base}/replay-missing"), since.clone()).await;
     house.stack.idle().await;

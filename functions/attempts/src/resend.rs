@@ -67,9 +67,7 @@ impl Attempts {
             );
             return Err(Error::Conflict(text));
         }
-        if !store.message_endpoints(message).await?.contains(&endpoint.id) {
-            store.note_destination(message, endpoint.id).await?;
-        }
+        store.note_destination(message, endpoint.id).await?;
         let job = Job::Resend(Resend {
             org: app.org,
             app: app.id,

@@ -128,7 +128,11 @@ impl Dispatcher {
             .collect();
         let states = self.store.states_at(endpoint.id, &wanted).await?;
         let known: HashSet<MessageId> = states.into_iter().map(|state| state.message).collect();
-        Ok((wanted.into_iter().filter(|id| !known.contains(id)).collect(), last))
+        let missing: Vec<MessageId> = wanted.into_iter().filter(|id| !known.contains(id)).collect();
+        for message in page.iter().filter(|message| missing.contains(&message.id)) {
+            self.store.note_destination(message, task.endpoint).await?;
+        }
+        Ok((missing, last))
     }
 }
 

@@ -45,12 +45,15 @@ impl Store {
         Ok(Destinations { further: further.collect(), own })
     }
 
-    /// Notes that a message is sent to an endpoint that it was not posted for, so that what becomes of
-    /// it there is found by the message. To be called before it is sent.
+    /// Notes that a message is sent to an endpoint, if it was not posted for it, so that what becomes of
+    /// it there is found by the message. To be called before it is sent by hand or by a task.
     ///
     /// # Errors
     /// The store's own.
     pub async fn note_destination(&self, message: &Message, endpoint: EndpointId) -> Result<()> {
+        if self.message_endpoints(message).await?.contains(&endpoint) {
+            return Ok(());
+        }
         let id = endpoint.ksuid().bytes().to_vec();
         let update = "SET v = if_not_exists(v, :v), #ttl = if_not_exists(#ttl, :ttl) ADD e :ids";
         let condition = "attribute_not_exists(e) OR NOT contains(e, :id)";
