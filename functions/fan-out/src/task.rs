@@ -130,7 +130,7 @@ impl Dispatcher {
         let known: HashSet<MessageId> = states.into_iter().map(|state| state.message).collect();
         let missing: Vec<MessageId> = wanted.into_iter().filter(|id| !known.contains(id)).collect();
         for message in page.iter().filter(|message| missing.contains(&message.id)) {
-            self.store.note_destination(message, task.endpoint).await?;
+            self.store.note_destination(message, endpoint.id).await?;
         }
         Ok((missing, last))
     }
