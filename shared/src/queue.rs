@@ -4,18 +4,26 @@ mod job;
 
 pub use job::{Deliver, FanOut, Job, Lane, Operational, Resend, TaskStep};
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::retry::RetryConfig;
+use aws_sdk_sqs::error::SdkError;
 use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
 use futures_util::future::join_all;
 
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, Timestamp};
 use crate::config::{ConfigError, Env};
 use crate::error::{Error, Result, Source, unavailable};
 
 /// Longest delay that SQS offers.
 pub const DELAY_MAX: Duration = Duration::from_secs(900);
+/// For how long after its time a plain first attempt is posted without a look at what copies of its
+/// job did. A copy that may exist beside a plain one is marked `check`, and not seen before this is over.
+pub const BLIND_MAX: Duration = Duration::from_secs(10);
+/// From then on a batch that was not sent is not tried again.
+const SENDING_MAX: Duration = Duration::from_secs(10);
 /// Most entries of one batch, by its definition.
 const BATCH_MAX: usize = 10;
 /// Most bytes of one batch: what every implementation of SQS takes. AWS takes four times that and
@@ -58,11 +66,36 @@ pub struct Outgoing {
     pub group: String,
 }
 
+impl Outgoing {
+    /// The same job, for a queue that may have it already.
+    fn as_copy(&self, now: Timestamp) -> Self {
+        let (job, first) = match Job::parse(&self.body) {
+            Ok(Job::Deliver(job)) if job.number() == 1 => {
+                let due = job.due();
+                (Job::Deliver(Deliver { check: true, ..job }), due)
+            }
+            Ok(Job::FanOut(job)) => {
+                let first = job.message.time();
+                (Job::FanOut(FanOut { check: true, ..job }), first)
+            }
+            // Whatever else there is looks before it does anything.
+            _ => return self.clone(),
+        };
+        let Ok(body) = job.body() else { return self.clone() };
+        Self { body, delay: self.delay.max(first.after(BLIND_MAX).since(now)), group: self.group.clone() }
+    }
+}
+
 /// The queue service.
 #[derive(Clone, Debug)]
 pub struct Sqs {
     client: Client,
     clock: SharedClock,
+}
+
+/// Whether the queue said that it did not take what was sent.
+fn is_refusal<E>(error: &SdkError<E>) -> bool {
+    error.raw_response().is_some_and(|response| response.status().is_client_error())
 }
 
 /// What could not be queued.
@@ -117,11 +150,19 @@ impl Sqs {
         mut left: Vec<usize>,
     ) -> Result<(), Unsent> {
         const TRIES: u32 = 3;
-        let mut wait = Duration::from_millis(50);
+        let started = self.clock.now();
+        let mut wait = Duration::from_millis(100);
         let mut reason: Source = "not tried".into();
+        // The queue may have taken what it did not acknowledge. The SDK would repeat the request as it
+        // was, and a second plain job would be posted without a look at what the first one did.
+        let mut copies = false;
         for attempt in 1..=TRIES {
+            let now = self.clock.now();
+            if attempt > 1 && now.since(started) >= SENDING_MAX {
+                break;
+            }
             let entries = left.iter().map(|at| {
-                let job = &jobs[*at];
+                let job = if copies { Cow::Owned(jobs[*at].as_copy(now)) } else { Cow::Borrowed(&jobs[*at]) };
                 let delay = job.delay.min(DELAY_MAX);
                 let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
                 SendMessageBatchRequestEntry::builder()
@@ -134,8 +175,14 @@ impl Sqs {
             });
             let request =
                 self.client.send_message_batch().queue_url(&queue.0).set_entries(Some(entries.collect()));
-            match request.send().await {
-                Err(error) => return Err(Unsent { indexes: left, source: error.into() }),
+            let once = aws_sdk_sqs::config::Builder::new().retry_config(RetryConfig::disabled());
+            match request.customize().config_override(once).send().await {
+                Err(error) => {
+                    copies |= !is_refusal(&error);
+                    reason = error.into();
+                    self.clock.sleep(wait).await;
+                    wait *= 4;
+                }
                 Ok(out) if out.failed().is_empty() => return Ok(()),
                 Ok(out) => {
                     left = out.failed().iter().filter_map(|entry| entry.id().parse().ok()).collect();
@@ -175,5 +222,29 @@ impl Sqs {
             .await
             .map(drop)
             .map_err(|error| Error::Unavailable { operation: "put a job off", source: error.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_of_a_first_attempt_looks_and_comes_late() {
+        const K: &str = "23rb8YdGqMT0qIzpgGwdXfHirMu";
+        let copy = |due: &str| {
+            let body = format!(
+                "{{\"job\":\"deliver.v1\",\"with\":{{\"org\":\"org_{K}\",\"app\":\"app_{K}\",\"version\":1,\
+                 \"endpoint\":\"ep_{K}\",\"message\":\"msg_{K}\",\"event_type\":\"a\",\"due\":{due},\
+                 \"payload_until\":2,\"payload\":{{\"x\":1}}}}}}"
+            );
+            let plain = Outgoing { body, delay: Duration::from_secs(1), group: "g".into() };
+            let copy = plain.as_copy(Timestamp::from_ms(2_000));
+            let Ok(Job::Deliver(job)) = Job::parse(&copy.body) else { panic!() };
+            (job.check, copy.delay, job.payload.is_some())
+        };
+        assert_eq!(copy("[500]"), (true, BLIND_MAX - Duration::from_millis(1_500), true));
+        // A retry looks in any case.
+        assert_eq!(copy("[500,900]"), (false, Duration::from_secs(1), true));
     }
 }

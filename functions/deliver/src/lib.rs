@@ -28,7 +28,7 @@ use shared::config::{ConfigError, Delivery, Env};
 use shared::error::{corrupt, unavailable};
 use shared::ids::{AppId, AttemptId, EndpointId, OrgId};
 use shared::operational;
-use shared::queue::{Deliver as DeliverJob, Job, QueueUrl, Resend, Sqs};
+use shared::queue::{BLIND_MAX, Deliver as DeliverJob, Job, QueueUrl, Resend, Sqs};
 use shared::store::Store;
 use shared::store::applications::Application;
 use shared::store::attempts::{Attempt, Status, Trigger};
@@ -158,7 +158,8 @@ impl Deliver {
         let Some(app) = batch.application(&self.store, job.org, job.app).await? else { return Ok(()) };
         let id = AttemptId::scheduled(job.message, job.endpoint, job.number(), job.due());
         // A plain first attempt reads nothing before it posts; whatever may have a copy does.
-        if job.check || again || job.number() > 1 {
+        let old = self.clock.now().since(job.due()) > BLIND_MAX;
+        if job.check || again || old || job.number() > 1 {
             let (state, attempt) = self.store.delivery(job.endpoint, job.message, id).await?;
             if state.as_ref().is_some_and(|state| state.number() >= job.number()) {
                 return Ok(());

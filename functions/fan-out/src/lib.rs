@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use shared::batch::{self, Received, Source};
+use shared::clock::SharedClock;
 use shared::config::{ConfigError, Env};
 use shared::error::{corrupt, unavailable};
-use shared::queue::{Deliver, FanOut, Job, Outgoing, QueueUrl, Sqs};
+use shared::queue::{BLIND_MAX, Deliver, FanOut, Job, Outgoing, QueueUrl, Sqs};
 use shared::store::Store;
 use shared::store::applications::Application;
 use shared::{Platform, Result};
@@ -27,6 +28,7 @@ const PAYLOAD_LENGTH_MAX: usize = 4 * 1024;
 pub struct Dispatcher {
     store: Store,
     sqs: Sqs,
+    clock: SharedClock,
     deliveries: QueueUrl,
     retries: QueueUrl,
     source: Source,
@@ -41,6 +43,7 @@ impl Dispatcher {
         Ok(Self {
             store: platform.store(env)?,
             sqs: platform.sqs(env)?,
+            clock: platform.clock.clone(),
             deliveries: QueueUrl::read(env, "POSTRIDER_DELIVERIES_QUEUE")?,
             retries: QueueUrl::read(env, "POSTRIDER_RETRIES_QUEUE")?,
             source: Source {
@@ -74,10 +77,13 @@ impl Dispatcher {
         let check = job.check || again;
         let inline = payload.json.len() + payload.raw.as_deref().map_or(0, str::len) <= PAYLOAD_LENGTH_MAX;
         let payload = inline.then_some(payload);
+        // Plain copies may be on their way: these are not seen before all of those look.
+        let free_at = message.id.time().after(BLIND_MAX);
+        let delay = if check { free_at.since(self.clock.now()) } else { Duration::ZERO };
         let step = endpoints.iter().skip(job.from).take(STEP).map(|endpoint| {
             Job::Deliver(Deliver::first_of(&app, &message, payload.clone(), *endpoint, check))
         });
-        self.send(&self.deliveries, &app, step).await?;
+        self.send_in(delay, &self.deliveries, &app, step).await?;
         let next = job.from + STEP;
         if next < endpoints.len() {
             let job = Job::FanOut(FanOut { from: next, check, ..job });
@@ -92,9 +98,18 @@ impl Dispatcher {
         app: &Application,
         jobs: impl IntoIterator<Item = Job>,
     ) -> Result<()> {
-        let jobs = jobs
-            .into_iter()
-            .map(|job| Ok(Outgoing { body: job.body()?, delay: Duration::ZERO, group: app.id.to_string() }));
+        self.send_in(Duration::ZERO, queue, app, jobs).await
+    }
+
+    async fn send_in(
+        &self,
+        delay: Duration,
+        queue: &QueueUrl,
+        app: &Application,
+        jobs: impl IntoIterator<Item = Job>,
+    ) -> Result<()> {
+        let jobs =
+            jobs.into_iter().map(|job| Ok(Outgoing { body: job.body()?, delay, group: app.id.to_string() }));
         let jobs: Vec<Outgoing> = jobs.collect::<Result<_>>()?;
         self.sqs.send(queue, &jobs).await.map_err(unavailable("queue jobs"))
     }

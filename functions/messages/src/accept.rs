@@ -10,7 +10,7 @@ use shared::clock::Timestamp;
 use shared::error::Chain;
 use shared::http::IdempotencyKey;
 use shared::ids::{EndpointId, MessageId};
-use shared::queue::{Deliver, FanOut, Job, Outgoing};
+use shared::queue::{BLIND_MAX, Deliver, FanOut, Job, Outgoing};
 use shared::store::applications::Application;
 use shared::store::idempotency::Claim;
 use shared::store::messages::{EventIdClaim, Message, NewMessage};
@@ -91,7 +91,12 @@ impl Messages {
             let stored = self.api.store.find_message(app.id, id).await?.ok_or(Error::NotFound("Message"))?;
             return self.answer_again(app, &stored, with_content).await;
         }
-        self.queue(app, &new, taken_over || !stored).await?;
+        let copies = match (taken_over, stored) {
+            (true, _) => Copies::Elsewhere,
+            (false, false) => Copies::Here,
+            (false, true) => Copies::None,
+        };
+        self.queue(app, &new, copies).await?;
         MessageOut::accepted(&new, with_content)
     }
 
@@ -189,33 +194,38 @@ impl Messages {
     }
 
     /// Queues the deliveries of a message that was just stored. What the queue does not take is
-    /// parked as timers that are due at once.
-    async fn queue(&self, app: &Application, new: &NewMessage, check: bool) -> Result<()> {
+    /// parked as timers; it may have taken what it did not acknowledge.
+    async fn queue(&self, app: &Application, new: &NewMessage, copies: Copies) -> Result<()> {
         if new.endpoints.is_empty() {
             return Ok(());
         }
+        let check = copies != Copies::None;
+        // From then on also plain copies look before they post.
+        let free_at = new.id.time().after(BLIND_MAX);
+        let delay = match copies {
+            Copies::Elsewhere => free_at.since(self.api.clock.now()),
+            Copies::Here | Copies::None => Duration::ZERO,
+        };
         if new.endpoints.len() > ENDPOINTS_AT_ONCE_MAX {
-            let job = outgoing(app, fan_out(app, new.id, check), Duration::ZERO)?;
+            let job = outgoing(app, fan_out(app, new.id, check), delay)?;
             let Err(error) = self.sqs.send_one(&self.fan_out, job).await else { return Ok(()) };
             tracing::warn!(error = %Chain(&error), message = %new.id, "a fan-out is parked");
             let parked = outgoing(app, fan_out(app, new.id, true), Duration::ZERO)?;
-            let now = self.api.clock.now();
-            let set = self.api.store.set_timer(now, new.id, "fan-out", &parked.group, &parked.body).await;
+            let set = self.api.store.set_timer(free_at, new.id, "fan-out", &parked.group, &parked.body).await;
             return self.undo_unless(set, app, new, true).await;
         }
         let job = |endpoint: EndpointId, check: bool| {
-            outgoing(app, Job::Deliver(Deliver::first(app, new, endpoint, check)), Duration::ZERO)
+            outgoing(app, Job::Deliver(Deliver::first(app, new, endpoint, check)), delay)
         };
         let jobs: Result<Vec<_>> = new.endpoints.iter().map(|endpoint| job(*endpoint, check)).collect();
         let Err(unsent) = self.sqs.send(&self.deliveries, &jobs?).await else { return Ok(()) };
         tracing::warn!(error = %Chain(&unsent), message = %new.id, "deliveries are parked");
         let none_sent = unsent.indexes.len() == new.endpoints.len();
-        let now = self.api.clock.now();
         for (nth, at) in unsent.indexes.into_iter().enumerate() {
             let endpoint = new.endpoints[at];
             // The queue may have taken what it did not acknowledge.
             let parked = job(endpoint, true)?;
-            let set = self.api.store.set_timer(now, new.id, endpoint, &parked.group, &parked.body).await;
+            let set = self.api.store.set_timer(free_at, new.id, endpoint, &parked.group, &parked.body).await;
             self.undo_unless(set, app, new, none_sent && nth == 0).await?;
         }
         Ok(())
@@ -243,6 +253,17 @@ impl Messages {
 /// How often a request that waits for another looks.
 const FIRST_LOOK: Duration = Duration::from_millis(25);
 const LOOK_MAX: Duration = Duration::from_millis(400);
+
+/// Whether a message's jobs may be queued already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Copies {
+    /// Nobody else knows its id.
+    None,
+    /// By this request itself, if at all.
+    Here,
+    /// By another request that drew its id and may still run.
+    Elsewhere,
+}
 
 /// How it stands with something that only one request can have.
 enum Key {
