@@ -11,7 +11,7 @@ use shared::queue::{DELAY_MAX, Deliver as DeliverJob, Job, Outgoing};
 use shared::store::applications::Application;
 use shared::store::attempts::{Attempt, State, Status};
 
-use crate::Deliver;
+use crate::{Deliver, Sabotage};
 
 /// How long an endpoint is left alone that said, or showed, that it has too much to do.
 const OVERLOADED_WAIT_MIN: Duration = Duration::from_secs(60);
@@ -69,9 +69,6 @@ impl Deliver {
     /// webhooks follow from it, and then moves the state: steps two and three. All of it can be done
     /// twice, and is where the job comes back before the state was moved.
     pub(crate) async fn finish(&self, app: &Application, job: &DeliverJob, attempt: &Attempt) -> Result<()> {
-        if let Some(due) = attempt.next {
-            self.queue_successor(app, job, due).await?;
-        }
         let status = match (attempt.status, attempt.next) {
             (Status::Success, _) => Status::Success,
             (_, Some(_)) => Status::Pending,
@@ -91,6 +88,12 @@ impl Deliver {
             by_hand: Vec::new(),
             delivered_by_hand: false,
         };
+        if self.is_broken(Sabotage::StateBeforeSuccessor) {
+            self.store.advance(&state).await?;
+        }
+        if let Some(due) = attempt.next {
+            self.queue_successor(app, job, due).await?;
+        }
         self.store.advance(&state).await?;
         Ok(())
     }

@@ -11,10 +11,12 @@ mod connector;
 mod exchange;
 mod guard;
 mod lanes;
+mod sabotage;
 mod throttle;
 
 pub use client::{Answer, Carrying, Transport, Unanswered};
 pub use guard::Guard;
+pub use sabotage::Sabotage;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,6 +66,8 @@ pub struct Deliver {
     telling: bool,
     endpoints: Cache<EndpointId, (u64, Arc<Endpoint>)>,
     circuits: Circuits,
+    /// None but in the simulation's own tests.
+    sabotage: Option<Sabotage>,
 }
 
 /// What the jobs of one batch share.
@@ -132,6 +136,7 @@ impl Deliver {
             ],
             endpoints: Cache::new(ENDPOINTS_MAX),
             circuits: Circuits::default(),
+            sabotage: None,
         })
     }
 
@@ -198,7 +203,10 @@ impl Deliver {
             attempt.next =
                 chain::next_due(&self.settings.schedule, job.message, job.endpoint, job.number(), pace, now);
         }
-        self.record(&attempt).await?;
+        match self.record(&attempt).await {
+            Err(_) if self.is_broken(Sabotage::AckBeforeRecord) => return Ok(()),
+            recorded => recorded?,
+        }
         self.finish(&app, &job, &attempt).await
     }
 
@@ -247,7 +255,7 @@ impl Deliver {
         match self.store.record_attempt(attempt).await? {
             // A copy was faster, and what counts is its outcome. It is about to finish; should it
             // die before that, this job comes back and does.
-            Some(first) if first != *attempt => Err(busy()),
+            Some(first) if first != *attempt && !self.is_broken(Sabotage::ForkedChain) => Err(busy()),
             // Also where it meets itself: the SDK repeats a put whose answer was lost.
             _ => Ok(()),
         }

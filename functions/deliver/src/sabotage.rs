@@ -1,0 +1,29 @@
+//! Ways to break this function on purpose: the simulation has to find each of them, or it would
+//! find nothing. They can only be chosen with the feature `sabotage`, which no binary switches on.
+
+use crate::Deliver;
+
+/// One way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// Of two copies of a job, the one whose attempt came second goes on with its own outcome.
+    ForkedChain,
+    /// The state says that the successor is queued before it is.
+    StateBeforeSuccessor,
+    /// The job is done with whether or not its attempt could be recorded.
+    AckBeforeRecord,
+}
+
+impl Deliver {
+    /// This function, broken.
+    #[cfg(feature = "sabotage")]
+    #[must_use]
+    pub fn broken(mut self, how: Sabotage) -> Self {
+        self.sabotage = Some(how);
+        self
+    }
+
+    pub(crate) fn is_broken(&self, how: Sabotage) -> bool {
+        self.sabotage == Some(how)
+    }
+}

@@ -1,0 +1,342 @@
+//! DynamoDB and SQS without sockets: the SDK's requests are handed to the embedded services, with
+//! what a network and a busy service can do to them on the way.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use dynoxide::{Database, DynoxideError};
+use local_sqs::{Engine, Options};
+use serde_json::{Value, json};
+use tokio::sync::{Notify, oneshot};
+
+use crate::faults::{Fate, Faults, Service};
+use crate::journal::{Journal, Record};
+use crate::time::{Sim, SimClock};
+
+/// Both services. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Aws(Arc<Inner>);
+
+struct Inner {
+    sim: Sim,
+    faults: Faults,
+    journal: Journal,
+    database: Database,
+    engine: Engine,
+    /// Woken by whatever was done to a queue.
+    queues: Notify,
+    /// The sort keys of the timers that were written, which begin with their times.
+    timers: Mutex<BTreeSet<String>>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Aws").finish_non_exhaustive()
+    }
+}
+
+/// An answer: status and body.
+type Answer = (u16, Vec<u8>);
+
+impl Aws {
+    pub fn new(sim: &Sim, faults: &Faults, journal: &Journal) -> Self {
+        let clock = Arc::new(SimClock::new(sim));
+        let options = Options { clock: clock.clone(), ..Options::default() };
+        Self(Arc::new(Inner {
+            sim: sim.clone(),
+            faults: faults.clone(),
+            journal: journal.clone(),
+            database: Database::memory_with_clock(clock).expect("tables in memory"),
+            engine: Engine::open(options).expect("queues in memory"),
+            queues: Notify::new(),
+            timers: Mutex::default(),
+        }))
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.0.engine
+    }
+
+    /// Completes when something was done to a queue.
+    pub async fn queues_changed(&self) {
+        self.0.queues.notified().await;
+    }
+
+    /// A request to DynamoDB that nothing can happen to.
+    pub fn dynamodb(&self, operation: &str, body: &Value) -> Value {
+        let (status, answer) = self.0.dynamodb(operation, &body.to_string());
+        let answer = serde_json::from_slice(&answer).expect("JSON");
+        assert_eq!(status, 200, "{operation}: {answer}");
+        answer
+    }
+
+    /// A request to SQS that nothing can happen to.
+    pub async fn sqs(&self, operation: &str, body: &Value) -> Value {
+        let target = format!("AmazonSQS.{operation}");
+        let (status, answer) =
+            local_sqs::answer_one(&self.0.engine, &target, body.to_string().as_bytes()).await;
+        self.0.queues.notify_waiters();
+        let answer = serde_json::from_slice(&answer).expect("JSON");
+        assert!(status == 200 || operation.starts_with("Delete"), "{operation}: {answer}");
+        answer
+    }
+
+    /// When the first timer is due, in milliseconds since 1970.
+    pub fn first_timer(&self) -> Option<u64> {
+        let timers = self.0.timers.lock().unwrap_or_else(PoisonError::into_inner);
+        timers.first().and_then(|key| key.split('#').next()?.parse().ok())
+    }
+
+    /// Looks which timers there still are.
+    pub fn look_at_timers(&self, table: &str) {
+        let scan = json!({
+            "TableName": table,
+            "FilterExpression": "begins_with(pk, :timer)",
+            "ExpressionAttributeValues": { ":timer": { "S": "TIMER#" } },
+        });
+        let found = self.dynamodb("Scan", &scan);
+        let keys = found["Items"].as_array().into_iter().flatten();
+        let keys = keys.map(|item| item["sk"]["S"].as_str().expect("a key").to_owned()).collect();
+        *self.0.timers.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    /// The way to both services for one instance's SDK; faultless for the checks at the end.
+    pub fn connector(&self, faulty: bool) -> Connector {
+        Connector { aws: self.clone(), faulty }
+    }
+}
+
+/// Hands requests over. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    aws: Aws,
+    faulty: bool,
+}
+
+impl HttpClient for Connector {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Connector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
+        let body = request.body().bytes().unwrap_or_default().to_vec();
+        let (answer, answered) = oneshot::channel();
+        let (inner, faulty) = (self.aws.0.clone(), self.faulty);
+        let invocation = inner.sim.invocation();
+        // What is on its way is on its way, whether or not its sender lives on.
+        self.aws.0.sim.spawn(async move { inner.carry(target, body, faulty, invocation, answer).await });
+        HttpConnectorFuture::new(async move {
+            match answered.await {
+                Ok((status, body)) => {
+                    let status = status.try_into().map_err(|_| ConnectorError::user("status".into()))?;
+                    Ok(HttpResponse::new(status, SdkBody::from(body)))
+                }
+                Err(_) => Err(ConnectorError::io("the connection was reset".into())),
+            }
+        })
+    }
+}
+
+impl Inner {
+    async fn carry(
+        self: Arc<Self>,
+        target: String,
+        body: Vec<u8>,
+        faulty: bool,
+        invocation: u64,
+        answer: oneshot::Sender<Answer>,
+    ) {
+        let (service, operation) = match target.split_once('.') {
+            Some(("AmazonSQS", operation)) => (Service::Sqs, operation),
+            Some((_, operation)) => (Service::DynamoDb, operation),
+            None => panic!("{target} is no operation"),
+        };
+        if !faulty {
+            let served = self.serve(service, operation, body, invocation).await;
+            let _gone = answer.send(served);
+            return;
+        }
+        let dice = self.faults.dice();
+        let (there, back) = (dice.millis(1, 12), dice.millis(0, 8));
+        let reset = dice.chance(300);
+        self.sim.sleep(there).await;
+        let fate = self.faults.fate(service);
+        if fate != Fate::Served {
+            self.journal.strike(invocation, self.sim.now());
+        }
+        self.sim.trace(|| format!("{invocation}: {operation} {fate:?}"));
+        match fate {
+            Fate::Throttled => {
+                self.sim.sleep(back).await;
+                let _gone = answer.send(throttled(service));
+            }
+            Fate::Down => {
+                self.sim.sleep(back).await;
+                if !reset {
+                    let _gone = answer.send(internal(service));
+                }
+            }
+            Fate::LostRequest => self.hold(answer, reset).await,
+            Fate::LostAnswer => {
+                self.serve(service, operation, body, invocation).await;
+                self.hold(answer, reset).await;
+            }
+            Fate::Late(wait) => {
+                self.sim.sleep(wait).await;
+                let served = self.serve(service, operation, body, invocation).await;
+                let _gone = answer.send(served);
+            }
+            Fate::Served => {
+                // Its sender died before: it may have been sent all the same.
+                if answer.is_closed() && dice.chance(500) {
+                    return;
+                }
+                let served = self.serve(service, operation, body, invocation).await;
+                self.sim.sleep(back).await;
+                let _gone = answer.send(served);
+            }
+        }
+    }
+
+    /// No answer: the connection breaks, or stays open until the sender gives up.
+    async fn hold(&self, answer: oneshot::Sender<Answer>, reset: bool) {
+        if !reset {
+            let mut answer = answer;
+            answer.closed().await;
+        }
+    }
+
+    async fn serve(&self, service: Service, operation: &str, body: Vec<u8>, invocation: u64) -> Answer {
+        let answer = match service {
+            Service::Sqs => self.sqs(operation, body).await,
+            Service::DynamoDb => {
+                let body = String::from_utf8(body).expect("text");
+                let answer = self.dynamodb(operation, &body);
+                if answer.0 == 200 && operation == "PutItem" {
+                    self.note(&body, invocation);
+                }
+                answer
+            }
+        };
+        if answer.0 != 200 {
+            let error: Value = serde_json::from_slice(&answer.1).unwrap_or_default();
+            self.sim.trace(|| format!("{invocation}: {operation} is refused: {}", error["__type"]));
+        }
+        answer
+    }
+
+    /// What puts are about that the simulation has to know.
+    fn note(&self, body: &str, invocation: u64) {
+        if body.contains("TIMER#") {
+            let put: Value = serde_json::from_str(body).expect("JSON");
+            let key = put["Item"]["sk"]["S"].as_str().expect("a key").to_owned();
+            self.timers.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        } else if body.contains("\"ATT#") {
+            let put: Value = serde_json::from_str(body).expect("JSON");
+            let text = |name: &str| put["Item"][name]["S"].as_str().expect("text");
+            let endpoint = text("pk").split('#').nth(1).expect("an endpoint").to_owned();
+            let record = Record { endpoint, message: text("m").to_owned(), invocation, at: self.sim.now() };
+            self.sim.trace(|| format!("{invocation}: recorded {}", text("sk")));
+            self.journal.lock().records.push(record);
+        }
+    }
+
+    fn dynamodb(&self, operation: &str, body: &str) -> Answer {
+        macro_rules! served {
+            ($call:ident) => {
+                match serde_json::from_str(body) {
+                    Ok(request) => self.database.$call(request).and_then(|answer| {
+                        let failed =
+                            |error: serde_json::Error| DynoxideError::InternalServerError(error.to_string());
+                        serde_json::to_vec(&answer).map_err(failed)
+                    }),
+                    Err(error) => Err(DynoxideError::SerializationException(error.to_string())),
+                }
+            };
+        }
+        let served = match operation {
+            "BatchGetItem" => served!(batch_get_item),
+            "BatchWriteItem" => served!(batch_write_item),
+            "CreateTable" => served!(create_table),
+            "DeleteItem" => served!(delete_item),
+            "GetItem" => served!(get_item),
+            "PutItem" => served!(put_item),
+            "Query" => served!(query),
+            "Scan" => served!(scan),
+            "TransactGetItems" => served!(transact_get_items),
+            "TransactWriteItems" => served!(transact_write_items),
+            "UpdateItem" => served!(update_item),
+            other => panic!("DynamoDB's {other} is not known here"),
+        };
+        match served {
+            Ok(answer) => (200, answer),
+            Err(error) => (error.status_code(), error.to_json().into_bytes()),
+        }
+    }
+
+    async fn sqs(&self, operation: &str, mut body: Vec<u8>) -> Answer {
+        let mut refused = Vec::new();
+        if operation == "SendMessageBatch" {
+            let mut request: Value = serde_json::from_slice(&body).expect("JSON");
+            if let Some(entries) = request["Entries"].as_array_mut() {
+                entries.retain_mut(|entry| {
+                    if self.faults.strikes(self.faults.rates.delayed_job, "delayed job") {
+                        let delay = entry["DelaySeconds"].as_u64().unwrap_or(0);
+                        let more = self.faults.dice().between(1, 40);
+                        entry["DelaySeconds"] = json!((delay + more).min(900));
+                    }
+                    let strikes = self.faults.strikes(self.faults.rates.refused_entry, "refused job");
+                    if strikes {
+                        refused.push(json!({
+                            "Id": entry["Id"], "SenderFault": false, "Code": "InternalError", "Message": "again",
+                        }));
+                    }
+                    !strikes
+                });
+                if entries.is_empty() {
+                    return (200, json!({ "Successful": [], "Failed": refused }).to_string().into_bytes());
+                }
+            }
+            body = request.to_string().into_bytes();
+        }
+        let target = format!("AmazonSQS.{operation}");
+        let (status, mut answer) = local_sqs::answer_one(&self.engine, &target, &body).await;
+        self.queues.notify_waiters();
+        if !refused.is_empty() && status == 200 {
+            let mut both: Value = serde_json::from_slice(&answer).expect("JSON");
+            both["Failed"] = json!(refused);
+            answer = both.to_string().into_bytes();
+        }
+        (status, answer)
+    }
+}
+
+fn error(status: u16, kind: &str) -> Answer {
+    (status, json!({ "__type": kind, "message": "on purpose" }).to_string().into_bytes())
+}
+
+fn throttled(service: Service) -> Answer {
+    match service {
+        Service::DynamoDb => {
+            error(400, "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException")
+        }
+        Service::Sqs => error(403, "com.amazonaws.sqs#RequestThrottled"),
+    }
+}
+
+fn internal(service: Service) -> Answer {
+    match service {
+        Service::DynamoDb => error(500, "com.amazonaws.dynamodb.v20120810#InternalServerError"),
+        Service::Sqs => error(503, "com.amazonaws.sqs#ServiceUnavailable"),
+    }
+}

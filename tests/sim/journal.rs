@@ -1,0 +1,75 @@
+//! What happened in a run, for the invariants to be checked against.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+/// A webhook as a receiver saw it.
+#[derive(Clone, Debug)]
+pub struct Post {
+    pub receiver: usize,
+    pub message: String,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub invocation: u64,
+    pub at: Duration,
+    /// When and with what it was answered.
+    pub answer: Option<(Duration, u16)>,
+}
+
+/// An attempt's item that was written, and not only asked for.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub endpoint: String,
+    pub message: String,
+    pub invocation: u64,
+    pub at: Duration,
+}
+
+/// One run of a function.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    pub from: Duration,
+    pub to: Option<Duration>,
+    /// It ended without an answer.
+    pub broke: bool,
+    /// When requests of its were struck.
+    pub struck: Vec<Duration>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Events {
+    pub posts: Vec<Post>,
+    pub records: Vec<Record>,
+    pub invocations: BTreeMap<u64, Invocation>,
+}
+
+/// Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Journal(Arc<Mutex<Events>>);
+
+impl Journal {
+    pub fn lock(&self) -> MutexGuard<'_, Events> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn begin(&self, invocation: u64, now: Duration) {
+        let begun = Invocation { from: now, to: None, broke: false, struck: Vec::new() };
+        self.lock().invocations.insert(invocation, begun);
+    }
+
+    pub fn end(&self, invocation: u64, now: Duration, broke: bool) {
+        if let Some(invocation) = self.lock().invocations.get_mut(&invocation) {
+            (invocation.to, invocation.broke) = (Some(now), broke);
+        }
+    }
+
+    pub fn strike(&self, invocation: u64, now: Duration) {
+        if let Some(invocation) = self.lock().invocations.get_mut(&invocation) {
+            invocation.struck.push(now);
+        }
+    }
+}

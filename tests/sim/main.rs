@@ -1,0 +1,85 @@
+//! Thousands of small installations in virtual time, each with its own faults, and the promises
+//! checked at the end of each (`docs/ARCHITECTURE.md`, "The simulation").
+//!
+//! `POSTRIDER_SIM_SEEDS=5000` runs more seeds, `POSTRIDER_SIM_SEED=7` one of them with all that
+//! happened in it.
+
+mod aws;
+mod faults;
+mod journal;
+mod promises;
+mod random;
+mod receivers;
+mod run;
+mod time;
+mod workload;
+mod world;
+
+use deliver::Sabotage;
+use shared::config::Env;
+
+use run::{Report, run, run_all};
+
+/// Seeds that `cargo test` runs.
+const SEEDS_DEFAULT: u64 = 200;
+
+fn number(name: &str) -> Option<u64> {
+    Env::process().optional(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
+}
+
+#[test]
+fn the_promises_hold_in_every_run() {
+    if let Some(seed) = number("POSTRIDER_SIM_SEED") {
+        let done = run(seed, None, true);
+        for line in &done.trace {
+            show(line);
+        }
+        assert!(done.violations.is_empty(), "seed {seed}:\n{}", done.violations.join("\n"));
+        return;
+    }
+    let report = run_all(1..=number("POSTRIDER_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT));
+    show(&report.to_string());
+    assert!(report.violations.is_empty(), "{}", report.failures());
+}
+
+#[test]
+fn a_seed_is_one_course_of_events() {
+    for seed in [3, 5, 8, 13] {
+        let (first, second) = (run(seed, None, true), run(seed, None, true));
+        assert!(first.trace.len() > 50, "seed {seed} does little");
+        for (nth, (a, b)) in first.trace.iter().zip(&second.trace).enumerate() {
+            assert_eq!(a, b, "seed {seed}, line {nth}");
+        }
+        assert_eq!(first.trace.len(), second.trace.len());
+    }
+}
+
+#[test]
+fn what_is_broken_on_purpose_is_found() {
+    for sabotage in [Sabotage::ForkedChain, Sabotage::StateBeforeSuccessor, Sabotage::AckBeforeRecord] {
+        let found = (1..=SEEDS_DEFAULT).find_map(|seed| {
+            let done = run(seed, Some(sabotage), false);
+            done.violations.first().map(|violation| (seed, violation.clone()))
+        });
+        let (seed, violation) = found.unwrap_or_else(|| panic!("{sabotage:?} was not found"));
+        show(&format!("{sabotage:?}: found after {seed} seeds: {violation}"));
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "what a run found is read by people")]
+fn show(line: &str) {
+    println!("{line}");
+}
+
+impl Report {
+    fn failures(&self) -> String {
+        let mut text = String::new();
+        for (seed, violations) in self.violations.iter().take(10) {
+            text.push_str(&format!(
+                "\nseed {seed} (POSTRIDER_SIM_SEED={seed} cargo test -p tests --test sim -- --nocapture the_promises):\n  {}",
+                violations.join("\n  ")
+            ));
+        }
+        text
+    }
+}

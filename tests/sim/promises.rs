@@ -1,0 +1,301 @@
+//! The promises, checked when a run has come to rest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shared::ids::{AttemptId, EndpointId, MessageId};
+use shared::store::Store;
+use shared::store::attempts::{State, Status};
+use standardwebhooks::Webhook;
+
+use crate::journal::{Events, Post, Record};
+use crate::workload::{Customer, Target, Wish, request};
+use crate::world::{World, answer};
+
+/// What is on file, by endpoint and message.
+#[derive(Debug, Default)]
+struct OnFile {
+    attempts: BTreeMap<(EndpointId, MessageId), BTreeSet<AttemptId>>,
+    states: BTreeSet<(EndpointId, MessageId)>,
+}
+
+impl OnFile {
+    fn read(world: &World) -> Self {
+        let mut file = Self::default();
+        let mut start = Value::Null;
+        loop {
+            let mut scan = json!({ "TableName": world.log_table, "ProjectionExpression": "pk, sk, m" });
+            if !start.is_null() {
+                scan["ExclusiveStartKey"] = start;
+            }
+            let mut page = world.aws.dynamodb("Scan", &scan);
+            for item in page["Items"].as_array().into_iter().flatten() {
+                let text = |name: &str| item[name]["S"].as_str().unwrap_or_default();
+                let Some(log) = text("pk").strip_prefix("EP#") else { continue };
+                let endpoint = log.split('#').next().unwrap_or_default().parse().expect("an endpoint's key");
+                if let Some(attempt) = text("sk").strip_prefix("ATT#") {
+                    let message = text("m").parse().expect("a message's id");
+                    let attempts = file.attempts.entry((endpoint, message)).or_default();
+                    attempts.insert(attempt.parse().expect("an attempt's id"));
+                } else if let Some(message) = text("sk").strip_prefix("MSG#") {
+                    file.states.insert((endpoint, message.parse().expect("a message's id")));
+                }
+            }
+            start = page["LastEvaluatedKey"].take();
+            if start.is_null() {
+                return file;
+            }
+        }
+    }
+}
+
+/// What was not kept of what was promised, one line each.
+pub async fn check(world: &World, customers: &[Customer], wishes: &[Wish]) -> Vec<String> {
+    let mut broken = Vec::new();
+    if world.dead_letters() > 0 {
+        broken.push(format!("{} jobs are dead letters", world.dead_letters()));
+    }
+    let store = world.store();
+    let promised = accepted(&store, customers, wishes, &mut broken).await;
+    let file = OnFile::read(world);
+    for ((message, customer), wish) in &promised {
+        delivered(&store, &customers[*customer], *message, wish, &mut broken).await;
+    }
+    chains(world, &store, customers, &file, &mut broken).await;
+    let events = world.journal.lock().clone();
+    for post in &events.posts {
+        if let Err(problem) = webhook(post, customers, wishes) {
+            broken.push(format!("a webhook to server {}: {problem}", post.receiver));
+        }
+    }
+    extra_copies(&events, customers, &mut broken);
+    if world.calm {
+        waits(world, &events, customers, wishes, &mut broken);
+    }
+    strangers(world, customers, &promised, &mut broken).await;
+    broken
+}
+
+type Promised<'a> = BTreeMap<(MessageId, usize), &'a Wish>;
+
+/// Which messages exist because somebody was told so.
+async fn accepted<'a>(
+    store: &Store,
+    customers: &[Customer],
+    wishes: &'a [Wish],
+    broken: &mut Vec<String>,
+) -> Promised<'a> {
+    let mut promised = Promised::new();
+    for (nth, wish) in wishes.iter().enumerate() {
+        let ids: BTreeSet<&String> = wish.accepted.iter().collect();
+        if ids.len() > 1 && (wish.key.is_some() || wish.event_id.is_some()) {
+            broken.push(format!("message {nth}: one key or event id, and messages {ids:?}"));
+        }
+        for id in ids {
+            promised.insert((id.parse().expect("a message's id"), wish.customer), wish);
+        }
+        if let (true, Some(event_id)) = (wish.conflict, &wish.event_id) {
+            match store.message_of_event_id(customers[wish.customer].app, event_id).await {
+                Ok(Some(id)) => drop(promised.insert((id, wish.customer), wish)),
+                other => broken.push(format!("message {nth}: its event id is taken by {other:?}")),
+            }
+        }
+    }
+    promised
+}
+
+/// Promises 1 and 3: the message is there as it was posted, and each of its endpoints has a state.
+async fn delivered(store: &Store, customer: &Customer, id: MessageId, wish: &Wish, broken: &mut Vec<String>) {
+    let Ok(Some(message)) = store.find_message(customer.app, id).await else {
+        return broken.push(format!("{id} was accepted and is not there"));
+    };
+    match store.payload(&message).await {
+        Ok(Some(payload)) if payload.sent() == wish.payload => {}
+        other => broken.push(format!("{id} holds another payload: {other:?}")),
+    }
+    let wanted: BTreeSet<EndpointId> = customer
+        .endpoints
+        .iter()
+        .filter(|target| target.channel.is_none() || target.channel == wish.channel)
+        .map(|target| target.id)
+        .collect();
+    let listed = store.message_endpoints(&message).await.unwrap_or_default();
+    if listed.iter().copied().collect::<BTreeSet<_>>() != wanted {
+        broken.push(format!("{id} goes to {listed:?} and should go to {wanted:?}"));
+    }
+    let states = store.states(id, &listed, true).await.unwrap_or_default();
+    for endpoint in wanted {
+        if states.iter().all(|state| state.endpoint != endpoint) {
+            broken.push(format!("{id} was accepted and never tried at {endpoint}"));
+        }
+    }
+}
+
+/// Promises 1 and 2: every chain that began has come to its end, and nothing stands beside it.
+async fn chains(
+    world: &World,
+    store: &Store,
+    customers: &[Customer],
+    file: &OnFile,
+    broken: &mut Vec<String>,
+) {
+    let begun: BTreeSet<_> = file.states.iter().chain(file.attempts.keys()).copied().collect();
+    for (endpoint, message) in begun {
+        let made = file.attempts.get(&(endpoint, message)).cloned().unwrap_or_default();
+        let states = store.states(message, &[endpoint], true).await.unwrap_or_default();
+        let Some(state) = states.first() else {
+            broken.push(format!("{message} at {endpoint}: attempts {made:?} and no state"));
+            continue;
+        };
+        let expected: BTreeSet<AttemptId> = state.attempts().collect();
+        if expected != made {
+            let strange: Vec<_> = made.difference(&expected).collect();
+            let missing: Vec<_> = expected.difference(&made).collect();
+            broken.push(format!(
+                "{message} at {endpoint}: the chain forks or has gaps: beside it {strange:?}, missing {missing:?}"
+            ));
+        }
+        let manner =
+            find(customers, |target| target.id == endpoint).map(|t| world.receivers.manner(t.receiver));
+        if let Err(problem) = ended(state, world.settings.schedule.len()) {
+            broken.push(format!("{message} at {endpoint} ({manner:?}): {problem}"));
+        }
+        let healthy = manner.is_some_and(crate::receivers::Manner::is_healthy);
+        if healthy && (state.status != Status::Success || state.number() != 1) {
+            broken.push(format!("{message} at {endpoint}, which is healthy: {state:?}"));
+        }
+    }
+}
+
+fn ended(state: &State, retries: usize) -> Result<(), String> {
+    match state.status {
+        Status::Success => Ok(()),
+        Status::Fail if !state.stopped && state.due.len() == retries + 1 => Ok(()),
+        Status::Fail => Err(format!("the chain was given up after {} attempts", state.number())),
+        Status::Pending | Status::Sending => {
+            Err(format!("the chain stopped after {} attempts, and nothing will go on", state.number()))
+        }
+    }
+}
+
+fn find(customers: &[Customer], wanted: impl Fn(&Target) -> bool) -> Option<&Target> {
+    customers.iter().flat_map(|customer| &customer.endpoints).find(|target| wanted(target))
+}
+
+/// Promises 3 and 4: what arrives is what this customer posted, signed with this endpoint's key.
+fn webhook(post: &Post, customers: &[Customer], wishes: &[Wish]) -> Result<(), String> {
+    let wish = wishes.iter().find(|wish| wish.payload.as_bytes() == post.body);
+    let wish = wish.ok_or_else(|| format!("nobody posted {:?}", String::from_utf8_lossy(&post.body)))?;
+    let target = customers[wish.customer].endpoints.iter().find(|target| target.receiver == post.receiver);
+    let target = target.ok_or("the payload is another customer's")?;
+    if target.channel.is_some() && target.channel != wish.channel {
+        return Err("the message is not for this endpoint".into());
+    }
+    let verifier = Webhook::new(&target.secret).map_err(|error| error.to_string())?;
+    // Its own check would ask the machine's clock.
+    let header =
+        |name: &str| post.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let at = header("webhook-timestamp").parse().map_err(|_| "the timestamp is no number")?;
+    let signature = verifier.sign(&post.message, at, &post.body).map_err(|error| error.to_string())?;
+    if header("webhook-signature") == signature { Ok(()) } else { Err("the signature is wrong".into()) }
+}
+
+/// Promise 2: a receiver sees an extra copy only where a fault fell between its answer and our record,
+/// or where two copies of a job ran at the same time.
+fn extra_copies(events: &Events, customers: &[Customer], broken: &mut Vec<String>) {
+    let mut posts: BTreeMap<(usize, &str), Vec<&Post>> = BTreeMap::new();
+    for post in &events.posts {
+        posts.entry((post.receiver, &post.message)).or_default().push(post);
+    }
+    for ((receiver, message), posts) in posts {
+        let endpoint = find(customers, |target| target.receiver == receiver).map(|t| t.id.to_string());
+        let mut records: Vec<&Record> = events
+            .records
+            .iter()
+            .filter(|record| record.message == message && Some(&record.endpoint) == endpoint.as_ref())
+            .collect();
+        for post in &posts {
+            // The record of this very post, if there is one.
+            let own = records
+                .iter()
+                .position(|record| record.invocation == post.invocation && record.at >= post.at);
+            if let Some(own) = own {
+                records.remove(own);
+                continue;
+            }
+            let invocation = &events.invocations[&post.invocation];
+            let struck = invocation.struck.iter().any(|at| *at >= post.at);
+            let overlaps = |other: &&&Post| {
+                let theirs = &events.invocations[&other.invocation];
+                let to = |to: Option<Duration>| to.unwrap_or(Duration::MAX);
+                !std::ptr::eq(**other, *post)
+                    && theirs.from <= to(invocation.to)
+                    && invocation.from <= to(theirs.to)
+            };
+            if !invocation.broke && !struck && !posts.iter().any(|other| overlaps(&other)) {
+                broken.push(format!(
+                    "{message} came to server {receiver} once more at {:?}, in invocation {}, and no fault is why",
+                    post.at, post.invocation
+                ));
+            }
+        }
+    }
+}
+
+/// Promise 7: what is wrong with one customer does not hold another's healthy endpoint up. Where only
+/// receivers have faults, its first webhook leaves within the time that batches of others can be held.
+fn waits(world: &World, events: &Events, customers: &[Customer], wishes: &[Wish], broken: &mut Vec<String>) {
+    let bound = world.settings.timeout * 2 + Duration::from_secs(5);
+    for wish in wishes {
+        let Some(accepted_at) = wish.accepted_at else { continue };
+        let targets = &customers[wish.customer].endpoints;
+        if targets.iter().any(|target| world.receivers.manner(target.receiver).is_slow()) {
+            continue;
+        }
+        for target in targets {
+            let healthy = world.receivers.manner(target.receiver).is_healthy();
+            let first = events
+                .posts
+                .iter()
+                .find(|post| post.receiver == target.receiver && wish.accepted.contains(&post.message));
+            if let (true, Some(first)) = (healthy, first) {
+                let waited = first.at.saturating_sub(accepted_at);
+                world.longest_wait(waited);
+                if waited > bound {
+                    broken.push(format!(
+                        "{} was held up for {waited:?} on its way to a healthy endpoint",
+                        first.message
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// Promise 4: who is not of an organisation or an application cannot tell that its messages exist.
+async fn strangers(world: &World, customers: &[Customer], promised: &Promised<'_>, broken: &mut Vec<String>) {
+    let Some((message, owner)) = promised.keys().next() else { return };
+    let (messages, attempts) = (world.undisturbed("messages"), world.undisturbed("attempts"));
+    let app = customers[*owner].app;
+    for stranger in customers.iter().filter(|other| other.app != app) {
+        let mut tokens =
+            vec![world.tokens().for_app(stranger.org, stranger.app, Vec::new()).expect("a token")];
+        if stranger.org != customers[*owner].org {
+            tokens.push(stranger.token.clone());
+        }
+        for token in tokens {
+            let paths = [
+                (&messages, format!("/api/v1/app/{app}/msg/{message}")),
+                (&attempts, format!("/api/v1/app/{app}/attempt/msg/{message}")),
+            ];
+            for (router, path) in paths {
+                let (status, _) =
+                    answer(router.clone(), request("GET", &path, &token, None, String::new())).await;
+                if status != 404 {
+                    broken.push(format!("a stranger gets {status} for {path}"));
+                }
+            }
+        }
+    }
+}

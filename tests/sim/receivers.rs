@@ -1,0 +1,176 @@
+//! The endpoints' owners: servers that work, fail, hang, flap and dawdle.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use deliver::{Answer, Carrying, Transport, Unanswered};
+use futures_util::stream;
+use http::header::RETRY_AFTER;
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::Frame;
+
+use crate::journal::{Journal, Post};
+use crate::random::Dice;
+use crate::time::Sim;
+
+/// How a server behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    Healthy,
+    /// Fails so often for each message before it works.
+    FailsFirst(u32),
+    /// Works and fails by turns of this length.
+    Flaps(Duration),
+    /// Never answers.
+    Hangs,
+    /// Answers after up to this long.
+    Late(Duration),
+    /// Always answers this.
+    Always(u16),
+    /// Has too much to do every other time, and says when to come again.
+    Busy,
+    /// Cannot be reached every other time.
+    Unreachable,
+    /// Breaks off in the middle of its answer every other time.
+    BreaksOff,
+}
+
+impl Manner {
+    pub fn draw(dice: &Dice, timeout: Duration) -> Self {
+        match dice.below(14) {
+            0..=3 => Self::Healthy,
+            4 | 5 => Self::FailsFirst(1 + dice.below(3) as u32),
+            6 => Self::Flaps(dice.millis(20_000, 1_000_000)),
+            7 => Self::Hangs,
+            8 | 9 => Self::Late(timeout * 2),
+            10 => Self::Always(*dice.pick(&[301, 400, 404, 500, 503])),
+            11 => Self::Busy,
+            12 => Self::Unreachable,
+            _ => Self::BreaksOff,
+        }
+    }
+
+    /// Whether exchanges can take until the deadline.
+    pub fn is_slow(self) -> bool {
+        matches!(self, Self::Hangs | Self::Late(_))
+    }
+
+    /// Whether every exchange ends well and soon.
+    pub fn is_healthy(self) -> bool {
+        self == Self::Healthy
+    }
+}
+
+/// All servers, by the number in their host's name. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Receivers(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    sim: Sim,
+    journal: Journal,
+    dice: Dice,
+    manners: Mutex<Vec<Manner>>,
+    tries: Mutex<BTreeMap<(usize, String), u32>>,
+}
+
+impl Receivers {
+    pub fn new(seed: u64, sim: &Sim, journal: &Journal) -> Self {
+        Self(Arc::new(Inner {
+            sim: sim.clone(),
+            journal: journal.clone(),
+            dice: Dice::new(seed, "receivers"),
+            manners: Mutex::default(),
+            tries: Mutex::default(),
+        }))
+    }
+
+    /// A server more: its number and its URL.
+    pub fn add(&self, manner: Manner) -> (usize, String) {
+        let mut manners = self.0.manners.lock().unwrap_or_else(PoisonError::into_inner);
+        manners.push(manner);
+        let number = manners.len() - 1;
+        (number, format!("https://r{number}.example.com/hook"))
+    }
+
+    pub fn manner(&self, number: usize) -> Manner {
+        self.0.manners.lock().unwrap_or_else(PoisonError::into_inner)[number]
+    }
+}
+
+impl Transport for Receivers {
+    fn send(&self, request: Request<Full<Bytes>>) -> Carrying {
+        let inner = self.0.clone();
+        let invocation = inner.sim.invocation();
+        Box::pin(async move { inner.receive(request, invocation).await })
+    }
+}
+
+impl Inner {
+    async fn receive(&self, request: Request<Full<Bytes>>, invocation: u64) -> Result<Answer, Unanswered> {
+        let host = request.uri().host().expect("a host");
+        let receiver: usize = host[1..host.find('.').expect("a dot")].parse().expect("a number");
+        self.sim.sleep(self.dice.millis(1, 30)).await;
+        let manner = self.manners.lock().unwrap_or_else(PoisonError::into_inner)[receiver];
+        let (head, body) = request.into_parts();
+        let body = match body.collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(never) => match never {},
+        };
+        let message = head.headers["webhook-id"].to_str().expect("text").to_owned();
+        let nth = {
+            let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);
+            let nth = tries.entry((receiver, message.clone())).or_default();
+            *nth += 1;
+            *nth
+        };
+        let other_time = self.dice.chance(500);
+        if manner == Manner::Unreachable && other_time {
+            return Err(Unanswered { reason: "nobody listens".into(), unreached: true });
+        }
+        let at = self.sim.now();
+        self.sim.trace(|| format!("{invocation}: POST to {receiver} ({manner:?}), its {nth}. for {message}"));
+        let post = {
+            let headers = head.headers;
+            let post = Post { receiver, message, headers, body, invocation, at, answer: None };
+            let mut events = self.journal.lock();
+            events.posts.push(post);
+            events.posts.len() - 1
+        };
+        let (wait, status) = match manner {
+            Manner::Healthy | Manner::Unreachable => (self.dice.millis(1, 150), 204),
+            Manner::FailsFirst(times) => (self.dice.millis(1, 500), if nth > times { 200 } else { 500 }),
+            Manner::Flaps(turn) => {
+                let works = (at.as_millis() / turn.as_millis()) % 2 == 1;
+                (self.dice.millis(1, 100), if works { 200 } else { 503 })
+            }
+            Manner::Hangs => (Duration::MAX, 200),
+            Manner::Late(most) => (most.mul_f64(self.dice.below(1000) as f64 / 1000.0), 200),
+            Manner::Always(status) => (self.dice.millis(1, 100), status),
+            Manner::Busy => (self.dice.millis(1, 100), if other_time { 429 } else { 201 }),
+            Manner::BreaksOff => (self.dice.millis(1, 100), 200),
+        };
+        if wait == Duration::MAX {
+            std::future::pending::<()>().await;
+        }
+        self.sim.sleep(wait).await;
+        if manner == Manner::BreaksOff && other_time {
+            let broken = stream::iter([
+                Ok(Frame::data(Bytes::from_static(b"half of"))),
+                Err(Box::from("the connection was reset")),
+            ]);
+            return Ok(Response::new(StreamBody::new(broken).boxed_unsync()));
+        }
+        self.journal.lock().posts[post].answer = Some((self.sim.now(), status));
+        let mut answer = Response::builder().status(status);
+        if status == 429 {
+            answer = answer.header(RETRY_AFTER, self.dice.between(1, 90).to_string());
+        }
+        let body = Full::new(Bytes::from_static(b"thanks")).map_err(|never: Infallible| match never {});
+        Ok(answer.body(body.boxed_unsync()).expect("an answer"))
+    }
+}

@@ -1,0 +1,158 @@
+//! One run, and many of them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use deliver::Sabotage;
+
+use crate::promises;
+use crate::time::{Rest, Sim};
+use crate::workload;
+use crate::world::World;
+
+/// No chain takes this long.
+const END: Duration = Duration::from_secs(3 * 24 * 3600);
+
+/// How a run went.
+#[derive(Debug, Default)]
+pub struct Done {
+    pub violations: Vec<String>,
+    pub messages: u64,
+    pub attempts: u64,
+    pub posts: u64,
+    pub faults: BTreeMap<&'static str, u64>,
+    pub longest_wait_ms: u64,
+    pub trace: Vec<String>,
+}
+
+/// Runs one seed.
+pub fn run(seed: u64, sabotage: Option<Sabotage>, traced: bool) -> Done {
+    // Timers of tokio are not used for anything that is waited for, but some want to be made.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let _inside = runtime.enter();
+    // The SDK's own jitter.
+    fastrand::seed(seed);
+    let sim = Sim::new(seed, traced);
+    let world = World::new(seed, &sim, sabotage);
+    let customers = Arc::new(Mutex::new(Vec::new()));
+    let made = {
+        let (world, customers) = (world.clone(), customers.clone());
+        async move {
+            world.create().await;
+            *customers.lock().unwrap_or_else(PoisonError::into_inner) = workload::customers(&world).await;
+        }
+    };
+    let wait_for = |sim: &Sim, work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
+        let over = Arc::new(AtomicU64::new(0));
+        let tell = over.clone();
+        sim.spawn(async move {
+            work.await;
+            tell.store(1, Ordering::Relaxed);
+        });
+        let rest = sim.run(END, || over.load(Ordering::Relaxed) == 1);
+        assert_eq!(rest, Rest::Done, "nothing goes wrong here");
+    };
+    wait_for(&sim, Box::pin(made));
+    let customers = customers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let (book, open) = workload::start(&world, &customers);
+    world.start();
+    let rest =
+        sim.run(END, || *open.lock().unwrap_or_else(PoisonError::into_inner) == 0 && world.is_at_rest());
+    let mut done = Done::default();
+    if rest == Rest::Never {
+        done.violations.push("the run does not come to rest".into());
+    } else {
+        let found = Arc::new(Mutex::new(Vec::new()));
+        let check = {
+            let (world, found) = (world.clone(), found.clone());
+            let wishes = book.wishes();
+            async move {
+                let violations = promises::check(&world, &customers, &wishes).await;
+                *found.lock().unwrap_or_else(PoisonError::into_inner) = violations;
+            }
+        };
+        wait_for(&sim, Box::pin(check));
+        done.violations.append(&mut found.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+    done.longest_wait_ms = world.longest_wait_ms();
+    done.trace = sim.take_trace();
+    done.messages = book.wishes().iter().filter(|wish| !wish.accepted.is_empty()).count() as u64;
+    let events = world.journal.lock();
+    (done.attempts, done.posts) = (events.records.len() as u64, events.posts.len() as u64);
+    done.faults = world.faults.counts();
+    done
+}
+
+/// What many runs came to.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub seeds: u64,
+    pub messages: u64,
+    pub attempts: u64,
+    pub posts: u64,
+    pub faults: BTreeMap<&'static str, u64>,
+    /// How long a healthy endpoint waited at most where only receivers had faults.
+    pub longest_wait_ms: u64,
+    pub violations: BTreeMap<u64, Vec<String>>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} seeds, {} messages accepted, {} attempts on record, {} webhooks received, {} violations",
+            self.seeds,
+            self.messages,
+            self.attempts,
+            self.posts,
+            self.violations.len()
+        )?;
+        writeln!(f, "longest wait of a healthy endpoint without other faults: {} ms", self.longest_wait_ms)?;
+        for (kind, count) in &self.faults {
+            writeln!(f, "  {count:>8} {kind}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs many seeds, on all cores.
+pub fn run_all(seeds: RangeInclusive<u64>) -> Report {
+    let (next, end) = (AtomicU64::new(*seeds.start()), *seeds.end());
+    let report = Mutex::new(Report::default());
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed > end {
+                        return;
+                    }
+                    let done =
+                        catch_unwind(AssertUnwindSafe(|| run(seed, None, false))).unwrap_or_else(|_| Done {
+                            violations: vec!["the run panicked".into()],
+                            ..Done::default()
+                        });
+                    let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+                    report.seeds += 1;
+                    report.messages += done.messages;
+                    report.attempts += done.attempts;
+                    report.posts += done.posts;
+                    report.longest_wait_ms = report.longest_wait_ms.max(done.longest_wait_ms);
+                    for (kind, count) in done.faults {
+                        *report.faults.entry(kind).or_default() += count;
+                    }
+                    if !done.violations.is_empty() {
+                        report.violations.insert(seed, done.violations);
+                    }
+                }
+            });
+        }
+    });
+    report.into_inner().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,238 @@
+//! The customers of a run, and their backends: they post messages, lose answers, and repeat.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use serde_json::{Value, json};
+use shared::ids::{AppId, EndpointId, OrgId};
+
+use crate::receivers::Manner;
+use crate::world::{World, answer};
+
+/// A customer: an application and its endpoints.
+#[derive(Clone, Debug)]
+pub struct Customer {
+    pub org: OrgId,
+    pub app: AppId,
+    pub token: String,
+    pub endpoints: Vec<Target>,
+}
+
+/// An endpoint, and the server behind it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    pub id: EndpointId,
+    pub receiver: usize,
+    pub secret: String,
+    /// Only messages with this channel go to it.
+    pub channel: Option<&'static str>,
+}
+
+/// A message that a backend wants to be sent, and what it was told.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    pub customer: usize,
+    pub payload: String,
+    pub channel: Option<&'static str>,
+    pub event_id: Option<String>,
+    pub key: Option<String>,
+    /// The ids of the answers that said yes, and when the first did.
+    pub accepted: Vec<String>,
+    pub accepted_at: Option<Duration>,
+    /// It was told that the message is there already.
+    pub conflict: bool,
+}
+
+/// What clients asked for and got.
+#[derive(Clone, Debug, Default)]
+pub struct Book(Arc<Mutex<Vec<Wish>>>);
+
+impl Book {
+    pub fn wishes(&self) -> Vec<Wish> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change(&self, nth: usize, change: impl FnOnce(&mut Wish)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)[nth]);
+    }
+}
+
+/// Makes the customers of a run, before anything goes wrong.
+pub async fn customers(world: &World) -> Vec<Customer> {
+    let (applications, endpoints) = (world.undisturbed("applications"), world.undisturbed("endpoints"));
+    let tokens = world.tokens();
+    let dice = &world.dice;
+    let mut customers = Vec::new();
+    let first_org = OrgId::new(shared::clock::Timestamp::from_ms(crate::time::START_MS), dice);
+    // One in many runs has a customer with more endpoints than are served at once.
+    let many = dice.chance(15);
+    for nth in 0..2 + u64::from(dice.chance(200)) {
+        let org = if nth == 0 || dice.chance(500) {
+            first_org
+        } else {
+            OrgId::new(shared::clock::Timestamp::from_ms(crate::time::START_MS), dice)
+        };
+        let token = tokens.for_org(org).expect("a token");
+        let ask = async |router: &axum::Router, method: &str, path: &str, body: Value| -> Value {
+            let (status, answer) =
+                answer(router.clone(), request(method, path, &token, None, body.to_string())).await;
+            let answer = serde_json::from_slice(&answer).expect("JSON");
+            assert!(status < 300, "{method} {path}: {status} {answer}");
+            answer
+        };
+        let app = ask(&applications, "POST", "/api/v1/app", json!({ "name": "customer" })).await;
+        let app = app["id"].as_str().expect("an id").to_owned();
+        let mut made = Vec::new();
+        let count = if many && nth == 0 { 53 } else { *dice.pick(&[1, 1, 2, 3]) };
+        for _ in 0..count {
+            let manner = if count > 3 { Manner::Healthy } else { Manner::draw(dice, world.settings.timeout) };
+            let channel = dice.chance(200).then_some("a");
+            let (receiver, url) = world.receivers.add(manner);
+            let path = format!("/api/v1/app/{app}/endpoint");
+            let secret = format!("whsec_{}", base64(&dice.next().to_le_bytes().repeat(4)));
+            let mut body = json!({ "url": url, "secret": secret });
+            if let Some(channel) = channel {
+                body["channels"] = json!([channel]);
+            }
+            let endpoint = ask(&endpoints, "POST", &path, body).await;
+            let id = endpoint["id"].as_str().expect("an id").parse().expect("an id");
+            made.push(Target { id, receiver, secret, channel });
+        }
+        let app = app.parse().expect("an id");
+        customers.push(Customer { org, app, token, endpoints: made });
+    }
+    customers
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+/// A request of a client.
+pub fn request(
+    method: &str,
+    path: &str,
+    token: &str,
+    key: Option<&str>,
+    body: String,
+) -> http::Request<Body> {
+    let mut request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {token}"));
+    if let Some(key) = key {
+        request = request.header("idempotency-key", key);
+    }
+    request.body(Body::from(body)).expect("a request")
+}
+
+/// JSON as people write it: spaces, escapes, numbers that no float holds, and who it belongs to.
+fn payload(world: &World, customer: usize, nth: usize) -> String {
+    let dice = &world.dice;
+    let length = *dice.pick(&[0, 10, 100, 100, 1_500, 6_000, 50_000]);
+    let filler = dice.pick(&["x", "é", "\\u00e9", " ", "\\n"]).repeat(length / 2);
+    let space = *dice.pick(&["", " ", "\n\t"]);
+    format!(
+        "{{\"of\":{space}\"{customer}-{nth}\",{space}\"n\": 1.0, \"big\":12345678901234567890123.10e0,\"text\":\"{filler}\"{space}}}"
+    )
+}
+
+/// Starts the backends. Each message is a task of its own; the count of those that are not done.
+pub fn start(world: &Arc<World>, customers: &[Customer]) -> (Book, Arc<Mutex<usize>>) {
+    let (book, open) = (Book::default(), Arc::new(Mutex::new(0)));
+    let dice = &world.dice;
+    let busy = dice.chance(100);
+    for (number, customer) in customers.iter().enumerate() {
+        let messages = if customer.endpoints.len() > 3 {
+            1
+        } else if busy && number == 0 {
+            dice.between(6, 14)
+        } else {
+            dice.between(1, 2)
+        };
+        let span = world.faults.until.as_millis() as u64 / *dice.pick(&[2, 8, 1000]);
+        for nth in 0..messages {
+            let wish = Wish {
+                customer: number,
+                payload: payload(world, number, nth as usize),
+                channel: *dice.pick(&[None, Some("a"), Some("b")]),
+                event_id: dice.chance(250).then(|| format!("event-{number}-{nth}")),
+                key: dice.chance(700).then(|| format!("key-{number}-{nth}")),
+                accepted: Vec::new(),
+                accepted_at: None,
+                conflict: false,
+            };
+            let at = Duration::from_millis(dice.between(10, 10 + span));
+            let mut wishes = book.0.lock().unwrap_or_else(PoisonError::into_inner);
+            wishes.push(wish.clone());
+            let index = wishes.len() - 1;
+            drop(wishes);
+            *open.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+            let (world, customer) = (world.clone(), customer.clone());
+            let (book, open) = (book.clone(), open.clone());
+            world.clone().sim.spawn(async move {
+                world.sim.sleep(at).await;
+                send(&world, &customer, &wish, &book, index).await;
+                *open.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+            });
+        }
+    }
+    (book, open)
+}
+
+/// Posts a message until there is an answer; without an idempotency key only sometimes more than once.
+async fn send(world: &Arc<World>, customer: &Customer, wish: &Wish, book: &Book, index: usize) {
+    let mut body = format!("{{\"eventType\":\"thing.happened\",\"payload\":{}", wish.payload);
+    if let Some(channel) = wish.channel {
+        body.push_str(&format!(",\"channels\":[\"{channel}\"]"));
+    }
+    if let Some(event_id) = &wish.event_id {
+        body.push_str(&format!(",\"eventId\":\"{event_id}\""));
+    }
+    body.push('}');
+    let path = format!("/api/v1/app/{}/msg", customer.app);
+    let tries = if wish.key.is_some() { 8 } else { world.dice.between(1, 2) };
+    for _ in 0..tries {
+        let request = request("POST", &path, &customer.token, wish.key.as_deref(), body.clone());
+        let impatient =
+            world.faults.strikes(world.faults.rates.impatient_client, "client that does not wait");
+        let answer = if impatient {
+            // It goes on alone, and its answer reaches nobody.
+            let (other, wait) = (world.clone(), world.dice.millis(10, 2_000));
+            world.sim.spawn(async move { drop(other.post_message(request).await) });
+            world.sim.sleep(wait).await;
+            None
+        } else {
+            world.post_message(request).await
+        };
+        match answer {
+            Some((202, body)) => {
+                let body: Value = serde_json::from_slice(&body).expect("JSON");
+                let id = body["id"].as_str().expect("an id").to_owned();
+                let now = world.sim.now();
+                world.sim.trace(|| format!("message {index} is accepted as {id}"));
+                book.change(index, |wish| {
+                    wish.accepted.push(id);
+                    wish.accepted_at.get_or_insert(now);
+                });
+                // Some ask again although they know.
+                if !(wish.key.is_some() && world.dice.chance(100)) {
+                    return;
+                }
+            }
+            Some((409, _)) if wish.event_id.is_some() => {
+                world.sim.trace(|| format!("message {index} is there already"));
+                book.change(index, |wish| wish.conflict = true);
+                return;
+            }
+            Some((status, body)) if status != 503 => {
+                panic!("message {index}: {status} {}", String::from_utf8_lossy(&body))
+            }
+            _ => {}
+        }
+        world.sim.sleep(world.dice.millis(50, 20_000)).await;
+    }
+}
