@@ -1,20 +1,24 @@
 //! How the domain looks over HTTP: bodies and queries read strictly, errors in the contract's words.
 
 mod body;
+mod field;
 mod idempotency;
 mod list;
 mod openapi;
 mod operation;
 mod query;
 mod schema;
+mod text;
 
-pub use body::{Body, Field, Fields, Text};
+pub use body::{Body, Fields};
+pub use field::Field;
 pub use idempotency::{IdempotencyKey, idempotent};
 pub use list::{Cursor, EXAMINED_MAX, Filling, ListOut, ListQuery, Order, Page, TEXTS_LENGTH_MAX};
 pub use openapi::Document;
 pub use operation::{Input, Inputs, Operation, Registry, RequestBody, Takes, Verb};
 pub use query::Query;
 pub use schema::{Rule, Shape, Shaped};
+pub use text::Text;
 
 use axum::Router;
 use axum::body::Body as HttpBody;

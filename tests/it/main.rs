@@ -23,6 +23,7 @@ mod log;
 mod lossy;
 mod nonsense;
 mod obeys;
+mod openapi;
 mod operational;
 mod proxies;
 mod rotation;

@@ -18,6 +18,8 @@ use shared::store::applications::ApplicationSettings;
 use shared::wire::ApplicationIn;
 use shared::{Api, Error, Platform, Result};
 
+mod docs;
+
 /// Most feature flags of one token: the token travels in a header.
 const FEATURE_FLAGS_MAX: usize = 32;
 /// How long expired tokens may go on to count.
@@ -90,7 +92,8 @@ fn operations<R: Registry<Auth>>(to: R) -> R {
                 .answers_nothing(204, "They are expired.")
         });
     let to = health_at(to, "/api/v1/health", ["v1.health.get", "v1.health.head"]);
-    health_at(to, "/api/v1/health/ping", ["v1.health.ping", "v1.health.ping-head"])
+    let to = health_at(to, "/api/v1/health/ping", ["v1.health.ping", "v1.health.ping-head"]);
+    docs::operations(to)
 }
 
 fn health_at<R: Registry<Auth>>(to: R, path: &'static str, [get, head]: [&'static str; 2]) -> R {

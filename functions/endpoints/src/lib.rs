@@ -23,6 +23,7 @@ use shared::signing::{KeyKind, SigningKey};
 use shared::store::applications::Application;
 use shared::store::endpoint_secrets::EndpointHeaders;
 use shared::store::endpoints::{Endpoint, EndpointSettings};
+use shared::wire::MessageOut;
 use shared::{Api, Error, Platform, Result};
 
 mod bodies;
@@ -36,7 +37,6 @@ mod url_rule;
 
 use headers::HeadersOut;
 use secret::SecretOut;
-use shared::wire::MessageOut;
 use stats::StatsOut;
 use tasks::TaskOut;
 

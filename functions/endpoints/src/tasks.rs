@@ -48,7 +48,7 @@ pub struct TaskOut {
 pub enum StatusOut {
     Running,
     Finished,
-    /// None fails: what cannot be done now is tried again until it can.
+    // None fails: what cannot be done now is tried again until it can.
     Failed,
 }
 
@@ -183,10 +183,7 @@ fn parse_window(fields: &mut Fields<'_>, now: Timestamp, kind: TaskKind) -> Want
 fn parse_bulk(fields: &mut Fields<'_>, now: Timestamp) -> Wanted {
     let (since, until) = window(fields, now, REPLAY_WINDOW_MAX);
     let status = fields.number(&["status"], 0..=3).value();
-    let class = fields.number(&["statusCodeClass"], 0..=500).value();
-    if class.is_some_and(|class| class % 100 != 0) {
-        fields.violation("statusCodeClass", "Must be 0, 100, 200, 300, 400 or 500", "value_error");
-    }
+    let class = fields.code(&["statusCodeClass"], &[0, 100, 200, 300, 400, 500]).value();
     let event_types = fields.names(&["eventTypes"], NAME_LENGTH_MAX, 0, EVENT_TYPES_MAX).value();
     let filter = TaskFilter {
         event_types: event_types.filter(|types| !types.is_empty()),

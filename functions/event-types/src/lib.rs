@@ -1,5 +1,7 @@
 //! Event types: the names that an organisation's messages carry.
 
+use std::collections::BTreeMap;
+
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -114,7 +116,7 @@ struct EventTypeOut {
     description: String,
     /// JSON schemas of its payloads, by version.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    #[schemars(with = "Option<BTreeMap<String, serde_json::Map<String, serde_json::Value>>>")]
     schemas: Option<Box<RawValue>>,
     /// The first of `featureFlags`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -12,10 +12,9 @@ use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use super::BODY_LENGTH_MAX;
-use super::schema::{NAME_PATTERN, Note, Rule, Shape, Shaped, TAG_PATTERN};
+use super::schema::{Note, Rule, Shape, Shaped};
+use super::{BODY_LENGTH_MAX, Field, Text};
 use crate::error::{Error, Result, Violation};
-use crate::ids::{NAME_LENGTH_MAX, is_name};
 
 /// How much of a body that is too large is read and thrown away, so that the client, still
 /// writing, sees the 413 instead of a broken pipe.
@@ -47,109 +46,6 @@ async fn read(mut body: HttpBody) -> Result<Bytes> {
         }
     }
     if length > BODY_LENGTH_MAX { Err(Error::TooLarge(BODY_LENGTH_MAX)) } else { Ok(kept.freeze()) }
-}
-
-/// What a request says of one field.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Field<T> {
-    /// Nothing.
-    Absent,
-    /// `null`.
-    Null,
-    /// A value.
-    Value(T),
-}
-
-impl<T> Field<T> {
-    /// The value; absent and null are the same.
-    pub fn value(self) -> Option<T> {
-        match self {
-            Self::Value(value) => Some(value),
-            Self::Absent | Self::Null => None,
-        }
-    }
-
-    /// The value, to look at.
-    pub const fn value_ref(&self) -> Option<&T> {
-        match self {
-            Self::Value(value) => Some(value),
-            Self::Absent | Self::Null => None,
-        }
-    }
-
-    /// The value, changed.
-    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Field<U> {
-        match self {
-            Self::Absent => Field::Absent,
-            Self::Null => Field::Null,
-            Self::Value(value) => Field::Value(change(value)),
-        }
-    }
-
-    /// What a PATCH makes of `old`: absent keeps it, null clears it.
-    pub fn over(self, old: Option<T>) -> Option<T> {
-        match self {
-            Self::Absent => old,
-            Self::Null => None,
-            Self::Value(value) => Some(value),
-        }
-    }
-}
-
-/// A rule about a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Text {
-    /// Any text of 1 to that many bytes.
-    Length(usize),
-    /// Any text of up to that many bytes, also none.
-    UpTo(usize),
-    /// `^[a-zA-Z0-9\-_.]+$`, 1 to that many characters.
-    Name(usize),
-    /// `^[a-zA-Z0-9\-_./\\#]+$`, 1 to that many characters.
-    Tag(usize),
-    /// A name of up to 256 characters that does not begin with this prefix of our own ids.
-    Uid(&'static str),
-}
-
-impl Text {
-    /// What of the rule `text` breaks.
-    pub fn broken(self, text: &str) -> Option<String> {
-        match self {
-            Self::Length(max) => ((text.is_empty()) || text.len() > max)
-                .then(|| format!("String must have between 1 and {max} bytes")),
-            Self::UpTo(max) => (text.len() > max).then(|| format!("Must have at most {max} bytes")),
-            Self::Name(max) => (!is_name(text, max)).then(|| {
-                format!("String must match ^[a-zA-Z0-9\\-_.]+$ and have between 1 and {max} characters")
-            }),
-            Self::Tag(max) => {
-                let fits = |c: u8| c.is_ascii_alphanumeric() || b"-_./\\#".contains(&c);
-                (!(1..=max).contains(&text.len()) || !text.bytes().all(fits)).then(|| {
-                    format!(
-                        "String must match ^[a-zA-Z0-9\\-_./\\\\#]+$ and have between 1 and {max} characters"
-                    )
-                })
-            }
-            Self::Uid(prefix) if text.starts_with(prefix) => {
-                Some(format!("A uid must not begin with {prefix}"))
-            }
-            Self::Uid(_) => Self::Name(NAME_LENGTH_MAX).broken(text),
-        }
-    }
-
-    /// The rule, as a description has it.
-    pub(super) fn rules(self) -> Vec<Rule> {
-        match self {
-            Self::Length(max) => vec![Rule::Length(1, max)],
-            Self::UpTo(max) => vec![Rule::Length(0, max)],
-            Self::Name(max) => vec![Rule::Length(1, max), Rule::Pattern(NAME_PATTERN)],
-            Self::Tag(max) => vec![Rule::Length(1, max), Rule::Pattern(TAG_PATTERN)],
-            Self::Uid(prefix) => {
-                let mut rules = Self::Name(NAME_LENGTH_MAX).rules();
-                rules.push(Rule::NotBeginning(prefix));
-                rules
-            }
-        }
-    }
 }
 
 /// The fields of one JSON object, and the rules that were found broken so far.
@@ -322,6 +218,17 @@ impl<'a> Fields<'a> {
         self.rule(names[0], Rule::Range(min.cast_signed(), max.cast_signed()));
         if number.value_ref().is_some_and(|number| !range.contains(number)) {
             self.violation(names[0], format!("Must be from {min} to {max}"), "value_error");
+        }
+        number
+    }
+
+    /// One of these numbers.
+    pub fn code(&mut self, names: &'static [&'static str], choice: &'static [u64]) -> Field<u64> {
+        let number: Field<u64> = self.take(names);
+        self.rule(names[0], Rule::OneOf(choice));
+        if number.value_ref().is_some_and(|number| !choice.contains(number)) {
+            let words: Vec<String> = choice.iter().map(u64::to_string).collect();
+            self.violation(names[0], format!("Must be {}", super::query::either(&words)), "value_error");
         }
         number
     }

@@ -63,15 +63,6 @@ impl<K: FromStr> ListQuery<K> {
     pub fn read(query: &Query, default: Order) -> Result<Self> {
         let order =
             query.choice("order", &[("ascending", Order::Ascending), ("descending", Order::Descending)])?;
-        let list = Self::read_in_order(query, default)?;
-        Ok(Self { order: order.unwrap_or(default), ..list })
-    }
-
-    /// Reads `limit` and `iterator` of a list that has one order.
-    ///
-    /// # Errors
-    /// As [`ListQuery::read`].
-    pub fn read_in_order(query: &Query, order: Order) -> Result<Self> {
         let limit = query.number("limit", 1, LIMIT_MAX, LIMIT_DEFAULT)?.into();
         let cursor = match query.one("iterator") {
             None => Cursor::Start,
@@ -87,7 +78,7 @@ impl<K: FromStr> ListQuery<K> {
                 }
             }
         };
-        Ok(Self { limit, cursor, order })
+        Ok(Self { limit, cursor, order: order.unwrap_or(default) })
     }
 }
 

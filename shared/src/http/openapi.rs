@@ -245,7 +245,14 @@ impl Writer {
             422 => ViolationsOut::json_schema_ref(&mut self.generator),
             _ => ErrorOut::json_schema_ref(&mut self.generator),
         };
-        json!({ "description": error.about, "content": { "application/json": { "schema": schema } } })
+        let content = json!({ "application/json": { "schema": schema } });
+        let mut written = json!({ "description": error.about, "content": content });
+        if error.status == 429 {
+            let seconds = json!({ "type": "integer", "minimum": 1 });
+            written["headers"] =
+                json!({ "Retry-After": { "description": "Seconds to wait.", "schema": seconds } });
+        }
+        written
     }
 
     /// A reference to the schema of a body, which is written if it is not there yet.

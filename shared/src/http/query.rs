@@ -220,11 +220,16 @@ impl Query {
             return Ok(Some(*value));
         }
         let words: Vec<String> = choice.iter().map(word).collect();
-        let what = match words.split_last() {
-            Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
-            _ => words.join(""),
-        };
+        let what = either(&words);
         Err(Error::BadRequest(format!("The query parameter `{name}` should be {what}.")))
+    }
+}
+
+/// `a, b or c`
+pub(super) fn either(words: &[String]) -> String {
+    match words.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => words.join(""),
     }
 }
 

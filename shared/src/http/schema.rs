@@ -88,6 +88,8 @@ pub enum Rule {
     Format(&'static str),
     /// A number from the first to the second.
     Range(i64, i64),
+    /// One of these numbers.
+    OneOf(&'static [u64]),
     /// A list of this many entries, from and to.
     Entries(usize, usize),
     /// A list without repetition.
@@ -134,6 +136,10 @@ impl Note {
         }
         if self.nullable && !schema.is_empty() {
             schema.insert("nullable".into(), json!(true));
+            // An `enum` has to name null, or it is none of its values.
+            if let Some(Value::Array(choice)) = schema.get_mut("enum") {
+                choice.push(Value::Null);
+            }
         }
         if let Some(default) = &self.default {
             schema.insert("default".into(), default.clone());
@@ -199,6 +205,7 @@ fn of_rule(rule: Rule, schema: &mut Map<String, Value>, words: &mut Vec<String>)
             set(schema, "minimum", json!(min));
             set(schema, "maximum", json!(max));
         }
+        Rule::OneOf(choice) => set(schema, "enum", json!(choice)),
         Rule::Entries(min, max) => {
             if min > 0 {
                 set(schema, "minItems", json!(min));

@@ -33,7 +33,9 @@ impl<K: Id> LogQuery<K> {
     /// # Errors
     /// `BadRequest` and `Invalid` as [`ListQuery::read`] has them; `Invalid` for times far in the future.
     pub fn read(query: &Query, now: Timestamp) -> Result<Self> {
-        let mut list: ListQuery<K> = ListQuery::read_in_order(query, Order::Descending)?;
+        let mut list: ListQuery<K> = ListQuery::read(query, Order::Descending)?;
+        // These lists have one order, whatever is asked for; only `after` alone reads the other way.
+        list.order = Order::Descending;
         let (before, after) = (query.time("before")?, query.time("after")?);
         for (name, time) in [("before", before), ("after", after)] {
             if time.is_some_and(|time| time > now.after(FUTURE_MAX)) {
@@ -41,7 +43,6 @@ impl<K: Id> LogQuery<K> {
                 return Err(Error::violation(["query", name], msg, "value_error"));
             }
         }
-        // Only `after` alone reads the other way.
         if before.is_none() && after.is_some() {
             list.order = Order::Ascending;
         }

@@ -34,7 +34,8 @@ pub(super) const TAGS: &[(&str, &str)] = &[
     ("Message Attempt", "The delivery log."),
     ("Authentication", "Tokens for an application's own people."),
     ("Background Task", "What goes on after its request was answered."),
-    ("Health", "Whether Postrider runs, and this document."),
+    ("Health", "Whether Postrider runs."),
+    ("Documentation", "This document, for programs and for people."),
 ];
 
 /// What parameters mean wherever they occur; an operation can say something else.
@@ -47,7 +48,7 @@ pub(super) const PARAMETERS: &[(&str, &str)] = &[
     ("task_id", "The task's id."),
     ("limit", "Most entries of the page."),
     ("iterator", "Where the page begins: `iterator` or `prevIterator` of another page, or any entry's id."),
-    ("order", "The order of entries."),
+    ("order", "The order of entries; messages and attempts have but one, newest first."),
     ("before", "Only what is older than this."),
     ("after", "Only what is younger than this."),
     ("with_content", "Whether the answer has the content; it is left out or empty otherwise."),
