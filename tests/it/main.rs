@@ -8,6 +8,7 @@ mod by_hand;
 mod child;
 mod cost;
 mod delivery;
+mod described;
 mod endpoint_settings;
 mod erasure;
 mod event_types;

@@ -1,0 +1,233 @@
+//! What the OpenAPI document says of each operation is what happens: asked without a token, with the
+//! wrong one, with nonsense in every parameter and in every field of a body.
+
+use std::collections::BTreeSet;
+
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+use svix::models::{EndpointIn, MessageIn};
+
+use crate::house::{Answer, House, Receiver};
+
+/// An operation of the served document.
+struct Operation {
+    method: String,
+    path: String,
+    said: Value,
+}
+
+/// A house with one of everything that paths name.
+struct Furnished {
+    house: House,
+    document: Value,
+    names: Vec<(&'static str, String)>,
+    app_token: String,
+}
+
+impl Furnished {
+    async fn start() -> Self {
+        let house = House::start().await;
+        let mut receiver = Receiver::start().await;
+        let app = house.app().await;
+        let endpoint = EndpointIn { uid: Some("receiver".into()), ..EndpointIn::new(receiver.url("/")) };
+        house.endpoint_with(&app, endpoint).await;
+        house.event_type("thing.made").await;
+        let message = house.message(&app, MessageIn::new("thing.made".into(), json!({}))).await;
+        receiver.next().await;
+        house.stack.idle().await;
+        let attempt = house.attempts(&app, &message).await.remove(0).id;
+        let recover = json!({ "since": house.stack.platform().clock.now().to_string() }).to_string();
+        let path = format!("/api/v1/app/{app}/endpoint/receiver/recover");
+        let task = house.request("POST", &path, &house.token, recover).await.json();
+        let document = house.request("GET", "/api/v1/openapi.json", "", "").await;
+        assert_eq!(document.status, StatusCode::OK);
+        let app_token = house.stack.app_token(None, app.parse().expect("an id"));
+        let names = vec![
+            ("app_id", app),
+            ("endpoint_id", "receiver".to_owned()),
+            ("msg_id", message),
+            ("attempt_id", attempt),
+            ("event_type_name", "thing.made".to_owned()),
+            ("task_id", task["id"].as_str().expect("an id").to_owned()),
+        ];
+        Self { house, document: document.json(), names, app_token }
+    }
+
+    fn operations(&self) -> Vec<Operation> {
+        let mut operations = Vec::new();
+        for (path, methods) in self.document["paths"].as_object().expect("paths") {
+            for (method, said) in methods.as_object().expect("methods") {
+                let path = self
+                    .names
+                    .iter()
+                    .fold(path.clone(), |path, (name, value)| path.replace(&format!("{{{name}}}"), value));
+                assert!(!path.contains('{'), "{path} names what this house does not have");
+                operations.push(Operation { method: method.to_uppercase(), path, said: said.clone() });
+            }
+        }
+        assert!(operations.len() > 50);
+        operations
+    }
+
+    async fn ask(&self, operation: &Operation, query: &str, token: &str, body: &Value) -> Answer {
+        let path = format!("{}{query}", operation.path);
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.house.request(&operation.method, &path, token, body).await
+    }
+
+    fn schema<'a>(&'a self, schema: &'a Value) -> &'a Value {
+        match schema["$ref"].as_str() {
+            Some(reference) => self.document.pointer(&reference[1..]).expect("a schema"),
+            None => schema,
+        }
+    }
+
+    /// The schema of an operation's body.
+    fn body(&self, operation: &Operation) -> Option<&Value> {
+        let reference =
+            operation.said["requestBody"]["content"]["application/json"]["schema"]["$ref"].as_str()?;
+        self.document.pointer(&reference[1..])
+    }
+}
+
+fn security(operation: &Operation) -> Vec<&str> {
+    let kinds = operation.said["security"].as_array().expect("security");
+    kinds.iter().flat_map(|kind| kind.as_object().expect("a kind").keys()).map(String::as_str).collect()
+}
+
+/// The places that a 422 names, of rules of that kind if one is given.
+fn places(answer: &Answer, kind: Option<&str>) -> BTreeSet<String> {
+    let detail = answer.json()["detail"].as_array().cloned().unwrap_or_default();
+    let named = detail.iter().filter(|violation| kind.is_none_or(|kind| violation["type"] == kind));
+    named
+        .map(|violation| {
+            let loc = violation["loc"].as_array().expect("a place");
+            loc.iter().map(|part| part.as_str().expect("text")).collect::<Vec<_>>().join(".")
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_not_call_is_refused() {
+    let furnished = Furnished::start().await;
+    for operation in furnished.operations() {
+        let (method, path, kinds) = (&operation.method, &operation.path, security(&operation));
+        let nobody = furnished.ask(&operation, "", "", &Value::Null).await.status;
+        assert_eq!(nobody == StatusCode::UNAUTHORIZED, !kinds.is_empty(), "{method} {path}: {nobody}");
+        if !kinds.contains(&"application") {
+            let status = furnished.ask(&operation, "", &furnished.app_token, &json!([])).await.status;
+            assert_eq!(status == StatusCode::FORBIDDEN, !kinds.is_empty(), "{method} {path}: {status}");
+        }
+        if !kinds.is_empty() && !kinds.contains(&"organisation") {
+            let status = furnished.ask(&operation, "", &furnished.house.token, &Value::Null).await.status;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path}");
+        }
+    }
+    // Those that an application may call. Deleting comes late, and logging out last.
+    let mut operations = furnished.operations();
+    operations.retain(|operation| security(operation).contains(&"application"));
+    operations.sort_by_key(|operation| (operation.path.ends_with("/logout"), operation.method == "DELETE"));
+    assert!(operations.len() > 20);
+    for operation in operations {
+        // A body that is none: whoever is let in is told so.
+        let body = if operation.said["requestBody"].is_null() { Value::Null } else { json!([]) };
+        let answer = furnished.ask(&operation, "", &furnished.app_token, &body).await;
+        let refused = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&answer.status);
+        assert!(!refused, "{} {}: {}", operation.method, operation.path, answer.text);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_parameter_that_is_described_is_read() {
+    let furnished = Furnished::start().await;
+    let token = &furnished.house.token;
+    let mut read = 0;
+    for operation in furnished.operations() {
+        let (method, path) = (&operation.method, &operation.path);
+        let parameters = operation.said["parameters"].as_array().expect("parameters");
+        let queries: Vec<&str> = parameters
+            .iter()
+            .filter(|parameter| parameter["in"] == "query")
+            .map(|parameter| parameter["name"].as_str().expect("a name"))
+            .collect();
+        if method == "GET" && !path.ends_with("/docs") {
+            let answer = furnished.ask(&operation, "", token, &Value::Null).await;
+            assert!(answer.status.is_success(), "{path}: {}", answer.text);
+        }
+        for name in queries {
+            // What is wrong with a query is said before anything of the body is.
+            let query = format!("?{name}=%01");
+            let body = json!({ "name": "x", "eventType": "thing.made", "payload": {} });
+            let answer = furnished.ask(&operation, &query, token, &body).await;
+            let names_it = match answer.status.as_u16() {
+                400 => answer.text.contains(&format!("`{name}`")),
+                422 => places(&answer, None).contains(&format!("query.{name}")),
+                404 => name.ends_with("_id"),
+                _ => false,
+            };
+            assert!(names_it, "{method} {path}{query}: {} {}", answer.status, answer.text);
+            read += 1;
+        }
+    }
+    assert!(read > 60, "{read}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_field_that_is_described_is_read_and_required_where_it_says_so() {
+    let furnished = Furnished::start().await;
+    let token = &furnished.house.token;
+    let mut read = 0;
+    for operation in furnished.operations() {
+        let Some(body) = furnished.body(&operation) else { continue };
+        let at = format!("{} {}", operation.method, operation.path);
+        let mut wrong = Map::new();
+        for (name, field) in body["properties"].as_object().expect("fields") {
+            let field = furnished.schema(field["allOf"].get(0).unwrap_or(field));
+            let value = match field["type"].as_str() {
+                Some("string" | "array" | "object") => json!(true),
+                Some("boolean" | "integer") => json!("x"),
+                other => panic!("{at}: {name} is of type {other:?}"),
+            };
+            wrong.insert(name.clone(), value);
+        }
+        // One at a time: of two spellings only the first counts.
+        for (name, value) in &wrong {
+            let answer = furnished.ask(&operation, "", token, &json!({ name: value })).await;
+            let found = places(&answer, Some("type_error"));
+            assert!(
+                found.contains(&format!("body.{name}")),
+                "{at} {name}: {} {}",
+                answer.status,
+                answer.text
+            );
+            read += 1;
+        }
+        let required = body["required"].as_array().cloned().unwrap_or_default();
+        let required: BTreeSet<String> =
+            required.iter().map(|name| format!("body.{}", name.as_str().expect("a name"))).collect();
+        if !required.is_empty() {
+            let answer = furnished.ask(&operation, "", token, &json!({})).await;
+            assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{at}: {}", answer.text);
+            assert_eq!(places(&answer, Some("missing")), required, "{at}");
+        }
+    }
+    assert!(read > 80, "{read}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_and_its_page_are_served_to_everybody() {
+    let house = House::start().await;
+    for path in ["/api/v1/openapi.json", "/api/v1/openapi.json/", "/docs", "/docs/"] {
+        let answer = house.request("GET", path, "", "").await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        let tag = answer.headers["etag"].to_str().expect("a tag").to_owned();
+        let again = house.request_with("GET", path, "", &[("if-none-match", &tag)], "").await;
+        assert_eq!((again.status, again.text.as_str()), (StatusCode::NOT_MODIFIED, ""), "{path}");
+    }
+    let served = house.request("GET", "/api/v1/openapi.json", "", "").await;
+    assert_eq!(served.text, include_str!("../../docs/openapi.json"));
+    assert_eq!(served.headers["content-type"], "application/json");
+    let page = house.request("GET", "/docs", "", "").await;
+    assert!(page.headers["content-type"].to_str().unwrap().starts_with("text/html"));
+    assert!(page.headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
+}
