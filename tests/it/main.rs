@@ -6,6 +6,7 @@
 mod access;
 mod by_hand;
 mod child;
+mod conformance;
 mod cost;
 mod delivery;
 mod described;

@@ -1,0 +1,203 @@
+//! What is set up: applications, event types, endpoints, access.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+use svix::api::{
+    ApplicationCreateOptions, ApplicationListOptions, EndpointListOptions, EventTypeDeleteOptions,
+    EventTypeListOptions,
+};
+use svix::models::{
+    AppPortalAccessIn, ApplicationIn, ApplicationPatch, ApplicationTokenExpireIn, EndpointHeadersIn,
+    EndpointHeadersPatchIn, EndpointIn, EndpointOut, EndpointPatch, EndpointSecretRotateIn, EndpointUpsertIn,
+    EventTypeIn, EventTypePatch, EventTypeUpsertIn, Ordering,
+};
+
+use super::{Walk, invalid, refused, walk};
+
+pub(super) const OLD_KEY: &str = "whsec_AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEB";
+pub(super) const KEY: &str = "whsec_AgICAgICAgICAgICAgICAgICAgICAgIC";
+
+fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn set(name: &str) -> BTreeSet<String> {
+    BTreeSet::from([name.to_owned()])
+}
+
+pub(super) async fn applications(walk: &mut Walk) -> String {
+    let given = ApplicationIn {
+        uid: Some("acme".into()),
+        throttle_rate: Some(100),
+        metadata: Some(pairs(&[("plan", "gold")])),
+        ..ApplicationIn::new("Acme".into())
+    };
+    let app = walk!(walk, application.create(given.clone(), None)).unwrap();
+    assert!(app.id.starts_with("app_") && app.id.len() == 31, "{app:?}");
+    assert_eq!((&*app.name, app.uid.as_deref(), app.throttle_rate), ("Acme", Some("acme"), Some(100)));
+    assert_eq!(app.metadata, pairs(&[("plan", "gold")]));
+    refused(walk!(walk, application.create(given.clone(), None)), 409, "conflict");
+    invalid(walk!(walk, application.create(ApplicationIn::new(String::new()), None)), ["body", "name"]);
+    assert_eq!(walk!(walk, application.get_or_create(given, None)).unwrap(), app);
+    assert_eq!(walk!(walk, application.get("acme".into())).unwrap(), app);
+
+    let put =
+        |name: &str, uid: &str| ApplicationIn { uid: Some(uid.into()), ..ApplicationIn::new(name.into()) };
+    let changed = walk!(walk, application.upsert("acme".into(), put("Acme & Sons", "acme"))).unwrap();
+    assert_eq!((&changed.id, changed.throttle_rate, changed.metadata.len()), (&app.id, None, 0));
+    let globex = walk!(walk, application.upsert("globex".into(), put("Globex", "globex"))).unwrap();
+    let patch = ApplicationPatch { name: Some("Acme again".into()), ..ApplicationPatch::new() };
+    let patched = walk!(walk, application.patch(app.id.clone(), patch)).unwrap();
+    assert_eq!((&*patched.name, patched.uid.as_deref()), ("Acme again", Some("acme")));
+
+    let mut keyed = Vec::new();
+    for key in ["once", "once", "twice"] {
+        let options = ApplicationCreateOptions { idempotency_key: Some(key.into()) };
+        keyed.push(walk!(walk, application.create(ApplicationIn::new("x".into()), Some(options))).unwrap());
+    }
+    assert_eq!(keyed[0], keyed[1]);
+    assert_ne!(keyed[0].id, keyed[2].id);
+    let (mut found, mut iterator, mut done) = (Vec::new(), None, false);
+    while !done {
+        let options = ApplicationListOptions {
+            limit: Some(3),
+            iterator,
+            order: Some(Ordering::Descending),
+            ..Default::default()
+        };
+        let page = walk!(walk, application.list(Some(options))).unwrap();
+        found.extend(page.data.into_iter().map(|app| app.id));
+        (iterator, done) = (page.iterator, page.done);
+    }
+    let mut expected = vec![app.id.clone(), globex.id.clone(), keyed[0].id.clone(), keyed[2].id.clone()];
+    expected.sort_by(|a, b| b.cmp(a));
+    assert_eq!(found, expected);
+
+    walk!(walk, application.delete("globex".into())).unwrap();
+    refused(walk!(walk, application.get(globex.id)), 404, "not_found");
+    app.id
+}
+
+pub(super) async fn event_types(walk: &mut Walk) {
+    let schemas = json!({"1": {"type": "object", "title": "paid", "examples": [{"id": "inv_1"}]}});
+    let given = EventTypeIn {
+        schemas: Some(schemas.clone()),
+        ..EventTypeIn::new("invoice.paid".into(), "An invoice was paid".into())
+    };
+    let paid = walk!(walk, event_type.create(given.clone(), None)).unwrap();
+    assert_eq!((paid.schemas.as_ref(), paid.archived, paid.deprecated), (Some(&schemas), Some(false), false));
+    refused(walk!(walk, event_type.create(given, None)), 409, "conflict");
+    invalid(
+        walk!(walk, event_type.create(EventTypeIn::new("in voice".into(), String::new()), None)),
+        ["body", "name"],
+    );
+    assert_eq!(walk!(walk, event_type.get("invoice.paid".into())).unwrap(), paid);
+
+    let put = EventTypeUpsertIn::new("Was sent".into());
+    let sent = walk!(walk, event_type.upsert("invoice.sent".into(), put)).unwrap();
+    assert_eq!((&*sent.name, &*sent.description, sent.schemas), ("invoice.sent", "Was sent", None));
+    let patch = EventTypePatch { deprecated: Some(true), ..EventTypePatch::new() };
+    let sent = walk!(walk, event_type.patch("invoice.sent".into(), patch)).unwrap();
+    assert_eq!((&*sent.description, sent.deprecated), ("Was sent", true));
+    let hidden = EventTypeIn {
+        feature_flags: Some(set("beta")),
+        ..EventTypeIn::new("beta.thing".into(), "Not for all".into())
+    };
+    assert_eq!(walk!(walk, event_type.create(hidden, None)).unwrap().feature_flags, Some(set("beta")));
+
+    walk!(walk, event_type.delete("invoice.sent".into(), None)).unwrap();
+    let options = EventTypeListOptions { include_archived: Some(true), ..Default::default() };
+    let listed = walk!(walk, event_type.list(Some(options))).unwrap();
+    let archived: Vec<_> = listed.data.iter().map(|entry| (&*entry.name, entry.archived)).collect();
+    let expected = [("beta.thing", Some(false)), ("invoice.paid", Some(false)), ("invoice.sent", Some(true))];
+    assert_eq!((&archived[..], listed.done), (&expected[..], true));
+    let options = Some(EventTypeDeleteOptions { expunge: Some(true) });
+    walk!(walk, event_type.delete("invoice.sent".into(), options)).unwrap();
+    refused(walk!(walk, event_type.get("invoice.sent".into())), 404, "not_found");
+}
+
+pub(super) async fn endpoints(walk: &mut Walk, app: &str) -> EndpointOut {
+    let url = walk.receiver.url("/books");
+    let app = || app.to_owned();
+    let given = EndpointIn {
+        description: Some("Books".into()),
+        uid: Some("books".into()),
+        event_types: Some(set("invoice.paid")),
+        channels: Some(set("north")),
+        metadata: Some(pairs(&[("team", "books")])),
+        throttle_rate: Some(50),
+        secret: Some(OLD_KEY.into()),
+        ..EndpointIn::new(url.clone())
+    };
+    let made = walk!(walk, endpoint.create(app(), given.clone(), None)).unwrap();
+    assert!(made.id.starts_with("ep_"));
+    assert_eq!((&made.url, &*made.description, made.uid.as_deref()), (&url, "Books", Some("books")));
+    assert_eq!((&made.event_types, &made.channels), (&Some(set("invoice.paid")), &Some(set("north"))));
+    assert_eq!((&made.metadata, made.throttle_rate), (&pairs(&[("team", "books")]), Some(50)));
+    assert_eq!(made.disabled, Some(false));
+    refused(walk!(walk, endpoint.create(app(), given, None)), 409, "conflict");
+    let ftp = EndpointIn::new("ftp://example.com/".into());
+    invalid(walk!(walk, endpoint.create(app(), ftp, None)), ["body", "url"]);
+    assert_eq!(walk!(walk, endpoint.get("acme".into(), "books".into())).unwrap(), made);
+
+    let put =
+        EndpointUpsertIn { uid: Some("books".into()), ..EndpointUpsertIn::new(walk.receiver.url("/v2")) };
+    let changed = walk!(walk, endpoint.upsert(app(), "books".into(), put)).unwrap();
+    assert_eq!((&changed.id, changed.event_types, changed.channels), (&made.id, None, None));
+    let put =
+        EndpointUpsertIn { uid: Some("other".into()), ..EndpointUpsertIn::new(walk.receiver.url("/v2")) };
+    let other = walk!(walk, endpoint.upsert(app(), "other".into(), put)).unwrap();
+    // Absent, null and a value are three things.
+    let patch = json!({"url": url, "channels": ["north"], "uid": null});
+    let patch: EndpointPatch = serde_json::from_value(patch).unwrap();
+    let patched = walk!(walk, endpoint.patch(app(), "books".into(), patch)).unwrap();
+    assert_eq!((&patched.url, &patched.channels, &patched.uid), (&url, &Some(set("north")), &None));
+    let page = |iterator| Some(EndpointListOptions { limit: Some(1), iterator, ..Default::default() });
+    let first = walk!(walk, endpoint.list(app(), page(None))).unwrap();
+    assert_eq!((&first.data[0].id, first.done), (&other.id, false), "newest first");
+    let second = walk!(walk, endpoint.list(app(), page(first.iterator))).unwrap();
+    assert_eq!((&second.data[0].id, second.done), (&made.id, true));
+    walk!(walk, endpoint.delete(app(), "other".into())).unwrap();
+    refused(walk!(walk, endpoint.get(app(), other.id)), 404, "not_found");
+
+    let ep = || made.id.clone();
+    let headers = EndpointHeadersIn::new(pairs(&[("X-Tenant", "acme"), ("Authorization", "Bearer hidden")]));
+    walk!(walk, endpoint.set_headers(app(), ep(), headers)).unwrap();
+    let more = EndpointHeadersPatchIn {
+        delete_headers: Some(vec!["X-Tenant".into()]),
+        ..EndpointHeadersPatchIn::new(pairs(&[("X-More", "1")]))
+    };
+    walk!(walk, endpoint.patch_headers(app(), ep(), more)).unwrap();
+    let shown = walk!(walk, endpoint.get_headers(app(), ep())).unwrap();
+    assert_eq!(shown.headers, pairs(&[("X-More", "1")]));
+    assert!(shown.sensitive.iter().map(|name| name.to_lowercase()).eq(["authorization"]), "{shown:?}");
+
+    assert_eq!(walk!(walk, endpoint.get_secret(app(), ep())).unwrap().key, OLD_KEY);
+    let rotate = EndpointSecretRotateIn { key: Some(KEY.into()), ..EndpointSecretRotateIn::new() };
+    assert_eq!(walk!(walk, endpoint.rotate_secret(app(), ep(), rotate, None)).unwrap().key, KEY);
+    assert_eq!(walk!(walk, endpoint.get_secret(app(), ep())).unwrap().key, KEY);
+    patched
+}
+
+pub(super) async fn authentication(walk: &mut Walk, app: &str, endpoint: &EndpointOut) {
+    let app = || app.to_owned();
+    let access =
+        walk!(walk, authentication.app_portal_access(app(), AppPortalAccessIn::new(), None)).unwrap();
+    assert!(access.url.starts_with("http"));
+    let portal = walk.as_caller(&access.token);
+    let seen = walk!(walk, as portal, endpoint.get(app(), endpoint.id.clone())).unwrap();
+    assert_eq!((seen.id, seen.url), (endpoint.id.clone(), endpoint.url.clone()));
+    let mine = portal.application().create(ApplicationIn::new("Mine".into()), None).await;
+    assert!(matches!(&mine, Err(svix::error::Error::Http(error)) if error.status == 403), "{mine:?}");
+    assert_eq!(walk!(walk, as portal, event_type.list(None)).unwrap().data.len(), 1, "without the flag");
+    walk!(walk, as portal, authentication.logout(None)).unwrap();
+
+    let flags = AppPortalAccessIn { feature_flags: Some(set("beta")), ..AppPortalAccessIn::new() };
+    let access = walk!(walk, authentication.app_portal_access(app(), flags, None)).unwrap();
+    let portal = walk.as_caller(&access.token);
+    assert_eq!(walk!(walk, as portal, event_type.list(None)).unwrap().data.len(), 2, "with the flag");
+    let all = ApplicationTokenExpireIn::new();
+    walk!(walk, authentication.expire_all(app(), all, None)).unwrap();
+    refused(walk!(walk, as portal, endpoint.list(app(), None)), 401, "authentication_failed");
+}
