@@ -27,6 +27,7 @@ mod nonsense;
 mod obeys;
 mod openapi;
 mod operational;
+mod outage;
 mod proxies;
 mod rotation;
 mod rules;

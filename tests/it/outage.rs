@@ -1,0 +1,142 @@
+//! DynamoDB out of reach for an hour: nothing is accepted that would be lost, nothing becomes a dead
+//! letter, and what was under way goes on by itself when it is back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use http::StatusCode;
+use serde_json::json;
+use svix::models::MessageIn;
+
+use crate::house::{Ahead, House, Receiver, settings, soon};
+
+/// Lets everything pass but requests to DynamoDB while that is down.
+#[derive(Clone, Debug)]
+struct Outage {
+    inner: SharedHttpClient,
+    down: Arc<AtomicBool>,
+    refused: Arc<AtomicUsize>,
+}
+
+impl HttpClient for Outage {
+    fn http_connector(
+        &self,
+        settings: &HttpConnectorSettings,
+        components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        let inner = self.inner.http_connector(settings, components);
+        SharedHttpConnector::new(OutageConnector { outage: self.clone(), inner })
+    }
+}
+
+#[derive(Debug)]
+struct OutageConnector {
+    outage: Outage,
+    inner: SharedHttpConnector,
+}
+
+impl HttpConnector for OutageConnector {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        if target.starts_with("DynamoDB_") && self.outage.down.load(Ordering::SeqCst) {
+            self.outage.refused.fetch_add(1, Ordering::SeqCst);
+            return HttpConnectorFuture::ready(Err(ConnectorError::io("connection refused".into())));
+        }
+        self.inner.call(request)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn chains_resume_by_themselves_after_an_hour_without_dynamodb() {
+    const HELD: usize = 8;
+    let clock = Arc::new(Ahead::default());
+    let (down, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut ahead = settings().with("POSTRIDER_RETRY_SCHEDULE", "300,300");
+    let inner = ahead.platform.http.clone();
+    ahead.platform.http =
+        SharedHttpClient::new(Outage { inner, down: down.clone(), refused: refused.clone() });
+    ahead.platform.clock = clock.clone();
+    let house = House::with(ahead).await;
+    let works = Arc::new(AtomicBool::new(false));
+    let answers = works.clone();
+    let mut receiver = Receiver::answering(move |_| {
+        let code =
+            if answers.load(Ordering::SeqCst) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        (code, String::new())
+    })
+    .await;
+    let app = house.app().await;
+    house.endpoint(&app, &receiver.url("/")).await;
+    let mut messages = Vec::new();
+    for nth in 0..HELD {
+        messages.push(house.message(&app, MessageIn::new("a".into(), json!({"nth": nth}))).await);
+    }
+    for _ in 0..HELD {
+        receiver.next().await;
+    }
+    soon("the first attempts on record", async {
+        for message in &messages {
+            while house.attempts(&app, message).await.is_empty() {
+                tokio::task::yield_now().await;
+            }
+        }
+    })
+    .await;
+
+    down.store(true, Ordering::SeqCst);
+    works.store(true, Ordering::SeqCst);
+    let path = format!("/api/v1/app/{app}/msg");
+    let answer = house.request("POST", &path, &house.token, r#"{"eventType":"a","payload":{}}"#).await;
+    assert_eq!(
+        (answer.status, &answer.json()["code"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &json!("service_unavailable"))
+    );
+    // An hour, in which the retries come due and come back again and again.
+    for _ in 0..12 {
+        let before = refused.load(Ordering::SeqCst);
+        clock.skip(Duration::from_secs(300));
+        house.stack.wake();
+        soon("a job that fails", async {
+            while refused.load(Ordering::SeqCst) < before + 3 {
+                clock.skip(Duration::from_secs(1));
+                house.stack.wake();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+    assert_eq!(receiver.rest().len(), 0);
+    down.store(false, Ordering::SeqCst);
+    soon("all of them", async {
+        let mut arrived = std::collections::BTreeSet::new();
+        while arrived.len() < HELD {
+            clock.skip(Duration::from_secs(60));
+            house.stack.wake();
+            arrived.extend(receiver.rest().iter().map(|webhook| webhook.header("webhook-id").to_owned()));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(messages.iter().all(|message| arrived.contains(message)));
+    })
+    .await;
+    for queue in ["DeliveriesDeadQueue", "RetriesDeadQueue", "FanOutDeadQueue"] {
+        let url = &house.stack.queue(queue).expect("a queue of the template").url;
+        let counts = house.stack.sqs().get_queue_attributes().queue_url(url);
+        let counts =
+            counts.attribute_names(aws_sdk_sqs::types::QueueAttributeName::ApproximateNumberOfMessages);
+        let counts = counts.send().await.expect("counts").attributes.unwrap_or_default();
+        assert_eq!(counts.into_values().collect::<Vec<_>>(), ["0"], "{queue}");
+    }
+    for message in &messages {
+        let states: Vec<i64> =
+            house.attempts(&app, message).await.iter().map(|attempt| attempt.status as i64).collect();
+        assert_eq!(states, [0, 2], "{message}");
+    }
+}
