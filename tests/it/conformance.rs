@@ -163,6 +163,7 @@ fn sdk() -> (String, BTreeSet<String>) {
     (svix["version"].as_str().expect("a version").to_owned(), operations)
 }
 
+#[expect(clippy::print_stdout, reason = "how much was walked is the result")]
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sdk_cannot_tell_the_difference() {
     let mut walk = Walk::start().await;

@@ -88,7 +88,7 @@ async fn messages(walk: &mut Walk, app: &str) -> MessageOut {
         MessageListOptions { tag: Some("red".into()), ..Default::default() },
     ] {
         let (app, options) = listed(options);
-        assert_eq!(walk!(walk, message.list(app, options)).unwrap().data, [made.clone()]);
+        assert_eq!(walk!(walk, message.list(app, options)).unwrap().data, std::slice::from_ref(&made));
     }
     let (app, options) = listed(MessageListOptions { limit: Some(251), ..Default::default() });
     invalid(walk!(walk, message.list(app, options)), ["query", "limit"]);
