@@ -178,7 +178,7 @@ impl Inner {
         match fate {
             Fate::Throttled => {
                 self.sim.sleep(back).await;
-                let _gone = answer.send(throttled(service));
+                let _gone = answer.send(left_over(operation, &body).unwrap_or_else(|| throttled(service)));
             }
             Fate::Down => {
                 self.sim.sleep(back).await;
@@ -323,6 +323,17 @@ impl Inner {
 
 fn error(status: u16, kind: &str) -> Answer {
     (status, json!({ "__type": kind, "message": "on purpose" }).to_string().into_bytes())
+}
+
+/// What a batch is answered that was throttled: all of it is to be asked for again.
+fn left_over(operation: &str, body: &[u8]) -> Option<Answer> {
+    let left = match operation {
+        "BatchGetItem" => "UnprocessedKeys",
+        "BatchWriteItem" => "UnprocessedItems",
+        _ => return None,
+    };
+    let mut request: Value = serde_json::from_slice(body).expect("JSON");
+    Some((200, json!({ "Responses": {}, left: request["RequestItems"].take() }).to_string().into_bytes()))
 }
 
 fn throttled(service: Service) -> Answer {

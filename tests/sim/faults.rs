@@ -67,12 +67,12 @@ impl Faults {
             let rate = |of: &[u64]| *dice.pick(of);
             rates = Rates {
                 crash: rate(&[0, 0, 60, 150, 350]),
-                throttle: rate(&[0, 0, 5, 30, 150]),
+                throttle: rate(&[0, 0, 5, 50, 250]),
                 lost_request: rate(&[0, 0, 0, 5, 20]),
                 lost_answer: rate(&[0, 0, 5, 20, 60]),
                 late: rate(&[0, 0, 0, 5, 20]),
                 refused_entry: rate(&[0, 0, 0, 30, 100]),
-                duplicate: rate(&[0, 0, 30, 100, 250]),
+                duplicate: rate(&[0, 0, 100, 300, 500]),
                 delayed_job: rate(&[0, 0, 50, 300]),
                 lost_delete: rate(&[0, 0, 20, 100]),
                 clock_step: rate(&[0, 0, 0, 100, 500]),

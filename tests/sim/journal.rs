@@ -44,6 +44,8 @@ pub struct Invocation {
 pub struct Events {
     pub posts: Vec<Post>,
     pub records: Vec<Record>,
+    /// When endpoints were disabled, and from when on they were no longer, by the server behind them.
+    pub disabled: Vec<(usize, Duration, Option<Duration>)>,
     pub invocations: BTreeMap<u64, Invocation>,
 }
 

@@ -58,10 +58,11 @@ fn a_seed_is_one_course_of_events() {
 fn what_is_broken_on_purpose_is_found() {
     for sabotage in [Sabotage::ForkedChain, Sabotage::StateBeforeSuccessor, Sabotage::AckBeforeRecord] {
         let found = (1..=SEEDS_DEFAULT).find_map(|seed| {
-            let done = run(seed, Some(sabotage), false);
-            done.violations.first().map(|violation| (seed, violation.clone()))
+            let broken = run(seed, Some(sabotage), false).violations;
+            broken.first().map(|violation| (seed, violation.clone()))
         });
         let (seed, violation) = found.unwrap_or_else(|| panic!("{sabotage:?} was not found"));
+        assert_eq!(run(seed, None, false).violations, Vec::<String>::new(), "seed {seed} has another fault");
         show(&format!("{sabotage:?}: found after {seed} seeds: {violation}"));
     }
 }

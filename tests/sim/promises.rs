@@ -10,8 +10,12 @@ use shared::store::attempts::{State, Status};
 use standardwebhooks::Webhook;
 
 use crate::journal::{Events, Post, Record};
+use crate::receivers::Manner;
 use crate::workload::{Customer, Target, Wish, request};
 use crate::world::{World, answer};
+
+/// How long it takes at most to put an attempt on record where nothing strikes.
+const RECORDING_MAX: Duration = Duration::from_millis(100);
 
 /// What is on file, by endpoint and message.
 #[derive(Debug, Default)]
@@ -56,120 +60,150 @@ pub async fn check(world: &World, customers: &[Customer], wishes: &[Wish]) -> Ve
     if world.dead_letters() > 0 {
         broken.push(format!("{} jobs are dead letters", world.dead_letters()));
     }
-    let store = world.store();
-    let promised = accepted(&store, customers, wishes, &mut broken).await;
-    let file = OnFile::read(world);
-    for ((message, customer), wish) in &promised {
-        delivered(&store, &customers[*customer], *message, wish, &mut broken).await;
-    }
-    chains(world, &store, customers, &file, &mut broken).await;
     let events = world.journal.lock().clone();
-    for post in &events.posts {
+    let course = Course { world, store: world.store(), events, customers, wishes };
+    let promised = course.accepted(&mut broken).await;
+    for ((message, customer), wish) in &promised {
+        course.delivered(&customers[*customer], *message, wish, &mut broken).await;
+    }
+    course.chains(&OnFile::read(world), &mut broken).await;
+    for post in &course.events.posts {
         if let Err(problem) = webhook(post, customers, wishes) {
             broken.push(format!("a webhook to server {}: {problem}", post.receiver));
         }
     }
-    extra_copies(&events, customers, &mut broken);
+    course.stops(&mut broken);
+    course.extra_copies(&mut broken);
     if world.calm {
-        waits(world, &events, customers, wishes, &mut broken);
+        course.waits(&mut broken);
     }
-    strangers(world, customers, &promised, &mut broken).await;
+    course.strangers(&promised, &mut broken).await;
     broken
+}
+
+/// What there was and what there is.
+struct Course<'a> {
+    world: &'a World,
+    store: Store,
+    events: Events,
+    customers: &'a [Customer],
+    wishes: &'a [Wish],
 }
 
 type Promised<'a> = BTreeMap<(MessageId, usize), &'a Wish>;
 
-/// Which messages exist because somebody was told so.
-async fn accepted<'a>(
-    store: &Store,
-    customers: &[Customer],
-    wishes: &'a [Wish],
-    broken: &mut Vec<String>,
-) -> Promised<'a> {
-    let mut promised = Promised::new();
-    for (nth, wish) in wishes.iter().enumerate() {
-        let ids: BTreeSet<&String> = wish.accepted.iter().collect();
-        if ids.len() > 1 && (wish.key.is_some() || wish.event_id.is_some()) {
-            broken.push(format!("message {nth}: one key or event id, and messages {ids:?}"));
+impl Course<'_> {
+    /// Which messages exist because somebody was told so.
+    async fn accepted(&self, broken: &mut Vec<String>) -> Promised<'_> {
+        let mut promised = Promised::new();
+        for (nth, wish) in self.wishes.iter().enumerate() {
+            let ids: BTreeSet<&String> = wish.accepted.iter().collect();
+            if ids.len() > 1 && (wish.key.is_some() || wish.event_id.is_some()) {
+                broken.push(format!("message {nth}: one key or event id, and messages {ids:?}"));
+            }
+            for id in ids {
+                promised.insert((id.parse().expect("a message's id"), wish.customer), wish);
+            }
+            if let (true, Some(event_id)) = (wish.conflict, &wish.event_id) {
+                match self.store.message_of_event_id(self.customers[wish.customer].app, event_id).await {
+                    Ok(Some(id)) => drop(promised.insert((id, wish.customer), wish)),
+                    other => broken.push(format!("message {nth}: its event id is taken by {other:?}")),
+                }
+            }
         }
-        for id in ids {
-            promised.insert((id.parse().expect("a message's id"), wish.customer), wish);
+        promised
+    }
+
+    /// Promises 1 and 3: the message is there as it was posted, and each of its endpoints has a state.
+    async fn delivered(&self, customer: &Customer, id: MessageId, wish: &Wish, broken: &mut Vec<String>) {
+        let store = &self.store;
+        let Ok(Some(message)) = store.find_message(customer.app, id).await else {
+            return broken.push(format!("{id} was accepted and is not there"));
+        };
+        match store.payload(&message).await {
+            Ok(Some(payload)) if payload.sent() == wish.payload => {}
+            other => broken.push(format!("{id} holds another payload: {other:?}")),
         }
-        if let (true, Some(event_id)) = (wish.conflict, &wish.event_id) {
-            match store.message_of_event_id(customers[wish.customer].app, event_id).await {
-                Ok(Some(id)) => drop(promised.insert((id, wish.customer), wish)),
-                other => broken.push(format!("message {nth}: its event id is taken by {other:?}")),
+        let listed = store.message_endpoints(&message).await.unwrap_or_default();
+        let states = store.states(id, &listed, true).await.unwrap_or_default();
+        for target in &customer.endpoints {
+            let (endpoint, is_listed) = (target.id, listed.contains(&target.id));
+            let wanted = target.channel.is_none() || target.channel == wish.channel;
+            // An endpoint that was disabled at some time may or may not have been when the message came.
+            if is_listed != wanted && !(wanted && self.was_disabled(target)) {
+                broken.push(format!("{id} goes to {endpoint}: {is_listed}, and should: {wanted}"));
+            }
+            let state = states.iter().find(|state| state.endpoint == endpoint);
+            if is_listed && state.is_none() {
+                broken.push(format!("{id} was accepted and never tried at {endpoint}"));
+            }
+            // With one key, however often it was asked for.
+            let asked = usize::from(wish.resent.contains(&endpoint));
+            let made = state.map_or(0, |state| state.by_hand.len());
+            if made < asked && !self.was_disabled(target) {
+                broken.push(format!("{id} was to be sent to {endpoint} again and was not"));
             }
         }
     }
-    promised
-}
 
-/// Promises 1 and 3: the message is there as it was posted, and each of its endpoints has a state.
-async fn delivered(store: &Store, customer: &Customer, id: MessageId, wish: &Wish, broken: &mut Vec<String>) {
-    let Ok(Some(message)) = store.find_message(customer.app, id).await else {
-        return broken.push(format!("{id} was accepted and is not there"));
-    };
-    match store.payload(&message).await {
-        Ok(Some(payload)) if payload.sent() == wish.payload => {}
-        other => broken.push(format!("{id} holds another payload: {other:?}")),
+    /// By somebody, or because it said itself that it is gone.
+    fn was_disabled(&self, target: &Target) -> bool {
+        self.world.receivers.manner(target.receiver) == Manner::Always(410)
+            || self.events.disabled.iter().any(|(receiver, ..)| *receiver == target.receiver)
     }
-    let wanted: BTreeSet<EndpointId> = customer
-        .endpoints
-        .iter()
-        .filter(|target| target.channel.is_none() || target.channel == wish.channel)
-        .map(|target| target.id)
-        .collect();
-    let listed = store.message_endpoints(&message).await.unwrap_or_default();
-    if listed.iter().copied().collect::<BTreeSet<_>>() != wanted {
-        broken.push(format!("{id} goes to {listed:?} and should go to {wanted:?}"));
-    }
-    let states = store.states(id, &listed, true).await.unwrap_or_default();
-    for endpoint in wanted {
-        if states.iter().all(|state| state.endpoint != endpoint) {
-            broken.push(format!("{id} was accepted and never tried at {endpoint}"));
-        }
-    }
-}
 
-/// Promises 1 and 2: every chain that began has come to its end, and nothing stands beside it.
-async fn chains(
-    world: &World,
-    store: &Store,
-    customers: &[Customer],
-    file: &OnFile,
-    broken: &mut Vec<String>,
-) {
-    let begun: BTreeSet<_> = file.states.iter().chain(file.attempts.keys()).copied().collect();
-    for (endpoint, message) in begun {
-        let made = file.attempts.get(&(endpoint, message)).cloned().unwrap_or_default();
-        let states = store.states(message, &[endpoint], true).await.unwrap_or_default();
-        let Some(state) = states.first() else {
-            broken.push(format!("{message} at {endpoint}: attempts {made:?} and no state"));
-            continue;
-        };
-        let expected: BTreeSet<AttemptId> = state.attempts().collect();
-        if expected != made {
-            let strange: Vec<_> = made.difference(&expected).collect();
-            let missing: Vec<_> = expected.difference(&made).collect();
-            broken.push(format!(
+    /// Promises 1 and 2: every chain that began has come to its end, and nothing stands beside it.
+    async fn chains(&self, file: &OnFile, broken: &mut Vec<String>) {
+        let begun: BTreeSet<_> = file.states.iter().chain(file.attempts.keys()).copied().collect();
+        for (endpoint, message) in begun {
+            let made = file.attempts.get(&(endpoint, message)).cloned().unwrap_or_default();
+            let states = self.store.states(message, &[endpoint], true).await.unwrap_or_default();
+            let Some(state) = states.first() else {
+                broken.push(format!("{message} at {endpoint}: attempts {made:?} and no state"));
+                continue;
+            };
+            let expected: BTreeSet<AttemptId> = state.attempts().collect();
+            if expected != made {
+                let strange: Vec<_> = made.difference(&expected).collect();
+                let missing: Vec<_> = expected.difference(&made).collect();
+                broken.push(format!(
                 "{message} at {endpoint}: the chain forks or has gaps: beside it {strange:?}, missing {missing:?}"
             ));
+            }
+            let target = find(self.customers, |target| target.id == endpoint);
+            let manner = target.map(|target| self.world.receivers.manner(target.receiver));
+            let may_stop = target.is_none_or(|target| self.was_disabled(target));
+            if let Err(problem) = ended(state, self.world.settings.schedule.len(), may_stop) {
+                broken.push(format!("{message} at {endpoint} ({manner:?}): {problem}"));
+            }
+            let healthy = manner.is_some_and(Manner::is_healthy) && !may_stop;
+            if healthy && (state.outcome() != Status::Success || state.number() > 1) {
+                broken.push(format!("{message} at {endpoint}, which is healthy: {state:?}"));
+            }
         }
-        let manner =
-            find(customers, |target| target.id == endpoint).map(|t| world.receivers.manner(t.receiver));
-        if let Err(problem) = ended(state, world.settings.schedule.len()) {
-            broken.push(format!("{message} at {endpoint} ({manner:?}): {problem}"));
-        }
-        let healthy = manner.is_some_and(crate::receivers::Manner::is_healthy);
-        if healthy && (state.status != Status::Success || state.number() != 1) {
-            broken.push(format!("{message} at {endpoint}, which is healthy: {state:?}"));
+    }
+
+    /// Promise 1: what begins after an endpoint was disabled sends nothing to it.
+    fn stops(&self, broken: &mut Vec<String>) {
+        for (receiver, from, to) in &self.events.disabled {
+            let late = self.events.posts.iter().filter(|post| {
+                let begun = self.events.invocations[&post.invocation].from;
+                post.receiver == *receiver && begun > *from && to.is_none_or(|to| post.at < to)
+            });
+            for post in late {
+                broken.push(format!(
+                    "{} was sent to server {receiver} at {:?}, which was disabled at {from:?}",
+                    post.message, post.at
+                ));
+            }
         }
     }
 }
 
-fn ended(state: &State, retries: usize) -> Result<(), String> {
+fn ended(state: &State, retries: usize, may_stop: bool) -> Result<(), String> {
     match state.status {
+        _ if state.delivered_by_hand => Ok(()),
+        Status::Fail if may_stop => Ok(()),
         Status::Success => Ok(()),
         Status::Fail if !state.stopped && state.due.len() == retries + 1 => Ok(()),
         Status::Fail => Err(format!("the chain was given up after {} attempts", state.number())),
@@ -201,99 +235,114 @@ fn webhook(post: &Post, customers: &[Customer], wishes: &[Wish]) -> Result<(), S
     if header("webhook-signature") == signature { Ok(()) } else { Err("the signature is wrong".into()) }
 }
 
-/// Promise 2: a receiver sees an extra copy only where a fault fell between its answer and our record,
-/// or where two copies of a job ran at the same time.
-fn extra_copies(events: &Events, customers: &[Customer], broken: &mut Vec<String>) {
-    let mut posts: BTreeMap<(usize, &str), Vec<&Post>> = BTreeMap::new();
-    for post in &events.posts {
-        posts.entry((post.receiver, &post.message)).or_default().push(post);
-    }
-    for ((receiver, message), posts) in posts {
-        let endpoint = find(customers, |target| target.receiver == receiver).map(|t| t.id.to_string());
-        let mut records: Vec<&Record> = events
-            .records
-            .iter()
-            .filter(|record| record.message == message && Some(&record.endpoint) == endpoint.as_ref())
-            .collect();
-        for post in &posts {
-            // The record of this very post, if there is one.
-            let own = records
-                .iter()
-                .position(|record| record.invocation == post.invocation && record.at >= post.at);
-            if let Some(own) = own {
-                records.remove(own);
-                continue;
-            }
-            let invocation = &events.invocations[&post.invocation];
-            let struck = invocation.struck.iter().any(|at| *at >= post.at);
-            let overlaps = |other: &&&Post| {
-                let theirs = &events.invocations[&other.invocation];
-                let to = |to: Option<Duration>| to.unwrap_or(Duration::MAX);
-                !std::ptr::eq(**other, *post)
-                    && theirs.from <= to(invocation.to)
-                    && invocation.from <= to(theirs.to)
-            };
-            if !invocation.broke && !struck && !posts.iter().any(|other| overlaps(&other)) {
-                broken.push(format!(
-                    "{message} came to server {receiver} once more at {:?}, in invocation {}, and no fault is why",
-                    post.at, post.invocation
-                ));
-            }
+impl Course<'_> {
+    /// Promise 2: a receiver sees an extra copy only where a fault fell between its answer and our record,
+    /// or where two copies of a job ran at the same time.
+    fn extra_copies(&self, broken: &mut Vec<String>) {
+        let (events, customers) = (&self.events, self.customers);
+        let mut posts: BTreeMap<(usize, &str), Vec<&Post>> = BTreeMap::new();
+        for post in &events.posts {
+            posts.entry((post.receiver, &post.message)).or_default().push(post);
         }
-    }
-}
-
-/// Promise 7: what is wrong with one customer does not hold another's healthy endpoint up. Where only
-/// receivers have faults, its first webhook leaves within the time that batches of others can be held.
-fn waits(world: &World, events: &Events, customers: &[Customer], wishes: &[Wish], broken: &mut Vec<String>) {
-    let bound = world.settings.timeout * 2 + Duration::from_secs(5);
-    for wish in wishes {
-        let Some(accepted_at) = wish.accepted_at else { continue };
-        let targets = &customers[wish.customer].endpoints;
-        if targets.iter().any(|target| world.receivers.manner(target.receiver).is_slow()) {
-            continue;
-        }
-        for target in targets {
-            let healthy = world.receivers.manner(target.receiver).is_healthy();
-            let first = events
-                .posts
+        for ((receiver, message), posts) in posts {
+            let endpoint = find(customers, |target| target.receiver == receiver).map(|t| t.id.to_string());
+            let recorded: Vec<&Record> = events
+                .records
                 .iter()
-                .find(|post| post.receiver == target.receiver && wish.accepted.contains(&post.message));
-            if let (true, Some(first)) = (healthy, first) {
-                let waited = first.at.saturating_sub(accepted_at);
-                world.longest_wait(waited);
-                if waited > bound {
+                .filter(|record| record.message == message && Some(&record.endpoint) == endpoint.as_ref())
+                .collect();
+            let mut left = recorded.clone();
+            for post in &posts {
+                // The record of this very post, if there is one.
+                let own = left
+                    .iter()
+                    .position(|record| record.invocation == post.invocation && record.at >= post.at);
+                if let Some(own) = own {
+                    left.remove(own);
+                    continue;
+                }
+                let invocation = &events.invocations[&post.invocation];
+                let struck = invocation.struck.iter().any(|at| *at >= post.at);
+                // A copy that began before this one could be on record, and was itself not on record when
+                // this one looked.
+                let answered = post.answer.map_or(post.at + self.world.settings.timeout, |(at, _)| at);
+                let met = |other: u64, until: Option<Duration>| {
+                    events.invocations[&other].from <= answered + RECORDING_MAX
+                        && until.is_none_or(|until| until >= invocation.from)
+                };
+                let copies = recorded.iter().any(|record| met(record.invocation, Some(record.at)))
+                    || posts.iter().any(|other| {
+                        !std::ptr::eq(*other, *post)
+                            && recorded.iter().all(|record| record.invocation != other.invocation)
+                            && met(other.invocation, events.invocations[&other.invocation].to)
+                    });
+                if !invocation.broke && !struck && !copies {
                     broken.push(format!(
-                        "{} was held up for {waited:?} on its way to a healthy endpoint",
-                        first.message
+                        "{message} came to server {receiver} once more at {:?}, in invocation {}, and no fault \
+                         is why",
+                        post.at, post.invocation
                     ));
                 }
             }
         }
     }
-}
 
-/// Promise 4: who is not of an organisation or an application cannot tell that its messages exist.
-async fn strangers(world: &World, customers: &[Customer], promised: &Promised<'_>, broken: &mut Vec<String>) {
-    let Some((message, owner)) = promised.keys().next() else { return };
-    let (messages, attempts) = (world.undisturbed("messages"), world.undisturbed("attempts"));
-    let app = customers[*owner].app;
-    for stranger in customers.iter().filter(|other| other.app != app) {
-        let mut tokens =
-            vec![world.tokens().for_app(stranger.org, stranger.app, Vec::new()).expect("a token")];
-        if stranger.org != customers[*owner].org {
-            tokens.push(stranger.token.clone());
+    /// Promise 7: what is wrong with one customer does not hold another's healthy endpoint up. Where only
+    /// receivers have faults, its first webhook leaves within the time that batches of others can be held.
+    fn waits(&self, broken: &mut Vec<String>) {
+        let (world, events, customers) = (self.world, &self.events, self.customers);
+        let bound = world.settings.timeout * 2 + Duration::from_secs(5);
+        for wish in self.wishes {
+            let Some(accepted_at) = wish.accepted_at else { continue };
+            let targets = &customers[wish.customer].endpoints;
+            if targets.iter().any(|target| world.receivers.manner(target.receiver).is_slow()) {
+                continue;
+            }
+            for target in targets {
+                let healthy = world.receivers.manner(target.receiver).is_healthy();
+                let first = events
+                    .posts
+                    .iter()
+                    .find(|post| post.receiver == target.receiver && wish.accepted.contains(&post.message));
+                if let (true, Some(first)) = (healthy, first) {
+                    let waited = first.at.saturating_sub(accepted_at);
+                    world.longest_wait(waited);
+                    if waited > bound {
+                        broken.push(format!(
+                            "{} was held up for {waited:?} on its way to a healthy endpoint",
+                            first.message
+                        ));
+                    }
+                }
+            }
         }
-        for token in tokens {
-            let paths = [
-                (&messages, format!("/api/v1/app/{app}/msg/{message}")),
-                (&attempts, format!("/api/v1/app/{app}/attempt/msg/{message}")),
-            ];
-            for (router, path) in paths {
-                let (status, _) =
-                    answer(router.clone(), request("GET", &path, &token, None, String::new())).await;
-                if status != 404 {
-                    broken.push(format!("a stranger gets {status} for {path}"));
+    }
+
+    /// Promise 4: who is not of an organisation or an application cannot tell that its messages exist.
+    async fn strangers(&self, promised: &Promised<'_>, broken: &mut Vec<String>) {
+        let (world, customers) = (self.world, self.customers);
+        let Some((message, owner)) = promised.keys().next().filter(|_| self.world.dice.chance(300)) else {
+            return;
+        };
+        let (messages, attempts) = (world.undisturbed("messages"), world.undisturbed("attempts"));
+        let app = customers[*owner].app;
+        for stranger in customers.iter().filter(|other| other.app != app) {
+            let mut tokens =
+                vec![world.tokens().for_app(stranger.org, stranger.app, Vec::new()).expect("a token")];
+            if stranger.org != customers[*owner].org {
+                tokens.push(stranger.token.clone());
+            }
+            for token in tokens {
+                let paths = [
+                    (&messages, format!("/api/v1/app/{app}/msg/{message}")),
+                    (&attempts, format!("/api/v1/app/{app}/attempt/msg/{message}")),
+                ];
+                for (router, path) in paths {
+                    let (status, _) =
+                        answer(router.clone(), request("GET", &path, &token, None, String::new())).await;
+                    if status != 404 {
+                        broken.push(format!("a stranger gets {status} for {path}"));
+                    }
                 }
             }
         }

@@ -47,7 +47,7 @@ impl Manner {
             6 => Self::Flaps(dice.millis(20_000, 1_000_000)),
             7 => Self::Hangs,
             8 | 9 => Self::Late(timeout * 2),
-            10 => Self::Always(*dice.pick(&[301, 400, 404, 500, 503])),
+            10 => Self::Always(*dice.pick(&[301, 400, 404, 410, 500, 503])),
             11 => Self::Busy,
             12 => Self::Unreachable,
             _ => Self::BreaksOff,

@@ -24,6 +24,8 @@ pub struct Done {
     pub violations: Vec<String>,
     pub messages: u64,
     pub attempts: u64,
+    pub resent: u64,
+    pub disabled: u64,
     pub posts: u64,
     pub faults: BTreeMap<&'static str, u64>,
     pub longest_wait_ms: u64,
@@ -60,6 +62,9 @@ pub fn run(seed: u64, sabotage: Option<Sabotage>, traced: bool) -> Done {
     wait_for(&sim, Box::pin(made));
     let customers = customers.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let (book, open) = workload::start(&world, &customers);
+    if world.dice.chance(250) {
+        workload::disable(&world, &customers);
+    }
     world.start();
     let rest =
         sim.run(END, || *open.lock().unwrap_or_else(PoisonError::into_inner) == 0 && world.is_at_rest());
@@ -82,7 +87,9 @@ pub fn run(seed: u64, sabotage: Option<Sabotage>, traced: bool) -> Done {
     done.longest_wait_ms = world.longest_wait_ms();
     done.trace = sim.take_trace();
     done.messages = book.wishes().iter().filter(|wish| !wish.accepted.is_empty()).count() as u64;
+    done.resent = book.wishes().iter().map(|wish| wish.resent.len() as u64).sum();
     let events = world.journal.lock();
+    done.disabled = events.disabled.len() as u64;
     (done.attempts, done.posts) = (events.records.len() as u64, events.posts.len() as u64);
     done.faults = world.faults.counts();
     done
@@ -94,6 +101,8 @@ pub struct Report {
     pub seeds: u64,
     pub messages: u64,
     pub attempts: u64,
+    pub resent: u64,
+    pub disabled: u64,
     pub posts: u64,
     pub faults: BTreeMap<&'static str, u64>,
     /// How long a healthy endpoint waited at most where only receivers had faults.
@@ -105,9 +114,12 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} seeds, {} messages accepted, {} attempts on record, {} webhooks received, {} violations",
+            "{} seeds, {} messages accepted, {} sent again, {} endpoints disabled, {} attempts on record, \
+             {} webhooks received, {} violations",
             self.seeds,
             self.messages,
+            self.resent,
+            self.disabled,
             self.attempts,
             self.posts,
             self.violations.len()
@@ -143,6 +155,8 @@ pub fn run_all(seeds: RangeInclusive<u64>) -> Report {
                     report.messages += done.messages;
                     report.attempts += done.attempts;
                     report.posts += done.posts;
+                    report.resent += done.resent;
+                    report.disabled += done.disabled;
                     report.longest_wait_ms = report.longest_wait_ms.max(done.longest_wait_ms);
                     for (kind, count) in done.faults {
                         *report.faults.entry(kind).or_default() += count;

@@ -42,6 +42,8 @@ pub struct Wish {
     pub accepted_at: Option<Duration>,
     /// It was told that the message is there already.
     pub conflict: bool,
+    /// The endpoints that it was sent to again by hand, as the answers said.
+    pub resent: Vec<EndpointId>,
 }
 
 /// What clients asked for and got.
@@ -95,6 +97,9 @@ pub async fn customers(world: &World) -> Vec<Customer> {
             if let Some(channel) = channel {
                 body["channels"] = json!([channel]);
             }
+            if dice.chance(150) {
+                body["rateLimit"] = json!(dice.between(1, 3));
+            }
             let endpoint = ask(&endpoints, "POST", &path, body).await;
             let id = endpoint["id"].as_str().expect("an id").parse().expect("an id");
             made.push(Target { id, receiver, secret, channel });
@@ -132,7 +137,8 @@ pub fn request(
 /// JSON as people write it: spaces, escapes, numbers that no float holds, and who it belongs to.
 fn payload(world: &World, customer: usize, nth: usize) -> String {
     let dice = &world.dice;
-    let length = *dice.pick(&[0, 10, 100, 100, 1_500, 6_000, 50_000]);
+    // Unoptimised code takes long to sign and compress much, so large ones are rare.
+    let length = if dice.chance(30) { 50_000 } else { *dice.pick(&[0, 10, 100, 100, 300, 2_000]) };
     let filler = dice.pick(&["x", "é", "\\u00e9", " ", "\\n"]).repeat(length / 2);
     let space = *dice.pick(&["", " ", "\n\t"]);
     format!(
@@ -164,6 +170,7 @@ pub fn start(world: &Arc<World>, customers: &[Customer]) -> (Book, Arc<Mutex<usi
                 accepted: Vec::new(),
                 accepted_at: None,
                 conflict: false,
+                resent: Vec::new(),
             };
             let at = Duration::from_millis(dice.between(10, 10 + span));
             let mut wishes = book.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -181,6 +188,67 @@ pub fn start(world: &Arc<World>, customers: &[Customer]) -> (Book, Arc<Mutex<usi
         }
     }
     (book, open)
+}
+
+/// Disables an endpoint while messages are on their way, and enables it again or not.
+pub fn disable(world: &Arc<World>, customers: &[Customer]) {
+    let customer = customers[world.dice.below(customers.len())].clone();
+    let target = customer.endpoints[world.dice.below(customer.endpoints.len())].clone();
+    let span = world.faults.until.as_millis() as u64;
+    let (at, pause) = (world.dice.millis(10, span / 4), world.dice.millis(10, span));
+    let back = world.dice.chance(500);
+    let world = world.clone();
+    world.clone().sim.spawn(async move {
+        let endpoints = world.undisturbed("endpoints");
+        let patch = async |disabled: bool| {
+            let path = format!("/api/v1/app/{}/endpoint/{}", customer.app, target.id);
+            let body = json!({ "disabled": disabled }).to_string();
+            let request = request("PATCH", &path, &customer.token, None, body);
+            let (status, _) = answer(endpoints.clone(), request).await;
+            assert_eq!(status, 200, "an endpoint can be changed");
+            world.sim.trace(|| format!("endpoint {} is disabled: {disabled}", target.id));
+        };
+        world.sim.sleep(at).await;
+        patch(true).await;
+        let nth = {
+            let mut events = world.journal.lock();
+            events.disabled.push((target.receiver, world.sim.now(), None));
+            events.disabled.len() - 1
+        };
+        if back {
+            world.sim.sleep(pause).await;
+            world.journal.lock().disabled[nth].2 = Some(world.sim.now());
+            patch(false).await;
+        }
+    });
+}
+
+/// Sends a message that was accepted to one of its endpoints again, by hand.
+async fn resend(world: &Arc<World>, customer: &Customer, wish: &Wish, id: &str, book: &Book, index: usize) {
+    world.sim.sleep(world.dice.millis(0, 60_000)).await;
+    let targets: Vec<&Target> = customer
+        .endpoints
+        .iter()
+        .filter(|target| target.channel.is_none() || target.channel == wish.channel)
+        .collect();
+    if targets.is_empty() {
+        return;
+    }
+    let endpoint = world.dice.pick(&targets).id;
+    let path = format!("/api/v1/app/{}/msg/{id}/endpoint/{endpoint}/resend", customer.app);
+    let key = format!("resend-{id}");
+    for _ in 0..4 {
+        let request = request("POST", &path, &customer.token, Some(&key), String::new());
+        match world.ask("attempts", request).await {
+            Some((202, _)) => {
+                world.sim.trace(|| format!("message {index} is sent again to {endpoint}"));
+                return book.change(index, |wish| wish.resent.push(endpoint));
+            }
+            // The endpoint is disabled.
+            Some((409, _)) => return,
+            _ => world.sim.sleep(world.dice.millis(500, 40_000)).await,
+        }
+    }
 }
 
 /// Posts a message until there is an answer; without an idempotency key only sometimes more than once.
@@ -202,11 +270,11 @@ async fn send(world: &Arc<World>, customer: &Customer, wish: &Wish, book: &Book,
         let answer = if impatient {
             // It goes on alone, and its answer reaches nobody.
             let (other, wait) = (world.clone(), world.dice.millis(10, 2_000));
-            world.sim.spawn(async move { drop(other.post_message(request).await) });
+            world.sim.spawn(async move { drop(other.ask("messages", request).await) });
             world.sim.sleep(wait).await;
             None
         } else {
-            world.post_message(request).await
+            world.ask("messages", request).await
         };
         match answer {
             Some((202, body)) => {
@@ -218,6 +286,10 @@ async fn send(world: &Arc<World>, customer: &Customer, wish: &Wish, book: &Book,
                     wish.accepted.push(id);
                     wish.accepted_at.get_or_insert(now);
                 });
+                if world.dice.chance(150) {
+                    let id = book.wishes()[index].accepted[0].clone();
+                    resend(world, customer, wish, &id, book, index).await;
+                }
                 // Some ask again although they know.
                 if !(wish.key.is_some() && world.dice.chance(100)) {
                     return;

@@ -72,7 +72,8 @@ pub struct World {
     variables: BTreeMap<String, BTreeMap<String, String>>,
     pub log_table: String,
     clocks: Mutex<Vec<SimClock>>,
-    api: Vec<Mutex<Option<Router>>>,
+    /// The instances of the functions that answer clients.
+    api: BTreeMap<&'static str, Vec<Mutex<Option<Router>>>>,
     /// Requests and batches under way.
     busy: AtomicUsize,
     longest_wait_ms: AtomicU64,
@@ -96,7 +97,9 @@ impl World {
             variables: BTreeMap::new(),
             log_table: table("LogTable"),
             clocks: Mutex::default(),
-            api: (0..INSTANCES).map(|_| Mutex::default()).collect(),
+            api: ["messages", "attempts"]
+                .map(|name| (name, (0..INSTANCES).map(|_| Mutex::default()).collect()))
+                .into(),
             busy: AtomicUsize::new(0),
             longest_wait_ms: AtomicU64::new(0),
             dice,
@@ -196,7 +199,11 @@ impl World {
 
     /// The API as somebody would reach it whom nothing happens to.
     pub fn undisturbed(&self, function: &str) -> Router {
-        self.connect(function, false, |env, platform| {
+        self.router(function, false)
+    }
+
+    fn router(&self, function: &str, faulty: bool) -> Router {
+        self.connect(function, faulty, |env, platform| {
             let router = match function {
                 "applications" => applications::router(env, platform),
                 "endpoints" => endpoints::router(env, platform),
@@ -221,20 +228,19 @@ impl World {
         self.connect("messages", false, |env, _| shared::auth::Tokens::read(env, clock)).expect("a secret")
     }
 
-    /// A request to one of the instances of `messages`. None if nobody answers.
-    pub async fn post_message(self: &Arc<Self>, request: http::Request<Body>) -> Option<Answer> {
-        let slot = &self.api[self.dice.below(self.api.len())];
+    /// A request to one of the instances of a function. None if nobody answers.
+    pub async fn ask(
+        self: &Arc<Self>,
+        function: &'static str,
+        request: http::Request<Body>,
+    ) -> Option<Answer> {
+        let slots = &self.api[function];
+        let slot = &slots[self.dice.below(slots.len())];
         let router = {
             let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
-            let connect = || {
-                let made = self.connect("messages", true, messages::router);
-                made.expect("it connects")
-            };
-            slot.get_or_insert_with(connect).clone()
+            slot.get_or_insert_with(|| self.router(function, true)).clone()
         };
-        let timeout = self.timeout("messages");
-        let ended = self.invoke("messages", timeout, answer(router, request)).await;
-        match ended {
+        match self.invoke(function, self.timeout(function), answer(router, request)).await {
             Ended::Answered(answer) => Some(answer),
             Ended::Crashed | Ended::TimedOut => {
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -486,7 +492,8 @@ impl Consumer {
         let (rates, dice) = (&world.faults.rates, world.faults.dice());
         for message in &received {
             if world.faults.strikes(rates.duplicate, "job handed out twice") {
-                let again = dice.between(0, 20);
+                // Often at once, so that the two run at the same time.
+                let again = if dice.chance(600) { 0 } else { dice.between(1, 20) };
                 self.change(message, again).await;
             }
         }
