@@ -10,19 +10,23 @@ use crate::house::{House, Receiver, settings};
 const OLD: &str = "an old key of the tests, long enough";
 const NEW: &str = "a new key of the tests, long enough";
 
-async fn house(folder: &Path, keys: &[&str]) -> House {
+/// The installation of that folder and prefix; where another DynamoDB keeps the tables, the prefix alone
+/// says which they are.
+async fn house(folder: &Path, prefix: &str, keys: &[&str]) -> House {
     let list = json!(keys).to_string();
     let text = if let [key] = keys { *key } else { &list };
     let mut settings = settings().with("POSTRIDER_ENCRYPTION_KEY", text).with("POSTRIDER_JWT_SECRET", text);
     settings.data = Some(folder.to_owned());
+    settings.prefix = prefix.to_owned();
     House::with(settings).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_exchanged_while_everything_works() {
     let folder = tempfile::tempdir().expect("a folder");
+    let prefix = settings().prefix;
     let mut receiver = Receiver::start().await;
-    let first = house(folder.path(), &[OLD]).await;
+    let first = house(folder.path(), &prefix, &[OLD]).await;
     let old_token = first.token.clone();
     let app = first.svix.application().create(ApplicationIn::new("x".into()), None).await.expect("made").id;
     let mut endpoints = Vec::new();
@@ -35,7 +39,7 @@ async fn keys_are_exchanged_while_everything_works() {
 
     let mut tokens = vec![old_token];
     for keys in [&[OLD, NEW], &[NEW, OLD]] {
-        let house = house(folder.path(), keys).await;
+        let house = house(folder.path(), &prefix, keys).await;
         tokens.push(house.token.clone());
         for token in &tokens {
             let answer = house.request("GET", &format!("/api/v1/app/{app}"), token, "").await;
@@ -57,7 +61,7 @@ async fn keys_are_exchanged_while_everything_works() {
         house.stack.stop().await;
     }
 
-    let last = house(folder.path(), &[NEW]).await;
+    let last = house(folder.path(), &prefix, &[NEW]).await;
     let secret = async |endpoint: &str, token: &str| {
         last.request("GET", &format!("/api/v1/app/{app}/endpoint/{endpoint}/secret"), token, "").await
     };
