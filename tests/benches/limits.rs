@@ -101,6 +101,7 @@ async fn throttle(svix: &Svix, rate: u64, seconds: u64) {
 /// The same load on a healthy endpoint, alone and beside one that never answers.
 async fn isolation(svix: &Svix) {
     let mut figures = Vec::new();
+    let mut posting = tokio::task::JoinSet::new();
     for hanging in [false, true] {
         let (url, mut arrived) = receiver(true).await;
         let healthy = customer(svix, url, None).await;
@@ -117,7 +118,7 @@ async fn isolation(svix: &Svix) {
         for nth in 0..count {
             tick.tick().await;
             let (svix, healthy, sick, posted) = (svix.clone(), healthy.clone(), sick.clone(), posted.clone());
-            tokio::spawn(async move {
+            posting.spawn(async move {
                 posted.lock().expect("no panic").insert(nth, Instant::now());
                 post(&svix, &healthy, nth).await;
                 if let Some(sick) = sick {
@@ -142,6 +143,7 @@ async fn isolation(svix: &Svix) {
         );
         figures.push(percentile(&took, 99));
     }
+    while posting.join_next().await.is_some() {}
     println!(
         "isolation: p99 with the hanging endpoint is {:.1} times that without",
         figures[1].as_secs_f64() / figures[0].as_secs_f64()

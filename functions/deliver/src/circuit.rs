@@ -15,6 +15,10 @@ const SLOW: Duration = Duration::from_secs(5);
 const SLOW_MAX: u32 = 2;
 /// Failures in a row that open a circuit.
 const FAILED_MAX: u32 = 5;
+/// An exchange in flight for so long may be one that hangs …
+const PENDING: Duration = Duration::from_secs(1);
+/// … and with so many of them to one endpoint, it is one: that need not wait for their deadlines.
+const PENDING_MAX: usize = 3;
 /// How long a circuit stays open. Then one batch tries the first lane again.
 const OPEN: Duration = Duration::from_secs(30);
 /// Endpoints that one instance knows this of.
@@ -35,20 +39,59 @@ impl Circuit {
 
 /// The circuits of all endpoints that are not simply well.
 #[derive(Debug, Default)]
-pub struct Circuits(Mutex<HashMap<EndpointId, Circuit>>);
+pub struct Circuits {
+    known: Mutex<HashMap<EndpointId, Circuit>>,
+    /// When each exchange in flight began. No more than there are jobs being worked on.
+    pending: Mutex<HashMap<EndpointId, Vec<Timestamp>>>,
+}
+
+/// An exchange in flight, until it is dropped.
+#[derive(Debug)]
+pub struct InFlight<'a> {
+    circuits: &'a Circuits,
+    endpoint: EndpointId,
+    since: Timestamp,
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let mut pending = self.circuits.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(begun) = pending.get_mut(&self.endpoint) else { return };
+        if let Some(at) = begun.iter().position(|since| *since == self.since) {
+            begun.swap_remove(at);
+        }
+        if begun.is_empty() {
+            pending.remove(&self.endpoint);
+        }
+    }
+}
 
 impl Circuits {
     /// Whether first attempts have to go to the second lane.
     pub fn is_open(&self, endpoint: EndpointId, now: Timestamp) -> bool {
-        let circuits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        circuits.get(&endpoint).is_some_and(|circuit| circuit.is_open(now))
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.get(&endpoint).is_some_and(|circuit| circuit.is_open(now)) {
+            return true;
+        }
+        drop(known);
+        let pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let hanging =
+            |begun: &Vec<Timestamp>| begun.iter().filter(|since| now.since(**since) > PENDING).count();
+        pending.get(&endpoint).is_some_and(|begun| hanging(begun) >= PENDING_MAX)
+    }
+
+    /// Notes that an exchange begins.
+    pub fn begin(&self, endpoint: EndpointId, now: Timestamp) -> InFlight<'_> {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.entry(endpoint).or_default().push(now);
+        InFlight { circuits: self, endpoint, since: now }
     }
 
     /// Learns from an attempt.
     pub fn learn(&self, attempt: &Attempt) {
         let slow = Duration::from_millis(attempt.duration_ms) >= SLOW;
         let failed = attempt.status != Status::Success;
-        let mut circuits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut circuits = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if !slow && !failed {
             circuits.remove(&attempt.endpoint);
             return;
@@ -113,6 +156,12 @@ mod tests {
         assert!(after(&[(Fail, 10); 5]));
         assert!(!after(&[(Fail, 10), (Fail, 10), (Fail, 10), (Fail, 10), (Success, 10), (Fail, 10)]));
         let circuits = Circuits::default();
+        let endpoint = attempt(Fail, 0).endpoint;
+        let in_flight: Vec<_> = (0..3).map(|_| circuits.begin(endpoint, NOW)).collect();
+        assert!(!circuits.is_open(endpoint, NOW.after(Duration::from_millis(900))));
+        assert!(circuits.is_open(endpoint, NOW.after(Duration::from_millis(1100))));
+        drop(in_flight);
+        assert!(!circuits.is_open(endpoint, NOW.after(Duration::from_millis(1100))));
         (0..2).for_each(|_| circuits.learn(&attempt(Fail, 6_000)));
         assert!(!circuits.is_open(attempt(Fail, 0).endpoint, NOW.after(Duration::from_secs(40))));
     }

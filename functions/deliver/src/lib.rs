@@ -245,6 +245,7 @@ impl Deliver {
     async fn send(&self, batch: &Batch, sending: Sending<'_>) -> Result<Made> {
         let lane = batch.lane(sending.endpoint.id);
         let _permit = lane.acquire().await.map_err(unavailable("wait for a turn"))?;
+        let _in_flight = self.circuits.begin(sending.endpoint.id, self.clock.now());
         let made = self.exchange.attempt(&self.settings, sending).await?;
         self.circuits.learn(&made.attempt);
         Ok(made)
