@@ -1,6 +1,7 @@
 //! The queue pollers: what Lambda's event source mapping does.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,16 +12,20 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use shared::clock::SharedClock;
 use shared::error::Chain;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::aws::QueueRef;
 use crate::functions::{Handler, invoke, told};
 use crate::template::QueueSource;
 
-/// Most invocations at a time for one queue, whatever the template allows: one machine has to carry
-/// all of them, and eight batches of ten deliveries keep it busy.
-const CONCURRENCY_MAX: u32 = 8;
+/// Most invocations that keep this machine busy at a time, for one queue: it has to carry all of them,
+/// and eight batches of ten deliveries are enough.
+const BUSY_MAX: usize = 8;
+/// An invocation that takes longer waits for somebody else, and keeps no machine busy.
+const BUSY: Duration = Duration::from_millis(250);
+/// Most invocations at a time for a queue whose template sets no limit.
+const CONCURRENCY_MAX: u32 = 100;
 /// Most messages of one receive, and of one delete, by their definitions.
 const RECEIVE_MAX: u32 = 10;
 /// The wait after a receive that failed.
@@ -62,14 +67,15 @@ pub(crate) struct Poller {
 impl Poller {
     /// Polls until `stop` becomes true; then lets the invocations under way come to their ends.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
-        let concurrency = self.source.maximum_concurrency.unwrap_or(CONCURRENCY_MAX).min(CONCURRENCY_MAX);
+        let concurrency = self.source.maximum_concurrency.unwrap_or(CONCURRENCY_MAX);
         let permits = Arc::new(Semaphore::new(usize::try_from(concurrency).unwrap_or(1)));
+        let busy = Arc::new(Semaphore::new(BUSY_MAX));
         let (this, mut invocations) = (Arc::new(self), JoinSet::new());
         loop {
             let permit = tokio::select! {
                 biased;
                 () = told(&mut stop) => break,
-                permit = permits.clone().acquire_owned() => permit,
+                permit = both(permits.clone(), busy.clone()) => permit,
             };
             let batch = match this.patience {
                 Patience::Embedded => tokio::select! {
@@ -84,8 +90,12 @@ impl Poller {
                 Ok(batch) => {
                     let this = this.clone();
                     invocations.spawn(async move {
-                        let _permit = permit;
-                        this.work(batch).await;
+                        let [_permit, busy] = permit;
+                        let mut work = pin!(this.work(batch));
+                        if tokio::time::timeout(BUSY, &mut work).await.is_err() {
+                            drop(busy);
+                            work.await;
+                        }
                     });
                 }
                 Err(error) => {
@@ -180,6 +190,11 @@ impl Poller {
             [first, ..] => Err(format!("{}: {}", first.code(), first.message().unwrap_or_default())),
         }
     }
+}
+
+/// Leave for one more invocation, and for one that keeps the machine busy. None is ever refused.
+async fn both(all: Arc<Semaphore>, busy: Arc<Semaphore>) -> [Option<OwnedSemaphorePermit>; 2] {
+    [all.acquire_owned().await.ok(), busy.acquire_owned().await.ok()]
 }
 
 /// Which messages of a batch are done, by position, given the function's answer (none: it failed).

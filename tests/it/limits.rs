@@ -209,3 +209,34 @@ async fn an_endpoint_that_only_failed_for_five_days_is_disabled() {
     send("works").await;
     assert_eq!(receiver.rest().len(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_hangs_goes_to_the_second_lane_in_all_instances_until_it_answers() {
+    let ahead = Arc::new(Ahead::default());
+    let mut settings = settings().with("POSTRIDER_RETRY_SCHEDULE", "");
+    settings.platform.clock = ahead.clone();
+    let house = House::with(settings).await;
+    let (hangs, hanging) = tokio::sync::watch::channel(true);
+    let receive = move || {
+        let mut hanging = hanging.clone();
+        async move { hanging.wait_for(|hangs| !hangs).await.map(drop).expect("the test runs") }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(receive)).await });
+    let app = house.app().await;
+    house.endpoint(&app, &url).await;
+    // How many jobs a message makes: one, and one more where the first lane sends it on.
+    let jobs_of_one_more = async || {
+        let before = house.stack.sqs_requests().send;
+        house.message(&app, MessageIn::new("a.b".into(), json!({}))).await;
+        house.stack.idle().await;
+        house.stack.sqs_requests().send - before
+    };
+    assert_eq!(jobs_of_one_more().await, 1);
+    assert_eq!(jobs_of_one_more().await, 2, "it is known to hang");
+    hangs.send(false).expect("the receiver runs");
+    ahead.skip(Duration::from_secs(11));
+    assert_eq!(jobs_of_one_more().await, 2, "that it answers again is learned in the second lane");
+    assert_eq!(jobs_of_one_more().await, 1);
+}

@@ -20,7 +20,7 @@ use crate::{Batch, Deliver};
 pub enum Lane {
     /// Of first attempts.
     First,
-    /// Of retries, and of endpoints known to hang or fail.
+    /// Of retries, and of endpoints known to hang.
     Second,
 }
 
@@ -33,9 +33,8 @@ impl Lane {
 
 impl Deliver {
     /// Sends a job on that would hold up others here.
-    pub(crate) async fn to_second_lane(&self, job: DeliverJob) -> Result<()> {
-        let job = DeliverJob { check: true, ..job };
-        self.put_into(Lane::Second, job.app, Job::Deliver(job), Duration::ZERO).await
+    pub(crate) async fn to_second_lane(&self, app: AppId, job: Job) -> Result<()> {
+        self.put_into(Lane::Second, app, job, Duration::ZERO).await
     }
 
     /// The slot that an attempt has to wait for; none if there is no limit, or it is its turn.

@@ -19,6 +19,7 @@ pub use guard::Guard;
 pub use sabotage::Sabotage;
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,9 +38,9 @@ use shared::store::attempts::{Attempt, Status, Trigger};
 use shared::store::endpoints::Endpoint;
 use shared::store::messages::Payload;
 use shared::{Platform, Result};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
-use circuit::Circuits;
+use circuit::{Circuits, HANGS};
 use exchange::{Exchange, Labels, Made, Sending};
 use lanes::Lane;
 use throttle::Slots;
@@ -181,9 +182,9 @@ impl Deliver {
         if endpoint.settings.disabled {
             return self.stop(&job, "the endpoint is disabled").await;
         }
-        if lane == Lane::First && self.circuits.is_open(job.endpoint, self.clock.now()) {
-            return self.to_second_lane(job).await;
-        }
+        let Some(_turn) = self.turn(batch, &app, job.endpoint, lane).await? else {
+            return self.to_second_lane(job.app, Job::Deliver(DeliverJob { check: true, ..job })).await;
+        };
         if let Some(slot) = self.slot_to_wait_for(batch, &app, &endpoint, job.slot).await? {
             return self.put_back(lane, job, slot).await;
         }
@@ -197,7 +198,7 @@ impl Deliver {
         };
         let (message, trigger) = (job.message, Trigger::Scheduled);
         let sending = Sending { id, message, endpoint: &endpoint, payload: &payload, labels, trigger };
-        let Made { mut attempt, pace, aborted } = self.send(batch, sending).await?;
+        let Made { mut attempt, pace, aborted } = self.send(&app, sending).await?;
         if attempt.status != Status::Success && !aborted && !attempt.disables {
             let now = self.clock.now();
             attempt.next =
@@ -219,6 +220,9 @@ impl Deliver {
             return self.finish_by_hand(&app, &attempt).await;
         }
         let Some(endpoint) = self.endpoint(&app, job.endpoint).await? else { return Ok(()) };
+        let Some(_turn) = self.turn(batch, &app, job.endpoint, lane).await? else {
+            return self.to_second_lane(job.app, Job::Resend(job)).await;
+        };
         if let Some(slot) = self.slot_to_wait_for(batch, &app, &endpoint, job.slot).await? {
             return self.put_back_resend(lane, job, slot).await;
         }
@@ -236,19 +240,44 @@ impl Deliver {
         let (id, trigger) = (job.attempt, Trigger::Manual);
         let sending =
             Sending { id, message: job.message, endpoint: &endpoint, payload: &payload, labels, trigger };
-        let Made { attempt, .. } = self.send(batch, sending).await?;
+        let Made { attempt, .. } = self.send(&app, sending).await?;
         self.record(&attempt).await?;
         self.finish_by_hand(&app, &attempt).await
     }
 
-    /// Posts when it is this delivery's turn: one batch does not flood one endpoint.
-    async fn send(&self, batch: &Batch, sending: Sending<'_>) -> Result<Made> {
-        let lane = batch.lane(sending.endpoint.id);
-        let _permit = lane.acquire().await.map_err(unavailable("wait for a turn"))?;
-        let _in_flight = self.circuits.begin(sending.endpoint.id, self.clock.now());
-        let made = self.exchange.attempt(&self.settings, sending).await?;
-        self.circuits.learn(&made.attempt);
-        Ok(made)
+    /// Waits until it is this delivery's turn: one batch does not flood one endpoint. None if it has to
+    /// go to the second lane, because the endpoint is known to hang, or those before it do.
+    async fn turn(
+        &self,
+        batch: &Batch,
+        app: &Application,
+        endpoint: EndpointId,
+        lane: Lane,
+    ) -> Result<Option<OwnedSemaphorePermit>> {
+        if lane == Lane::First && app.hanging.contains(&endpoint) {
+            return Ok(None);
+        }
+        tokio::select! {
+            biased;
+            turn = batch.lane(endpoint).acquire_owned() => turn.map(Some).map_err(unavailable("wait for a turn")),
+            () = self.clock.sleep(HANGS), if lane == Lane::First => Ok(None),
+        }
+    }
+
+    /// Posts, and notes for all instances whether the endpoint hangs.
+    async fn send(&self, app: &Application, sending: Sending<'_>) -> Result<Made> {
+        let endpoint = sending.endpoint.id;
+        let note = |hangs| self.circuits.note(&self.store, &self.clock, app, endpoint, hangs);
+        let mut exchange = pin!(self.exchange.attempt(&self.settings, sending));
+        let made = tokio::select! {
+            biased;
+            made = &mut exchange => {
+                note(false).await;
+                made
+            }
+            () = self.clock.sleep(HANGS) => tokio::join!(exchange, note(true)).0,
+        };
+        made
     }
 
     /// Puts an attempt on record.

@@ -7,12 +7,12 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update}
 use super::audit::{ABSENT, Change, put};
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s};
 use super::tokens::Expiry;
-use super::{Store, Table, Transacted, keys};
+use super::{Store, Table, Transacted, health, keys};
 use crate::auth::Caller;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result, corrupt};
 use crate::http::{ListQuery, Page};
-use crate::ids::{AppId, OrgId, Reference};
+use crate::ids::{AppId, EndpointId, OrgId, Reference};
 
 /// An application as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Application {
     pub version: u64,
     /// When `version` was raised last.
     pub version_at: Timestamp,
+    /// Its endpoints that are known to hang. Changing them raises no version.
+    pub hanging: Vec<EndpointId>,
     /// The ends of tokens that it has had.
     pub expiries: Vec<Expiry>,
     /// When it was made.
@@ -68,6 +70,7 @@ impl Application {
             },
             version: item.number("version")?,
             version_at: item.time("versionAt")?,
+            hanging: health::hanging_of(item),
             expiries: Expiry::all_of(item),
             created_at: item.time("createdAt")?,
             updated_at: item.time("updatedAt")?,
@@ -119,6 +122,7 @@ impl Store {
             settings,
             version: 1,
             version_at: now,
+            hanging: Vec::new(),
             expiries: Vec::new(),
             created_at: now,
             updated_at: now,

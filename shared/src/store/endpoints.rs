@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
 
 use super::applications::{ENDPOINTS_MAX, metadata, metadata_of};
@@ -139,14 +140,27 @@ impl Store {
 
     /// Raises the application's version, and its count of endpoints by `more`.
     pub(super) fn raise_version(&self, app: &Application, more: i32) -> Result<TransactWriteItem> {
+        let update = self.raised_version(app, more, "");
+        Ok(TransactWriteItem::builder().update(update.build().map_err(corrupt("a write"))?).build())
+    }
+
+    /// The same for an endpoint that goes, with what is noted of it there.
+    fn raise_version_without(&self, app: &Application, gone: EndpointId) -> Result<TransactWriteItem> {
+        let update = self
+            .raised_version(app, -1, " DELETE hanging :gone")
+            .expression_attribute_values(":gone", AttributeValue::Ss(vec![gone.to_string()]));
+        Ok(TransactWriteItem::builder().update(update.build().map_err(corrupt("a write"))?).build())
+    }
+
+    fn raised_version(&self, app: &Application, more: i32, also: &str) -> UpdateBuilder {
         let limit = if more > 0 { " AND endpoints < :max" } else { "" };
         let mut update = Update::builder()
             .table_name(&self.tables.config)
             .set_key(Some(keys::application(app.org, app.id)))
             .condition_expression(format!("attribute_exists(pk){limit}"))
-            .update_expression(
-                "SET #version = #version + :one, versionAt = :now, endpoints = endpoints + :more",
-            )
+            .update_expression(format!(
+                "SET #version = #version + :one, versionAt = :now, endpoints = endpoints + :more{also}"
+            ))
             .expression_attribute_names("#version", "version")
             .expression_attribute_values(":one", n(1))
             .expression_attribute_values(":more", n(more))
@@ -154,7 +168,7 @@ impl Store {
         if more > 0 {
             update = update.expression_attribute_values(":max", n(ENDPOINTS_MAX));
         }
-        Ok(TransactWriteItem::builder().update(update.build().map_err(corrupt("a write"))?).build())
+        update
     }
 
     /// Tells all caches, and the jobs that carry a text, that something of the application is no
@@ -397,7 +411,7 @@ impl Store {
             .condition_expression("attribute_exists(pk)")
             .build();
         let mut writes = vec![
-            self.raise_version(app, -1)?,
+            self.raise_version_without(app, endpoint.id)?,
             TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build(),
             self.audit(&Change { by, what: "endpoint.deleted", subject: endpoint.id.to_string() })?,
         ];

@@ -2,23 +2,70 @@
 //! of an endpoint that wants, or gets, nothing any more.
 //!
 //! The note is on the endpoint's own item, which `deliver` has in its cache: a success costs nothing
-//! unless there is something to forget.
+//! unless there is something to forget. That an endpoint hangs is in the application's item, which
+//! every batch of deliveries reads strongly.
 
-use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, TransactWriteItem, Update};
 
 use super::audit::Change;
 use super::endpoints::Endpoint;
-use super::item::n;
-use super::{Store, Transacted, keys};
+use super::item::{Item, n};
+use super::{Store, Table, Transacted, keys};
 use crate::auth::Caller;
 use crate::clock::Timestamp;
-use crate::error::{Result, corrupt};
+use crate::error::{Result, corrupt, unavailable};
 use crate::ids::{EndpointId, MessageId};
 use crate::operational::{self, EndpointEvent};
 use crate::queue::Job;
 use crate::store::applications::Application;
 
+/// Endpoints of one application that can be known to hang: all of them together cost no more than a
+/// read unit. Where more hang, the lanes alone have to do.
+const HANGING_MAX: usize = 50;
+
+/// The endpoints of an application's item that hang.
+pub(super) fn hanging_of(item: &Item) -> Vec<EndpointId> {
+    let Some(AttributeValue::Ss(ids)) = item.get("hanging") else { return Vec::new() };
+    ids.iter().filter_map(|id| id.parse().ok()).collect()
+}
+
 impl Store {
+    /// Notes in its application that an endpoint hangs, or that it does not any more. It is a hint: of two
+    /// that contradict each other the later counts.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn note_hanging(&self, app: &Application, id: EndpointId, hangs: bool) -> Result<()> {
+        let of_these = AttributeValue::Ss(vec![id.to_string()]);
+        let mut request = self
+            .client
+            .update_item()
+            .table_name(self.table(Table::Config))
+            .set_key(Some(keys::application(app.org, app.id)))
+            .expression_attribute_values(":these", of_these)
+            .expression_attribute_values(":this", AttributeValue::S(id.to_string()))
+            .return_consumed_capacity(ReturnConsumedCapacity::Total);
+        request = if hangs {
+            request
+                .update_expression("ADD hanging :these")
+                .condition_expression(
+                    "attribute_exists(pk) AND (attribute_not_exists(hanging) OR \
+                     (NOT contains(hanging, :this) AND size(hanging) < :max))",
+                )
+                .expression_attribute_values(":max", n(HANGING_MAX))
+        } else {
+            request
+                .update_expression("DELETE hanging :these")
+                .condition_expression("contains(hanging, :this)")
+        };
+        match request.send().await {
+            Ok(out) => self.meter.write(out.consumed_capacity()),
+            Err(error) if crate::error::is_condition(&error) => {}
+            Err(error) => return Err(unavailable("note whether an endpoint hangs")(error)),
+        }
+        Ok(())
+    }
+
     /// The write that tells an event about an endpoint; none if this store does not tell.
     pub(super) fn announce(
         &self,
