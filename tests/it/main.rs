@@ -4,6 +4,7 @@
 //! the DynamoDB and SQS at that address.
 
 mod access;
+mod backlog;
 mod by_hand;
 mod child;
 mod conformance;
