@@ -9,7 +9,7 @@ use shared::config::{ConfigError, Env};
 use shared::ids::{AppId, OrgId};
 use shared::{Error, Platform};
 
-use crate::openapi::openapi;
+use crate::openapi::{openapi, routes};
 use crate::secrets;
 use crate::settings::{self, Settings};
 use crate::stack::StartError;
@@ -44,6 +44,8 @@ enum Command {
     Token(TokenFlags),
     /// Prints the API's OpenAPI document, as the functions' code describes it.
     Openapi,
+    /// Prints every operation of the API: method, path, the function that answers it, and its id.
+    Routes,
 }
 
 #[derive(Debug, Args)]
@@ -139,6 +141,14 @@ struct Flags {
     /// are created [default: the embedded ones].
     #[arg(long, env = "AWS_ENDPOINT_URL", value_name = "URL")]
     aws_endpoint_url: Option<String>,
+    /// Serve the embedded DynamoDB and SQS at this address and port as well, for the AWS CLI and for
+    /// functions in containers [default: nowhere].
+    #[arg(long, env = "POSTRIDER_AWS_LISTEN", value_name = "ADDRESS")]
+    aws_listen: Option<String>,
+    /// Write the environments of all functions into this file, for `sam local … --env-vars`. It holds the
+    /// secrets [default: none].
+    #[arg(long, env = "POSTRIDER_ENV_VARS", value_name = "FILE")]
+    env_vars: Option<String>,
     /// Another template than the one that the runner was built with [default: the repository's
     /// template.yaml].
     #[arg(long, env = "POSTRIDER_TEMPLATE", value_name = "FILE")]
@@ -163,16 +173,25 @@ fn flag(variable: &str, value: &Option<String>) -> Result<bool, ConfigError> {
     shared::config::flag(&Env::new(|_| value.clone()), variable, false)
 }
 
+fn printed(command: &str, text: Result<String, Vec<String>>) -> Result<Task, StartError> {
+    text.map(Task::Print).map_err(|problems| ConfigError::new(command, problems.join("; ")).into())
+}
+
+fn address(variable: &str, given: &str) -> Result<SocketAddr, ConfigError> {
+    given.parse().map_err(|_| {
+        let problem = format!("{given:?} makes no sense; it should be an address such as {LISTEN}");
+        ConfigError::new(variable, problem)
+    })
+}
+
 impl Cli {
     /// What was asked for. `env` is asked for region and credentials only.
     pub(crate) fn task(&self, env: &Env<'_>, platform: Platform) -> Result<Task, StartError> {
         match &self.command {
             None => Ok(Task::Run(Box::new(self.flags.settings(env, platform)?))),
             Some(Command::Token(token)) => self.flags.token(token, platform).map(Task::Print),
-            Some(Command::Openapi) => match openapi() {
-                Ok(document) => Ok(Task::Print(document)),
-                Err(problems) => Err(ConfigError::new("openapi", problems.join("; ")).into()),
-            },
+            Some(Command::Openapi) => printed("openapi", openapi()),
+            Some(Command::Routes) => printed("routes", routes()),
         }
     }
 }
@@ -194,11 +213,9 @@ impl Flags {
     }
 
     fn settings(&self, env: &Env<'_>, platform: Platform) -> Result<Settings, ConfigError> {
-        let listen = set(&self.listen).unwrap_or(LISTEN);
-        let listen: SocketAddr = listen.parse().map_err(|_| {
-            let problem = format!("{listen:?} makes no sense; it should be an address such as {LISTEN}");
-            ConfigError::new("POSTRIDER_LISTEN", problem)
-        })?;
+        let listen = address("POSTRIDER_LISTEN", set(&self.listen).unwrap_or(LISTEN))?;
+        let aws_listen =
+            set(&self.aws_listen).map(|given| address("POSTRIDER_AWS_LISTEN", given)).transpose()?;
         let aws_endpoint = set(&self.aws_endpoint_url).map(str::to_owned);
         if let Some(url) = aws_endpoint.as_deref()
             && !url.starts_with("http://")
@@ -206,6 +223,11 @@ impl Flags {
         {
             let problem = format!("{url:?} makes no sense; it should be a URL such as http://127.0.0.1:4566");
             return Err(ConfigError::new("AWS_ENDPOINT_URL", problem));
+        }
+        if let (Some(url), Some(_)) = (&aws_endpoint, aws_listen) {
+            let problem =
+                format!("contradicts AWS_ENDPOINT_URL={url}: there are no embedded services to serve");
+            return Err(ConfigError::new("POSTRIDER_AWS_LISTEN", problem));
         }
         let template = match set(&self.template) {
             None => settings::TEMPLATE.to_owned(),
@@ -217,6 +239,8 @@ impl Flags {
             listen,
             data: self.folder()?,
             aws_endpoint,
+            aws_listen,
+            env_vars: set(&self.env_vars).map(PathBuf::from),
             platform,
             template,
             ..Settings::ephemeral()
@@ -335,6 +359,8 @@ mod tests {
             (&["--ephemeral", "--data", "x"], "POSTRIDER_EPHEMERAL: "),
             (&["--ephemeral=perhaps"], "POSTRIDER_EPHEMERAL: "),
             (&["--aws-endpoint-url", "localhost"], "AWS_ENDPOINT_URL: "),
+            (&["--aws-listen", "8072"], "POSTRIDER_AWS_LISTEN: "),
+            (&["--aws-listen", "127.0.0.1:0", "--aws-endpoint-url", "http://x"], "POSTRIDER_AWS_LISTEN: "),
             (&["--template", "/nowhere"], "POSTRIDER_TEMPLATE: "),
             (&["token", "--org", "x", "--ephemeral"], "--org: "),
             (&["token", "--app", "ep_1", "--ephemeral"], "--app: "),

@@ -10,7 +10,9 @@
 mod aws;
 mod cli;
 mod dynamo;
+mod env_vars;
 mod functions;
+mod gate;
 mod meter;
 mod openapi;
 mod poller;

@@ -74,12 +74,15 @@ async fn run(settings: Settings) -> Result<(), StartError> {
 /// What there is, and how to see a delivery.
 fn welcome(stack: &Stack, data: &str) -> String {
     let (url, routes, token) = (stack.url(), stack.routes(), stack.org_token(None));
+    let aws = stack
+        .aws_address()
+        .map_or_else(String::new, |address| format!("\nDynamoDB and SQS are at http://{address}."));
     let curl = format!(
         "curl -sS -w '\\n' -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' {url}/api/v1/app"
     );
     format!(
         r#"
-Postrider listens on {url} ({routes} routes). Ctrl-C stops it.
+Postrider listens on {url} ({routes} routes). Ctrl-C stops it.{aws}
 Data is {data}.
 This token may do everything in {DEFAULT_ORG}:
 

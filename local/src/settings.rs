@@ -31,6 +31,10 @@ pub struct Settings {
     pub settings: BTreeMap<String, String>,
     /// Where DynamoDB and SQS are; none runs the embedded ones.
     pub aws_endpoint: Option<String>,
+    /// Where the embedded DynamoDB and SQS are served to others as well; none keeps them to the functions.
+    pub aws_listen: Option<SocketAddr>,
+    /// A file to write the functions' environments to, as `sam local --env-vars` wants them.
+    pub env_vars: Option<PathBuf>,
     /// Time, randomness and the SDK's connections. The embedded services use its clock too.
     pub platform: Platform,
     /// What the names of tables and queues begin with.
@@ -51,6 +55,8 @@ impl Settings {
             data: None,
             settings: BTreeMap::new(),
             aws_endpoint: None,
+            aws_listen: None,
+            env_vars: None,
             platform: Platform::system(),
             prefix: "postrider".to_owned(),
             poll: true,

@@ -29,6 +29,7 @@ use crate::settings::{self, REGION, Settings};
 use crate::sqs::Sqs;
 use crate::template::{Template, TemplateError};
 use crate::wiring::{Callers, callers, timeout};
+use crate::{env_vars, gate};
 
 /// How often [`Stack::idle`] looks at the queues.
 const IDLE_LOOK: Duration = Duration::from_millis(20);
@@ -93,6 +94,7 @@ impl StartError {
 /// A running installation. Dropped without [`Stack::stop`], it ends at once, as a killed process does.
 pub struct Stack {
     address: SocketAddr,
+    aws_address: Option<SocketAddr>,
     routes: usize,
     tokens: Tokens,
     platform: Platform,
@@ -149,6 +151,14 @@ impl Stack {
         );
         let aws = Aws::read(&settings::env(&lambda))?;
 
+        let gate = match settings.aws_listen {
+            Some(address) => {
+                let listener = listen(address).await?;
+                Some((listener.local_addr().map_err(|error| refused(address, &error))?, listener))
+            }
+            None => None,
+        };
+
         let meter = Metered::new(settings.platform.http.clone());
         let platform = Platform { http: SharedHttpClient::new(meter.clone()), ..settings.platform };
         let clients = Clients::new(&aws, &platform.http);
@@ -162,6 +172,10 @@ impl Stack {
                 (function.name.clone(), variables)
             })
             .collect();
+        if let Some(path) = &settings.env_vars {
+            let endpoint = gate.as_ref().map(|(address, _)| format!("http://{address}"));
+            env_vars::write(path, &template, &environments, endpoint.as_deref())?;
+        }
         let tokens = tokens(&environments, &overrides, &platform)?;
         let patience = if sqs.is_some() { Patience::Embedded } else { Patience::Foreign };
         let Callers { api, pollers, scheduled } =
@@ -172,6 +186,10 @@ impl Stack {
         let (mut tasks, routes) = (JoinSet::new(), api.len());
         let sources = pollers.iter().map(|poller| poller.queue.clone()).collect();
         tasks.spawn(server::serve(listener, Arc::new(api), stopped.clone()));
+        let aws_address = gate.as_ref().map(|(address, _)| *address);
+        if let (Some((_, listener)), Some(dynamo), Some(sqs)) = (gate, &dynamo, &sqs) {
+            tasks.spawn(gate::serve(listener, dynamo.address, sqs.address, stopped.clone()));
+        }
         if settings.poll {
             for poller in pollers {
                 tasks.spawn(poller.run(stopped.clone()));
@@ -188,6 +206,7 @@ impl Stack {
         let longest = template.functions.iter().map(timeout).max().unwrap_or_default();
         Ok(Self {
             address,
+            aws_address,
             routes,
             tokens,
             platform,
@@ -205,6 +224,11 @@ impl Stack {
             dynamo,
             _folder: folder,
         })
+    }
+
+    /// Where the embedded services are served to others.
+    pub fn aws_address(&self) -> Option<SocketAddr> {
+        self.aws_address
     }
 
     /// Where the API listens.
