@@ -208,6 +208,31 @@ fn each_alarm_has_a_runbook_and_each_runbook_an_alarm() {
 }
 
 #[test]
+fn runbooks_speak_of_what_is_there() {
+    let text = concat!(include_str!("../../../docs/OPERATIONS.md"), include_str!("../../../README.md"));
+    let (template, edge) = (read("template.yaml"), read("infra/edge.yaml"));
+    // What a command asks the stack for. SAM makes the last one.
+    let asked: BTreeSet<&str> =
+        text.split("$(id ").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    assert!(asked.len() > 4, "{asked:?}");
+    for id in asked.into_iter().filter(|id| !id.contains('$') && *id != "ServerlessDeploymentApplication") {
+        assert!(template["Resources"][id].is_object(), "{id}");
+    }
+    // What a command sets, and what prose sets: `Name=…`, `Name`.
+    let mut set = 0;
+    for command in text.split("--parameter-overrides").skip(1) {
+        let command = command.trim_start_matches([' ', '\\', '\n']);
+        for word in command.split(['\n', '`', ')']).next().unwrap_or_default().split(' ') {
+            let Some((name, _)) = word.split_once('=') else { break };
+            let known = template["Parameters"][name].is_object() || edge["Parameters"][name].is_object();
+            assert!(known, "{name} is no parameter");
+            set += 1;
+        }
+    }
+    assert!(set > 6, "{set}");
+}
+
+#[test]
 fn a_new_version_takes_over_under_the_eyes_of_its_functions_alarm() {
     let (template, errors) = (read("template.yaml"), read("infra/errors.yaml"));
     let alarms = resources(&errors, ALARM);
