@@ -12,6 +12,10 @@ type Parameters = BTreeMap<String, String>;
 /// Names and values.
 type Given = &'static [(&'static str, &'static str)];
 
+fn text_of(value: &Value) -> String {
+    text(value, &Parameters::new())
+}
+
 fn text(value: &Value, parameters: &Parameters) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -43,7 +47,7 @@ fn complaints(path: &str, given: &[(&str, &str)]) -> Vec<String> {
         .into_iter()
         .map(|name| {
             let default = &template["Parameters"][&name]["Default"];
-            (name, if default.is_null() { String::new() } else { text(default, &Parameters::new()) })
+            (name, if default.is_null() { String::new() } else { text_of(default) })
         })
         .collect();
     parameters.insert("AWS::Region".into(), "us-east-1".into());
@@ -103,6 +107,9 @@ fn contradictions_are_refused_with_a_sentence() {
         (&[COPY, KEY], &["ReplicaKeyOfBoth"]),
         (&[COPY, KEY, COPY_KEY], &[]),
         (&[COPY, COPY_KEY], &["ReplicaKeyAlone"]),
+        (&[("ConfigTableName", "x"), ("LogTableName", "x")], &["StandInsDiffer"]),
+        (&[("ConfigTableName", "x"), ("LogTableName", "y")], &[]),
+        (&[("ConfigTableName", "x")], &[]),
         (&[("DeliverTimeout", "30")], &["TwoExchangesFit"]),
         (&[("DeliverTimeout", "30"), ("DeliveryTimeout", "10")], &[]),
     ];
@@ -118,4 +125,24 @@ fn contradictions_are_refused_with_a_sentence() {
     assert_eq!(complaints("infra/edge.yaml", &[origin, ("AWS::Region", "eu-west-1")]), ["OnlyThere"]);
     assert_eq!(complaints("infra/edge.yaml", &[origin, DOMAIN]), ["DomainNeedsCertificate"]);
     assert_eq!(complaints("infra/edge.yaml", &[origin, CERTIFICATE]), ["CertificateNeedsDomain"]);
+}
+
+#[test]
+fn what_samconfig_sets_is_there_and_contradicts_nothing() {
+    let text = include_str!("../../../samconfig.toml");
+    let environments: Vec<Vec<(&str, &str)>> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("parameter_overrides = \"")?.strip_suffix('"'))
+        .map(|line| line.split(' ').filter_map(|word| word.split_once('=')).collect())
+        .collect();
+    assert_eq!(environments.len(), 3, "default, dev and prod");
+    for given in &environments {
+        assert!(!given.is_empty());
+        assert_eq!(complaints("template.yaml", given), Vec::<String>::new(), "{given:?}");
+        for (name, value) in given {
+            let allowed = items(&read("template.yaml")["Parameters"][*name]["AllowedValues"]);
+            let allowed: Vec<String> = allowed.iter().map(text_of).collect();
+            assert!(allowed.iter().any(|allowed| allowed == value), "{name}={value}");
+        }
+    }
 }

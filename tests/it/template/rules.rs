@@ -326,6 +326,13 @@ fn parameters_are_explained_and_limited() {
             if path == "template.yaml" {
                 assert!(!parameter["Default"].is_null(), "{name}: the first deployment must not ask");
             }
+            // What a nested stack is told comes from its parent.
+            let asked = matches!(path, "template.yaml" | "infra/edge.yaml");
+            if asked && parameter["Type"] == "String" && parameter["AllowedValues"].is_null() {
+                assert!(parameter["AllowedPattern"].is_string(), "{path}: {name}");
+                let says = parameter["ConstraintDescription"].as_str().unwrap_or_default();
+                assert!(says.starts_with("has to be "), "{path}: {name}");
+            }
             if parameter["Type"] == "Number" {
                 let limited = !parameter["MinValue"].is_null() || !parameter["AllowedValues"].is_null();
                 assert!(limited, "{path}: {name}");
