@@ -6,11 +6,12 @@ use saphyr::{LoadableYamlNode as _, ScalarOwned, YamlOwned};
 use serde_json::{Map, Value, json};
 
 /// All templates of this repository, by their paths.
-pub fn templates() -> [(&'static str, &'static str); 6] {
+pub fn templates() -> [(&'static str, &'static str); 7] {
     [
         ("template.yaml", local::TEMPLATE),
         ("infra/edge.yaml", include_str!("../../../infra/edge.yaml")),
         ("infra/errors.yaml", include_str!("../../../infra/errors.yaml")),
+        ("infra/github.yaml", include_str!("../../../infra/github.yaml")),
         ("infra/key.yaml", include_str!("../../../infra/key.yaml")),
         ("infra/monitoring.yaml", include_str!("../../../infra/monitoring.yaml")),
         ("infra/network.yaml", include_str!("../../../infra/network.yaml")),

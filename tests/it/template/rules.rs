@@ -210,7 +210,8 @@ fn each_alarm_has_a_runbook_and_each_runbook_an_alarm() {
 #[test]
 fn runbooks_speak_of_what_is_there() {
     let text = concat!(include_str!("../../../docs/OPERATIONS.md"), include_str!("../../../README.md"));
-    let (template, edge) = (read("template.yaml"), read("infra/edge.yaml"));
+    let template = read("template.yaml");
+    let others = [read("infra/edge.yaml"), read("infra/github.yaml")];
     // What a command asks the stack for. SAM makes the last one.
     let asked: BTreeSet<&str> =
         text.split("$(id ").skip(1).filter_map(|rest| rest.split(')').next()).collect();
@@ -224,7 +225,7 @@ fn runbooks_speak_of_what_is_there() {
         let command = command.trim_start_matches([' ', '\\', '\n']);
         for word in command.split(['\n', '`', ')']).next().unwrap_or_default().split(' ') {
             let Some((name, _)) = word.split_once('=') else { break };
-            let known = template["Parameters"][name].is_object() || edge["Parameters"][name].is_object();
+            let known = others.iter().chain([&template]).any(|one| one["Parameters"][name].is_object());
             assert!(known, "{name} is no parameter");
             set += 1;
         }
@@ -327,7 +328,7 @@ fn parameters_are_explained_and_limited() {
                 assert!(!parameter["Default"].is_null(), "{name}: the first deployment must not ask");
             }
             // What a nested stack is told comes from its parent.
-            let asked = matches!(path, "template.yaml" | "infra/edge.yaml");
+            let asked = matches!(path, "template.yaml" | "infra/edge.yaml" | "infra/github.yaml");
             if asked && parameter["Type"] == "String" && parameter["AllowedValues"].is_null() {
                 assert!(parameter["AllowedPattern"].is_string(), "{path}: {name}");
                 let says = parameter["ConstraintDescription"].as_str().unwrap_or_default();
