@@ -30,6 +30,8 @@ mod openapi;
 mod operational;
 mod outage;
 mod proxies;
+mod redrive;
+mod restore;
 mod rotation;
 mod rules;
 mod tasks;

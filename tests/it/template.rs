@@ -1,4 +1,8 @@
-//! Rules over `template.yaml`: what the functions need is there, and nothing else.
+//! Rules over `template.yaml` and what is nested in it: what the functions need is there, and nothing else.
+
+mod contradictions;
+mod document;
+mod rules;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

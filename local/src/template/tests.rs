@@ -177,6 +177,32 @@ Resources:
 }
 
 #[test]
+fn a_table_that_could_have_a_copy_elsewhere_is_a_table() {
+    let text = |copies: &str| {
+        format!(
+            "
+Parameters:
+  Elsewhere: {{ Type: String, Default: '{copies}' }}
+Conditions:
+  Copied: !Not [!Equals [!Ref Elsewhere, '']]
+Resources:
+  T:
+    Type: AWS::DynamoDB::GlobalTable
+    Properties:
+      AttributeDefinitions: [{{ AttributeName: a, AttributeType: S }}]
+      KeySchema: [{{ AttributeName: a, KeyType: HASH }}]
+      StreamSpecification: !If [Copied, {{ StreamViewType: NEW_AND_OLD_IMAGES }}, !Ref AWS::NoValue]
+      Replicas: [{{ Region: !Ref AWS::Region }}]"
+        )
+    };
+    assert_eq!(parse(&text("")).unwrap().tables[0].hash_key, "a");
+    assert_eq!(
+        parse(&text("eu-west-1")).unwrap_err(),
+        "template: T.StreamSpecification: is something that the local runner does not make"
+    );
+}
+
+#[test]
 fn queues_say_what_create_queue_takes() {
     let template = parse(
         "
@@ -368,7 +394,7 @@ fn ours() -> Template {
 }
 
 #[test]
-fn our_tables_have_the_same_keys_and_the_log_expires() {
+fn our_tables_have_the_same_keys_and_an_expiry() {
     let template = ours();
     let tables: Vec<_> = template
         .tables
@@ -379,7 +405,7 @@ fn our_tables_have_the_same_keys_and_the_log_expires() {
         .collect();
     assert_eq!(
         tables,
-        [("ConfigTable", "pk", Some("sk"), None), ("LogTable", "pk", Some("sk"), Some("ttl"))]
+        [("ConfigTable", "pk", Some("sk"), Some("ttl")), ("LogTable", "pk", Some("sk"), Some("ttl"))]
     );
     for table in &template.tables {
         assert!(table.attributes.iter().all(|(_, kind)| kind == "S"), "{table:?}");

@@ -169,6 +169,18 @@ impl Scope {
         })
     }
 
+    /// Whether a property of this value is as if it were not there.
+    pub(super) fn absent(&self, value: &Value) -> bool {
+        match value {
+            Value::Ref(name) => name == NO_VALUE,
+            Value::If(condition, yes, no) => match self.conditions.get(condition) {
+                Some(outcome) => self.absent(if *outcome { yes } else { no }),
+                None => false,
+            },
+            _ => false,
+        }
+    }
+
     /// See [`super::Template::resolve`].
     pub(super) fn resolve(&self, value: &Value, lookup: &dyn Fn(&Value) -> Option<String>) -> Option<String> {
         match value {

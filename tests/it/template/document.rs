@@ -1,0 +1,80 @@
+//! The templates as JSON, functions and all: `!Ref X` is `{"Ref": "X"}`, `!If […]` is `{"Fn::If": […]}`.
+
+use std::collections::BTreeMap;
+
+use saphyr::{LoadableYamlNode as _, ScalarOwned, YamlOwned};
+use serde_json::{Map, Value, json};
+
+/// All templates of this repository, by their paths.
+pub fn templates() -> [(&'static str, &'static str); 7] {
+    [
+        ("template.yaml", local::TEMPLATE),
+        ("infra/edge.yaml", include_str!("../../../infra/edge.yaml")),
+        ("infra/errors.yaml", include_str!("../../../infra/errors.yaml")),
+        ("infra/github.yaml", include_str!("../../../infra/github.yaml")),
+        ("infra/key.yaml", include_str!("../../../infra/key.yaml")),
+        ("infra/monitoring.yaml", include_str!("../../../infra/monitoring.yaml")),
+        ("infra/network.yaml", include_str!("../../../infra/network.yaml")),
+    ]
+}
+
+/// One of them, read.
+pub fn read(path: &str) -> Value {
+    let (_, text) = templates().into_iter().find(|(name, _)| *name == path).expect("a template");
+    let documents = YamlOwned::load_from_str(text).expect("YAML");
+    value(&documents[0])
+}
+
+/// Its resources of this type, by their logical ids.
+pub fn resources(template: &Value, kind: &str) -> BTreeMap<String, Value> {
+    let all = template["Resources"].as_object().expect("resources");
+    all.iter()
+        .filter(|(_, resource)| resource["Type"] == kind)
+        .map(|(id, resource)| (id.clone(), resource["Properties"].clone()))
+        .collect()
+}
+
+/// The names of a mapping.
+pub fn names(mapping: &Value) -> Vec<String> {
+    mapping.as_object().map(|mapping| mapping.keys().cloned().collect()).unwrap_or_default()
+}
+
+/// The items of a list, or what is there instead of one.
+pub fn items(list: &Value) -> Vec<Value> {
+    match list {
+        Value::Null => Vec::new(),
+        Value::Array(items) => items.clone(),
+        other => vec![other.clone()],
+    }
+}
+
+fn value(yaml: &YamlOwned) -> Value {
+    match yaml {
+        YamlOwned::Tagged(tag, inner) => {
+            let name = match tag.suffix.as_str() {
+                name @ ("Ref" | "Condition") => name.to_owned(),
+                name => format!("Fn::{name}"),
+            };
+            let argument = match (name.as_str(), value(inner)) {
+                ("Fn::GetAtt", Value::String(text)) => match text.split_once('.') {
+                    Some((id, attribute)) => json!([id, attribute]),
+                    None => json!(text),
+                },
+                (_, argument) => argument,
+            };
+            json!({ name: argument })
+        }
+        YamlOwned::Mapping(mapping) => {
+            let entries = mapping
+                .iter()
+                .map(|(name, inner)| (name.as_str().expect("a name that is text").to_owned(), value(inner)));
+            Value::Object(entries.collect::<Map<_, _>>())
+        }
+        YamlOwned::Sequence(list) => list.iter().map(value).collect(),
+        YamlOwned::Value(ScalarOwned::String(text)) => json!(text),
+        YamlOwned::Value(ScalarOwned::Integer(number)) => json!(number),
+        YamlOwned::Value(ScalarOwned::Boolean(flag)) => json!(flag),
+        YamlOwned::Value(ScalarOwned::FloatingPoint(number)) => json!(number.into_inner()),
+        _ => Value::Null,
+    }
+}

@@ -1,0 +1,343 @@
+//! What a security reviewer and an engineer on call take for granted, as tests.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::document::{items, names, read, resources, templates};
+
+const FUNCTION: &str = "AWS::Serverless::Function";
+const QUEUE: &str = "AWS::SQS::Queue";
+const TABLE: &str = "AWS::DynamoDB::GlobalTable";
+const LOG_GROUP: &str = "AWS::Logs::LogGroup";
+const ALARM: &str = "AWS::CloudWatch::Alarm";
+
+/// The folders of functions.
+fn folders() -> BTreeSet<String> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../functions");
+    let entries = std::fs::read_dir(folder).expect("functions");
+    entries.map(|entry| entry.expect("a folder").file_name().into_string().expect("text")).collect()
+}
+
+#[test]
+fn each_folder_of_a_function_has_one_block_one_role_and_one_log_group() {
+    let template = read("template.yaml");
+    let functions = resources(&template, FUNCTION);
+    let groups = resources(&template, LOG_GROUP);
+    let mut blocks = Vec::new();
+    for (id, function) in &functions {
+        let name = function["CodeUri"].as_str().expect(id).strip_prefix("functions/").expect(id);
+        blocks.push(name.to_owned());
+        let group = function["LoggingConfig"]["LogGroup"]["Ref"].as_str().expect(id);
+        let text = groups[group]["LogGroupName"]["Fn::Sub"].as_str().expect(group);
+        assert_eq!(text, format!("/postrider/${{AWS::StackName}}/{name}"));
+        let own = id.replace("Function", "Role");
+        assert_eq!(function["Role"]["Fn::GetAtt"], json!([own, "Arn"]), "{id}");
+    }
+    let unique: BTreeSet<String> = blocks.iter().cloned().collect();
+    assert_eq!((blocks.len(), &unique), (unique.len(), &folders()));
+    // Beside theirs, there is the API's.
+    assert_eq!(groups.len(), functions.len() + 1);
+    for (id, group) in &groups {
+        assert_eq!(group["RetentionInDays"], json!({"Ref": "LogRetentionDays"}), "{id}");
+    }
+}
+
+#[test]
+fn each_table_expires_and_can_go_back_in_time() {
+    let tables = resources(&read("template.yaml"), TABLE);
+    assert_eq!(tables.keys().collect::<Vec<_>>(), ["ConfigTable", "LogTable"]);
+    for (id, table) in &tables {
+        assert_eq!(
+            table["TimeToLiveSpecification"],
+            json!({"AttributeName": "ttl", "Enabled": true}),
+            "{id}"
+        );
+        assert_eq!(table["SSESpecification"]["SSEEnabled"], true, "{id}");
+        for replica in items(&table["Replicas"]) {
+            let replica = if replica["Fn::If"].is_array() { replica["Fn::If"][1].clone() } else { replica };
+            let back = &replica["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"];
+            assert_eq!(back, true, "{id}: {replica}");
+            assert_eq!(replica["DeletionProtectionEnabled"], json!({"Ref": "DeletionProtection"}), "{id}");
+        }
+    }
+}
+
+#[test]
+fn each_queue_has_dead_letters_tls_encryption_and_a_pair_of_alarms() {
+    let (template, monitoring) = (read("template.yaml"), read("infra/monitoring.yaml"));
+    let queues = resources(&template, QUEUE);
+    let policy = &resources(&template, "AWS::SQS::QueuePolicy")["QueuesTlsOnly"];
+    let statement = &policy["PolicyDocument"]["Statement"][0];
+    assert_eq!((&statement["Effect"], &statement["Action"]), (&json!("Deny"), &json!("sqs:*")));
+    assert_eq!(statement["Condition"], json!({"Bool": {"aws:SecureTransport": "false"}}));
+    let under_tls: BTreeSet<_> = items(&policy["Queues"])
+        .iter()
+        .map(|queue| queue["Ref"].as_str().expect("a queue").to_owned())
+        .collect();
+    assert_eq!(under_tls, queues.keys().cloned().collect());
+
+    let told = &resources(&template, "AWS::CloudFormation::Stack")["Monitoring"]["Parameters"];
+    let alarms = resources(&monitoring, ALARM);
+    let watched = |metric: &str, queue: &str| {
+        // What the nested stack calls the queue is what it was given.
+        assert_eq!(told[queue], json!({"Fn::GetAtt": [queue, "QueueName"]}));
+        let dimensions = json!([{"Name": "QueueName", "Value": {"Ref": queue}}]);
+        alarms
+            .values()
+            .filter(|alarm| alarm["MetricName"] == metric && alarm["Dimensions"] == dimensions)
+            .count()
+    };
+    let mut dead_queues = BTreeSet::new();
+    for (id, queue) in &queues {
+        assert_eq!(
+            queue["SqsManagedSseEnabled"],
+            json!({"Fn::If": ["CustomerKey", {"Ref": "AWS::NoValue"}, true]}),
+            "{id}"
+        );
+        let key = json!({"Fn::If": ["CustomerKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]});
+        assert_eq!(queue["KmsMasterKeyId"], key, "{id}");
+        assert_eq!(queue["MessageRetentionPeriod"], 1_209_600, "{id}");
+        if let Some(dead) = queue["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0].as_str() {
+            assert!(dead_queues.insert(dead.to_owned()), "{dead} has letters of two queues");
+            assert_eq!(watched("ApproximateNumberOfMessagesVisible", dead), 1, "{dead}");
+            assert_eq!(watched("ApproximateAgeOfOldestMessage", id), 1, "{id}");
+        }
+    }
+    let rest: BTreeSet<_> = queues
+        .iter()
+        .filter(|(_, queue)| queue["RedrivePolicy"].is_null())
+        .map(|(id, _)| id.clone())
+        .collect();
+    assert_eq!(rest, dead_queues);
+}
+
+#[test]
+fn the_longest_timeout_that_parameters_allow_fits_six_times_into_the_queues() {
+    let template = read("template.yaml");
+    let queues = resources(&template, QUEUE);
+    let mut looked_at = 0;
+    for (id, function) in resources(&template, FUNCTION) {
+        let parameter = &template["Parameters"][function["Timeout"]["Ref"].as_str().expect(&id)];
+        let allowed = items(&parameter["AllowedValues"]);
+        let longest = allowed.iter().filter_map(Value::as_u64).max().or(parameter["MaxValue"].as_u64());
+        let longest = longest.expect("a longest timeout");
+        for event in
+            function["Events"].as_object().expect(&id).values().filter(|event| event["Type"] == "SQS")
+        {
+            let queue = event["Properties"]["Queue"]["Fn::GetAtt"][0].as_str().expect("a queue");
+            let hidden = queues[queue]["VisibilityTimeout"].as_u64().expect(queue);
+            assert!(hidden >= 6 * longest, "{queue}: {hidden} s for {longest} s of {id}");
+            looked_at += 1;
+        }
+    }
+    assert_eq!(looked_at, 3);
+}
+
+/// Whether the statement around a line has a comment in it or right above it.
+fn is_explained(lines: &[&str], at: usize) -> bool {
+    let is_comment = |line: &&str| line.trim_start().starts_with('#');
+    let is_begin = |line: &&str| {
+        let line = line.trim_start();
+        line.starts_with("- Effect:") || line.starts_with("- Sid:")
+    };
+    let Some(begin) = lines[..=at].iter().rposition(is_begin) else { return false };
+    lines[begin..=at].iter().any(is_comment) || is_comment(&lines[begin.saturating_sub(1)])
+}
+
+#[test]
+fn a_resource_that_is_anything_has_its_reason_beside_it() {
+    let mut found = 0;
+    for (path, text) in templates() {
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let line = line.trim();
+            if matches!(line, r#"Resource: "*""# | "Resource: '*'" | r#"- "*""# | "- '*'")
+                || line.contains(r#"Resource: ["*""#)
+            {
+                found += 1;
+                assert!(is_explained(&lines, at), "{path}:{}: says not why", at + 1);
+            }
+        }
+    }
+    assert!(found >= 12, "{found}");
+    let lines = ["- Effect: Allow", "  Action: a:B", "  Resource: \"*\""];
+    assert!(!is_explained(&lines, 2));
+}
+
+#[test]
+fn no_role_may_do_anything_it_likes() {
+    for (id, role) in resources(&read("template.yaml"), "AWS::IAM::Role") {
+        assert_eq!(items(&role["Policies"]).len(), 1, "{id}");
+        for statement in items(&role["Policies"][0]["PolicyDocument"]["Statement"]) {
+            for action in items(&statement["Action"]) {
+                assert!(!action.as_str().expect(&id).contains('*'), "{id}: {action}");
+            }
+        }
+    }
+}
+
+/// A heading as GitHub links to it.
+fn anchor(heading: &str) -> String {
+    heading.to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn each_alarm_has_a_runbook_and_each_runbook_an_alarm() {
+    let text = include_str!("../../../docs/OPERATIONS.md");
+    let (_, text) = text.split_once("\n## Alarms\n").expect("the alarms");
+    let (text, _) = text.split_once("\n## ").expect("what comes after them");
+    let headings: BTreeSet<String> =
+        text.lines().filter_map(|line| line.strip_prefix("### ")).map(anchor).collect();
+    let mut named = BTreeSet::new();
+    for (path, _) in templates() {
+        for (id, alarm) in resources(&read(path), ALARM) {
+            let description = alarm["AlarmDescription"].as_str().expect(&id);
+            let (_, runbook) = description.split_once("Runbook: docs/OPERATIONS.md#").expect(description);
+            named.insert(runbook.to_owned());
+            // The section says which alarm it is: by its name, or for those of functions by what they share.
+            let name = if id.ends_with("Errors") && id != "ApiErrors" { "Errors`" } else { &id };
+            assert!(text.contains(name), "{id} is not in docs/OPERATIONS.md");
+            for list in ["AlarmActions", "OKActions"] {
+                let actions = json!([{"Fn::If": ["Told", {"Ref": "Topic"}, {"Ref": "AWS::NoValue"}]}]);
+                assert_eq!(alarm[list], actions, "{id}");
+            }
+        }
+    }
+    assert_eq!(named, headings);
+}
+
+#[test]
+fn runbooks_speak_of_what_is_there() {
+    let text = concat!(include_str!("../../../docs/OPERATIONS.md"), include_str!("../../../README.md"));
+    let template = read("template.yaml");
+    let others = [read("infra/edge.yaml"), read("infra/github.yaml")];
+    // What a command asks the stack for. SAM makes the last one.
+    let asked: BTreeSet<&str> =
+        text.split("$(id ").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    assert!(asked.len() > 4, "{asked:?}");
+    for id in asked.into_iter().filter(|id| !id.contains('$') && *id != "ServerlessDeploymentApplication") {
+        assert!(template["Resources"][id].is_object(), "{id}");
+    }
+    // What a command sets, and what prose sets: `Name=…`, `Name`.
+    let mut set = 0;
+    for command in text.split("--parameter-overrides").skip(1) {
+        let command = command.trim_start_matches([' ', '\\', '\n']);
+        for word in command.split(['\n', '`', ')']).next().unwrap_or_default().split(' ') {
+            let Some((name, _)) = word.split_once('=') else { break };
+            let known = others.iter().chain([&template]).any(|one| one["Parameters"][name].is_object());
+            assert!(known, "{name} is no parameter");
+            set += 1;
+        }
+    }
+    assert!(set > 6, "{set}");
+}
+
+#[test]
+fn a_new_version_takes_over_under_the_eyes_of_its_functions_alarm() {
+    let (template, errors) = (read("template.yaml"), read("infra/errors.yaml"));
+    let alarms = resources(&errors, ALARM);
+    let functions = resources(&template, FUNCTION);
+    assert_eq!(template["Globals"]["Function"]["AutoPublishAlias"], "live");
+    assert_eq!(alarms.len(), functions.len());
+    for (id, function) in &functions {
+        let name = id.strip_suffix("Function").expect(id);
+        let rollout = &function["DeploymentPreference"];
+        assert_eq!(rollout["Type"], json!({"Ref": "Rollout"}), "{id}");
+        let watched = &rollout["Alarms"]["Fn::If"];
+        assert_eq!(watched[0], "Alarmed", "{id}");
+        assert_eq!(watched[1], json!([{"Fn::GetAtt": ["Errors", format!("Outputs.{name}")]}]), "{id}");
+        assert_eq!(errors["Outputs"][name]["Value"], json!({"Ref": format!("{name}Errors")}), "{id}");
+        let metric = &alarms[&format!("{name}Errors")]["Metrics"][1]["MetricStat"]["Metric"];
+        assert_eq!(metric["Dimensions"], json!([{"Name": "FunctionName", "Value": {"Ref": id}}]), "{id}");
+    }
+}
+
+/// The parameters that a part of the template refers to, by conditions too.
+fn parameters_in(part: &Value, template: &Value, found: &mut BTreeSet<String>) {
+    match part {
+        Value::Object(mapping) => {
+            for (name, argument) in mapping {
+                match (name.as_str(), argument) {
+                    ("Ref", Value::String(name)) => found.extend(parameter(name, template)),
+                    ("Fn::Sub", Value::String(text)) => {
+                        let names = text.split("${").skip(1).filter_map(|rest| rest.split('}').next());
+                        found.extend(names.filter_map(|name| parameter(name, template)));
+                    }
+                    ("Fn::If", Value::Array(arguments)) => {
+                        let condition = arguments[0].as_str().expect("a condition");
+                        parameters_in(&template["Conditions"][condition], template, found);
+                        arguments[1..].iter().for_each(|argument| parameters_in(argument, template, found));
+                    }
+                    ("Condition", Value::String(name)) => {
+                        parameters_in(&template["Conditions"][name], template, found);
+                    }
+                    (_, argument) => parameters_in(argument, template, found),
+                }
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|item| parameters_in(item, template, found)),
+        _ => {}
+    }
+}
+
+/// The name of a parameter, unless it is one of something else.
+fn parameter(name: &str, template: &Value) -> Option<String> {
+    template["Parameters"][name].is_object().then(|| name.to_owned())
+}
+
+#[test]
+fn a_changed_parameter_makes_a_new_version_of_the_functions() {
+    let template = read("template.yaml");
+    let mut used = BTreeSet::new();
+    parameters_in(&template["Globals"], &template, &mut used);
+    for (id, function) in resources(&template, FUNCTION) {
+        let number = "${Settings.VersionNumber}";
+        assert!(function["Description"]["Fn::Sub"].as_str().expect(&id).contains(number), "{id}");
+        assert_eq!(function["VersionDescription"]["Fn::Sub"], format!("settings {number}"), "{id}");
+        assert_eq!(function["AutoPublishAliasAllProperties"], true, "{id}");
+        let mut made_of = function;
+        // These belong to the function, the queue or the rollout and not to a version.
+        for other in ["ReservedConcurrentExecutions", "Events", "DeploymentPreference"] {
+            made_of.as_object_mut().expect("a mapping").remove(other);
+        }
+        parameters_in(&made_of, &template, &mut used);
+    }
+    let settings = &resources(&template, "AWS::AppConfig::HostedConfigurationVersion")["Settings"]["Content"];
+    let mut noted = BTreeSet::new();
+    parameters_in(settings, &template, &mut noted);
+    assert_eq!(noted, used);
+}
+
+#[test]
+fn nested_stacks_are_told_what_they_ask_for() {
+    for (id, stack) in resources(&read("template.yaml"), "AWS::CloudFormation::Stack") {
+        let nested = read(stack["TemplateURL"].as_str().expect(&id));
+        assert_eq!(names(&stack["Parameters"]), names(&nested["Parameters"]), "{id}");
+    }
+}
+
+#[test]
+fn parameters_are_explained_and_limited() {
+    for (path, _) in templates() {
+        let template = read(path);
+        for name in names(&template["Parameters"]) {
+            let parameter = &template["Parameters"][&name];
+            assert!(parameter["Description"].as_str().is_some_and(|text| text.len() > 10), "{path}: {name}");
+            if path == "template.yaml" {
+                assert!(!parameter["Default"].is_null(), "{name}: the first deployment must not ask");
+            }
+            // What a nested stack is told comes from its parent.
+            let asked = matches!(path, "template.yaml" | "infra/edge.yaml" | "infra/github.yaml");
+            if asked && parameter["Type"] == "String" && parameter["AllowedValues"].is_null() {
+                assert!(parameter["AllowedPattern"].is_string(), "{path}: {name}");
+                let says = parameter["ConstraintDescription"].as_str().unwrap_or_default();
+                assert!(says.starts_with("has to be "), "{path}: {name}");
+            }
+            if parameter["Type"] == "Number" {
+                let limited = !parameter["MinValue"].is_null() || !parameter["AllowedValues"].is_null();
+                assert!(limited, "{path}: {name}");
+            }
+        }
+    }
+}
