@@ -97,6 +97,7 @@ impl Messages {
             (false, true) => Copies::None,
         };
         self.queue(app, &new, copies).await?;
+        self.metrics.accepted();
         MessageOut::accepted(&new, with_content)
     }
 

@@ -21,6 +21,7 @@ use shared::http::{
     Body, Document, Fields, IdempotencyKey, ListOut, Query, Registry, Text, idempotent, json, reference,
 };
 use shared::ids::{MessageId, NAME_LENGTH_MAX};
+use shared::metrics::Metrics;
 use shared::queue::{QueueUrl, Sqs};
 use shared::store::applications::Application;
 use shared::store::messages::Message;
@@ -43,6 +44,7 @@ struct Messages {
     delivery_timeout: Duration,
     targets: Arc<Targets>,
     quota: Arc<Quota>,
+    metrics: Arc<Metrics>,
 }
 
 impl FromRef<Messages> for Tokens {
@@ -64,8 +66,10 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
         delivery_timeout: delivery_timeout(env)?,
         targets: Arc::default(),
         quota: Arc::new(Quota::new(quota::read(env)?)),
+        metrics: platform.metrics("messages"),
     };
-    Ok(shared::http::finish(operations(Router::new()), state))
+    let metrics = state.metrics.clone();
+    Ok(shared::http::telling(shared::http::finish(operations(Router::new()), state), metrics))
 }
 
 /// Adds this function's operations to `document`.
