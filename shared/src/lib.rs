@@ -17,6 +17,7 @@ pub mod seal;
 pub mod signing;
 pub mod store;
 pub mod telemetry;
+pub mod trace;
 pub mod wire;
 
 pub use error::{Error, Result};

@@ -36,3 +36,4 @@ mod tasks;
 mod template;
 mod tenancy;
 mod tls;
+mod traces;

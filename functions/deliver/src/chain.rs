@@ -155,7 +155,7 @@ impl Deliver {
 
     /// Ends a chain without an attempt.
     pub(crate) async fn stop(&self, job: &DeliverJob, why: &'static str) -> Result<()> {
-        tracing::info!(message = %job.message, endpoint = %job.endpoint, why, "a delivery stops");
+        tracing::info!(message_id = %job.message, endpoint = %job.endpoint, why, "a delivery stops");
         let state = State {
             endpoint: job.endpoint,
             message: job.message,
@@ -179,12 +179,11 @@ impl Deliver {
         next.due.push(due);
         let group = job.app.to_string();
         if wait <= DELAY_MAX {
-            let body = Job::Deliver(next.clone()).body()?;
-            let outgoing = Outgoing { body, delay: wait, group: group.clone() };
+            let outgoing = Outgoing::new(&Job::Deliver(next.clone()), wait, &group)?;
             match self.sqs.send_one(&self.sources[1].queue, outgoing).await {
                 Ok(()) => return Ok(()),
                 Err(error) => {
-                    tracing::warn!(error = %Chain(&error), message = %job.message, "a retry is parked");
+                    tracing::warn!(error = %Chain(&error), message_id = %job.message, "a retry is parked");
                     // The queue may have taken what it did not acknowledge.
                     next.check = true;
                 }

@@ -239,7 +239,7 @@ impl Deliver {
         let Some(message) = self.store.find_message(job.app, job.message).await? else { return Ok(()) };
         let payload = self.store.payload(&message).await?.filter(|_| !endpoint.settings.disabled);
         let Some(payload) = payload else {
-            tracing::info!(message = %job.message, endpoint = %job.endpoint, "a resend stops: the endpoint is disabled or the payload is gone");
+            tracing::info!(message_id = %job.message, endpoint = %job.endpoint, "a resend stops: the endpoint is disabled or the payload is gone");
             return Ok(());
         };
         let labels = Labels {
@@ -303,9 +303,14 @@ impl Deliver {
     }
 
     fn count(&self, attempt: &Attempt) {
-        match attempt.status {
-            Status::Success => self.metrics.delivered(),
-            Status::Pending | Status::Fail | Status::Sending => self.metrics.failed(),
+        let (id, endpoint, code, ms) = (attempt.id, attempt.endpoint, attempt.code, attempt.duration_ms);
+        if attempt.status == Status::Success {
+            self.metrics.delivered();
+            tracing::debug!(attempt = %id, %endpoint, code, duration_ms = ms, "an attempt arrived");
+        } else {
+            self.metrics.failed();
+            let next = attempt.next.map(tracing::field::display);
+            tracing::info!(attempt = %id, %endpoint, code, duration_ms = ms, next, "an attempt failed");
         }
     }
 

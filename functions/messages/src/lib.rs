@@ -26,8 +26,10 @@ use shared::queue::{QueueUrl, Sqs};
 use shared::store::applications::Application;
 use shared::store::messages::Message;
 use shared::store::shards::LogQuery;
+use shared::trace::Trace;
 use shared::wire::{MessageOut, Shown};
 use shared::{Api, Error, Platform, Result};
+use tracing::Instrument as _;
 
 use incoming::{CHANNEL_LENGTH_MAX, MessageIn, TAG_LENGTH_MAX};
 use quota::Quota;
@@ -175,7 +177,11 @@ async fn create(
         found => found?,
     };
     state.quota.pass(&state.api.store, &*state.api.clock, app.id).await?;
-    let out = state.accept(&app, key, message, with_content).await?;
+    let trace = Trace::of(&headers);
+    // In Lambda the runtime's own span says the trace; here, too, where there is no such runtime.
+    let span =
+        tracing::error_span!("message", trace_id = trace.map(|trace| tracing::field::display(trace.id())));
+    let out = state.accept(&app, key, message, with_content, trace).instrument(span).await?;
     Ok(json(StatusCode::ACCEPTED, &out))
 }
 

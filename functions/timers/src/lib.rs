@@ -110,6 +110,7 @@ impl Timers {
                 body: timer.job.clone(),
                 delay: timer.due.since(now),
                 group: timer.group.clone(),
+                trace: Job::parse(&timer.job).ok().and_then(|job| job.trace()),
             })
             .collect();
         let Err(unsent) = self.sqs.send(queue, &jobs).await else {
