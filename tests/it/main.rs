@@ -24,6 +24,7 @@ mod list_model;
 mod lists;
 mod log;
 mod lossy;
+mod metrics;
 mod nonsense;
 mod obeys;
 mod openapi;

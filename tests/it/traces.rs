@@ -47,6 +47,9 @@ async fn a_retry_days_later_is_found_by_the_trace_of_its_request() {
     let writer = lines.clone();
     let filter = "info,dynoxide=off".parse().expect("a filter");
     let subscriber = telemetry::json(filter, move || writer.clone());
+    // As long as it knows of one subscriber only, tracing lets the thread that comes to a line first decide
+    // whether anybody wants it: another test's.
+    let _another = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     let _reading = tracing::subscriber::set_default(subscriber);
 
     let clock = Arc::new(Ahead::default());
