@@ -9,6 +9,7 @@ mod by_hand;
 mod child;
 mod conformance;
 mod cost;
+mod dashboards;
 mod delivery;
 mod described;
 mod endpoint_settings;
