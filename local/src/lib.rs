@@ -9,6 +9,7 @@
 
 mod aws;
 mod cli;
+mod cost;
 mod dynamo;
 mod env_vars;
 mod functions;
