@@ -277,8 +277,8 @@ impl Clients {
         Ok(QueueRef { name: name.to_owned(), url, arn: arn.unwrap_or_default() })
     }
 
-    /// How many messages a queue holds, wherever they are.
-    pub(crate) async fn messages(&self, url: &str) -> Result<u64, String> {
+    /// How many messages of a queue are visible, in flight and delayed.
+    pub(crate) async fn depth(&self, url: &str) -> Result<[u64; 3], String> {
         let counts = [
             QueueAttributeName::ApproximateNumberOfMessages,
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
@@ -291,7 +291,7 @@ impl Clients {
             .await
             .map_err(|error| Chain(&error).to_string())?;
         let all = out.attributes.unwrap_or_default();
-        Ok(counts.iter().filter_map(|name| all.get(name)?.parse::<u64>().ok()).sum())
+        Ok(counts.map(|name| all.get(&name).and_then(|count| count.parse().ok()).unwrap_or_default()))
     }
 }
 

@@ -9,6 +9,7 @@ use shared::config::{ConfigError, Env};
 use shared::ids::{AppId, OrgId};
 use shared::{Error, Platform};
 
+use crate::cost::CostFlags;
 use crate::openapi::{openapi, routes};
 use crate::secrets;
 use crate::settings::{self, Settings};
@@ -46,6 +47,8 @@ enum Command {
     Openapi,
     /// Prints every operation of the API: method, path, the function that answers it, and its id.
     Routes,
+    /// Prints what a month costs in AWS, by list prices.
+    Cost(CostFlags),
 }
 
 #[derive(Debug, Args)]
@@ -192,6 +195,7 @@ impl Cli {
             Some(Command::Token(token)) => self.flags.token(token, platform).map(Task::Print),
             Some(Command::Openapi) => printed("openapi", openapi()),
             Some(Command::Routes) => printed("routes", routes()),
+            Some(Command::Cost(cost)) => Ok(Task::Print(cost.answer()?)),
         }
     }
 }
@@ -362,6 +366,9 @@ mod tests {
             (&["--aws-listen", "8072"], "POSTRIDER_AWS_LISTEN: "),
             (&["--aws-listen", "127.0.0.1:0", "--aws-endpoint-url", "http://x"], "POSTRIDER_AWS_LISTEN: "),
             (&["--template", "/nowhere"], "POSTRIDER_TEMPLATE: "),
+            (&["cost", "--messages", "ten"], "--messages: "),
+            (&["cost", "--failure-rate", "2"], "--failure-rate: "),
+            (&["cost", "--batch", "11"], "--batch: "),
             (&["token", "--org", "x", "--ephemeral"], "--org: "),
             (&["token", "--app", "ep_1", "--ephemeral"], "--app: "),
             (&["token", "--ephemeral"], "POSTRIDER_JWT_SECRET: "),

@@ -9,16 +9,19 @@
 
 mod aws;
 mod cli;
+mod cost;
 mod dynamo;
 mod env_vars;
 mod functions;
 mod gate;
 mod meter;
+mod metrics;
 mod openapi;
 mod poller;
 mod routes;
 pub mod runner;
 mod schedule;
+mod scrape;
 mod secrets;
 mod server;
 mod settings;

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::functions::told;
-use crate::routes::Api;
+use crate::scrape::Front;
 
 /// Most connections at a time; further ones wait in the operating system's queue. A developer's
 /// machine lets a process open 1,024 files by default, and the queues and deliveries need some too.
@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(10);
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// Serves the API until `stop` becomes true, and then what is under way.
-pub(crate) async fn serve(listener: TcpListener, api: Arc<Api>, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(listener: TcpListener, front: Arc<Front>, mut stop: watch::Receiver<bool>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();
@@ -54,10 +54,10 @@ pub(crate) async fn serve(listener: TcpListener, api: Arc<Api>, mut stop: watch:
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "answers may be sent late");
         }
-        let api = api.clone();
+        let front = front.clone();
         let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let api = api.clone();
-            async move { Ok::<_, Infallible>(api.answer(request.map(Body::new)).await) }
+            let front = front.clone();
+            async move { Ok::<_, Infallible>(front.answer(request.map(Body::new)).await) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())

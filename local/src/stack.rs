@@ -21,8 +21,10 @@ use crate::aws::{Clients, Names, QueueRef};
 use crate::dynamo::{self, Dynamo};
 use crate::functions::told;
 use crate::meter::{Metered, SqsRequests};
+use crate::metrics::Registry;
 use crate::poller::Patience;
 use crate::schedule::Scheduled;
+use crate::scrape::{Front, Sources};
 use crate::secrets::{self, Folder, FolderError};
 use crate::server;
 use crate::settings::{self, REGION, Settings};
@@ -160,7 +162,12 @@ impl Stack {
         };
 
         let meter = Metered::new(settings.platform.http.clone());
-        let platform = Platform { http: SharedHttpClient::new(meter.clone()), ..settings.platform };
+        let registry = Arc::new(Registry::default());
+        let platform = Platform {
+            http: SharedHttpClient::new(meter.clone()),
+            metrics: registry.clone(),
+            ..settings.platform
+        };
         let clients = Clients::new(&aws, &platform.http);
         let names = clients.create(&template, &settings.prefix, &aws.region).await?;
 
@@ -185,11 +192,15 @@ impl Stack {
         let (stop, stopped) = watch::channel(false);
         let (mut tasks, routes) = (JoinSet::new(), api.len());
         let sources = pollers.iter().map(|poller| poller.queue.clone()).collect();
-        tasks.spawn(server::serve(listener, Arc::new(api), stopped.clone()));
         let aws_address = gate.as_ref().map(|(address, _)| *address);
         if let (Some((_, listener)), Some(dynamo), Some(sqs)) = (gate, &dynamo, &sqs) {
             tasks.spawn(gate::serve(listener, dynamo.address, sqs.address, stopped.clone()));
         }
+        let engine = sqs.as_ref().map(|sqs| sqs.engine.clone());
+        let (meters, world) = (meter.clone(), platform.clone());
+        let read = Sources::new(&template, &names, clients.clone(), engine, world, meters, registry);
+        let front = Front { api: Arc::new(api), sources: read };
+        tasks.spawn(server::serve(listener, Arc::new(front), stopped.clone()));
         if settings.poll {
             for poller in pollers {
                 tasks.spawn(poller.run(stopped.clone()));
@@ -346,7 +357,7 @@ impl Stack {
                 Some(sqs) => sqs.engine.counts(&queue.name).map_or(0, |counts| {
                     u64::try_from(counts.visible + counts.in_flight + counts.delayed).unwrap_or(u64::MAX)
                 }),
-                None => self.clients.messages(&queue.url).await?,
+                None => self.clients.depth(&queue.url).await?.iter().sum(),
             };
         }
         Ok(all)

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
+use tracing::{Instrument as _, Span};
 
 use crate::error::{Chain, Error, Result};
 use crate::queue::{Job, Outgoing, QueueUrl, Sqs};
+use crate::trace::{ATTRIBUTE, Trace};
 
 /// Longest wait between two tries of a job whose dependencies are down.
 const BACKOFF_MAX: Duration = Duration::from_secs(900);
@@ -53,17 +55,19 @@ where
             record.event_source_arn.as_deref().and_then(|arn| arn.rsplit(':').next())
                 == Some(source.queue.name())
         });
-        let received = Job::parse(record.body.as_deref().unwrap_or_default()).map(|job| Received {
-            job,
-            again: receive_count(record) > 1,
-            source,
-        });
-        let result = match received {
-            Ok(received) => work(received).await,
-            Err(error) => Err(error),
-        };
-        let Err(error) = result else { return true };
-        after_failure(sqs, source.map(|at| &sources[at]), record, &error).await
+        let trace = record.attributes.get(ATTRIBUTE).and_then(|text| Trace::parse(text));
+        let job = Job::parse(record.body.as_deref().unwrap_or_default()).map(|job| job.following(trace));
+        let span = span(record, trace, job.as_ref().ok());
+        async {
+            let result = match job {
+                Ok(job) => work(Received { job, again: receive_count(record) > 1, source }).await,
+                Err(error) => Err(error),
+            };
+            let Err(error) = result else { return true };
+            after_failure(sqs, source.map(|at| &sources[at]), record, trace, &error).await
+        }
+        .instrument(span)
+        .await
     }))
     .await;
     let mut response = SqsBatchResponse::default();
@@ -75,27 +79,51 @@ where
     response
 }
 
+/// What each line about this record says: one search for a message or a trace finds all of them. At
+/// the highest level, or a filter that lets warnings pass would take it from them.
+fn span(record: &SqsMessage, trace: Option<Trace>, job: Option<&Job>) -> Span {
+    let span = tracing::error_span!(
+        "job",
+        record = record.message_id.as_deref().unwrap_or_default(),
+        trace_id = tracing::field::Empty,
+        message_id = tracing::field::Empty,
+    );
+    if let Some(trace) = job.map_or(trace, Job::trace) {
+        span.record("trace_id", tracing::field::display(trace.id()));
+    }
+    if let Some(message) = job.and_then(Job::message) {
+        span.record("message_id", tracing::field::display(message));
+    }
+    span
+}
+
 /// Whether the record is done with all the same.
-async fn after_failure(sqs: &Sqs, source: Option<&Source>, record: &SqsMessage, error: &Error) -> bool {
-    let id = record.message_id.as_deref().unwrap_or_default();
+async fn after_failure(
+    sqs: &Sqs,
+    source: Option<&Source>,
+    record: &SqsMessage,
+    trace: Option<Trace>,
+    error: &Error,
+) -> bool {
     let Some(source) = source else {
-        tracing::error!(message_id = id, error = %Chain(error), "a job failed that came from a queue unknown here");
+        tracing::error!(error = %Chain(error), "a job failed that came from a queue unknown here");
         return false;
     };
     if let Error::Corrupt { .. } = error {
         let body = record.body.clone().unwrap_or_default();
         let group = record.attributes.get("MessageGroupId").cloned().unwrap_or_else(|| "dead".into());
-        let moved = sqs.send_one(&source.dead_letters, Outgoing { body, delay: Duration::ZERO, group }).await;
-        tracing::error!(message_id = id, error = %Chain(error), moved = moved.is_ok(), "a job goes to the dead-letter queue");
+        let moved =
+            sqs.send_one(&source.dead_letters, Outgoing { body, delay: Duration::ZERO, group, trace }).await;
+        tracing::error!(error = %Chain(error), moved = moved.is_ok(), "a job goes to the dead-letter queue");
         return moved.is_ok();
     }
     let wait = backoff(receive_count(record));
-    tracing::warn!(message_id = id, error = %Chain(error), wait_seconds = wait.as_secs(), "a job will be tried again");
+    tracing::warn!(error = %Chain(error), wait_seconds = wait.as_secs(), "a job will be tried again");
     if let Some(handle) = &record.receipt_handle
         && let Err(error) = sqs.hide(&source.queue, handle, wait).await
     {
         // Then the queue's own visibility timeout brings it back.
-        tracing::debug!(message_id = id, error = %Chain(&error), "the wait could not be set");
+        tracing::debug!(error = %Chain(&error), "the wait could not be set");
     }
     false
 }

@@ -20,8 +20,11 @@ pub use query::Query;
 pub use schema::{Rule, Shape, Shaped};
 pub use text::Text;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body as HttpBody;
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, Uri, header};
 use schemars::JsonSchema;
@@ -29,6 +32,7 @@ use serde::Serialize;
 use tower::util::MapRequest;
 
 use crate::error::{Chain, Error};
+use crate::metrics::Metrics;
 
 /// Largest body of a request, in bytes. API Gateway would let 10 MB pass, Lambda 6 MB.
 pub const BODY_LENGTH_MAX: usize = 1024 * 1024;
@@ -113,6 +117,21 @@ pub fn finish<S: Clone + Send + Sync + 'static>(routes: Router<S>, state: S) -> 
         .with_state(state);
     // A layer of the routes themselves would run after they were matched.
     Router::new().fallback_service(MapRequest::new(routes, trim_trailing_slash))
+}
+
+/// Tells what a request counted before its answer goes out: Lambda freezes what is behind that.
+pub fn telling(routes: Router, metrics: Arc<Metrics>) -> Router {
+    routes.layer(axum::middleware::from_fn_with_state(metrics, tell))
+}
+
+async fn tell(
+    State(metrics): State<Arc<Metrics>>,
+    request: http::Request<HttpBody>,
+    next: axum::middleware::Next,
+) -> Response {
+    let response = next.run(request).await;
+    metrics.flush();
+    response
 }
 
 /// A path whose segments are no text names nothing; the framework would say so in words of its own.

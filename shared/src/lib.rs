@@ -8,6 +8,7 @@ pub mod config;
 pub mod error;
 pub mod http;
 pub mod ids;
+pub mod metrics;
 pub mod operational;
 pub mod platform;
 pub mod queue;
@@ -16,6 +17,7 @@ pub mod seal;
 pub mod signing;
 pub mod store;
 pub mod telemetry;
+pub mod trace;
 pub mod wire;
 
 pub use error::{Error, Result};

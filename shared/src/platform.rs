@@ -1,4 +1,4 @@
-//! What a function is given from outside: time, randomness, and the way to AWS.
+//! What a function is given from outside: time, randomness, and the ways to AWS and out of it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,6 +15,7 @@ use axum::extract::FromRef;
 use crate::auth::Tokens;
 use crate::clock::{SharedClock, SystemClock};
 use crate::config::{Aws, ConfigError, Env, Tables};
+use crate::metrics::{Metrics, SharedSink, Stdout};
 use crate::queue::Sqs;
 use crate::random::{SharedRandom, SystemRandom};
 use crate::seal::Sealer;
@@ -31,6 +32,8 @@ pub struct Platform {
     pub http: SharedHttpClient,
     /// Counts what is used of DynamoDB.
     pub meter: Arc<Meter>,
+    /// Takes the lines of metrics.
+    pub metrics: SharedSink,
 }
 
 impl Platform {
@@ -42,7 +45,13 @@ impl Platform {
             random: Arc::new(SystemRandom::new()),
             http: aws_smithy_http_client::Builder::new().tls_provider(ring).build_https(),
             meter: Arc::default(),
+            metrics: Arc::new(Stdout),
         }
+    }
+
+    /// The metrics of one instance of a function, by the name of its folder.
+    pub fn metrics(&self, function: &'static str) -> Arc<Metrics> {
+        Arc::new(Metrics::new(function, self.clock.clone(), self.metrics.clone()))
     }
 
     /// The two tables.

@@ -5,17 +5,21 @@ mod job;
 pub use job::{Deliver, FanOut, Job, Lane, Operational, Resend, TaskStep};
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::error::SdkError;
-use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use aws_sdk_sqs::types::{
+    MessageSystemAttributeNameForSends, MessageSystemAttributeValue, SendMessageBatchRequestEntry,
+};
 use futures_util::future::join_all;
 
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::{ConfigError, Env};
 use crate::error::{Error, Result, Source, unavailable};
+use crate::trace::Trace;
 
 /// Longest delay that SQS offers.
 pub const DELAY_MAX: Duration = Duration::from_secs(900);
@@ -64,9 +68,19 @@ pub struct Outgoing {
     pub delay: Duration,
     /// The fair-queueing group: one noisy application does not delay the others.
     pub group: String,
+    /// The trace that X-Ray is to count the consumer's work to.
+    pub trace: Option<Trace>,
 }
 
 impl Outgoing {
+    /// A job on its way.
+    ///
+    /// # Errors
+    /// `Corrupt`: its payload is no JSON.
+    pub fn new(job: &Job, delay: Duration, group: impl std::fmt::Display) -> Result<Self> {
+        Ok(Self { body: job.body()?, delay, group: group.to_string(), trace: job.trace() })
+    }
+
     /// The same job, for a queue that may have it already.
     fn as_copy(&self, now: Timestamp) -> Self {
         let (job, first) = match Job::parse(&self.body) {
@@ -82,7 +96,8 @@ impl Outgoing {
             _ => return self.clone(),
         };
         let Ok(body) = job.body() else { return self.clone() };
-        Self { body, delay: self.delay.max(first.after(BLIND_MAX).since(now)), group: self.group.clone() }
+        let delay = self.delay.max(first.after(BLIND_MAX).since(now));
+        Self { body, delay, group: self.group.clone(), trace: self.trace }
     }
 }
 
@@ -91,6 +106,12 @@ impl Outgoing {
 pub struct Sqs {
     client: Client,
     clock: SharedClock,
+}
+
+fn trace_attribute(trace: Trace) -> HashMap<MessageSystemAttributeNameForSends, MessageSystemAttributeValue> {
+    let value = MessageSystemAttributeValue::builder().data_type("String").string_value(trace.to_string());
+    let value = value.build().expect("the data type is set");
+    HashMap::from([(MessageSystemAttributeNameForSends::AwsTraceHeader, value)])
 }
 
 /// Whether the queue said that it did not take what was sent.
@@ -169,6 +190,7 @@ impl Sqs {
                     .id(at.to_string())
                     .message_body(&job.body)
                     .message_group_id(&job.group)
+                    .set_message_system_attributes(job.trace.map(trace_attribute))
                     .set_delay_seconds((seconds > 0).then(|| i32::try_from(seconds).unwrap_or(900)))
                     .build()
                     .expect("id and body are set")
@@ -238,7 +260,7 @@ mod tests {
                  \"endpoint\":\"ep_{K}\",\"message\":\"msg_{K}\",\"event_type\":\"a\",\"due\":{due},\
                  \"payload_until\":2,\"payload\":{{\"x\":1}}}}}}"
             );
-            let plain = Outgoing { body, delay: Duration::from_secs(1), group: "g".into() };
+            let plain = Outgoing { body, delay: Duration::from_secs(1), group: "g".into(), trace: None };
             let copy = plain.as_copy(Timestamp::from_ms(2_000));
             let Ok(Job::Deliver(job)) = Job::parse(&copy.body) else { panic!() };
             (job.check, copy.delay, job.payload.is_some())

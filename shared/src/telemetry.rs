@@ -1,6 +1,8 @@
 //! Logs: one JSON object a line in Lambda, readable lines at a terminal.
 
+use tracing::Subscriber;
 use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -29,15 +31,27 @@ pub fn init(env: &Env<'_>, format: Format) -> Result<(), ConfigError> {
         default,
         |text| text.parse().ok(),
     )?;
-    let registry = tracing_subscriber::registry().with(filter);
     // The only error is that a subscriber is there already, as in tests.
     let _ = match format {
-        Format::Json => registry
-            .with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(false))
-            .try_init(),
-        Format::Text => registry
+        Format::Json => json(filter, std::io::stdout).try_init(),
+        Format::Text => tracing_subscriber::registry()
+            .with(filter)
             .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(true).compact())
             .try_init(),
     };
     Ok(())
+}
+
+/// The lines for CloudWatch: an object each, in which `spans` says what they belong to.
+pub fn json(
+    filter: Targets,
+    writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
+) -> impl Subscriber + Send + Sync {
+    tracing_subscriber::registry().with(filter).with(
+        tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_writer(writer),
+    )
 }

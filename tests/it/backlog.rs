@@ -34,6 +34,7 @@ fn job(now: Timestamp) -> Deliver {
         payload: None,
         payload_until: now.after(Duration::from_secs(60)),
         slot: None,
+        trace: None,
     }
 }
 

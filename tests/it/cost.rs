@@ -1,10 +1,20 @@
 //! What one delivered message costs, in DynamoDB's units and SQS's requests, held against the budget.
 
-use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use deliver::Deliver;
+use http::StatusCode;
+use serde_json::{Value, json};
+use shared::config::Env;
+use shared::metrics::Sink;
 use svix::api::MessageCreateOptions;
 use svix::models::MessageIn;
 
-use crate::house::{ENDPOINT_VARIABLE, House, Receiver};
+use crate::house::{Ahead, ENDPOINT_VARIABLE, House, Receiver, settings, soon};
 
 /// JSON of about a kilobyte, as ordinary events are.
 fn kilobyte() -> serde_json::Value {
@@ -62,4 +72,175 @@ async fn one_delivered_message_stays_within_its_budget() {
     assert!(reads <= 2.0, "{reads} read units");
     // Receives that find nothing are polling, not the message's.
     assert!(sent + 1 + deleted <= 4, "{sent} sends and {deleted} deletes");
+}
+
+/// The lines of one instance's metrics.
+#[derive(Debug, Default)]
+struct Lines(Mutex<Vec<String>>);
+
+impl Sink for Lines {
+    fn take(&self, line: &str) {
+        self.0.lock().expect("no panic").push(line.to_owned());
+    }
+}
+
+/// An installation in which nothing happens by itself, and what was used so far.
+struct Counted {
+    house: House,
+    clock: Arc<Ahead>,
+    deliver: Deliver,
+    lines: Arc<Lines>,
+    works: Arc<AtomicBool>,
+    app: String,
+    used: [f64; 4],
+    measured: BTreeMap<String, BTreeMap<&'static str, f64>>,
+}
+
+impl Counted {
+    async fn start() -> (Self, Receiver) {
+        let clock = Arc::new(Ahead::default());
+        let mut ahead = settings().with("POSTRIDER_RETRY_SCHEDULE", "60,1800");
+        (ahead.platform.clock, ahead.poll) = (clock.clone(), false);
+        let house = House::with(ahead).await;
+        let works = Arc::new(AtomicBool::new(true));
+        let answers = works.clone();
+        let receiver = Receiver::answering(move |_| match answers.load(Ordering::Relaxed) {
+            true => (StatusCode::NO_CONTENT, String::new()),
+            false => (StatusCode::INTERNAL_SERVER_ERROR, String::new()),
+        })
+        .await;
+        let app = house.app().await;
+        house.endpoint(&app, &receiver.url("/")).await;
+        let lines = Arc::new(Lines::default());
+        let platform = shared::Platform { metrics: lines.clone(), ..house.stack.platform().clone() };
+        let variables = house.stack.environment("deliver").expect("its environment").clone();
+        let deliver = Deliver::connect(&Env::new(|name| variables.get(name).cloned()), &platform);
+        let deliver = deliver.expect("it connects");
+        let (used, measured) = ([0.0; 4], BTreeMap::new());
+        (Self { house, clock, deliver, lines, works, app, used, measured }, receiver)
+    }
+
+    /// Lets time pass. A change is settled after a second, and no cache outlives a minute.
+    fn skip(&self, seconds: u64) {
+        self.clock.skip(Duration::from_secs(seconds));
+        self.house.stack.wake();
+    }
+
+    async fn post(&self, key: Option<&str>) {
+        // Without an SDK: it would send a key of its own.
+        let headers: Vec<_> = key.iter().map(|key| ("idempotency-key", *key)).collect();
+        let (path, token) = (format!("/api/v1/app/{}/msg", self.app), &self.house.token);
+        let body = json!({ "eventType": "invoice.paid", "payload": kilobyte() }).to_string();
+        let answer = self.house.request_with("POST", &path, token, &headers, body).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+    }
+
+    async fn work(&self, queue: &str, works: bool) {
+        self.works.store(works, Ordering::Relaxed);
+        let event = soon(queue, self.house.receive(queue)).await;
+        let [record] = event.records.as_slice() else { panic!("{} jobs", event.records.len()) };
+        let handle = record.receipt_handle.clone().expect("a handle");
+        assert!(self.deliver.handle(event).await.batch_item_failures.is_empty());
+        self.house.delete(queue, &handle).await;
+    }
+
+    /// Fills the caches again.
+    async fn warm(&mut self) {
+        self.post(None).await;
+        self.work("DeliveriesQueue", true).await;
+        self.count("").await;
+    }
+
+    /// Writes down what was used since the last time.
+    async fn count(&mut self, what: &str) {
+        let (usage, sqs) = (self.house.stack.usage(), self.house.stack.sqs_requests());
+        let stored = stored_bytes(&self.house).await;
+        let used = [usage.write_units, usage.read_units, sqs.send as f64, stored];
+        let names = ["write_units", "read_units", "sqs_sends", "stored_bytes"];
+        let since = names.into_iter().zip(used.iter().zip(self.used).map(|(now, then)| now - then));
+        self.measured.insert(what.to_owned(), since.collect());
+        // Looking at the table was work, too.
+        let usage = self.house.stack.usage();
+        self.used = [usage.write_units, usage.read_units, used[2], stored];
+    }
+}
+
+/// What DynamoDB charges for the storage of the log, by its rules.
+async fn stored_bytes(house: &House) -> f64 {
+    fn size(value: &AttributeValue) -> usize {
+        match value {
+            AttributeValue::S(text) => text.len(),
+            AttributeValue::N(digits) => digits.len().div_ceil(2) + 1,
+            AttributeValue::B(bytes) => bytes.as_ref().len(),
+            AttributeValue::L(list) => 3 + list.iter().map(|value| 1 + size(value)).sum::<usize>(),
+            _ => 1,
+        }
+    }
+    let table = house.stack.table("LogTable").expect("the table");
+    let scanned = house.stack.dynamodb().scan().table_name(table).send().await.expect("a small table");
+    let items = scanned.items().iter();
+    items
+        .map(|item| 100 + item.iter().map(|(name, value)| name.len() + size(value)).sum::<usize>())
+        .sum::<usize>() as f64
+}
+
+/// The calculator's units are the measured ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_calculator_counts_with_what_is_measured() {
+    if Env::process().optional(ENDPOINT_VARIABLE).is_some() {
+        return; // other implementations count units in their own ways
+    }
+    let (mut counted, _receiver) = Counted::start().await;
+    counted.skip(10);
+    counted.warm().await;
+
+    counted.post(None).await;
+    counted.count("accept").await;
+    counted.work("DeliveriesQueue", true).await;
+    counted.count("attempt").await;
+    counted.post(Some("key")).await;
+    counted.count("accept_with_key").await;
+    counted.work("DeliveriesQueue", true).await;
+
+    counted.warm().await;
+    counted.post(None).await;
+    counted.count("").await;
+    counted.work("DeliveriesQueue", false).await;
+    counted.count("attempt_that_queues_a_retry").await;
+    counted.skip(90);
+    counted.warm().await;
+    counted.work("RetriesQueue", true).await;
+    counted.count("retry").await;
+    counted.post(None).await;
+    counted.work("DeliveriesQueue", false).await;
+    counted.skip(90);
+    counted.warm().await;
+    counted.work("RetriesQueue", false).await;
+    counted.count("retry_that_sets_a_timer").await;
+    assert_eq!(counted.house.stack.run_timers().await, Ok(0));
+    counted.count("timers_run").await;
+    counted.skip(1800 * 6 / 5);
+    assert_eq!(counted.house.stack.run_timers().await, Ok(1));
+    counted.count("timers_run_that_moves_one").await;
+    counted.warm().await;
+    counted.work("RetriesQueue", true).await;
+    counted.count("retry_from_a_timer").await;
+
+    let units: Value = serde_json::from_str(include_str!("../../local/data/units.json")).expect("JSON");
+    counted.measured.remove("");
+    let shown = serde_json::to_string_pretty(&counted.measured).expect("JSON");
+    assert_eq!(units["measured"].as_object().expect("an object").len(), counted.measured.len(), "{shown}");
+    for (what, measured) in &counted.measured {
+        for (unit, value) in measured {
+            let told =
+                units["measured"][what][unit].as_f64().unwrap_or_else(|| panic!("{what}.{unit}: {shown}"));
+            // Ids and times are a few bytes longer or shorter each time.
+            let tolerance = if *unit == "stored_bytes" { 16.0 } else { 0.0 };
+            assert!((told - value).abs() <= tolerance, "{what}.{unit} is {value}: {shown}");
+        }
+    }
+    let told = units["metrics_line_bytes"].as_f64().expect("a number");
+    let lines = counted.lines.0.lock().expect("no panic");
+    let longest = lines.iter().map(String::len).max().expect("lines") as f64;
+    assert!((longest - 20.0..=longest).contains(&told), "{longest}");
 }

@@ -185,6 +185,7 @@ impl World {
             random: Arc::new(self.random.clone()),
             http: SharedHttpClient::new(self.aws.connector(faulty)),
             meter: Arc::default(),
+            metrics: Arc::new(Unread),
         };
         if faulty {
             self.clocks.lock().unwrap_or_else(PoisonError::into_inner).push(clock);
@@ -342,6 +343,14 @@ fn url(logical_id: &str) -> String {
 
 fn arn(logical_id: &str) -> String {
     format!("arn:aws:sqs:us-east-1:000000000000:{logical_id}")
+}
+
+/// Metrics are not what the simulation is about.
+#[derive(Debug)]
+struct Unread;
+
+impl shared::metrics::Sink for Unread {
+    fn take(&self, _: &str) {}
 }
 
 /// Ticks the timers function, twice at a time: schedules can fire twice.

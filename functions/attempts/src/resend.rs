@@ -14,6 +14,7 @@ use shared::queue::{Job, Outgoing, Resend};
 use shared::store::applications::Application;
 use shared::store::endpoints::Endpoint;
 use shared::store::messages::Message;
+use shared::trace::Trace;
 use shared::{Error, Result};
 
 use crate::Attempts;
@@ -35,20 +36,27 @@ pub async fn resend(
     uri: Uri,
 ) -> Result<Response> {
     let api = &state.api;
+    let trace = Trace::of(&headers);
     let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
     Ok(idempotent(&api.store, &*api.clock, key, async || {
         let endpoint = reference(&endpoint, "Endpoint")?;
         let app = state.application(&caller, &app).await?;
         let message = state.message(app.id, &message).await?;
         let endpoint = api.store.endpoint_for(app.id, &endpoint).await?;
-        state.send_again(&app, &message, &endpoint).await?;
+        state.send_again(&app, &message, &endpoint, trace).await?;
         Ok(json(StatusCode::ACCEPTED, &ResendOut {}))
     })
     .await)
 }
 
 impl Attempts {
-    async fn send_again(&self, app: &Application, message: &Message, endpoint: &Endpoint) -> Result<()> {
+    async fn send_again(
+        &self,
+        app: &Application,
+        message: &Message,
+        endpoint: &Endpoint,
+        trace: Option<Trace>,
+    ) -> Result<()> {
         let (store, now) = (&self.api.store, self.api.clock.now());
         if message.payload_until <= now {
             return Err(Error::Conflict(
@@ -75,8 +83,9 @@ impl Attempts {
             message: message.id,
             attempt: AttemptId::by_hand(message.id, endpoint.id, now, &*self.api.random),
             slot: None,
+            trace,
         });
-        let job = Outgoing { body: job.body()?, delay: Duration::ZERO, group: app.id.to_string() };
+        let job = Outgoing::new(&job, Duration::ZERO, app.id)?;
         self.sqs.send_one(&self.deliveries, job).await
     }
 }

@@ -93,6 +93,7 @@ impl Deliver {
         }
         if let Some(due) = attempt.next {
             self.queue_successor(app, job, due).await?;
+            self.metrics.retried();
         }
         self.store.advance(&state).await?;
         Ok(())
@@ -115,7 +116,7 @@ impl Deliver {
     async fn heed(&self, app: &Application, attempt: &Attempt, status: Status) -> Result<()> {
         if attempt.disables {
             tracing::info!(endpoint = %attempt.endpoint, "an endpoint asks to be disabled");
-            return self.store.disable_endpoint(app, attempt.endpoint, attempt.at).await.map(drop);
+            return self.disable(app, attempt.endpoint, attempt.at).await;
         }
         if status == Status::Pending {
             return Ok(());
@@ -128,10 +129,17 @@ impl Deliver {
             (Status::Fail, None) => self.store.note_failing(app, endpoint.id, attempt.at).await.map(drop),
             (Status::Fail, Some(since)) if attempt.at.since(since) >= FAILING_MAX + FAILING_KEPT_MIN => {
                 tracing::warn!(endpoint = %endpoint.id, %since, "an endpoint has failed for too long and is disabled");
-                self.store.disable_endpoint(app, endpoint.id, since).await.map(drop)
+                self.disable(app, endpoint.id, since).await
             }
             _ => Ok(()),
         }
+    }
+
+    async fn disable(&self, app: &Application, endpoint: EndpointId, since: Timestamp) -> Result<()> {
+        if self.store.disable_endpoint(app, endpoint, since).await? {
+            self.metrics.disabled();
+        }
+        Ok(())
     }
 
     /// Leaves an operational event to the timers function, which sends it on.
@@ -147,7 +155,7 @@ impl Deliver {
 
     /// Ends a chain without an attempt.
     pub(crate) async fn stop(&self, job: &DeliverJob, why: &'static str) -> Result<()> {
-        tracing::info!(message = %job.message, endpoint = %job.endpoint, why, "a delivery stops");
+        tracing::info!(message_id = %job.message, endpoint = %job.endpoint, why, "a delivery stops");
         let state = State {
             endpoint: job.endpoint,
             message: job.message,
@@ -171,12 +179,11 @@ impl Deliver {
         next.due.push(due);
         let group = job.app.to_string();
         if wait <= DELAY_MAX {
-            let body = Job::Deliver(next.clone()).body()?;
-            let outgoing = Outgoing { body, delay: wait, group: group.clone() };
+            let outgoing = Outgoing::new(&Job::Deliver(next.clone()), wait, &group)?;
             match self.sqs.send_one(&self.sources[1].queue, outgoing).await {
                 Ok(()) => return Ok(()),
                 Err(error) => {
-                    tracing::warn!(error = %Chain(&error), message = %job.message, "a retry is parked");
+                    tracing::warn!(error = %Chain(&error), message_id = %job.message, "a retry is parked");
                     // The queue may have taken what it did not acknowledge.
                     next.check = true;
                 }

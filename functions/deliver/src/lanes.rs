@@ -88,7 +88,7 @@ impl Deliver {
         let source = &self.sources[usize::from(lane == Lane::Second)];
         // Whole seconds, rounded down: what is up to a second early is on time.
         let delay = Duration::from_secs(wait.as_secs());
-        self.sqs.send_one(&source.queue, Outgoing { body: job.body()?, delay, group: app.to_string() }).await
+        self.sqs.send_one(&source.queue, Outgoing::new(&job, delay, app)?).await
     }
 
     async fn set_aside(

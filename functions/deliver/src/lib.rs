@@ -30,6 +30,7 @@ use shared::clock::SharedClock;
 use shared::config::{ConfigError, Delivery, Env};
 use shared::error::{corrupt, unavailable};
 use shared::ids::{AppId, AttemptId, EndpointId, OrgId};
+use shared::metrics::Metrics;
 use shared::operational;
 use shared::queue::{BLIND_MAX, Deliver as DeliverJob, Job, QueueUrl, Resend, Sqs};
 use shared::store::Store;
@@ -67,6 +68,7 @@ pub struct Deliver {
     telling: bool,
     endpoints: Cache<EndpointId, (u64, Arc<Endpoint>)>,
     circuits: Circuits,
+    metrics: Arc<Metrics>,
     /// None but in the simulation's own tests.
     sabotage: Option<Sabotage>,
 }
@@ -137,6 +139,7 @@ impl Deliver {
             ],
             endpoints: Cache::new(ENDPOINTS_MAX),
             circuits: Circuits::default(),
+            metrics: platform.metrics("deliver"),
             sabotage: None,
         })
     }
@@ -144,7 +147,10 @@ impl Deliver {
     /// Works on a batch, all its jobs at once.
     pub async fn handle(&self, event: SqsEvent) -> SqsBatchResponse {
         let batch = Batch::default();
-        batch::run(&self.sqs, &self.sources, event, |received| self.work(&batch, received)).await
+        let answer =
+            batch::run(&self.sqs, &self.sources, event, |received| self.work(&batch, received)).await;
+        self.metrics.flush();
+        answer
     }
 
     async fn work(&self, batch: &Batch, received: Received) -> Result<()> {
@@ -208,6 +214,10 @@ impl Deliver {
             Err(_) if self.is_broken(Sabotage::AckBeforeRecord) => return Ok(()),
             recorded => recorded?,
         }
+        self.count(&attempt);
+        if job.number() == 1 {
+            self.metrics.first_attempt_after(attempt.at.since(job.message.time()));
+        }
         self.finish(&app, &job, &attempt).await
     }
 
@@ -229,7 +239,7 @@ impl Deliver {
         let Some(message) = self.store.find_message(job.app, job.message).await? else { return Ok(()) };
         let payload = self.store.payload(&message).await?.filter(|_| !endpoint.settings.disabled);
         let Some(payload) = payload else {
-            tracing::info!(message = %job.message, endpoint = %job.endpoint, "a resend stops: the endpoint is disabled or the payload is gone");
+            tracing::info!(message_id = %job.message, endpoint = %job.endpoint, "a resend stops: the endpoint is disabled or the payload is gone");
             return Ok(());
         };
         let labels = Labels {
@@ -242,6 +252,7 @@ impl Deliver {
             Sending { id, message: job.message, endpoint: &endpoint, payload: &payload, labels, trigger };
         let Made { attempt, .. } = self.send(&app, sending).await?;
         self.record(&attempt).await?;
+        self.count(&attempt);
         self.finish_by_hand(&app, &attempt).await
     }
 
@@ -288,6 +299,18 @@ impl Deliver {
             Some(first) if first != *attempt && !self.is_broken(Sabotage::ForkedChain) => Err(busy()),
             // Also where it meets itself: the SDK repeats a put whose answer was lost.
             _ => Ok(()),
+        }
+    }
+
+    fn count(&self, attempt: &Attempt) {
+        let (id, endpoint, code, ms) = (attempt.id, attempt.endpoint, attempt.code, attempt.duration_ms);
+        if attempt.status == Status::Success {
+            self.metrics.delivered();
+            tracing::debug!(attempt = %id, %endpoint, code, duration_ms = ms, "an attempt arrived");
+        } else {
+            self.metrics.failed();
+            let next = attempt.next.map(tracing::field::display);
+            tracing::info!(attempt = %id, %endpoint, code, duration_ms = ms, next, "an attempt failed");
         }
     }
 

@@ -13,6 +13,7 @@ use shared::http::{Body, Fields, IdempotencyKey, RequestBody, Text, idempotent, 
 use shared::ids::{MessageId, NAME_LENGTH_MAX};
 use shared::queue::{Deliver, Job, Outgoing};
 use shared::store::messages::{LOG_RETENTION_DAYS, NewMessage, Payload};
+use shared::trace::Trace;
 use shared::wire::MessageOut;
 use shared::{Error, Result};
 
@@ -99,12 +100,12 @@ pub async fn send_example(
             endpoints: vec![endpoint.id],
         };
         api.store.put_message(&new).await?;
-        let job = Job::Deliver(Deliver::first(&app, &new, endpoint.id, false));
-        let job = Outgoing { body: job.body()?, delay: Duration::ZERO, group: app.id.to_string() };
+        let job = Job::Deliver(Deliver::first(&app, &new, endpoint.id, false)).following(Trace::of(&headers));
+        let job = Outgoing::new(&job, Duration::ZERO, app.id)?;
         if let Err(error) = state.sqs.send_one(&state.deliveries, job).await {
             // Not sent, so not made: the caller repeats it.
             if let Err(error) = api.store.remove_message(app.id, new.id).await {
-                tracing::warn!(error = %Chain(&error), message = %new.id, "an example that was not sent stays visible");
+                tracing::warn!(error = %Chain(&error), message_id = %new.id, "an example that was not sent stays visible");
             }
             return Err(error);
         }

@@ -242,8 +242,7 @@ async fn begin(
             updated_at: now,
         };
         api.store.create_task(&caller, &task).await?;
-        let first = Job::Task(task.next_step()).body()?;
-        let job = Outgoing { body: first, delay: Duration::ZERO, group: task.app.to_string() };
+        let job = Outgoing::new(&Job::Task(task.next_step()), Duration::ZERO, task.app)?;
         if let Err(error) = state.sqs.send_one(&state.fan_out, job).await {
             // The task has a timer besides: it begins within a minute.
             tracing::warn!(error = %Chain(&error), task = %task.id, "a task begins later");

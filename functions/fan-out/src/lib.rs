@@ -82,6 +82,7 @@ impl Dispatcher {
         let delay = if check { free_at.since(self.clock.now()) } else { Duration::ZERO };
         let step = endpoints.iter().skip(job.from).take(STEP).map(|endpoint| {
             Job::Deliver(Deliver::first_of(&app, &message, payload.clone(), *endpoint, check))
+                .following(job.trace)
         });
         self.send_in(delay, &self.deliveries, &app, step).await?;
         let next = job.from + STEP;
@@ -108,8 +109,7 @@ impl Dispatcher {
         app: &Application,
         jobs: impl IntoIterator<Item = Job>,
     ) -> Result<()> {
-        let jobs =
-            jobs.into_iter().map(|job| Ok(Outgoing { body: job.body()?, delay, group: app.id.to_string() }));
+        let jobs = jobs.into_iter().map(|job| Outgoing::new(&job, delay, app.id));
         let jobs: Vec<Outgoing> = jobs.collect::<Result<_>>()?;
         self.sqs.send(queue, &jobs).await.map_err(unavailable("queue jobs"))
     }

@@ -36,7 +36,7 @@ impl Dispatcher {
         // A copy of this job stored it, and may have sent a part: what counts is the message that is
         // there, and what it has not been sent to.
         let (from, check, version) = (0, !stored, app.version);
-        let job = FanOut { org, app: app.id, version, message: new.id, from, check };
+        let job = FanOut { org, app: app.id, version, message: new.id, from, check, trace: None };
         self.send(&self.source.queue, &app, [Job::FanOut(job)]).await
     }
 }

@@ -54,7 +54,7 @@ impl Dispatcher {
         let resends = chosen.iter().map(|message| {
             let (org, app, endpoint) = (task.org, task.app, endpoint.id);
             let attempt = AttemptId::of_task(task.id, *message, endpoint);
-            Job::Resend(Resend { org, app, endpoint, message: *message, attempt, slot: None })
+            Job::Resend(Resend { org, app, endpoint, message: *message, attempt, slot: None, trace: None })
         });
         self.send(&self.retries, &app, resends).await?;
         let (shard, after) = match last {
@@ -74,7 +74,7 @@ impl Dispatcher {
     }
 
     pub(crate) async fn queue_next(&self, task: &Task, delay: Duration) -> Result<()> {
-        let job = Outgoing { body: Job::Task(task.next_step()).body()?, delay, group: task.app.to_string() };
+        let job = Outgoing::new(&Job::Task(task.next_step()), delay, task.app)?;
         self.sqs.send(&self.source.queue, &[job]).await.map_err(unavailable("queue a task's next step"))
     }
 

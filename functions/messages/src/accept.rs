@@ -14,6 +14,7 @@ use shared::queue::{BLIND_MAX, Deliver, FanOut, Job, Outgoing};
 use shared::store::applications::Application;
 use shared::store::idempotency::Claim;
 use shared::store::messages::{EventIdClaim, Message, NewMessage};
+use shared::trace::Trace;
 use shared::wire::MessageOut;
 use shared::{Error, Result};
 
@@ -38,6 +39,7 @@ impl Messages {
         key: Option<IdempotencyKey>,
         message: MessageIn,
         with_content: bool,
+        trace: Option<Trace>,
     ) -> Result<MessageOut> {
         let mut id = MessageId::new(self.api.clock.now(), &*self.api.random);
         // Under an id that another request drew, copies of the jobs may exist.
@@ -46,7 +48,7 @@ impl Messages {
             match self.claim_key(app, key, id).await? {
                 Key::Ours => {}
                 Key::Unfinished(first) => (id, taken_over) = (first, true),
-                Key::Done(message) => return self.answer_again(app, &message, with_content).await,
+                Key::Done(message) => return self.answer_again(app, &message, with_content, trace).await,
             }
         }
         if let Some(event_id) = &message.event_id {
@@ -60,7 +62,7 @@ impl Messages {
                     }
                 }
                 Key::Done(message) => {
-                    self.repair(app, &message).await?;
+                    self.repair(app, &message, trace).await?;
                     if let Some(key) = &key {
                         self.api.store.free_key(&key.hash, &key.owner).await?;
                     }
@@ -89,14 +91,16 @@ impl Messages {
         if !stored && !self.is_stored(&new).await? {
             // Two took the same id over; the other one was faster.
             let stored = self.api.store.find_message(app.id, id).await?.ok_or(Error::NotFound("Message"))?;
-            return self.answer_again(app, &stored, with_content).await;
+            return self.answer_again(app, &stored, with_content, trace).await;
         }
         let copies = match (taken_over, stored) {
             (true, _) => Copies::Elsewhere,
             (false, false) => Copies::Here,
             (false, true) => Copies::None,
         };
-        self.queue(app, &new, copies).await?;
+        self.queue(app, &new, copies, trace).await?;
+        self.metrics.accepted();
+        tracing::debug!(message_id = %new.id, endpoints = new.endpoints.len(), "a message was accepted");
         MessageOut::accepted(&new, with_content)
     }
 
@@ -113,8 +117,9 @@ impl Messages {
         app: &Application,
         message: &Message,
         with_content: bool,
+        trace: Option<Trace>,
     ) -> Result<MessageOut> {
-        self.repair(app, message).await?;
+        self.repair(app, message, trace).await?;
         self.show(message, with_content).await
     }
 
@@ -165,7 +170,7 @@ impl Messages {
     }
 
     /// Queues what a crash kept from being queued: the deliveries that have no state.
-    async fn repair(&self, app: &Application, message: &Message) -> Result<()> {
+    async fn repair(&self, app: &Application, message: &Message, trace: Option<Trace>) -> Result<()> {
         let now = self.api.clock.now();
         if now.since(message.id.time()) > REPAIRED_FOR {
             return Ok(());
@@ -177,25 +182,33 @@ impl Messages {
         if missing.is_empty() {
             return Ok(());
         }
-        tracing::info!(message = %message.id, endpoints = missing.len(), "a repeated request queues deliveries again");
+        tracing::info!(message_id = %message.id, endpoints = missing.len(), "a repeated request queues deliveries again");
         // The first request's own jobs may be running: wait until they have a state, or are over.
         let free_at = message.id.time().after(self.delivery_timeout + MARGIN);
         let delay = free_at.since(now);
         if missing.len() > ENDPOINTS_AT_ONCE_MAX {
-            let job = fan_out(app, message.id, true);
+            let job = fan_out(app, message.id, true, trace);
             return self.sqs.send_one(&self.fan_out, outgoing(app, job, delay)?).await;
         }
         let payload = self.api.store.payload(message).await?;
-        let job = |endpoint| Job::Deliver(Deliver::first_of(app, message, payload.clone(), endpoint, true));
-        let jobs: Result<Vec<_>> =
-            missing.into_iter().map(|endpoint| outgoing(app, job(endpoint), delay)).collect();
+        let job = |endpoint| {
+            let job = Job::Deliver(Deliver::first_of(app, message, payload.clone(), endpoint, true));
+            outgoing(app, job.following(trace), delay)
+        };
+        let jobs: Result<Vec<_>> = missing.into_iter().map(job).collect();
         let sent = self.sqs.send(&self.deliveries, &jobs?).await;
         sent.map_err(shared::error::unavailable("queue deliveries again"))
     }
 
     /// Queues the deliveries of a message that was just stored. What the queue does not take is
     /// parked as timers; it may have taken what it did not acknowledge.
-    async fn queue(&self, app: &Application, new: &NewMessage, copies: Copies) -> Result<()> {
+    async fn queue(
+        &self,
+        app: &Application,
+        new: &NewMessage,
+        copies: Copies,
+        trace: Option<Trace>,
+    ) -> Result<()> {
         if new.endpoints.is_empty() {
             return Ok(());
         }
@@ -207,19 +220,19 @@ impl Messages {
             Copies::Here | Copies::None => Duration::ZERO,
         };
         if new.endpoints.len() > ENDPOINTS_AT_ONCE_MAX {
-            let job = outgoing(app, fan_out(app, new.id, check), delay)?;
+            let job = outgoing(app, fan_out(app, new.id, check, trace), delay)?;
             let Err(error) = self.sqs.send_one(&self.fan_out, job).await else { return Ok(()) };
-            tracing::warn!(error = %Chain(&error), message = %new.id, "a fan-out is parked");
-            let parked = outgoing(app, fan_out(app, new.id, true), Duration::ZERO)?;
+            tracing::warn!(error = %Chain(&error), message_id = %new.id, "a fan-out is parked");
+            let parked = outgoing(app, fan_out(app, new.id, true, trace), Duration::ZERO)?;
             let set = self.api.store.set_timer(free_at, new.id, "fan-out", &parked.group, &parked.body).await;
             return self.undo_unless(set, app, new, true).await;
         }
         let job = |endpoint: EndpointId, check: bool| {
-            outgoing(app, Job::Deliver(Deliver::first(app, new, endpoint, check)), delay)
+            outgoing(app, Job::Deliver(Deliver::first(app, new, endpoint, check)).following(trace), delay)
         };
         let jobs: Result<Vec<_>> = new.endpoints.iter().map(|endpoint| job(*endpoint, check)).collect();
         let Err(unsent) = self.sqs.send(&self.deliveries, &jobs?).await else { return Ok(()) };
-        tracing::warn!(error = %Chain(&unsent), message = %new.id, "deliveries are parked");
+        tracing::warn!(error = %Chain(&unsent), message_id = %new.id, "deliveries are parked");
         let none_sent = unsent.indexes.len() == new.endpoints.len();
         for (nth, at) in unsent.indexes.into_iter().enumerate() {
             let endpoint = new.endpoints[at];
@@ -244,7 +257,7 @@ impl Messages {
             && nothing_under_way
             && let Err(error) = self.api.store.remove_message(app.id, new.id).await
         {
-            tracing::warn!(error = %Chain(&error), message = %new.id, "a message that was not accepted stays visible");
+            tracing::warn!(error = %Chain(&error), message_id = %new.id, "a message that was not accepted stays visible");
         }
         parked
     }
@@ -275,10 +288,10 @@ enum Key {
     Done(Box<Message>),
 }
 
-fn fan_out(app: &Application, message: MessageId, check: bool) -> Job {
-    Job::FanOut(FanOut { org: app.org, app: app.id, version: app.version, message, from: 0, check })
+fn fan_out(app: &Application, message: MessageId, check: bool, trace: Option<Trace>) -> Job {
+    Job::FanOut(FanOut { org: app.org, app: app.id, version: app.version, message, from: 0, check, trace })
 }
 
 fn outgoing(app: &Application, job: Job, delay: Duration) -> Result<Outgoing> {
-    Ok(Outgoing { body: job.body()?, delay, group: app.id.to_string() })
+    Outgoing::new(&job, delay, app.id)
 }

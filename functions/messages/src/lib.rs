@@ -21,12 +21,15 @@ use shared::http::{
     Body, Document, Fields, IdempotencyKey, ListOut, Query, Registry, Text, idempotent, json, reference,
 };
 use shared::ids::{MessageId, NAME_LENGTH_MAX};
+use shared::metrics::Metrics;
 use shared::queue::{QueueUrl, Sqs};
 use shared::store::applications::Application;
 use shared::store::messages::Message;
 use shared::store::shards::LogQuery;
+use shared::trace::Trace;
 use shared::wire::{MessageOut, Shown};
 use shared::{Api, Error, Platform, Result};
+use tracing::Instrument as _;
 
 use incoming::{CHANNEL_LENGTH_MAX, MessageIn, TAG_LENGTH_MAX};
 use quota::Quota;
@@ -43,6 +46,7 @@ struct Messages {
     delivery_timeout: Duration,
     targets: Arc<Targets>,
     quota: Arc<Quota>,
+    metrics: Arc<Metrics>,
 }
 
 impl FromRef<Messages> for Tokens {
@@ -64,8 +68,10 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
         delivery_timeout: delivery_timeout(env)?,
         targets: Arc::default(),
         quota: Arc::new(Quota::new(quota::read(env)?)),
+        metrics: platform.metrics("messages"),
     };
-    Ok(shared::http::finish(operations(Router::new()), state))
+    let metrics = state.metrics.clone();
+    Ok(shared::http::telling(shared::http::finish(operations(Router::new()), state), metrics))
 }
 
 /// Adds this function's operations to `document`.
@@ -171,7 +177,11 @@ async fn create(
         found => found?,
     };
     state.quota.pass(&state.api.store, &*state.api.clock, app.id).await?;
-    let out = state.accept(&app, key, message, with_content).await?;
+    let trace = Trace::of(&headers);
+    // In Lambda the runtime's own span says the trace; here, too, where there is no such runtime.
+    let span =
+        tracing::error_span!("message", trace_id = trace.map(|trace| tracing::field::display(trace.id())));
+    let out = state.accept(&app, key, message, with_content, trace).instrument(span).await?;
     Ok(json(StatusCode::ACCEPTED, &out))
 }
 

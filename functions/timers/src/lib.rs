@@ -3,12 +3,14 @@
 //! A timer is removed only after its job is in a queue. Two runs at once, or one that dies in
 //! between, queue a job twice; jobs from timers read what was done before they do anything.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use shared::clock::{SharedClock, Timestamp};
 use shared::config::{ConfigError, Env};
 use shared::error::Chain;
+use shared::metrics::Metrics;
 use shared::queue::{Job, Lane, Outgoing, QueueUrl, Sqs};
 use shared::store::Store;
 use shared::store::keys::TIMER_SHARDS;
@@ -31,6 +33,7 @@ pub struct Timers {
     clock: SharedClock,
     retries: QueueUrl,
     fan_out: QueueUrl,
+    metrics: Arc<Metrics>,
 }
 
 impl Timers {
@@ -45,6 +48,7 @@ impl Timers {
             clock: platform.clock.clone(),
             retries: QueueUrl::read(env, "POSTRIDER_RETRIES_QUEUE")?,
             fan_out: QueueUrl::read(env, "POSTRIDER_FAN_OUT_QUEUE")?,
+            metrics: platform.metrics("timers"),
         })
     }
 
@@ -54,6 +58,12 @@ impl Timers {
     /// # Errors
     /// DynamoDB or SQS is out of reach; what was queued until then is done.
     pub async fn handle(&self, deadline: Timestamp) -> Result<usize> {
+        let moved = self.drain_all(deadline).await;
+        self.metrics.flush();
+        moved
+    }
+
+    async fn drain_all(&self, deadline: Timestamp) -> Result<usize> {
         let shards = (0..TIMER_SHARDS).map(|shard| self.drain(shard, deadline));
         let moved: usize = try_join_all(shards).await?.into_iter().sum();
         if moved > 0 {
@@ -70,6 +80,10 @@ impl Timers {
                 return Ok(moved);
             }
             let due = self.store.due_timers(shard, now.after(AHEAD), PAGE).await?;
+            // Of what was found, moved or not: while the queue is down, this grows. What lacks its time
+            // (1970) is no lag.
+            let oldest = due.iter().map(|timer| timer.due).filter(|due| due.ms() > 0).min();
+            self.metrics.timer_lag(oldest.map(|due| now.since(due)).unwrap_or_default());
             if due.is_empty() {
                 return Ok(moved);
             }
@@ -96,6 +110,7 @@ impl Timers {
                 body: timer.job.clone(),
                 delay: timer.due.since(now),
                 group: timer.group.clone(),
+                trace: Job::parse(&timer.job).ok().and_then(|job| job.trace()),
             })
             .collect();
         let Err(unsent) = self.sqs.send(queue, &jobs).await else {

@@ -129,6 +129,12 @@ impl Engine {
         self.sweep_queue(queue)
     }
 
+    /// When the oldest message of a queue was sent, in milliseconds since 1970; `None` when it is empty.
+    #[must_use]
+    pub fn oldest_sent(&self, queue: &str) -> Option<u64> {
+        self.core().lock().queues.get(queue)?.oldest_sent()
+    }
+
     /// When the next message of a queue becomes visible by the passing of time, in milliseconds since
     /// 1970; `None` when none does.
     #[must_use]

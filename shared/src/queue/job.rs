@@ -11,6 +11,7 @@ use crate::error::{Result, corrupt};
 use crate::ids::{AppId, AttemptId, EndpointId, MessageId, OrgId, TaskId};
 use crate::store::applications::Application;
 use crate::store::messages::{Message, NewMessage, Payload};
+use crate::trace::{self, Trace};
 
 /// Largest payload that travels inside its job. SQS charges by 64 KB; with more than this the job
 /// reads the message instead.
@@ -47,6 +48,8 @@ pub struct Deliver {
     pub payload_until: Timestamp,
     /// The slot of its rate limit that this attempt has taken.
     pub slot: Option<Timestamp>,
+    /// The trace of the request that it follows from.
+    pub trace: Option<Trace>,
 }
 
 impl Deliver {
@@ -66,6 +69,7 @@ impl Deliver {
             payload: Some(new.payload.clone()),
             payload_until: new.payload_until(),
             slot: None,
+            trace: None,
         }
     }
 
@@ -91,6 +95,7 @@ impl Deliver {
             payload,
             payload_until: message.payload_until,
             slot: None,
+            trace: None,
         }
     }
 
@@ -121,6 +126,9 @@ pub struct Resend {
     /// The slot of its rate limit that it has taken.
     #[serde(default, with = "millis_opt", skip_serializing_if = "Option::is_none")]
     pub slot: Option<Timestamp>,
+    /// The trace of the request that it follows from.
+    #[serde(default, deserialize_with = "trace::lenient", skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
 }
 
 /// A message to be sent on to its endpoints, from one of them on.
@@ -138,6 +146,9 @@ pub struct FanOut {
     pub from: usize,
     /// Another copy of this job may exist or have existed.
     pub check: bool,
+    /// The trace of the request that it follows from.
+    #[serde(default, deserialize_with = "trace::lenient", skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
 }
 
 /// Something that happened here, told as a message to whoever runs this installation.
@@ -214,6 +225,8 @@ struct DeliverV1 {
     payload_until: Timestamp,
     #[serde(default, with = "millis_opt", skip_serializing_if = "Option::is_none")]
     slot: Option<Timestamp>,
+    #[serde(default, deserialize_with = "trace::lenient", skip_serializing_if = "Option::is_none")]
+    trace: Option<Trace>,
     /// As text within text it would grow; as JSON within JSON it stays as it was posted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     payload: Option<Box<RawValue>>,
@@ -234,6 +247,39 @@ impl Job {
         match self {
             Self::Deliver(_) | Self::Resend(_) => Lane::Deliveries,
             Self::FanOut(_) | Self::Operational(_) | Self::Task(_) => Lane::FanOut,
+        }
+    }
+
+    /// The trace of the request that it follows from. A task and an operational event have many, or none.
+    pub const fn trace(&self) -> Option<Trace> {
+        match self {
+            Self::Deliver(job) => job.trace,
+            Self::Resend(job) => job.trace,
+            Self::FanOut(job) => job.trace,
+            Self::Operational(_) | Self::Task(_) => None,
+        }
+    }
+
+    /// This job as a part of `trace`, unless it says itself what it follows from.
+    #[must_use]
+    pub fn following(mut self, trace: Option<Trace>) -> Self {
+        match &mut self {
+            Self::Deliver(Deliver { trace: own, .. })
+            | Self::Resend(Resend { trace: own, .. })
+            | Self::FanOut(FanOut { trace: own, .. }) => *own = own.or(trace),
+            Self::Operational(_) | Self::Task(_) => {}
+        }
+        self
+    }
+
+    /// The message that it is about.
+    pub const fn message(&self) -> Option<MessageId> {
+        match self {
+            Self::Deliver(job) => Some(job.message),
+            Self::Resend(job) => Some(job.message),
+            Self::FanOut(job) => Some(job.message),
+            Self::Operational(job) => Some(job.message),
+            Self::Task(_) => None,
         }
     }
 
@@ -271,6 +317,7 @@ impl Job {
                     check: job.check,
                     payload_until: job.payload_until,
                     slot: job.slot,
+                    trace: job.trace,
                     payload: json.transpose().map_err(corrupt(WHAT))?,
                     raw: inline.and_then(|payload| payload.raw.clone()),
                 };
@@ -326,6 +373,7 @@ impl Job {
                     payload,
                     payload_until: job.payload_until,
                     slot: job.slot,
+                    trace: job.trace,
                 }))
             }
             RESEND_V1 => read(with).map(Self::Resend),
@@ -364,6 +412,7 @@ mod tests {
             payload: Some(Payload { json: json.into(), raw: raw.map(str::to_owned) }),
             payload_until: Timestamp::from_ms(9),
             slot: None,
+            trace: None,
         }
     }
 
@@ -406,6 +455,23 @@ mod tests {
              \"message\":\"msg_{K}\",\"from\":0,\"check\":false}}}}"
         );
         assert!(matches!(Job::parse(&body), Ok(Job::FanOut(job)) if job.from == 0));
+    }
+
+    #[test]
+    fn a_job_keeps_the_trace_that_it_follows_from() {
+        let trace =
+            |nth: u32| Trace::parse(&format!("Root=1-0000000{nth}-bd862e3fe1be46a994272793;Sampled=1"));
+        let parsed = |job: Job| Job::parse(&job.body().unwrap()).unwrap().trace();
+        let plain = Job::Deliver(job("{}", None));
+        assert_eq!(parsed(plain.clone()), None);
+        let followed = plain.following(trace(1));
+        assert_eq!(parsed(followed.clone()), trace(1));
+        assert_eq!(parsed(followed.following(trace(2))), trace(1));
+        // What cannot be read is no reason not to deliver.
+        let body = Job::Deliver(job("{}", None)).following(trace(1)).body().unwrap();
+        assert!(
+            matches!(Job::parse(&body.replace("Root=1", "Root=9")), Ok(Job::Deliver(job)) if job.trace.is_none())
+        );
     }
 
     #[test]

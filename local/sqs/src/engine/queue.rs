@@ -119,6 +119,11 @@ impl Queue {
         Counts { visible: self.visible, in_flight: self.in_flight.len(), delayed: self.delayed.len() }
     }
 
+    /// When the oldest message was sent.
+    pub(crate) fn oldest_sent(&self) -> Option<u64> {
+        self.ages.first().map(|(sent, _)| *sent)
+    }
+
     /// Whether a message sent to this queue was purged before its commit ended.
     pub(crate) fn purged(&self, seq: u64) -> bool {
         seq < self.purged_below

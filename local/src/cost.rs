@@ -1,0 +1,321 @@
+//! What a month costs in AWS, from list prices and measured units.
+//!
+//! Attempts fail independently of each other here, each with the same probability. In truth an endpoint
+//! that fails fails again, so the retries of a month cost a little more than this says, or much less
+//! than its failures suggest once it is disabled.
+
+mod data;
+mod flags;
+mod report;
+
+pub(crate) use flags::CostFlags;
+
+use std::time::Duration;
+
+use shared::config::{ConfigError, RETRY_SCHEDULE_DEFAULT};
+use shared::metrics::Metric;
+use shared::queue::DELAY_MAX;
+use shared::store::messages::LOG_RETENTION_DAYS;
+
+use crate::settings::TEMPLATE;
+use crate::template::Template;
+use data::{Prices, Taken, Units};
+
+/// The templates that a deployed stack is made of: alarms, dashboards and secrets are counted in them.
+const PARTS: &[&str] = &[TEMPLATE];
+const DAYS: f64 = 30.0;
+const MINUTES: f64 = DAYS * 24.0 * 60.0;
+const GB: f64 = 1e9;
+const KB: f64 = 1024.0;
+/// What SQS counts as one request.
+const SQS_CHUNK: f64 = 64.0 * KB;
+/// Seconds of one long poll.
+const POLL: f64 = 20.0;
+/// Larger payloads are read from the message.
+const INLINE_KB_MAX: f64 = 48.0;
+
+/// What happens in a month.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Month {
+    messages: f64,
+    /// Endpoints that a message goes to, on average.
+    endpoints: f64,
+    /// Share of the attempts that fail.
+    failures: f64,
+    payload_kb: f64,
+    /// Jobs in a batch, on average.
+    batch: f64,
+    /// Requests bring an idempotency key.
+    keys: bool,
+    /// X-Ray records traces.
+    tracing: bool,
+    /// The tables have a key of the customer's.
+    customer_key: bool,
+    accept_ms: f64,
+    delivery_ms: f64,
+    memory_mb: f64,
+}
+
+/// A line of the bill.
+#[derive(Clone, Debug)]
+struct Line {
+    service: &'static str,
+    what: &'static str,
+    amount: f64,
+    /// The name of its price.
+    price: &'static str,
+    usd: f64,
+    /// It does not depend on how much is sent.
+    fixed: bool,
+}
+
+/// What a month comes to.
+#[derive(Clone, Debug)]
+pub(crate) struct Bill {
+    month: Month,
+    attempts: f64,
+    lines: Vec<Line>,
+    prices: Prices,
+}
+
+impl Bill {
+    fn total(&self) -> f64 {
+        self.lines.iter().map(|line| line.usd).sum()
+    }
+
+    fn fixed(&self) -> f64 {
+        self.lines.iter().filter(|line| line.fixed).map(|line| line.usd).sum()
+    }
+}
+
+/// What the deliveries of one message to one endpoint take, with their retries.
+#[derive(Clone, Copy, Debug, Default)]
+struct Chain {
+    attempts: f64,
+    taken: Taken,
+}
+
+/// Follows a delivery through the schedule. A retry waits in its queue for up to 15 minutes and as a
+/// timer for longer.
+fn chain(schedule: &[Duration], failures: f64, units: &Units) -> Chain {
+    let measured = &units.measured;
+    let mut chain = Chain::default();
+    // How likely it is that there is an attempt, and what it takes if it is the last one.
+    let (mut likely, mut attempt) = (1.0, measured.attempt);
+    for wait in schedule.iter().map(Some).chain([None]) {
+        chain.attempts += likely;
+        chain.taken.add(likely, attempt);
+        let Some(wait) = wait else { break };
+        likely *= failures;
+        if *wait <= DELAY_MAX {
+            let queued = measured.attempt_that_queues_a_retry.beyond(measured.attempt);
+            chain.taken.add(likely, queued);
+            attempt = measured.retry;
+        } else {
+            chain.taken.add(likely, measured.retry_that_sets_a_timer.beyond(measured.retry));
+            chain.taken.add(likely, measured.timers_run_that_moves_one.beyond(measured.timers_run));
+            attempt = measured.retry_from_a_timer;
+        }
+    }
+    chain
+}
+
+/// Counts what `month` costs.
+///
+/// # Errors
+/// A file of numbers, or the template, cannot be read.
+pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
+    let (prices, units) = data::read()?;
+    let template =
+        Template::parse(TEMPLATE).map_err(|error| ConfigError::new("template", error.to_string()))?;
+    let assumed = units.assumed;
+    let chain = chain(&schedule(), month.failures, &units);
+    let deliveries = month.messages * month.endpoints;
+    let attempts = deliveries * chain.attempts;
+    let batches = attempts / month.batch;
+
+    let mut taken = Taken::default();
+    let accept = if month.keys { units.measured.accept_with_key } else { units.measured.accept };
+    taken.add(month.messages, accept);
+    taken.add(deliveries, chain.taken);
+    // What was measured was a kilobyte.
+    let more = (month.payload_kb - 1.0).max(0.0);
+    taken.write_units += month.messages * (more * assumed.compressed_share).ceil();
+    taken.stored_bytes += month.messages * more * KB * assumed.compressed_share;
+    let inline = month.payload_kb <= INLINE_KB_MAX;
+    if !inline {
+        taken.read_units += attempts * (month.payload_kb * assumed.compressed_share / 4.0).ceil();
+    }
+
+    let job = assumed.job_overhead_bytes + if inline { month.payload_kb * KB } else { 0.0 };
+    let chunks = |jobs: f64| (jobs * job / SQS_CHUNK).max(1.0);
+    let sends = taken.sqs_sends * chunks(month.endpoints);
+    let job_requests = sends + batches * (chunks(month.batch) + 1.0);
+    let queues: f64 = template.functions.iter().map(|function| function.queues.len() as f64).sum();
+    let idle = queues * assumed.idle_pollers * MINUTES * 60.0 / POLL;
+
+    let gb = |mb: f64| mb / 1024.0;
+    let invocations = month.messages + batches;
+    let gb_seconds =
+        gb(month.memory_mb) / 1000.0 * (month.messages * month.accept_ms + batches * month.delivery_ms);
+    let timers_gb_seconds = gb(month.memory_mb) / 1000.0 * MINUTES * assumed.timers_ms;
+    let log_bytes = units.metrics_line_bytes + assumed.system_log_bytes;
+    let storage = taken.stored_bytes.max(0.0) / GB * LOG_RETENTION_DAYS as f64 / DAYS;
+    // A function of its own each: the one that accepts and the one that delivers.
+    let recorded = |requests: f64| {
+        let always = requests.min(assumed.traced_each_second * MINUTES * 60.0);
+        if month.tracing { always + (requests - always) * assumed.traced_share } else { 0.0 }
+    };
+    let out = month.messages * assumed.answer_bytes
+        + attempts * (assumed.request_overhead_bytes + month.payload_kb * KB);
+    let count = |kind: &str| {
+        let lines = PARTS.iter().flat_map(|part| part.lines());
+        lines.filter(|line| line.trim() == format!("Type: {kind}")).count() as f64
+    };
+    let timers = if month.tracing { MINUTES } else { 0.0 };
+
+    let (sent, whatever) = (false, true);
+    let lines = [
+        ("API Gateway", "requests", month.messages, "api_gateway_request", sent),
+        ("Lambda", "invocations", invocations, "lambda_request", sent),
+        ("Lambda", "time", gb_seconds, "lambda_gb_second", sent),
+        ("Lambda", "timers, each minute", MINUTES, "lambda_request", whatever),
+        ("Lambda", "time of the timers", timers_gb_seconds, "lambda_gb_second", whatever),
+        ("DynamoDB", "writes", taken.write_units, "dynamodb_write_unit", sent),
+        ("DynamoDB", "reads", taken.read_units, "dynamodb_read_unit", sent),
+        (
+            "DynamoDB",
+            "reads of the timers",
+            MINUTES * units.measured.timers_run.read_units,
+            "dynamodb_read_unit",
+            whatever,
+        ),
+        ("DynamoDB", "storage, once 90 days are full", storage, "dynamodb_storage", sent),
+        ("DynamoDB", "point-in-time recovery", storage, "dynamodb_recovery", sent),
+        ("SQS", "requests", job_requests, "sqs_request", sent),
+        ("SQS", "fair queueing", job_requests, "sqs_fair_request", sent),
+        ("SQS", "idle polls of Lambda", idle, "sqs_request", whatever),
+        ("CloudWatch", "logs", invocations * log_bytes / GB, "logs_ingested", sent),
+        ("CloudWatch", "logs of the timers", MINUTES * log_bytes / GB, "logs_ingested", whatever),
+        ("CloudWatch", "metrics", Metric::ALL.len() as f64, "custom_metric", whatever),
+        ("CloudWatch", "alarms", count("AWS::CloudWatch::Alarm"), "alarm", whatever),
+        ("CloudWatch", "dashboards", count("AWS::CloudWatch::Dashboard"), "dashboard", whatever),
+        ("X-Ray", "traces, at the most", recorded(month.messages) + recorded(batches), "trace", sent),
+        ("X-Ray", "traces of the timers", timers, "trace", whatever),
+        ("Secrets Manager", "secrets", count("AWS::SecretsManager::Secret"), "secret", whatever),
+        ("KMS", "customer's key", f64::from(u8::from(month.customer_key)), "key", whatever),
+        ("Data transfer", "to the internet", out / GB, "transfer_out", sent),
+    ];
+    let lines = lines.into_iter().map(|(service, what, amount, name, fixed)| {
+        let price = prices.prices.get(name);
+        let price =
+            price.ok_or_else(|| ConfigError::new("local/data/prices.json", format!("lacks {name}")))?;
+        Ok(Line { service, what, amount, price: name, usd: amount / price.per * price.usd, fixed })
+    });
+    let lines = lines.collect::<Result<Vec<_>, ConfigError>>()?;
+    Ok(Bill { month, attempts, lines: lines.into_iter().filter(|line| line.amount > 0.0).collect(), prices })
+}
+
+fn schedule() -> Vec<Duration> {
+    let waits = RETRY_SCHEDULE_DEFAULT.split(',').filter_map(|wait| wait.parse().ok());
+    waits.map(Duration::from_secs).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn month() -> Month {
+        let (_, units) = data::read().unwrap();
+        Month {
+            messages: 1e6,
+            endpoints: 1.0,
+            failures: 0.0,
+            payload_kb: 1.0,
+            batch: 1.0,
+            keys: true,
+            tracing: false,
+            customer_key: false,
+            accept_ms: units.assumed.accept_ms,
+            delivery_ms: units.assumed.delivery_ms,
+            memory_mb: units.assumed.memory_mb,
+        }
+    }
+
+    fn usd(bill: &Bill, service: &str, what: &str) -> f64 {
+        let line = bill.lines.iter().find(|line| line.service == service && line.what == what);
+        line.map_or(0.0, |line| (line.usd * 1000.0).round() / 1000.0)
+    }
+
+    #[test]
+    fn a_million_messages_by_hand() {
+        let bill = bill(month()).unwrap();
+        assert!((bill.attempts - 1e6).abs() < 0.5);
+        // Four write units, two read units, three requests to SQS.
+        assert_eq!(usd(&bill, "DynamoDB", "writes"), 2.5);
+        assert_eq!(usd(&bill, "DynamoDB", "reads"), 0.25);
+        assert_eq!(usd(&bill, "SQS", "requests"), 1.2);
+        assert_eq!(usd(&bill, "API Gateway", "requests"), 1.0);
+        assert_eq!(usd(&bill, "Lambda", "invocations"), 0.4);
+        // A quarter of a GB for 220 ms.
+        assert_eq!(usd(&bill, "Lambda", "time"), 0.733);
+        assert_eq!(usd(&bill, "X-Ray", "traces, at the most"), 0.0);
+    }
+
+    #[test]
+    fn failures_walk_the_schedule() {
+        let (_, units) = data::read().unwrap();
+        let of = |failures| chain(&schedule(), failures, &units);
+        assert!((of(0.0).attempts - 1.0).abs() < 1e-9);
+        assert!((of(0.5).attempts - (2.0 - 0.5_f64.powi(7))).abs() < 1e-9);
+        // All fail: two retries by the queue, five by timers.
+        let all = of(1.0);
+        assert!((all.attempts - 8.0).abs() < 1e-9);
+        assert!((all.taken.write_units - (8.0 * 2.0 + 5.0 * 2.0)).abs() < 1e-9, "{all:?}");
+        assert!((all.taken.read_units - (1.0 + 2.0 * 3.0 + 5.0 * 4.0)).abs() < 1e-9, "{all:?}");
+        assert!((all.taken.sqs_sends - 7.0).abs() < 1e-9, "{all:?}");
+    }
+
+    #[test]
+    fn nothing_sent_costs_what_is_fixed() {
+        let bill = bill(Month { messages: 0.0, ..month() }).unwrap();
+        assert!((bill.total() - bill.fixed()).abs() < 1e-9);
+        assert!(bill.fixed() > 0.0 && bill.fixed() < 25.0, "{}", bill.fixed());
+    }
+
+    #[test]
+    fn more_of_anything_costs_more() {
+        let total = |month| bill(month).unwrap().total();
+        let base = total(month());
+        for more in [
+            Month { endpoints: 1.5, ..month() },
+            Month { failures: 0.1, ..month() },
+            Month { payload_kb: 20.0, ..month() },
+            Month { tracing: true, ..month() },
+            Month { customer_key: true, ..month() },
+            Month { delivery_ms: 900.0, ..month() },
+        ] {
+            assert!(total(more) > base, "{more:?}");
+        }
+        assert!(total(Month { batch: 10.0, ..month() }) < base);
+        assert!(total(Month { keys: false, ..month() }) < base);
+        assert!(
+            total(Month { payload_kb: 49.0, ..month() }) > total(Month { payload_kb: 47.0, ..month() }) * 0.9
+        );
+    }
+
+    #[test]
+    fn every_price_is_used_and_says_where_it_is_from() {
+        let everything = Month { tracing: true, customer_key: true, ..month() };
+        let bill = bill(everything).unwrap();
+        for (name, price) in &bill.prices.prices {
+            assert!(
+                price.source.starts_with("https://") && price.read.starts_with(char::is_alphanumeric),
+                "{name}"
+            );
+            let used = bill.lines.iter().any(|line| line.price == name);
+            // A template without alarms or dashboards has no lines for them.
+            assert!(used || ["alarm", "dashboard"].contains(&name.as_str()), "{name}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! The numbers that the calculator counts with: list prices and units, each in a file of its own.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use shared::config::ConfigError;
+
+const PRICES: &str = include_str!("../../data/prices.json");
+const UNITS: &str = include_str!("../../data/units.json");
+
+/// What a unit costs.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Price {
+    pub(crate) usd: f64,
+    /// How many units that is for.
+    pub(crate) per: f64,
+    pub(crate) unit: String,
+    pub(crate) source: String,
+    pub(crate) read: String,
+}
+
+/// What somebody else asks for.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Alternative {
+    pub(crate) name: String,
+    pub(crate) monthly_usd: f64,
+    /// Messages that are in that; none if all are.
+    pub(crate) included: Option<f64>,
+    pub(crate) usd_per_million: f64,
+    pub(crate) source: String,
+    pub(crate) read: String,
+    pub(crate) note: String,
+}
+
+impl Alternative {
+    /// For that many messages in a month.
+    pub(crate) fn usd(&self, messages: f64) -> f64 {
+        let beyond = self.included.map_or(0.0, |included| (messages - included).max(0.0));
+        self.monthly_usd + beyond / 1e6 * self.usd_per_million
+    }
+}
+
+/// List prices.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Prices {
+    pub(crate) region: String,
+    pub(crate) as_of: String,
+    pub(crate) prices: BTreeMap<String, Price>,
+    pub(crate) alternatives: Vec<Alternative>,
+}
+
+/// What an operation takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+pub(crate) struct Taken {
+    pub(crate) write_units: f64,
+    pub(crate) read_units: f64,
+    pub(crate) sqs_sends: f64,
+    pub(crate) stored_bytes: f64,
+}
+
+impl Taken {
+    /// This, `count` times more.
+    pub(crate) fn add(&mut self, count: f64, other: Self) {
+        self.write_units += count * other.write_units;
+        self.read_units += count * other.read_units;
+        self.sqs_sends += count * other.sqs_sends;
+        self.stored_bytes += count * other.stored_bytes;
+    }
+
+    /// What this takes more than `other`.
+    pub(crate) fn beyond(mut self, other: Self) -> Self {
+        self.add(-1.0, other);
+        self
+    }
+}
+
+/// What tests measure.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Measured {
+    pub(crate) accept: Taken,
+    pub(crate) accept_with_key: Taken,
+    pub(crate) attempt: Taken,
+    pub(crate) attempt_that_queues_a_retry: Taken,
+    pub(crate) retry: Taken,
+    pub(crate) retry_that_sets_a_timer: Taken,
+    pub(crate) retry_from_a_timer: Taken,
+    pub(crate) timers_run: Taken,
+    pub(crate) timers_run_that_moves_one: Taken,
+}
+
+/// What no test here can measure.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Assumed {
+    /// Memory of each function.
+    pub(crate) memory_mb: f64,
+    /// Billed time of accepting a message.
+    pub(crate) accept_ms: f64,
+    /// Billed time of a batch of deliveries; most of it is the endpoints'.
+    pub(crate) delivery_ms: f64,
+    /// Billed time of a run of the timers.
+    pub(crate) timers_ms: f64,
+    /// What Lambda itself logs of an invocation.
+    pub(crate) system_log_bytes: f64,
+    /// What a webhook sends beside its payload: TLS, headers.
+    pub(crate) request_overhead_bytes: f64,
+    /// What the API answers to a message.
+    pub(crate) answer_bytes: f64,
+    /// What a job holds beside the payload.
+    pub(crate) job_overhead_bytes: f64,
+    /// What compression leaves of a payload.
+    pub(crate) compressed_share: f64,
+    /// Polls that Lambda keeps open on an idle queue.
+    pub(crate) idle_pollers: f64,
+    /// Requests that X-Ray records each second in any case …
+    pub(crate) traced_each_second: f64,
+    /// … and its share of the others.
+    pub(crate) traced_share: f64,
+}
+
+/// Units of all operations.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(crate) struct Units {
+    pub(crate) measured: Measured,
+    pub(crate) metrics_line_bytes: f64,
+    pub(crate) assumed: Assumed,
+}
+
+/// Reads both files, which are part of the program.
+///
+/// # Errors
+/// One of them is not what this version reads.
+pub(crate) fn read() -> Result<(Prices, Units), ConfigError> {
+    let wrong = |file: &str| {
+        let file = file.to_owned();
+        move |error: serde_json::Error| ConfigError::new(&file, error.to_string())
+    };
+    let prices = serde_json::from_str(PRICES).map_err(wrong("local/data/prices.json"))?;
+    Ok((prices, serde_json::from_str(UNITS).map_err(wrong("local/data/units.json"))?))
+}

@@ -1,0 +1,143 @@
+//! A bill as a table for people, and as JSON.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::Bill;
+
+/// `1234567.891` as `1,234,567.89`; whole numbers without what is behind the point.
+fn grouped(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    let (whole, rest) =
+        text.split_once('.').map_or((text.as_str(), String::new()), |(w, r)| (w, format!(".{r}")));
+    let mut grouped = String::new();
+    for (at, digit) in whole.chars().enumerate() {
+        if at > 0 && (whole.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped + &rest
+}
+
+fn million(bill: &Bill) -> Option<f64> {
+    (bill.month.messages > 0.0).then(|| bill.total() / bill.month.messages * 1e6)
+}
+
+/// For people.
+pub(super) fn table(bill: &Bill) -> String {
+    let (month, prices) = (&bill.month, &bill.prices);
+    let mut text = format!(
+        "{} messages a month of {} KB to {} endpoints, {} % of the attempts fail: {} attempts.\n\
+         List prices of {}, {}, without free tiers.\n\n",
+        grouped(month.messages, 0),
+        month.payload_kb,
+        month.endpoints,
+        (month.failures * 1e4).round() / 100.0,
+        grouped(bill.attempts, 0),
+        prices.region,
+        prices.as_of,
+    );
+    let mut row = |service: &str, what: &str, amount: &str, price: &str, usd: &str| {
+        let line = format!("{service:<16} {what:<31} {amount:>24} {price:>19} {usd:>12}");
+        let _infallible = writeln!(text, "{}", line.trim_end());
+    };
+    row("service", "", "amount", "price", "USD");
+    for line in &bill.lines {
+        let price = &prices.prices[line.price];
+        let per = match price.per {
+            1e6 => "a million".to_owned(),
+            _ => format!("each{}", if price.unit == "GB" { " GB" } else { "" }),
+        };
+        let decimals =
+            if price.per > 1.0 || line.amount >= 1000.0 || line.amount.fract() == 0.0 { 0 } else { 2 };
+        let amount = format!("{} {}", grouped(line.amount, decimals), price.unit);
+        let shown =
+            if price.usd < 0.001 { format!("{:.10}", price.usd) } else { format!("{:.3}", price.usd) };
+        row(line.service, line.what, &amount, &format!("{shown} {per}"), &grouped(line.usd, 2));
+    }
+    row("total", "", "", "", &grouped(bill.total(), 2));
+    row("", "of it whatever is sent", "", "", &grouped(bill.fixed(), 2));
+    if let Some(million) = million(bill) {
+        row("", "for a million messages", "", "", &grouped(million, 2));
+    }
+    text.push_str("\nElsewhere, by public prices:\n");
+    for other in &prices.alternatives {
+        let usd = grouped(other.usd(month.messages), 2);
+        let _infallible = writeln!(
+            text,
+            "{:<80} {usd:>26}\n    {} ({}, {})",
+            other.name, other.note, other.source, other.read
+        );
+    }
+    let _infallible = write!(
+        text,
+        "\nLambda's time is an assumption: {} ms to accept, {} ms for a batch of {} deliveries, {} MB. docs/COST.md says what else is.",
+        month.accept_ms, month.delivery_ms, month.batch, month.memory_mb
+    );
+    text
+}
+
+/// For programs.
+pub(super) fn json(bill: &Bill) -> String {
+    let (month, prices) = (&bill.month, &bill.prices);
+    let cents = |usd: f64| (usd * 1e4).round() / 1e4;
+    let lines = bill.lines.iter().map(|line| {
+        let price = &prices.prices[line.price];
+        json!({
+            "service": line.service, "what": line.what, "amount": line.amount, "unit": price.unit,
+            "usd": cents(line.usd), "fixed": line.fixed,
+            "price": { "usd": price.usd, "per": price.per, "source": price.source, "read": price.read },
+        })
+    });
+    let alternatives = prices.alternatives.iter().map(|other| {
+        json!({ "name": other.name, "usd": cents(other.usd(month.messages)), "source": other.source, "read": other.read })
+    });
+    let answer = json!({
+        "month": {
+            "messages": month.messages, "endpoints": month.endpoints, "failure_rate": month.failures,
+            "payload_kb": month.payload_kb, "batch": month.batch, "attempts": bill.attempts,
+            "accept_ms": month.accept_ms, "delivery_ms": month.delivery_ms, "memory_mb": month.memory_mb,
+        },
+        "region": prices.region,
+        "as_of": prices.as_of,
+        "lines": lines.collect::<Vec<Value>>(),
+        "total_usd": cents(bill.total()),
+        "fixed_usd": cents(bill.fixed()),
+        "usd_per_million_messages": million(bill).map(cents),
+        "alternatives": alternatives.collect::<Vec<Value>>(),
+    });
+    format!("{answer:#}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::month;
+    use super::super::{Line, Month, bill};
+    use super::*;
+
+    #[test]
+    fn the_document_shows_what_the_calculator_says() {
+        let document = include_str!("../../../docs/COST.md");
+        let bill = bill(Month { tracing: true, ..month() }).unwrap();
+        // What does not depend on messages changes with the template.
+        let is_of =
+            |row: &str, line: &Line| row.starts_with(&format!("{:<16} {:<31} ", line.service, line.what));
+        let of_messages = |row: &&str| bill.lines.iter().any(|line| !line.fixed && is_of(row, line));
+        let table = table(&bill);
+        let rows: Vec<&str> = table.lines().filter(of_messages).collect();
+        assert!(rows.len() > 10, "{table}");
+        let missing: Vec<&&str> = rows.iter().filter(|row| !document.contains(**row)).collect();
+        assert!(missing.is_empty(), "{missing:#?}");
+    }
+
+    #[test]
+    fn digits_are_grouped() {
+        for (value, decimals, text) in
+            [(0.0, 2, "0.00"), (999.0, 0, "999"), (1000.0, 0, "1,000"), (1234567.891, 2, "1,234,567.89")]
+        {
+            assert_eq!(grouped(value, decimals), text);
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! `/metrics`: the functions' own metrics, and what AWS tells of its services in the cloud.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::{IntoResponse as _, Response};
+use http::{Method, Request, header};
+use local_sqs::Engine;
+use shared::Platform;
+use shared::trace::{self, Trace};
+
+use crate::aws::{Clients, Names};
+use crate::meter::Metered;
+use crate::metrics::{Registry, Text};
+use crate::routes::Api;
+use crate::template::Template;
+
+/// Where Prometheus finds the metrics. It is the runner's own path: the template has no such route.
+const PATH: &str = "/metrics";
+
+/// A queue of the template.
+struct Queue {
+    logical_id: String,
+    name: String,
+    url: String,
+    /// It holds what other queues gave up.
+    dead: bool,
+}
+
+/// What the numbers are read from.
+pub(crate) struct Sources {
+    queues: Vec<Queue>,
+    clients: Clients,
+    engine: Option<Engine>,
+    platform: Platform,
+    meter: Metered,
+    registry: Arc<Registry>,
+}
+
+impl Sources {
+    pub(crate) fn new(
+        template: &Template,
+        names: &Names,
+        clients: Clients,
+        engine: Option<Engine>,
+        platform: Platform,
+        meter: Metered,
+        registry: Arc<Registry>,
+    ) -> Self {
+        let dead = |id: &str| {
+            let mut redrives = template.queues.iter().filter_map(|queue| queue.dead_letter.as_ref());
+            redrives.any(|(dead, _)| dead == id)
+        };
+        let queue = |(id, queue): (&String, &crate::aws::QueueRef)| Queue {
+            logical_id: id.clone(),
+            name: queue.name.clone(),
+            url: queue.url.clone(),
+            dead: dead(id),
+        };
+        let queues = names.queues.iter().map(queue).collect();
+        Self { queues, clients, engine, platform, meter, registry }
+    }
+
+    /// Everything, now. What a service does not answer is left out.
+    async fn text(&self) -> Text {
+        let mut text = self.registry.text();
+        self.write_queues(&mut text).await;
+        self.write_requests(&mut text);
+        text
+    }
+
+    async fn write_queues(&self, text: &mut Text) {
+        let mut depths = Vec::new();
+        for queue in &self.queues {
+            match self.clients.depth(&queue.url).await {
+                Ok(depth) => depths.push((queue, depth)),
+                Err(error) => tracing::warn!(queue = queue.name, error, "a queue could not be looked at"),
+            }
+        }
+        const MESSAGES: &str = "postrider_queue_messages";
+        text.head(MESSAGES, "gauge", "Messages of a queue: visible, in flight or delayed.");
+        for (queue, depth) in &depths {
+            for (state, count) in ["visible", "in_flight", "delayed"].into_iter().zip(depth) {
+                text.value(MESSAGES, &[("queue", &queue.logical_id), ("state", state)], *count as f64);
+            }
+        }
+        const DEAD: &str = "postrider_dead_letters";
+        text.head(DEAD, "gauge", "Jobs in a dead-letter queue.");
+        for (queue, depth) in depths.iter().filter(|(queue, _)| queue.dead) {
+            text.value(DEAD, &[("queue", &queue.logical_id)], depth.iter().sum::<u64>() as f64);
+        }
+        // SQS tells this to CloudWatch and to nobody else.
+        let Some(engine) = &self.engine else { return };
+        const AGE: &str = "postrider_queue_oldest_message_age_seconds";
+        text.head(AGE, "gauge", "Since when the oldest message of a queue has been in it; 0 if it is empty.");
+        let now = self.platform.clock.now().ms();
+        for queue in &self.queues {
+            let age = engine.oldest_sent(&queue.name).map_or(0, |sent| now.saturating_sub(sent));
+            text.value(AGE, &[("queue", &queue.logical_id)], age as f64 / 1000.0);
+        }
+    }
+
+    fn write_requests(&self, text: &mut Text) {
+        let (usage, sqs) = (self.platform.meter.usage(), self.meter.counts());
+        for (name, help, value) in [
+            ("postrider_dynamodb_requests_total", "Requests to DynamoDB.", usage.requests as f64),
+            ("postrider_dynamodb_read_units_total", "Read request units.", usage.read_units),
+            ("postrider_dynamodb_write_units_total", "Write request units.", usage.write_units),
+        ] {
+            text.head(name, "counter", help);
+            text.value(name, &[], value);
+        }
+        const SQS: &str = "postrider_sqs_requests_total";
+        text.head(SQS, "counter", "Requests to SQS; a batch is one.");
+        for (operation, count) in
+            [("send", sqs.send), ("receive", sqs.receive), ("delete", sqs.delete), ("change", sqs.change)]
+        {
+            text.value(SQS, &[("operation", operation)], count as f64);
+        }
+    }
+}
+
+/// What requests meet first: the runner's own path, and API Gateway's part in tracing.
+pub(crate) struct Front {
+    pub(crate) api: Arc<Api>,
+    pub(crate) sources: Sources,
+}
+
+impl Front {
+    /// Answers a request.
+    pub(crate) async fn answer(&self, mut request: Request<Body>) -> Response {
+        if request.uri().path() == PATH && request.method() == Method::GET {
+            let text = self.sources.text().await.into_string();
+            return ([(header::CONTENT_TYPE, Text::CONTENT_TYPE)], text).into_response();
+        }
+        // As API Gateway does: whoever begins no trace gets one.
+        if !request.headers().contains_key(trace::HEADER) {
+            let platform = &self.sources.platform;
+            let drawn = Trace::draw(platform.clock.now(), &*platform.random).to_string();
+            if let Ok(value) = drawn.parse() {
+                request.headers_mut().insert(trace::HEADER, value);
+            }
+        }
+        self.api.clone().answer(request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_route_of_the_template_is_hidden() {
+        let template = Template::parse(crate::TEMPLATE).unwrap();
+        let mut routes = template.functions.iter().flat_map(|function| &function.routes);
+        assert!(routes.all(|route| !route.path.starts_with(PATH) && route.path != "/{proxy+}"));
+    }
+}

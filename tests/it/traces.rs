@@ -1,0 +1,117 @@
+//! A request's trace goes with everything that follows from it, for as long as that takes.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::Value;
+use shared::config::Env;
+use shared::telemetry;
+
+use crate::house::{Ahead, ENDPOINT_VARIABLE, House, Receiver, settings, soon};
+
+const ROOT: &str = "1-5759e988-bd862e3fe1be46a994272793";
+const HEADER: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    /// The lines that have this text, read.
+    fn with(&self, text: &str) -> Vec<Value> {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let lines = String::from_utf8(bytes).expect("text");
+        let lines = lines.lines().filter(|line| line.contains(text));
+        lines.map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
+    }
+}
+
+// On one thread: what is logged on it is what this test reads.
+#[tokio::test]
+async fn a_retry_days_later_is_found_by_the_trace_of_its_request() {
+    if Env::process().optional(ENDPOINT_VARIABLE).is_some() {
+        return; // other implementations' clocks cannot be moved
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let filter = "info,dynoxide=off".parse().expect("a filter");
+    let subscriber = telemetry::json(filter, move || writer.clone());
+    // As long as it knows of one subscriber only, tracing lets the thread that comes to a line first decide
+    // whether anybody wants it: another test's.
+    let _another = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
+    let _reading = tracing::subscriber::set_default(subscriber);
+
+    let clock = Arc::new(Ahead::default());
+    let mut ahead = settings().with("POSTRIDER_RETRY_SCHEDULE", "60,172800");
+    (ahead.platform.clock, ahead.poll) = (clock.clone(), false);
+    let house = House::with(ahead).await;
+    let mut receiver = Receiver::answering(|_| (StatusCode::INTERNAL_SERVER_ERROR, String::new())).await;
+    let app = house.app().await;
+    house.endpoint(&app, &receiver.url("/")).await;
+    let sent = house
+        .request_with(
+            "POST",
+            &format!("/api/v1/app/{app}/msg"),
+            &house.token,
+            &[("x-amzn-trace-id", &format!("{HEADER};Lineage=1:5a2b:0"))],
+            r#"{"eventType":"a","payload":{}}"#,
+        )
+        .await;
+    assert_eq!(sent.status, StatusCode::ACCEPTED, "{}", sent.text);
+    let message = sent.json()["id"].as_str().expect("an id").to_owned();
+
+    let mut work = async |queue: &str| {
+        let event = soon(queue, house.receive(queue)).await;
+        assert_eq!(event.records[0].attributes["AWSTraceHeader"], HEADER, "{queue}");
+        let handle = event.records[0].receipt_handle.clone().expect("a handle");
+        assert!(house.deliver(event).await.batch_item_failures.is_empty());
+        house.delete(queue, &handle).await;
+        receiver.next().await;
+    };
+    work("DeliveriesQueue").await;
+    clock.skip(Duration::from_secs(90));
+    house.stack.wake();
+    // The first retry came by the queue's delay, the second one waits two days as a timer.
+    work("RetriesQueue").await;
+    clock.skip(Duration::from_secs(172_800 * 6 / 5));
+    assert_eq!(house.stack.run_timers().await, Ok(1));
+    work("RetriesQueue").await;
+
+    let failures = lines.with("an attempt failed");
+    assert_eq!(failures.len(), 3);
+    for text in [ROOT, message.as_str()] {
+        assert_eq!(lines.with(text).iter().filter(|line| line["message"] == "an attempt failed").count(), 3);
+    }
+    for line in failures {
+        let job = line["spans"].as_array().and_then(|spans| spans.last()).expect("a span");
+        assert_eq!((&job["trace_id"], &job["message_id"]), (&Value::from(ROOT), &Value::from(&*message)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_trace_is_not_handed_on() {
+    let mut settings = settings();
+    settings.poll = false;
+    let house = House::with(settings).await;
+    let app = house.app().await;
+    house.endpoint(&app, "http://127.0.0.1:9/").await;
+    let path = format!("/api/v1/app/{app}/msg");
+    let headers = [("x-amzn-trace-id", "Root=1-5759e988-\";DROP;Sampled=1")];
+    let body = r#"{"eventType":"a","payload":{}}"#;
+    let sent = house.request_with("POST", &path, &house.token, &headers, body).await;
+    assert_eq!(sent.status, StatusCode::ACCEPTED, "{}", sent.text);
+    let event = soon("a job", house.receive("DeliveriesQueue")).await;
+    let header = event.records[0].attributes.get("AWSTraceHeader").cloned().unwrap_or_default();
+    assert!(!header.contains("DROP"), "{header}");
+}
