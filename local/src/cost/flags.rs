@@ -36,9 +36,9 @@ pub(crate) struct CostFlags {
     /// Requests bring no idempotency key. (SDKs bring one by themselves.)
     #[arg(long)]
     no_keys: bool,
-    /// Count without X-Ray.
+    /// Count with X-Ray: the template's Tracing is Active.
     #[arg(long)]
-    no_tracing: bool,
+    tracing: bool,
     /// Count with a KMS key of one's own for the tables.
     #[arg(long)]
     customer_key: bool,
@@ -65,7 +65,7 @@ impl CostFlags {
             payload_kb: number("--payload-kb", &self.payload_kb, 0.0, 1024.0)?,
             batch: number("--batch", &self.batch, 1.0, 10.0)?,
             keys: !self.no_keys,
-            tracing: !self.no_tracing,
+            tracing: self.tracing,
             customer_key: self.customer_key,
             accept_ms: or("--accept-ms", &self.accept_ms, assumed.accept_ms, 29_000.0)?,
             delivery_ms: or("--delivery-ms", &self.delivery_ms, assumed.delivery_ms, 60_000.0)?,

@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn the_document_shows_what_the_calculator_says() {
         let document = include_str!("../../../docs/COST.md");
-        let bill = bill(Month { tracing: true, ..month() }).unwrap();
+        let bill = bill(month()).unwrap();
         // What does not depend on messages changes with the template.
         let is_of =
             |row: &str, line: &Line| row.starts_with(&format!("{:<16} {:<31} ", line.service, line.what));
