@@ -12,11 +12,18 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 /// A setting is missing or makes no sense. One line that names the variable and what it should be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {problem}")]
 pub struct ConfigError {
     variable: String,
     problem: String,
+}
+
+/// A program that returns it prints it this way, and somebody has to read that.
+impl std::fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 impl ConfigError {

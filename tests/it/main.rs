@@ -5,6 +5,7 @@
 
 mod access;
 mod backlog;
+mod batch;
 mod by_hand;
 mod child;
 mod conformance;

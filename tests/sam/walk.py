@@ -151,6 +151,24 @@ def invocations(token, api, host, folder, env_vars):
     print(f"{'deliver':14} {shown + ', one webhook':28} {report}", flush=True)
 
 
+def refusals(env_vars):
+    """A function that lacks a variable, or has one that makes no sense, ends at once and says which."""
+    lambdas = {"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
+    tried = 0
+    for name, variables in json.loads(env_vars.read_text()).items():
+        missing = {**variables, "POSTRIDER_CONFIG_TABLE": ""}
+        wrong = {**variables, "POSTRIDER_LOG": "loud"}
+        for variable, given in [("POSTRIDER_CONFIG_TABLE", missing), ("POSTRIDER_LOG", wrong)]:
+            done = subprocess.run(
+                [BUILT / name / "bootstrap"], env=given | lambdas, capture_output=True, text=True, timeout=30
+            )
+            lines = done.stderr.strip().splitlines()
+            if done.returncode == 0 or len(lines) != 1 or f"{variable}: " not in lines[0]:
+                sys.exit(f"{name} with a bad {variable}: it ended with {done.returncode} and said {done.stderr!r}")
+            tried += 1
+    print(f"{tried} starts with a missing or senseless variable: each ended with one line that names it")
+
+
 def org_of(token):
     """The organisation that a token is for."""
     claims = token.split(".")[1]
@@ -231,6 +249,7 @@ def main(runner):
                 sys.exit(f"the runner did not start\n{(folder / 'log').read_text()}")
             threading.Thread(target=stack.stdout.read, daemon=True).start()
             invocations(token, f"{url}/api/v1", host, folder, env_vars)
+            refusals(env_vars)
             walk(token, folder, env_vars)
         finally:
             stack.terminate()

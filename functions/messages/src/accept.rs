@@ -4,6 +4,7 @@
 //! between two of them is finished by the client's own repetition of its request, under the id
 //! that the first record holds.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shared::clock::Timestamp;
@@ -23,6 +24,8 @@ use crate::incoming::MessageIn;
 
 /// With more endpoints than this, the fan-out function sends the jobs.
 const ENDPOINTS_AT_ONCE_MAX: usize = 50;
+/// Jobs that are handed to the queue at a time: twenty requests.
+const JOBS_AT_ONCE_MAX: usize = 200;
 /// How long a request that claimed a key or an event id may take to store its message. Acceptance
 /// takes milliseconds; taking over one that still runs is safe, only not free.
 const STORING_MAX: Duration = Duration::from_secs(2);
@@ -30,6 +33,14 @@ const STORING_MAX: Duration = Duration::from_secs(2);
 const REPAIRED_FOR: Duration = Duration::from_secs(3600);
 /// What a delivery may take beyond its own deadline.
 const MARGIN: Duration = Duration::from_secs(5);
+
+/// A message on record.
+pub enum Stored {
+    /// By an earlier request, whose answer this is.
+    Before(MessageOut),
+    /// By this one. Its deliveries are not queued yet.
+    Now(NewMessage, Copies),
+}
 
 impl Messages {
     /// Stores a message and queues its deliveries; once for each key and event id.
@@ -41,6 +52,30 @@ impl Messages {
         with_content: bool,
         trace: Option<Trace>,
     ) -> Result<MessageOut> {
+        let stored = match self.store(app, key, message, with_content, trace).await? {
+            Stored::Before(out) => return Ok(out),
+            Stored::Now(new, copies) => (new, copies),
+        };
+        self.queue(app, std::slice::from_ref(&stored), trace).await.into_iter().collect::<Result<()>>()?;
+        self.accepted(&stored.0, with_content)
+    }
+
+    /// The answer to a message whose deliveries are under way.
+    pub fn accepted(&self, new: &NewMessage, with_content: bool) -> Result<MessageOut> {
+        self.metrics.accepted();
+        tracing::debug!(message_id = %new.id, endpoints = new.endpoints.len(), "a message was accepted");
+        MessageOut::accepted(new, with_content)
+    }
+
+    /// Stores a message; once for each key and event id.
+    pub async fn store(
+        &self,
+        app: &Application,
+        key: Option<IdempotencyKey>,
+        message: MessageIn,
+        with_content: bool,
+        trace: Option<Trace>,
+    ) -> Result<Stored> {
         let mut id = MessageId::new(self.api.clock.now(), &*self.api.random);
         // Under an id that another request drew, copies of the jobs may exist.
         let mut taken_over = false;
@@ -48,7 +83,9 @@ impl Messages {
             match self.claim_key(app, key, id).await? {
                 Key::Ours => {}
                 Key::Unfinished(first) => (id, taken_over) = (first, true),
-                Key::Done(message) => return self.answer_again(app, &message, with_content, trace).await,
+                Key::Done(message) => {
+                    return self.answer_again(app, &message, with_content, trace).await.map(Stored::Before);
+                }
             }
         }
         if let Some(event_id) = &message.event_id {
@@ -91,17 +128,14 @@ impl Messages {
         if !stored && !self.is_stored(&new).await? {
             // Two took the same id over; the other one was faster.
             let stored = self.api.store.find_message(app.id, id).await?.ok_or(Error::NotFound("Message"))?;
-            return self.answer_again(app, &stored, with_content, trace).await;
+            return self.answer_again(app, &stored, with_content, trace).await.map(Stored::Before);
         }
         let copies = match (taken_over, stored) {
             (true, _) => Copies::Elsewhere,
             (false, false) => Copies::Here,
             (false, true) => Copies::None,
         };
-        self.queue(app, &new, copies, trace).await?;
-        self.metrics.accepted();
-        tracing::debug!(message_id = %new.id, endpoints = new.endpoints.len(), "a message was accepted");
-        MessageOut::accepted(&new, with_content)
+        Ok(Stored::Now(new, copies))
     }
 
     /// Whether what is stored under this id is this message: the SDK repeats a put whose answer was
@@ -200,48 +234,90 @@ impl Messages {
         sent.map_err(shared::error::unavailable("queue deliveries again"))
     }
 
-    /// Queues the deliveries of a message that was just stored. What the queue does not take is
-    /// parked as timers; it may have taken what it did not acknowledge.
-    async fn queue(
+    /// Queues the deliveries of messages that were just stored; says for each how it went. What the queue
+    /// does not take is parked as timers; it may have taken what it did not acknowledge.
+    pub async fn queue(
+        &self,
+        app: &Application,
+        stored: &[(NewMessage, Copies)],
+        trace: Option<Trace>,
+    ) -> Vec<Result<()>> {
+        let mut queued: Vec<Result<()>> = Vec::with_capacity(stored.len());
+        // The jobs of all of them, and whose each is.
+        let (mut jobs, mut owners) = (Vec::new(), Vec::new());
+        for (nth, (new, copies)) in stored.iter().enumerate() {
+            if new.endpoints.len() > ENDPOINTS_AT_ONCE_MAX {
+                queued.push(self.queue_fan_out(app, new, *copies, trace).await);
+                continue;
+            }
+            let (check, delay) = (*copies != Copies::None, self.delay(new, *copies));
+            let of_one: Result<Vec<_>> = new
+                .endpoints
+                .iter()
+                .map(|endpoint| first_job(app, new, *endpoint, check, delay, trace))
+                .collect();
+            queued.push(of_one.map(|of_one| {
+                owners.extend((0..of_one.len()).map(|at| (nth, at)));
+                jobs.extend(of_one);
+            }));
+        }
+        let mut unsent: BTreeMap<usize, Vec<EndpointId>> = BTreeMap::new();
+        for (at, jobs) in jobs.chunks(JOBS_AT_ONCE_MAX).enumerate() {
+            let Err(error) = self.sqs.send(&self.deliveries, jobs).await else { continue };
+            tracing::warn!(error = %Chain(&error), "deliveries are parked");
+            for (nth, endpoint) in error.indexes.iter().map(|index| owners[at * JOBS_AT_ONCE_MAX + index]) {
+                unsent.entry(nth).or_default().push(stored[nth].0.endpoints[endpoint]);
+            }
+        }
+        for (nth, endpoints) in unsent {
+            queued[nth] = self.park(app, &stored[nth].0, &endpoints, trace).await;
+        }
+        queued
+    }
+
+    /// Keeps as timers what the queue did not take of a message's deliveries.
+    async fn park(
+        &self,
+        app: &Application,
+        new: &NewMessage,
+        unsent: &[EndpointId],
+        trace: Option<Trace>,
+    ) -> Result<()> {
+        let none_sent = unsent.len() == new.endpoints.len();
+        for (nth, endpoint) in unsent.iter().enumerate() {
+            // The queue may have taken what it did not acknowledge.
+            let parked = first_job(app, new, *endpoint, true, Duration::ZERO, trace)?;
+            let set =
+                self.api.store.set_timer(free_at(new), new.id, endpoint, &parked.group, &parked.body).await;
+            self.undo_unless(set, app, new, none_sent && nth == 0).await?;
+        }
+        Ok(())
+    }
+
+    /// Leaves a message's deliveries to the fan-out function.
+    async fn queue_fan_out(
         &self,
         app: &Application,
         new: &NewMessage,
         copies: Copies,
         trace: Option<Trace>,
     ) -> Result<()> {
-        if new.endpoints.is_empty() {
-            return Ok(());
-        }
-        let check = copies != Copies::None;
-        // From then on also plain copies look before they post.
-        let free_at = new.id.time().after(BLIND_MAX);
-        let delay = match copies {
-            Copies::Elsewhere => free_at.since(self.api.clock.now()),
+        let delay = self.delay(new, copies);
+        let job = outgoing(app, fan_out(app, new.id, copies != Copies::None, trace), delay)?;
+        let Err(error) = self.sqs.send_one(&self.fan_out, job).await else { return Ok(()) };
+        tracing::warn!(error = %Chain(&error), message_id = %new.id, "a fan-out is parked");
+        let parked = outgoing(app, fan_out(app, new.id, true, trace), Duration::ZERO)?;
+        let set =
+            self.api.store.set_timer(free_at(new), new.id, "fan-out", &parked.group, &parked.body).await;
+        self.undo_unless(set, app, new, true).await
+    }
+
+    /// How long the jobs of a message have to wait for copies that others may have queued.
+    fn delay(&self, new: &NewMessage, copies: Copies) -> Duration {
+        match copies {
+            Copies::Elsewhere => free_at(new).since(self.api.clock.now()),
             Copies::Here | Copies::None => Duration::ZERO,
-        };
-        if new.endpoints.len() > ENDPOINTS_AT_ONCE_MAX {
-            let job = outgoing(app, fan_out(app, new.id, check, trace), delay)?;
-            let Err(error) = self.sqs.send_one(&self.fan_out, job).await else { return Ok(()) };
-            tracing::warn!(error = %Chain(&error), message_id = %new.id, "a fan-out is parked");
-            let parked = outgoing(app, fan_out(app, new.id, true, trace), Duration::ZERO)?;
-            let set = self.api.store.set_timer(free_at, new.id, "fan-out", &parked.group, &parked.body).await;
-            return self.undo_unless(set, app, new, true).await;
         }
-        let job = |endpoint: EndpointId, check: bool| {
-            outgoing(app, Job::Deliver(Deliver::first(app, new, endpoint, check)).following(trace), delay)
-        };
-        let jobs: Result<Vec<_>> = new.endpoints.iter().map(|endpoint| job(*endpoint, check)).collect();
-        let Err(unsent) = self.sqs.send(&self.deliveries, &jobs?).await else { return Ok(()) };
-        tracing::warn!(error = %Chain(&unsent), message_id = %new.id, "deliveries are parked");
-        let none_sent = unsent.indexes.len() == new.endpoints.len();
-        for (nth, at) in unsent.indexes.into_iter().enumerate() {
-            let endpoint = new.endpoints[at];
-            // The queue may have taken what it did not acknowledge.
-            let parked = job(endpoint, true)?;
-            let set = self.api.store.set_timer(free_at, new.id, endpoint, &parked.group, &parked.body).await;
-            self.undo_unless(set, app, new, none_sent && nth == 0).await?;
-        }
-        Ok(())
     }
 
     /// Passes a success on. After a failure nothing of the message may be seen if nothing of it is
@@ -267,9 +343,25 @@ impl Messages {
 const FIRST_LOOK: Duration = Duration::from_millis(25);
 const LOOK_MAX: Duration = Duration::from_millis(400);
 
+/// From then on also plain copies look before they post.
+fn free_at(new: &NewMessage) -> Timestamp {
+    new.id.time().after(BLIND_MAX)
+}
+
+fn first_job(
+    app: &Application,
+    new: &NewMessage,
+    endpoint: EndpointId,
+    check: bool,
+    delay: Duration,
+    trace: Option<Trace>,
+) -> Result<Outgoing> {
+    outgoing(app, Job::Deliver(Deliver::first(app, new, endpoint, check)).following(trace), delay)
+}
+
 /// Whether a message's jobs may be queued already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Copies {
+pub enum Copies {
     /// Nobody else knows its id.
     None,
     /// By this request itself, if at all.

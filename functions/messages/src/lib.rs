@@ -1,6 +1,7 @@
 //! Messages: the hot path. Accept, store, hand on to the queue; list, get and expunge.
 
 mod accept;
+mod batch;
 mod incoming;
 mod quota;
 mod targets;
@@ -103,6 +104,19 @@ fn operations<R: Registry<Messages>>(to: R) -> R {
             .query(with_content)
             .body(&MessageIn::BODY)
             .answers::<MessageOut>(202, "The message was accepted.")
+    })
+    .post("/api/v1/app/{app_id}/msg/batch", batch::create, |operation| {
+        operation
+            .named("v1.message.create-batch", TAG)
+            .summary("Send many messages")
+            .text(
+                "Up to 100 messages and a megabyte. Each is accepted or refused by itself; the answer has an entry for \
+                 each, in their order. With an idempotency key a repeated request sends what was refused, and what \
+                 was accepted is not sent again.",
+            )
+            .query(with_content)
+            .body(&batch::BATCH_IN)
+            .answers::<batch::BatchOut>(200, "What became of each message.")
     })
     .get(ONE, read, |operation| {
         operation

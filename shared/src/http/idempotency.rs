@@ -54,6 +54,16 @@ impl IdempotencyKey {
     }
 }
 
+impl IdempotencyKey {
+    /// The key of one part of a request that does several things, each by itself.
+    #[must_use]
+    pub fn of_part(&self, part: usize) -> Self {
+        let scope = format!("{}:{part}", self.hash);
+        let digest = ring::digest::digest(&ring::digest::SHA256, scope.as_bytes());
+        Self { hash: hex(&digest.as_ref()[..20]), owner: self.owner.clone() }
+    }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
