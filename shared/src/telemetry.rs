@@ -1,7 +1,7 @@
 //! Logs: one JSON object a line in Lambda, readable lines at a terminal.
 
 use tracing::Subscriber;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -17,6 +17,12 @@ pub enum Format {
     Text,
 }
 
+/// A mistyped level would be the name of a part that nobody has, and hide everything else.
+fn parse(text: &str) -> Option<Targets> {
+    let is_level_or_names_one = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
+    if text.split(',').all(is_level_or_names_one) { text.parse().ok() } else { None }
+}
+
 /// Reads `POSTRIDER_LOG` (`info`, or `warn,deliver=debug`) and sends what passes to standard
 /// error, or to standard output as JSON. A second call changes nothing.
 ///
@@ -29,7 +35,7 @@ pub fn init(env: &Env<'_>, format: Format) -> Result<(), ConfigError> {
         "POSTRIDER_LOG",
         "error, warn, info, debug or trace, or a list such as warn,deliver=debug",
         default,
-        |text| text.parse().ok(),
+        parse,
     )?;
     // The only error is that a subscriber is there already, as in tests.
     let _ = match format {
@@ -54,4 +60,19 @@ pub fn json(
             .with_current_span(false)
             .with_writer(writer),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_that_is_none_is_refused() {
+        for good in ["info", "WARN", "off", "warn,deliver=debug", "info, dynoxide=error"] {
+            assert!(parse(good).is_some(), "{good}");
+        }
+        for bad in ["loud", "inof,deliver=debug", "deliver=loud", "warn;deliver"] {
+            assert!(parse(bad).is_none(), "{bad}");
+        }
+    }
 }

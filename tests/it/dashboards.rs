@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::Value;
+use shared::config::Env;
 use shared::metrics::{DIMENSION, Metric, NAMESPACE};
 
-use crate::house::House;
+use crate::house::{ENDPOINT_VARIABLE, House};
 
 fn read(name: &str) -> String {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/grafana").join(name);
@@ -26,6 +27,9 @@ fn targets(dashboard: &Value) -> impl Iterator<Item = &Value> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_prometheus_is_asked_for_is_what_the_runner_tells() {
+    if Env::process().optional(ENDPOINT_VARIABLE).is_some() {
+        return; // how old its oldest message is no queue says but our own
+    }
     let house = House::start().await;
     assert!(house.stack.run_timers().await.is_ok());
     let told = house.request("GET", "/metrics", "", "").await.text;
