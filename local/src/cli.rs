@@ -9,6 +9,7 @@ use shared::config::{ConfigError, Env};
 use shared::ids::{AppId, OrgId};
 use shared::{Error, Platform};
 
+use crate::audit::Export;
 use crate::cost::CostFlags;
 use crate::openapi::{openapi, routes};
 use crate::secrets;
@@ -43,6 +44,8 @@ pub(crate) struct Cli {
 enum Command {
     /// Prints a token, signed with the secret that the runner uses, and nothing else.
     Token(TokenFlags),
+    /// Prints an organisation's audit events, the oldest first, one JSON object a line.
+    Audit(AuditFlags),
     /// Prints the API's OpenAPI document, as the functions' code describes it.
     Openapi,
     /// Prints every operation of the API: method, path, the function that answers it, and its id.
@@ -60,6 +63,22 @@ struct TokenFlags {
     /// An application (app_…): the token is for it alone [default: for the whole organisation].
     #[arg(long, value_name = "ID")]
     app: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct AuditFlags {
+    /// Where the API is, here or in the cloud.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8071")]
+    url: String,
+    /// An organisation's token.
+    #[arg(long, env = "TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    token: String,
+    /// Only what happened after this time, such as 2026-01-31T00:00:00Z.
+    #[arg(long, value_name = "TIME")]
+    after: Option<String>,
+    /// Only what comes behind this event (audit_…): goes on where an export has ended.
+    #[arg(long, value_name = "ID")]
+    behind: Option<String>,
 }
 
 /// All are text: what they should be is checked in one place, which answers with one line.
@@ -163,6 +182,8 @@ struct Flags {
 pub(crate) enum Task {
     /// Print this.
     Print(String),
+    /// Print these audit events.
+    Export(Export),
     /// Run, and say where the data is.
     Run(Box<Settings>),
 }
@@ -193,6 +214,12 @@ impl Cli {
         match &self.command {
             None => Ok(Task::Run(Box::new(self.flags.settings(env, platform)?))),
             Some(Command::Token(token)) => self.flags.token(token, platform).map(Task::Print),
+            Some(Command::Audit(AuditFlags { url, token, after, behind })) => Ok(Task::Export(Export {
+                url: url.clone(),
+                token: token.clone(),
+                after: after.clone(),
+                behind: behind.clone(),
+            })),
             Some(Command::Openapi) => printed("openapi", openapi()),
             Some(Command::Routes) => printed("routes", routes()),
             Some(Command::Cost(cost)) => Ok(Task::Print(cost.answer()?)),

@@ -7,6 +7,7 @@
 //!
 //! Nothing is global: any number of stacks run beside each other in one process.
 
+mod audit;
 mod aws;
 mod cli;
 mod cost;
@@ -30,6 +31,7 @@ mod stack;
 pub mod template;
 mod wiring;
 
+pub use audit::{Export, export};
 pub use aws::QueueRef;
 pub use meter::SqsRequests;
 pub use openapi::openapi;

@@ -253,6 +253,7 @@ mod tests {
                     .map(|last| format!("/api/v1/auth/{last}"))
                     .into(),
             ),
+            ("auth", "GET", vec!["/api/v1/audit-event".to_owned()]),
             ("auth", "GET HEAD", ["", "/ping"].map(|last| format!("/api/v1/health{last}")).into()),
             ("auth", "GET", ["/api/v1/openapi.json", "/docs"].map(str::to_owned).into()),
         ] {

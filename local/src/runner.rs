@@ -9,6 +9,7 @@ use shared::auth::DEFAULT_ORG;
 use shared::config::Env;
 use shared::telemetry;
 
+use crate::audit;
 use crate::cli::{Cli, Task};
 use crate::settings::Settings;
 use crate::stack::{Stack, StartError};
@@ -29,6 +30,10 @@ pub async fn main() -> ExitCode {
         Ok(Task::Print(token)) => {
             say(&token);
             Ok(())
+        }
+        Ok(Task::Export(export)) => {
+            let exported = audit::export(&export, &mut std::io::stdout().lock()).await;
+            exported.map(drop).map_err(StartError::Export)
         }
         Ok(Task::Run(settings)) => run(*settings).await,
         Err(error) => Err(error),

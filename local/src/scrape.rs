@@ -7,6 +7,8 @@ use axum::response::{IntoResponse as _, Response};
 use http::{Method, Request, header};
 use local_sqs::Engine;
 use shared::Platform;
+use shared::ids::Ksuid;
+use shared::random;
 use shared::trace::{self, Trace};
 
 use crate::aws::{Clients, Names};
@@ -133,15 +135,22 @@ impl Front {
             let text = self.sources.text().await.into_string();
             return ([(header::CONTENT_TYPE, Text::CONTENT_TYPE)], text).into_response();
         }
+        let platform = &self.sources.platform;
         // As API Gateway does: whoever begins no trace gets one.
         if !request.headers().contains_key(trace::HEADER) {
-            let platform = &self.sources.platform;
             let drawn = Trace::draw(platform.clock.now(), &*platform.random).to_string();
             if let Ok(value) = drawn.parse() {
                 request.headers_mut().insert(trace::HEADER, value);
             }
         }
-        self.api.clone().answer(request).await
+        // Function and client are told the request's id, also as API Gateway does.
+        let id = Ksuid::new(platform.clock.now(), random::bytes(&*platform.random)).to_string();
+        shared::http::set_request_id(request.extensions_mut(), id.clone());
+        let mut response = self.api.clone().answer(request).await;
+        if let Ok(id) = id.try_into() {
+            response.headers_mut().insert("apigw-requestid", id);
+        }
+        response
     }
 }
 

@@ -62,6 +62,9 @@ pub enum StartError {
     /// The embedded queues did not open.
     #[error(transparent)]
     Queues(#[from] local_sqs::Error),
+    /// Audit events were not exported, or not all of them.
+    #[error("audit: {0}")]
+    Export(String),
     /// An embedded service did not start.
     #[error("the embedded {service} did not start: {problem}")]
     Embedded {

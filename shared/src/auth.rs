@@ -31,9 +31,9 @@ const SECRET_LENGTH_MIN: usize = 32;
 /// Longest token that is looked at.
 const TOKEN_LENGTH_MAX: usize = 8 * 1024;
 
-/// The caller, as its token proves.
+/// Who a caller is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Caller {
+pub enum Who {
     /// The company's backend: may do everything within its organisation.
     Org(OrgId),
     /// One customer of it: may see and change its own endpoints and log.
@@ -51,11 +51,28 @@ pub enum Caller {
     Postrider(OrgId),
 }
 
+/// The caller, as its token proves, and what names its request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Who it is.
+    pub who: Who,
+    /// Names its token without holding it; Postrider itself has none.
+    pub token_id: Option<String>,
+    /// The request in API Gateway's logs, or the attempt that made Postrider do something.
+    pub request_id: Option<String>,
+}
+
+impl From<Who> for Caller {
+    fn from(who: Who) -> Self {
+        Self { who, token_id: None, request_id: None }
+    }
+}
+
 impl Caller {
     /// The organisation, whoever within it calls.
     pub const fn org(&self) -> OrgId {
-        match self {
-            Self::Org(org) | Self::App { org, .. } | Self::Postrider(org) => *org,
+        match &self.who {
+            Who::Org(org) | Who::App { org, .. } | Who::Postrider(org) => *org,
         }
     }
 
@@ -64,11 +81,9 @@ impl Caller {
     /// # Errors
     /// `Forbidden` for a customer's token.
     pub fn organisation_only(&self) -> Result<OrgId> {
-        match self {
-            Self::Org(org) | Self::Postrider(org) => Ok(*org),
-            Self::App { .. } => {
-                Err(Error::Forbidden("An organisation's token is needed for this operation."))
-            }
+        match &self.who {
+            Who::Org(org) | Who::Postrider(org) => Ok(*org),
+            Who::App { .. } => Err(Error::Forbidden("An organisation's token is needed for this operation.")),
         }
     }
 
@@ -78,11 +93,11 @@ impl Caller {
     /// # Errors
     /// `NotFound` where the path names another application than the token's.
     pub fn narrow(&self, reference: Reference<AppId>) -> Result<Reference<AppId>> {
-        match (self, &reference) {
-            (Self::App { app, .. }, Reference::Id(named)) if app != named => {
+        match (&self.who, &reference) {
+            (Who::App { app, .. }, Reference::Id(named)) if app != named => {
                 Err(Error::NotFound("Application"))
             }
-            (Self::App { app, .. }, Reference::Uid(_)) => Ok(Reference::Id(*app)),
+            (Who::App { app, .. }, Reference::Uid(_)) => Ok(Reference::Id(*app)),
             _ => Ok(reference),
         }
     }
@@ -92,8 +107,8 @@ impl Caller {
     /// # Errors
     /// `Unauthenticated` for a customer's token that was expired with all others.
     pub fn still_admitted(&self, expiries: &[Expiry], now: Timestamp) -> Result<()> {
-        match self {
-            Self::App { made, .. } if Expiry::ended(expiries, *made, now) => {
+        match &self.who {
+            Who::App { made, .. } if Expiry::ended(expiries, *made, now) => {
                 Err(Error::Unauthenticated("The token has expired."))
             }
             _ => Ok(()),
@@ -102,10 +117,10 @@ impl Caller {
 
     /// Names the caller in audit events and in the scope of idempotency keys.
     pub fn subject(&self) -> String {
-        match self {
-            Self::Org(org) => org.to_string(),
-            Self::App { app, .. } => app.to_string(),
-            Self::Postrider(_) => "postrider".to_owned(),
+        match &self.who {
+            Who::Org(org) => org.to_string(),
+            Who::App { app, .. } => app.to_string(),
+            Who::Postrider(_) => "postrider".to_owned(),
         }
     }
 }
@@ -242,18 +257,19 @@ impl Tokens {
         Self { revocations: Some(Arc::new(Revocations::new(store))), ..self }
     }
 
-    /// Who bears `token`, if it was not logged out. Costs nothing for an organisation's token.
+    /// Who bears `token`, if it was not logged out.
     ///
     /// # Errors
     /// As [`Tokens::verify`]; the store's own.
     pub async fn admit(&self, token: &str) -> Result<Caller> {
         let (caller, _) = self.claims(token)?;
-        if let (Caller::App { .. }, Some(revocations)) = (&caller, &self.revocations)
-            && revocations.contain(token, self.clock.now()).await?
+        let id = token_id(token);
+        if let (Who::App { .. }, Some(revocations)) = (&caller.who, &self.revocations)
+            && revocations.contain(&id, self.clock.now()).await?
         {
             return Err(Error::Unauthenticated("The token was logged out."));
         }
-        Ok(caller)
+        Ok(Caller { token_id: Some(id), ..caller })
     }
 
     /// Logs an application's token out: from now on it is nobody's. Doing so again is no error.
@@ -261,11 +277,12 @@ impl Tokens {
     /// # Errors
     /// As [`Tokens::verify`]; `Forbidden` for an organisation's token; the store's own.
     pub async fn log_out(&self, token: &str) -> Result<()> {
-        let (Caller::App { .. }, exp) = self.claims(token)? else {
+        let (caller, exp) = self.claims(token)?;
+        if !matches!(caller.who, Who::App { .. }) {
             return Err(Error::Forbidden("Only an application's token can be logged out."));
-        };
+        }
         match &self.revocations {
-            Some(revocations) => revocations.add(token, exp, self.clock.now()).await,
+            Some(revocations) => revocations.add(token_id(token), exp, self.clock.now()).await,
             None => Ok(()),
         }
     }
@@ -310,13 +327,13 @@ impl Tokens {
         }
         // A token that does not say when it was made is older than all that do.
         let made = claims.iat_ms.or(claims.iat.map(|iat| iat.saturating_mul(1000))).unwrap_or_default();
-        let caller = match (
+        let who = match (
             claims.sub.parse::<OrgId>(),
             claims.sub.parse::<AppId>(),
             claims.org.map(|o| o.parse::<OrgId>()),
         ) {
-            (Ok(org), _, _) => Caller::Org(org),
-            (_, Ok(app), Some(Ok(org))) => Caller::App {
+            (Ok(org), _, _) => Who::Org(org),
+            (_, Ok(app), Some(Ok(org))) => Who::App {
                 org,
                 app,
                 feature_flags: claims.feature_flags.unwrap_or_default(),
@@ -324,8 +341,16 @@ impl Tokens {
             },
             _ => return Err(INVALID),
         };
-        Ok((caller, exp))
+        Ok((who.into(), exp))
     }
+}
+
+/// Names a token without holding it: a digest of what is signed in it, in hexadecimal digits. Not of the
+/// signature, which may have several spellings.
+pub fn token_id(token: &str) -> String {
+    let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
+    let digest = ring::digest::digest(&ring::digest::SHA256, signed.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The public key in a text of PEM blocks, and the private one if there is one; or what is wrong.
@@ -374,7 +399,8 @@ where
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        Tokens::from_ref(state).admit(bearer(&parts.headers)?).await
+        let caller = Tokens::from_ref(state).admit(bearer(&parts.headers)?).await?;
+        Ok(Caller { request_id: crate::http::request_id(&parts.extensions), ..caller })
     }
 }
 
@@ -453,12 +479,12 @@ mod tests {
     fn tokens_name_their_bearer() {
         let at = tokens(SECRET, 1_800_000_000);
         let (org, app) = (DEFAULT_ORG.parse().unwrap(), "app_23rb8YdGqMT0qIzpgGwdXfHirMu".parse().unwrap());
-        assert_eq!(at.verify(&at.for_org(org).unwrap()).unwrap(), Caller::Org(org));
+        assert_eq!(at.verify(&at.for_org(org).unwrap()).unwrap().who, Who::Org(org));
         let flags = vec!["beta".to_owned()];
         let token = at.for_app(org, app, flags.clone()).unwrap();
         assert_eq!(
-            at.verify(&token).unwrap(),
-            Caller::App { org, app, feature_flags: flags, made: at.clock.now() }
+            at.verify(&token).unwrap().who,
+            Who::App { org, app, feature_flags: flags, made: at.clock.now() }
         );
     }
 
@@ -505,10 +531,18 @@ mod tests {
         let org = DEFAULT_ORG.parse().unwrap();
         let app: AppId = "app_23rb8YdGqMT0qIzpgGwdXfHirMu".parse().unwrap();
         let other: AppId = "app_23rb8YdGqMT0qIzpgGwdXfHirMv".parse().unwrap();
-        let caller = Caller::App { org, app, feature_flags: vec![], made: Timestamp::default() };
+        let caller: Caller = Who::App { org, app, feature_flags: vec![], made: Timestamp::default() }.into();
         assert_eq!(caller.narrow(Reference::Id(app)).unwrap(), Reference::Id(app));
         assert!(matches!(caller.narrow(Reference::Id(other)), Err(Error::NotFound(_))));
         assert!(matches!(caller.organisation_only(), Err(Error::Forbidden(_))));
+    }
+
+    #[test]
+    fn a_tokens_id_is_of_what_is_signed() {
+        assert_eq!(token_id("a.b.c"), token_id("a.b.d"));
+        assert_ne!(token_id("a.b.c"), token_id("a.c.c"));
+        // As `printf %s a.b | sha256sum` has it.
+        assert!(token_id("a.b.c").starts_with("2e7336dc8eba"), "{}", token_id("a.b.c"));
     }
 
     #[test]

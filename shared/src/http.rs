@@ -7,6 +7,7 @@ mod list;
 mod openapi;
 mod operation;
 mod query;
+mod request_id;
 mod schema;
 mod text;
 
@@ -17,6 +18,7 @@ pub use list::{Cursor, EXAMINED_MAX, Filling, ListOut, ListQuery, Order, Page, T
 pub use openapi::Document;
 pub use operation::{Input, Inputs, Operation, Registry, RequestBody, Takes, Verb};
 pub use query::Query;
+pub use request_id::{request_id, set_request_id};
 pub use schema::{Rule, Shape, Shaped};
 pub use text::Text;
 

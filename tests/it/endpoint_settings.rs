@@ -79,14 +79,20 @@ async fn headers_are_set_changed_and_shown_without_secrets() {
     // Other changes of the endpoint leave them alone, and a new endpoint can bring its own.
     house.request("PATCH", &path.replace("/headers", ""), &house.token, r#"{"description":"x"}"#).await;
     assert_eq!(shown().await.0, json!({"B": ""}));
-    let headers = Some([("X-New".to_owned(), "n".to_owned())].into());
+    let headers = Some([("X-New".to_owned(), "new and secret".to_owned())].into());
     let made = EndpointIn { headers, ..EndpointIn::new("http://127.0.0.1:9/".into()) };
     let made = api.create(app.clone(), made, None).await.unwrap().id;
-    assert_eq!(json!(api.get_headers(app.clone(), made).await.unwrap().headers), json!({"X-New": "n"}));
-    // In the table they are sealed.
+    assert_eq!(
+        json!(api.get_headers(app.clone(), made).await.unwrap().headers),
+        json!({"X-New": "new and secret"})
+    );
+    // In the table they are sealed; their names are in audit events.
     let table = house.stack.table("ConfigTable").unwrap();
     let items = house.stack.dynamodb().scan().table_name(table).send().await.unwrap();
-    assert!(!format!("{items:?}").contains("X-New"));
+    assert!(!format!("{items:?}").contains("new and secret"));
+    let named = items.items().iter().filter(|item| format!("{item:?}").contains("X-New"));
+    let named: Vec<_> = named.map(|item| item["pk"].as_s().unwrap().as_str()).collect();
+    assert_eq!(named, [format!("AUDIT#{}", shared::auth::DEFAULT_ORG)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 //! the DynamoDB and SQS at that address.
 
 mod access;
+mod audit;
 mod backlog;
 mod batch;
 mod by_hand;
@@ -42,3 +43,4 @@ mod template;
 mod tenancy;
 mod tls;
 mod traces;
+mod walk;

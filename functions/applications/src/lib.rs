@@ -186,7 +186,12 @@ async fn delete(
     Organisation(caller): Organisation,
     Path(app): Path<String>,
 ) -> Result<StatusCode> {
-    let app = api.store.application_for(&caller, &reference(&app, "Application")?).await?;
-    api.store.delete_application(&caller, &app).await?;
-    Ok(StatusCode::NO_CONTENT)
+    let reference = reference(&app, "Application")?;
+    // As in `patch`.
+    loop {
+        let app = api.store.application_for(&caller, &reference).await?;
+        if api.store.delete_application(&caller, &app).await? {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+    }
 }

@@ -218,7 +218,14 @@ impl Attempts {
     }
 
     /// The attempt that a path means.
-    async fn attempt(&self, caller: &Caller, app: &str, message: &str, attempt: &str) -> Result<Attempt> {
+    /// An attempt, and the application that it is in.
+    async fn attempt(
+        &self,
+        caller: &Caller,
+        app: &str,
+        message: &str,
+        attempt: &str,
+    ) -> Result<(AppId, Attempt)> {
         const NOT_FOUND: Error = Error::NotFound("Attempt");
         let id: AttemptId = attempt.parse().map_err(|_| NOT_FOUND)?;
         let app = self.application(caller, app).await?.id;
@@ -227,7 +234,7 @@ impl Attempts {
         // The id tells which endpoint it is of, so this is one read.
         let endpoint = endpoints.into_iter().find(|endpoint| id.is_of(message.id, *endpoint));
         let (_, found) = self.api.store.delivery(endpoint.ok_or(NOT_FOUND)?, message.id, id).await?;
-        found.ok_or(NOT_FOUND)
+        Ok((app, found.ok_or(NOT_FOUND)?))
     }
 }
 
@@ -293,7 +300,7 @@ async fn read(
     query: Query,
 ) -> Result<Response> {
     filter::expanded_statuses(&query)?;
-    let found = state.attempt(&caller, &app, &message, &attempt).await?;
+    let (_, found) = state.attempt(&caller, &app, &message, &attempt).await?;
     Ok(json(StatusCode::OK, &AttemptOut::new(found, true)))
 }
 
@@ -303,9 +310,9 @@ async fn expunge(
     caller: Caller,
     Path((app, message, attempt)): Path<(String, String, String)>,
 ) -> Result<StatusCode> {
-    let found = state.attempt(&caller, &app, &message, &attempt).await?;
+    let (app, found) = state.attempt(&caller, &app, &message, &attempt).await?;
     let store = &state.api.store;
-    if store.expunge_attempt(&caller, found.endpoint, found.message, found.id).await? {
+    if store.expunge_attempt(&caller, app, found.endpoint, found.message, found.id).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(Error::NotFound("Attempt"))

@@ -1,4 +1,4 @@
-//! Access for an application's own people, and the health of the service.
+//! Access for an application's own people, audit events, and the health of the service.
 
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use shared::store::applications::ApplicationSettings;
 use shared::wire::ApplicationIn;
 use shared::{Api, Error, Platform, Result};
 
+mod audit;
 mod docs;
 
 /// Most feature flags of one token: the token travels in a header.
@@ -93,7 +94,7 @@ fn operations<R: Registry<Auth>>(to: R) -> R {
         });
     let to = health_at(to, "/api/v1/health", ["v1.health.get", "v1.health.head"]);
     let to = health_at(to, "/api/v1/health/ping", ["v1.health.ping", "v1.health.ping-head"]);
-    docs::operations(to)
+    docs::operations(audit::operations(to))
 }
 
 fn health_at<R: Registry<Auth>>(to: R, path: &'static str, [get, head]: [&'static str; 2]) -> R {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared::Result;
 use shared::clock::Timestamp;
 use shared::error::Chain;
-use shared::ids::{EndpointId, Id as _, MessageId};
+use shared::ids::{AttemptId, EndpointId, Id as _, MessageId};
 use shared::operational::{self, AttemptEvent, FAILING_AFTER};
 use shared::queue::{DELAY_MAX, Deliver as DeliverJob, Job, Outgoing};
 use shared::store::applications::Application;
@@ -116,7 +116,7 @@ impl Deliver {
     async fn heed(&self, app: &Application, attempt: &Attempt, status: Status) -> Result<()> {
         if attempt.disables {
             tracing::info!(endpoint = %attempt.endpoint, "an endpoint asks to be disabled");
-            return self.disable(app, attempt.endpoint, attempt.at).await;
+            return self.disable(app, attempt.endpoint, attempt.at, attempt.id).await;
         }
         if status == Status::Pending {
             return Ok(());
@@ -129,14 +129,20 @@ impl Deliver {
             (Status::Fail, None) => self.store.note_failing(app, endpoint.id, attempt.at).await.map(drop),
             (Status::Fail, Some(since)) if attempt.at.since(since) >= FAILING_MAX + FAILING_KEPT_MIN => {
                 tracing::warn!(endpoint = %endpoint.id, %since, "an endpoint has failed for too long and is disabled");
-                self.disable(app, endpoint.id, since).await
+                self.disable(app, endpoint.id, since, attempt.id).await
             }
             _ => Ok(()),
         }
     }
 
-    async fn disable(&self, app: &Application, endpoint: EndpointId, since: Timestamp) -> Result<()> {
-        if self.store.disable_endpoint(app, endpoint, since).await? {
+    async fn disable(
+        &self,
+        app: &Application,
+        endpoint: EndpointId,
+        since: Timestamp,
+        after: AttemptId,
+    ) -> Result<()> {
+        if self.store.disable_endpoint(app, endpoint, since, after).await? {
             self.metrics.disabled();
         }
         Ok(())

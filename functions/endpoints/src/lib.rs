@@ -437,7 +437,11 @@ async fn delete(
     caller: Caller,
     Path((app, endpoint)): Path<(String, String)>,
 ) -> Result<StatusCode> {
-    let (app, endpoint) = state.find(&caller, &app, &endpoint).await?;
-    state.api.store.delete_endpoint(&caller, &app, &endpoint).await?;
-    Ok(StatusCode::NO_CONTENT)
+    // Each turn means that somebody else's change came first, so this ends.
+    loop {
+        let (app, endpoint) = state.find(&caller, &app, &endpoint).await?;
+        if state.api.store.delete_endpoint(&caller, &app, &endpoint).await? {
+            return Ok(StatusCode::NO_CONTENT);
+        }
+    }
 }

@@ -248,8 +248,10 @@ async fn delete(
     loop {
         let old = find(&api, &caller, &name).await?;
         if expunge {
-            api.store.expunge_event_type(&caller, &old.name).await?;
-            return Ok(StatusCode::NO_CONTENT);
+            if api.store.expunge_event_type(&caller, &old).await? {
+                return Ok(StatusCode::NO_CONTENT);
+            }
+            continue;
         }
         if old.archived {
             return Ok(StatusCode::NO_CONTENT);

@@ -25,6 +25,7 @@ use shared::ids::{MessageId, NAME_LENGTH_MAX};
 use shared::metrics::Metrics;
 use shared::queue::{QueueUrl, Sqs};
 use shared::store::applications::Application;
+use shared::store::audit::What;
 use shared::store::messages::Message;
 use shared::store::shards::LogQuery;
 use shared::trace::Trace;
@@ -280,7 +281,7 @@ async fn expunge(
     let (app, message) = state.find(&caller, &app, &message).await?;
     state.api.store.expunge_message(&message).await?;
     // Jobs on their way carry the text. From now on they read the message instead.
-    state.api.store.invalidate(&caller, &app, "message.expunged", message.id.to_string()).await?;
+    state.api.store.invalidate(&caller, &app, What::MessageExpunged, message.id.to_string()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

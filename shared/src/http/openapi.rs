@@ -472,16 +472,16 @@ mod tests {
     #[test]
     fn what_is_missing_is_named() {
         let document = Document::default();
-        let document = Registry::<Api>::post(document, "/things/{what}", make, |operation| {
+        let document = Registry::<Api>::post(document, "/things/{whatever}", make, |operation| {
             operation.named("x", "Application").answers_nothing(204, "Done.")
         });
         assert_eq!(
             document.write("1").unwrap_err(),
             [
-                "post /things/{what}: has no summary",
-                "post /things/{what}: nothing says what the parameter what means",
-                "post /things/{what}: a query is described if and only if the handler takes one",
-                "post /things/{what}: does not describe the body that its handler takes",
+                "post /things/{whatever}: has no summary",
+                "post /things/{whatever}: nothing says what the parameter whatever means",
+                "post /things/{whatever}: a query is described if and only if the handler takes one",
+                "post /things/{whatever}: does not describe the body that its handler takes",
             ]
         );
     }

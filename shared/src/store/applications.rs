@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
 
-use super::audit::{ABSENT, Change, put};
+use super::audit::{ABSENT, Change, What, put};
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s};
 use super::tokens::Expiry;
 use super::{Store, Table, Transacted, health, keys};
@@ -131,7 +131,8 @@ impl Store {
         if let Some(uid) = &app.settings.uid {
             writes.push(self.claim_application_uid(app.org, uid, id)?);
         }
-        writes.push(self.audit(&Change { by, what: "application.created", subject: id.to_string() })?);
+        let change = Change::new(by, What::ApplicationCreated, id).within(id).to(&app.settings);
+        writes.push(self.audit(change)?);
         match self.transact(writes, "create an application").await? {
             Transacted::Done => Ok(app),
             Transacted::Refused(_) => Err(uid_taken()),
@@ -270,7 +271,8 @@ impl Store {
                 writes.push(self.free_application_uid(old.org, uid, old.id)?);
             }
         }
-        writes.push(self.audit(&Change { by, what: "application.updated", subject: old.id.to_string() })?);
+        let change = Change::new(by, What::ApplicationUpdated, old.id).within(old.id);
+        writes.push(self.audit(change.from(&old.settings).to(&new.settings))?);
         match self.transact(writes, "update an application").await? {
             Transacted::Done => {
                 Ok(Some(Application { version: old.version + 1, version_at: new.updated_at, ..new }))
@@ -280,28 +282,28 @@ impl Store {
         }
     }
 
-    /// Deletes an application: from now on nobody finds it, and nothing of it is delivered any more. A
-    /// task erases what it leaves.
+    /// Deletes an application as it was read: from now on nobody finds it, and nothing of it is delivered
+    /// any more. A task erases what it leaves. `false` where it was changed meanwhile, and the caller
+    /// reads again.
     ///
     /// # Errors
-    /// `NotFound` if somebody else was faster.
-    pub async fn delete_application(&self, by: &Caller, app: &Application) -> Result<()> {
+    /// The store's own.
+    pub async fn delete_application(&self, by: &Caller, app: &Application) -> Result<bool> {
         let delete = Delete::builder()
             .table_name(&self.tables.config)
             .set_key(Some(keys::application(app.org, app.id)))
-            .condition_expression("attribute_exists(pk)")
+            .condition_expression("attribute_exists(pk) AND updatedAt = :old")
+            .expression_attribute_values(":old", n(app.updated_at.ms()))
             .build();
         let mut writes =
             vec![TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build()];
         if let Some(uid) = &app.settings.uid {
             writes.push(self.free_application_uid(app.org, uid, app.id)?);
         }
-        writes.push(self.audit(&Change { by, what: "application.deleted", subject: app.id.to_string() })?);
+        let change = Change::new(by, What::ApplicationDeleted, app.id).within(app.id).from(&app.settings);
+        writes.push(self.audit(change)?);
         writes.extend(self.erasure(app.org, app.id)?);
-        match self.transact(writes, "delete an application").await? {
-            Transacted::Done => Ok(()),
-            Transacted::Refused(_) => Err(NOT_FOUND),
-        }
+        Ok(self.transact(writes, "delete an application").await? == Transacted::Done)
     }
 }
 

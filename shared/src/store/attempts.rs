@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use futures_util::future::try_join_all;
 
-use super::audit::{ABSENT, Change};
+use super::audit::{ABSENT, Change, What};
 use super::item::{Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
 use super::messages::log_ttl;
 use super::shards::LogQuery;
@@ -17,7 +17,7 @@ use crate::auth::Caller;
 use crate::clock::Timestamp;
 use crate::error::{Result, corrupt};
 use crate::http::Page;
-use crate::ids::{AttemptId, EndpointId, Id as _, Ksuid, MessageId};
+use crate::ids::{AppId, AttemptId, EndpointId, Id as _, Ksuid, MessageId};
 
 /// How a delivery, or one attempt of it, stands. The numbers are the contract's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -343,6 +343,7 @@ impl Store {
     pub async fn expunge_attempt(
         &self,
         by: &Caller,
+        app: AppId,
         endpoint: EndpointId,
         message: MessageId,
         id: AttemptId,
@@ -357,7 +358,7 @@ impl Store {
             .map_err(corrupt("a write"))?;
         let writes = vec![
             TransactWriteItem::builder().update(update).build(),
-            self.audit(&Change { by, what: "attempt.expunged", subject: id.to_string() })?,
+            self.audit(Change::new(by, What::AttemptExpunged, id).within(app))?,
         ];
         Ok(self.transact(writes, "expunge an attempt").await? == Transacted::Done)
     }

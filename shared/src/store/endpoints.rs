@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
 
 use super::applications::{ENDPOINTS_MAX, metadata, metadata_of};
-use super::audit::{ABSENT, Change, put};
+use super::audit::{ABSENT, Change, What, put};
 use super::endpoint_secrets::EndpointHeaders;
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s, texts};
 use super::{Range, Store, Table, Transacted, keys};
@@ -180,10 +180,11 @@ impl Store {
         &self,
         by: &Caller,
         app: &Application,
-        what: &'static str,
+        what: What,
         subject: String,
     ) -> Result<()> {
-        let writes = vec![self.raise_version(app, 0)?, self.audit(&Change { by, what, subject })?];
+        let change = Change::new(by, what, subject).within(app.id);
+        let writes = vec![self.raise_version(app, 0)?, self.audit(change)?];
         match self.transact(writes, "invalidate caches").await? {
             Transacted::Done => Ok(()),
             Transacted::Refused(_) => Err(Error::NotFound("Application")),
@@ -233,7 +234,7 @@ impl Store {
         let mut writes = vec![
             self.raise_version(app, 1)?,
             put(&self.tables.config, self.endpoint_item(&endpoint)?, ABSENT)?,
-            self.audit(&Change { by, what: "endpoint.created", subject: endpoint.id.to_string() })?,
+            self.audit(Change::new(by, What::EndpointCreated, endpoint.id).within(app.id).to(&endpoint))?,
         ];
         if let Some(uid) = &endpoint.settings.uid {
             writes.push(self.claim_endpoint_uid(app.id, uid, endpoint.id)?);
@@ -339,7 +340,7 @@ impl Store {
         settings: EndpointSettings,
     ) -> Result<Option<Endpoint>> {
         let new = Endpoint { settings, ..old.clone() };
-        self.replace_endpoint(by, app, old, new, "endpoint.updated").await
+        self.replace_endpoint(by, app, old, new, What::EndpointUpdated).await
     }
 
     /// Writes `new` over `old` as it was read, with what is sealed in it; `what` names the change.
@@ -349,7 +350,7 @@ impl Store {
         app: &Application,
         old: &Endpoint,
         new: Endpoint,
-        what: &'static str,
+        what: What,
     ) -> Result<Option<Endpoint>> {
         // Never the same time twice: it is what the condition compares.
         let updated_at = self.clock.now().max(Timestamp::from_ms(old.updated_at.ms() + 1));
@@ -374,7 +375,7 @@ impl Store {
         let mut writes = vec![
             self.raise_version(app, 0)?,
             TransactWriteItem::builder().put(put).build(),
-            self.audit(&Change { by, what, subject: old.id.to_string() })?,
+            self.audit(Change::new(by, what, old.id).within(app.id).from(old).to(&new))?,
         ];
         let (uid, old_uid) = (&new.settings.uid, &old.settings.uid);
         if uid != old_uid {
@@ -400,29 +401,28 @@ impl Store {
         }
     }
 
-    /// Deletes an endpoint; jobs that are on their way to it find out before they are sent.
+    /// Deletes an endpoint as it was read; jobs that are on their way to it find out before they are sent.
+    /// `false` where it was changed meanwhile, and the caller reads again.
     ///
     /// # Errors
-    /// `NotFound` if somebody else was faster.
-    pub async fn delete_endpoint(&self, by: &Caller, app: &Application, endpoint: &Endpoint) -> Result<()> {
+    /// The store's own.
+    pub async fn delete_endpoint(&self, by: &Caller, app: &Application, endpoint: &Endpoint) -> Result<bool> {
         let delete = Delete::builder()
             .table_name(&self.tables.config)
             .set_key(Some(keys::endpoint(app.id, endpoint.id)))
-            .condition_expression("attribute_exists(pk)")
+            .condition_expression("attribute_exists(pk) AND updatedAt = :old")
+            .expression_attribute_values(":old", n(endpoint.updated_at.ms()))
             .build();
         let mut writes = vec![
             self.raise_version_without(app, endpoint.id)?,
             TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build(),
-            self.audit(&Change { by, what: "endpoint.deleted", subject: endpoint.id.to_string() })?,
+            self.audit(Change::new(by, What::EndpointDeleted, endpoint.id).within(app.id).from(endpoint))?,
         ];
         if let Some(uid) = &endpoint.settings.uid {
             writes.push(self.free_endpoint_uid(app.id, uid, endpoint.id)?);
         }
         writes.extend(self.announce(app, endpoint, EndpointEvent::Deleted)?);
-        match self.transact(writes, "delete an endpoint").await? {
-            Transacted::Done => Ok(()),
-            Transacted::Refused(_) => Err(NOT_FOUND),
-        }
+        Ok(self.transact(writes, "delete an endpoint").await? == Transacted::Done)
     }
 }
 

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put as PutRequest, TransactWriteItem};
 
-use super::audit::Change;
+use super::audit::{Change, What};
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s, texts};
 use super::{Store, Table, Transacted, keys};
-use crate::auth::Caller;
+use crate::auth::{Caller, Who};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result, corrupt};
 use crate::http::{ListQuery, Page};
@@ -73,9 +73,9 @@ impl EventType {
 
     /// Whether `caller` may see it.
     pub fn visible_to(&self, caller: &Caller) -> bool {
-        match caller {
-            Caller::Org(_) | Caller::Postrider(_) => true,
-            Caller::App { feature_flags, .. } => {
+        match &caller.who {
+            Who::Org(_) | Who::Postrider(_) => true,
+            Who::App { feature_flags, .. } => {
                 self.feature_flags.is_empty()
                     || self.feature_flags.iter().any(|flag| feature_flags.contains(flag))
             }
@@ -89,23 +89,37 @@ impl Store {
     /// # Errors
     /// `Conflict` if there is one that is not archived.
     pub async fn create_event_type(&self, by: &Caller, new: EventType) -> Result<EventType> {
-        let now = self.clock.now();
-        let new = EventType { created_at: now, updated_at: now, ..new };
-        let put = PutRequest::builder()
-            .table_name(&self.tables.config)
-            .set_item(Some(new.to_item(by.org())))
-            .condition_expression("attribute_not_exists(pk) OR archived = :true")
-            .expression_attribute_values(":true", AttributeValue::Bool(true))
-            .build();
-        let writes = vec![
-            TransactWriteItem::builder().put(put.map_err(corrupt("a write"))?).build(),
-            self.audit(&Change { by, what: "event-type.created", subject: new.name.clone() })?,
-        ];
-        match self.transact(writes, "create an event type").await? {
-            Transacted::Done => Ok(new),
-            Transacted::Refused(_) => {
-                Err(Error::Conflict("An event type with this name exists already.".into()))
+        // Each turn means that somebody else's change came first, so this ends.
+        loop {
+            let old = self.find_event_type(by.org(), &new.name).await?;
+            if old.as_ref().is_some_and(|old| !old.archived) {
+                return Err(Error::Conflict("An event type with this name exists already.".into()));
             }
+            let now = self.clock.now();
+            // Never the same time twice: it is what the condition of a change compares.
+            let now = old.as_ref().map_or(now, |old| now.max(Timestamp::from_ms(old.updated_at.ms() + 1)));
+            let new = EventType { created_at: now, updated_at: now, ..new.clone() };
+            let put = self.event_type_put(by.org(), old.as_ref(), &new);
+            let what = What::EventTypeCreated;
+            if let Some(made) = self.write_event_type(by, what, old.as_ref(), new, put).await? {
+                return Ok(made);
+            }
+        }
+    }
+
+    /// The write of `new`, on the condition that there is nothing but `old` as it was read.
+    fn event_type_put(
+        &self,
+        org: OrgId,
+        old: Option<&EventType>,
+        new: &EventType,
+    ) -> aws_sdk_dynamodb::types::builders::PutBuilder {
+        let put = PutRequest::builder().table_name(&self.tables.config).set_item(Some(new.to_item(org)));
+        match old {
+            None => put.condition_expression("attribute_not_exists(pk)"),
+            Some(old) => put
+                .condition_expression("attribute_exists(pk) AND updatedAt = :old")
+                .expression_attribute_values(":old", n(old.updated_at.ms())),
         }
     }
 
@@ -124,21 +138,31 @@ impl Store {
         // Never the same time twice: it is what the condition compares.
         let updated_at = old.map_or(now, |old| now.max(Timestamp::from_ms(old.updated_at.ms() + 1)));
         let new = EventType { created_at: old.map_or(now, |old| old.created_at), updated_at, ..new };
-        let put = PutRequest::builder().table_name(&self.tables.config).set_item(Some(new.to_item(by.org())));
-        let put = match old {
-            None => put.condition_expression("attribute_not_exists(pk)"),
-            Some(old) => put
-                .condition_expression("attribute_exists(pk) AND updatedAt = :old")
-                .expression_attribute_values(":old", n(old.updated_at.ms())),
-        };
+        let put = self.event_type_put(by.org(), old, &new);
         let what = match old {
-            None => "event-type.created",
-            Some(old) if new.archived && !old.archived => "event-type.archived",
-            Some(_) => "event-type.updated",
+            None => What::EventTypeCreated,
+            Some(old) if new.archived && !old.archived => What::EventTypeArchived,
+            Some(_) => What::EventTypeUpdated,
+        };
+        self.write_event_type(by, what, old, new, put).await
+    }
+
+    async fn write_event_type(
+        &self,
+        by: &Caller,
+        what: What,
+        old: Option<&EventType>,
+        new: EventType,
+        put: aws_sdk_dynamodb::types::builders::PutBuilder,
+    ) -> Result<Option<EventType>> {
+        let change = Change::new(by, what, &new.name).to(&new);
+        let change = match old {
+            Some(old) => change.from(old),
+            None => change,
         };
         let writes = vec![
             TransactWriteItem::builder().put(put.build().map_err(corrupt("a write"))?).build(),
-            self.audit(&Change { by, what, subject: new.name.clone() })?,
+            self.audit(change)?,
         ];
         match self.transact(writes, "change an event type").await? {
             Transacted::Done => Ok(Some(new)),
@@ -146,24 +170,23 @@ impl Store {
         }
     }
 
-    /// Removes an event type altogether. Endpoints that name it go on naming it.
+    /// Removes an event type, as it was read, altogether; `false` where it was changed meanwhile, and the
+    /// caller reads again. Endpoints that name it go on naming it.
     ///
     /// # Errors
-    /// `NotFound` if somebody else was faster.
-    pub async fn expunge_event_type(&self, by: &Caller, name: &str) -> Result<()> {
+    /// The store's own.
+    pub async fn expunge_event_type(&self, by: &Caller, old: &EventType) -> Result<bool> {
         let delete = Delete::builder()
             .table_name(&self.tables.config)
-            .set_key(Some(keys::event_type(by.org(), name)))
-            .condition_expression("attribute_exists(pk)")
+            .set_key(Some(keys::event_type(by.org(), &old.name)))
+            .condition_expression("attribute_exists(pk) AND updatedAt = :old")
+            .expression_attribute_values(":old", n(old.updated_at.ms()))
             .build();
         let writes = vec![
             TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build(),
-            self.audit(&Change { by, what: "event-type.deleted", subject: name.to_owned() })?,
+            self.audit(Change::new(by, What::EventTypeDeleted, &old.name).from(old))?,
         ];
-        match self.transact(writes, "expunge an event type").await? {
-            Transacted::Done => Ok(()),
-            Transacted::Refused(_) => Err(NOT_FOUND),
-        }
+        Ok(self.transact(writes, "expunge an event type").await? == Transacted::Done)
     }
 
     /// Reads an event type.
@@ -171,10 +194,14 @@ impl Store {
     /// # Errors
     /// `NotFound`, also for one that `caller` may not see.
     pub async fn event_type(&self, caller: &Caller, name: &str) -> Result<EventType> {
-        let key = keys::event_type(caller.org(), name);
-        let item = self.get(Table::Config, key, true, "read an event type").await?;
-        let found = item.map(|item| EventType::from_item(&item)).transpose()?;
+        let found = self.find_event_type(caller.org(), name).await?;
         found.filter(|found| found.visible_to(caller)).ok_or(NOT_FOUND)
+    }
+
+    async fn find_event_type(&self, org: OrgId, name: &str) -> Result<Option<EventType>> {
+        let key = keys::event_type(org, name);
+        let item = self.get(Table::Config, key, true, "read an event type").await?;
+        item.map(|item| EventType::from_item(&item)).transpose()
     }
 
     /// Lists an organisation's event types by name. `keep` is asked about each that was read.
@@ -229,14 +256,12 @@ mod tests {
         };
         let org: OrgId = crate::auth::DEFAULT_ORG.parse().unwrap();
         let app = "app_23rb8YdGqMT0qIzpgGwdXfHirMu".parse().unwrap();
-        let with = |flags: &[&str]| Caller::App {
-            org,
-            app,
-            feature_flags: names(flags),
-            made: Timestamp::default(),
+        let with = |flags: &[&str]| -> Caller {
+            Who::App { org, app, feature_flags: names(flags), made: Timestamp::default() }.into()
         };
         assert!(
-            flagged(&["x", "y"]).visible_to(&with(&["y"])) && flagged(&["x"]).visible_to(&Caller::Org(org))
+            flagged(&["x", "y"]).visible_to(&with(&["y"]))
+                && flagged(&["x"]).visible_to(&Who::Org(org).into())
         );
         assert!(flagged(&[]).visible_to(&with(&[])) && !flagged(&["x"]).visible_to(&with(&["y"])));
     }

@@ -7,14 +7,14 @@
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, TransactWriteItem, Update};
 
-use super::audit::Change;
+use super::audit::{Change, Facts, What};
 use super::endpoints::Endpoint;
 use super::item::{Item, n};
 use super::{Store, Table, Transacted, keys};
-use crate::auth::Caller;
+use crate::auth::{Caller, Who};
 use crate::clock::Timestamp;
 use crate::error::{Result, corrupt, unavailable};
-use crate::ids::{EndpointId, MessageId};
+use crate::ids::{AttemptId, EndpointId, MessageId};
 use crate::operational::{self, EndpointEvent};
 use crate::queue::Job;
 use crate::store::applications::Application;
@@ -107,8 +107,8 @@ impl Store {
         self.change_health(app, id, update, Vec::new(), "forget that an endpoint failed").await
     }
 
-    /// Switches an endpoint off that asked for it, or that has been failing for too long; `false` if
-    /// it is off or gone already.
+    /// Switches an endpoint off that asked for it, or that has been failing for too long, after that
+    /// attempt; `false` if it is off or gone already.
     ///
     /// # Errors
     /// The store's own.
@@ -117,6 +117,7 @@ impl Store {
         app: &Application,
         id: EndpointId,
         since: Timestamp,
+        attempt: AttemptId,
     ) -> Result<bool> {
         let Some(endpoint) = self.find_endpoint(app.id, id).await? else { return Ok(false) };
         // Never the same time twice: it is what the condition of a change compares.
@@ -127,9 +128,11 @@ impl Store {
             .expression_attribute_values(":now", n(now.ms()))
             .expression_attribute_values(":true", AttributeValue::Bool(true))
             .expression_attribute_values(":false", AttributeValue::Bool(false));
-        let by = &Caller::Postrider(app.org);
-        let mut also =
-            vec![self.audit(&Change { by, what: "endpoint.disabled", subject: id.to_string() })?];
+        let by = Caller { request_id: Some(attempt.to_string()), ..Who::Postrider(app.org).into() };
+        let disabled = |disabled: bool| Facts::default().with("disabled", disabled);
+        let change = Change::new(&by, What::EndpointDisabled, id).within(app.id);
+        let change = change.from(disabled(false)).to(disabled(true).with("failingSince", since.to_string()));
+        let mut also = vec![self.audit(change)?];
         also.extend(self.announce(app, &endpoint, EndpointEvent::Disabled(Some(since)))?);
         self.change_health(app, id, update, also, "disable an endpoint").await
     }

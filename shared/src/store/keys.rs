@@ -75,8 +75,12 @@ pub(super) fn endpoint_uid(app: AppId, uid: &str) -> Item {
     key(endpoints_pk(app), format!("EPUID#{uid}"))
 }
 
+pub(super) fn audit_pk(org: OrgId) -> String {
+    format!("AUDIT#{org}")
+}
+
 pub(super) fn audit(org: OrgId, event: AuditId) -> Item {
-    key(format!("AUDIT#{org}"), event.to_string())
+    key(audit_pk(org), event.to_string())
 }
 
 pub(super) fn messages_pk(app: AppId, shard: u8) -> String {

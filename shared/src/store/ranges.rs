@@ -19,16 +19,40 @@ impl Store {
         operation: &'static str,
         keep: impl Fn(&Item) -> Result<Option<T>>,
     ) -> Result<Page<T>> {
+        let bounds = (prefix.to_owned(), format!("{prefix}~"));
+        self.list_between(table, pk, prefix, bounds, query, operation, keep).await
+    }
+
+    /// The same of those whose sort keys lie between `bounds`, both inclusive.
+    #[expect(clippy::too_many_arguments, reason = "where, which, how and what of a list")]
+    pub(super) async fn list_between<K: Display, T>(
+        &self,
+        table: Table,
+        pk: String,
+        prefix: &str,
+        bounds: (String, String),
+        query: &ListQuery<K>,
+        operation: &'static str,
+        keep: impl Fn(&Item) -> Result<Option<T>>,
+    ) -> Result<Page<T>> {
         let ascending = query.reads_ascending();
-        let (mut from, mut to) = (prefix.to_owned(), format!("{prefix}~"));
+        let (mut from, mut to) = bounds;
         let skip = match &query.cursor {
             Cursor::Start => None,
             Cursor::Behind(key) | Cursor::Before(key) => {
                 let bound = format!("{prefix}{key}");
-                *(if ascending { &mut from } else { &mut to }) = bound.clone();
+                if ascending {
+                    from = from.max(bound.clone());
+                } else {
+                    to = to.min(bound.clone());
+                }
                 Some(bound)
             }
         };
+        // DynamoDB refuses bounds that contradict each other.
+        if from > to {
+            return Ok(Page::of(query, Vec::new(), true, None));
+        }
         let (mut filling, mut entries) = (Filling::new(query), Vec::new());
         let (mut start, mut last) = (None, None);
         let mut ended = false;

@@ -7,7 +7,7 @@
 
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 
-use super::audit::{ABSENT, Change, put};
+use super::audit::{ABSENT, Change, What, put};
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s, texts};
 use super::messages::LOG_RETENTION_DAYS;
 use super::{Store, Table, Transacted, keys};
@@ -42,6 +42,16 @@ impl TaskKind {
             Self::ReplayMissing => "endpoint.replay",
             Self::BulkReplay => "endpoint.bulk-replay",
             Self::Erase => "application.purge_content",
+        }
+    }
+
+    /// What an audit event calls its beginning. An erasure follows from a change that has one.
+    const fn what(self) -> Option<What> {
+        match self {
+            Self::Recover => Some(What::EndpointRecover),
+            Self::ReplayMissing => Some(What::EndpointReplay),
+            Self::BulkReplay => Some(What::EndpointBulkReplay),
+            Self::Erase => None,
         }
     }
 
@@ -168,7 +178,9 @@ impl Store {
     pub async fn create_task(&self, by: &Caller, task: &Task) -> Result<()> {
         let subject = task.endpoint.map_or_else(|| task.app.to_string(), |endpoint| endpoint.to_string());
         let mut writes = self.task_writes(task)?;
-        writes.push(self.audit(&Change { by, what: task.kind.text(), subject })?);
+        if let Some(what) = task.kind.what() {
+            writes.push(self.audit(Change::new(by, what, subject).within(task.app).to(task))?);
+        }
         match self.transact(writes, "begin a task").await? {
             Transacted::Done => Ok(()),
             Transacted::Refused(_) => Err(Error::Conflict("A task with this id exists already.".into())),

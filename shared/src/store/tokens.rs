@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 
 use super::applications::Application;
-use super::audit::{ABSENT, Change};
+use super::audit::{ABSENT, Change, What};
 use super::item::{Get as _, Item, Put as _, SCHEMA, n};
 use super::{Store, Table, Transacted, keys};
 use crate::auth::Caller;
@@ -102,9 +102,11 @@ impl Store {
                 .condition_expression("attribute_exists(pk) AND expiries = :old")
                 .expression_attribute_values(":old", attribute(&app.expiries))
         };
+        let change = Change::new(by, What::TokensExpired, app.id).within(app.id);
+        let change = change.from(app.expiries.as_slice()).to(all.as_slice());
         let writes = vec![
             TransactWriteItem::builder().update(update.build().map_err(corrupt("a write"))?).build(),
-            self.audit(&Change { by, what: "application.tokens-expired", subject: app.id.to_string() })?,
+            self.audit(change)?,
         ];
         Ok(self.transact(writes, "expire tokens").await? == Transacted::Done)
     }

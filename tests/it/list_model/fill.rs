@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use shared::auth::{Caller, DEFAULT_ORG};
+use shared::auth::{Caller, DEFAULT_ORG, Who};
 use shared::clock::Timestamp;
 use shared::ids::{AppId, AttemptId, EndpointId, Id as _, MessageId, OrgId};
 use shared::store::Store;
@@ -193,7 +193,7 @@ pub async fn configuration(
     clock: &Hand,
     [app, other]: [AppId; 2],
 ) -> [List; 3] {
-    let by = Caller::Org(DEFAULT_ORG.parse::<OrgId>().expect("an id"));
+    let by = Caller::from(Who::Org(DEFAULT_ORG.parse::<OrgId>().expect("an id")));
     let mut applications = BTreeMap::from([app, other].map(|app| (app.to_string(), Row::default())));
     let (mut endpoints, mut types) = (BTreeMap::new(), BTreeMap::new());
     let mut new = EventType {

@@ -1,0 +1,98 @@
+//! Who changed what: the audit events of an organisation, for itself.
+
+use axum::extract::State;
+use axum::response::Response;
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use shared::Result;
+use shared::auth::Organisation;
+use shared::clock::Timestamp;
+use shared::http::{ListOut, ListQuery, Order, Query, Registry, Text, json};
+use shared::ids::{AppId, AuditId, NAME_LENGTH_MAX};
+use shared::store::audit::{AuditEvent, AuditQuery, What};
+
+use crate::Auth;
+
+pub fn operations<R: Registry<Auth>>(to: R) -> R {
+    to.get("/api/v1/audit-event", list, |operation| {
+        operation
+            .named("v1.audit-event.list", "Audit Event")
+            .summary("List audit events")
+            .text(
+                "Every change of configuration has one, written together with the change and never changed \
+                 again. What is secret is in none: of keys and headers they say which there are, of URLs \
+                 neither password nor the values of the query.",
+            )
+            .query(wanted)
+            .parameter("app_id", "Only what was done to or in the application of this id; it may be deleted.")
+            .answers::<ListOut<AuditEventOut>>(200, "A page of audit events, newest first.")
+    })
+}
+
+fn wanted(query: &Query) -> Result<AuditQuery> {
+    Ok(AuditQuery {
+        list: ListQuery::read(query, Order::Descending)?,
+        before: query.time("before")?,
+        after: query.time("after")?,
+        app: query.parsed("app_id", "an application's id, app_…", |text| text.parse().ok())?,
+        subject: query.text("subject", Text::Tag(NAME_LENGTH_MAX))?.map(str::to_owned),
+        by: query.text("by", Text::Tag(NAME_LENGTH_MAX))?.map(str::to_owned),
+        what: query.choice("what", What::ALL)?,
+    })
+}
+
+/// An audit event in an answer.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct AuditEventOut {
+    id: AuditId,
+    timestamp: Timestamp,
+    /// What was done, such as `endpoint.updated`.
+    what: String,
+    /// The id or the name of what it was done to.
+    subject: String,
+    /// The application that it was done to or in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_id: Option<AppId>,
+    /// Who did it: the organisation, an application by its own token, or `postrider` itself.
+    by: String,
+    /// Names the token: the SHA-256 of all of it before its signature.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_id: Option<String>,
+    /// The request's `apigw-requestid`; of what Postrider did itself, the attempt that it followed from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<String>,
+    /// What is not as it was, as it was. There is none of what is new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<Map<String, Value>>,
+    /// And as it is from then on. There is none of what is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<Map<String, Value>>,
+    /// Whether something in `before` or `after` was too long: how long it was stands in its place.
+    trimmed: bool,
+}
+
+impl From<AuditEvent> for AuditEventOut {
+    fn from(event: AuditEvent) -> Self {
+        let AuditEvent { id, at, what, subject, app, by, token_id, request_id, before, after, trimmed } =
+            event;
+        let (timestamp, app_id) = (at, app);
+        Self { id, timestamp, what, subject, app_id, by, token_id, request_id, before, after, trimmed }
+    }
+}
+
+async fn list(
+    State(Auth { api, .. }): State<Auth>,
+    Organisation(caller): Organisation,
+    query: Query,
+) -> Result<Response> {
+    let query = wanted(&query)?;
+    let page = api.store.list_audit_events(caller.org(), &query).await?;
+    let length = |facts: &Map<String, Value>| serde_json::to_string(facts).map_or(0, |text| text.len());
+    let page = page.fit(query.list.is_backward(), |event| {
+        [&event.before, &event.after].into_iter().flatten().map(length).sum()
+    });
+    Ok(json(StatusCode::OK, &ListOut::new(page, |event| event.id.to_string(), AuditEventOut::from)))
+}
