@@ -1,20 +1,23 @@
 //! The command line: flags and variables, and what they come to.
 
+mod token;
+
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use shared::auth::{DEFAULT_ORG, Tokens};
+use shared::Platform;
 use shared::config::{ConfigError, Env};
-use shared::ids::{AppId, OrgId};
-use shared::{Error, Platform};
+use shared::ids::OrgId;
 
 use crate::audit::Export;
 use crate::cost::CostFlags;
 use crate::openapi::{openapi, routes};
-use crate::secrets;
 use crate::settings::{self, Settings};
 use crate::stack::StartError;
+
+use token::TokenFlags;
 
 /// Where the API listens if nothing else is said.
 const LISTEN: &str = "127.0.0.1:8071";
@@ -42,8 +45,11 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Prints a token, signed with the secret that the runner uses, and nothing else.
+    /// Prints a token, signed with the secret that the runner uses or with one that is given, and nothing
+    /// else.
     Token(TokenFlags),
+    /// Prints the id of a new organisation: whatever a token says exists.
+    NewOrg,
     /// Prints an organisation's audit events, the oldest first, one JSON object a line.
     Audit(AuditFlags),
     /// Prints the API's OpenAPI document, as the functions' code describes it.
@@ -52,17 +58,6 @@ enum Command {
     Routes,
     /// Prints what a month costs in AWS, by list prices.
     Cost(CostFlags),
-}
-
-#[derive(Debug, Args)]
-struct TokenFlags {
-    /// The organisation that the token is for (org_…) [default: the one of the token that the runner
-    /// prints at its start].
-    #[arg(long, value_name = "ID")]
-    org: Option<String>,
-    /// An application (app_…): the token is for it alone [default: for the whole organisation].
-    #[arg(long, value_name = "ID")]
-    app: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -209,11 +204,22 @@ fn address(variable: &str, given: &str) -> Result<SocketAddr, ConfigError> {
 }
 
 impl Cli {
-    /// What was asked for. `env` is asked for region and credentials only.
-    pub(crate) fn task(&self, env: &Env<'_>, platform: Platform) -> Result<Task, StartError> {
+    /// What was asked for. `env` is asked for region and credentials only, `input` for a secret.
+    pub(crate) fn task(
+        &self,
+        env: &Env<'_>,
+        platform: Platform,
+        input: &mut dyn Read,
+    ) -> Result<Task, StartError> {
         match &self.command {
             None => Ok(Task::Run(Box::new(self.flags.settings(env, platform)?))),
-            Some(Command::Token(token)) => self.flags.token(token, platform).map(Task::Print),
+            Some(Command::Token(flags)) => {
+                let folder = self.flags.folder()?;
+                token::token(flags, set(&self.flags.jwt_secret), folder, platform, input).map(Task::Print)
+            }
+            Some(Command::NewOrg) => {
+                Ok(Task::Print(OrgId::new(platform.clock.now(), &*platform.random).to_string()))
+            }
             Some(Command::Audit(AuditFlags { url, token, after, behind })) => Ok(Task::Export(Export {
                 url: url.clone(),
                 token: token.clone(),
@@ -309,45 +315,27 @@ impl Flags {
         }
         Ok(settings)
     }
-
-    fn token(&self, flags: &TokenFlags, platform: Platform) -> Result<String, StartError> {
-        const SECRET: &str = secrets::SECRETS[0];
-        let wrong = |flag: &str, text: &str, prefix: &str| {
-            let problem = format!("{text:?} makes no sense; it should be an id, {prefix}_ and 27 characters");
-            ConfigError::new(flag, problem)
-        };
-        let org = flags.org.as_deref().unwrap_or(DEFAULT_ORG).trim();
-        let org: OrgId = org.parse().map_err(|_| wrong("--org", org, "org"))?;
-        let app = flags.app.as_deref().map(str::trim);
-        let app = app.map(|app| app.parse::<AppId>().map_err(|_| wrong("--app", app, "app")));
-        let app = app.transpose()?;
-        let secret = match (set(&self.jwt_secret), self.folder()?) {
-            (Some(secret), _) => Some(secret.to_owned()),
-            (None, Some(folder)) => secrets::kept(&folder, &*platform.random)?.remove(SECRET),
-            (None, None) => {
-                let problem = "is not set; it should be what the runner was given (one that keeps nothing \
-                               draws a secret at each start, and prints a token)";
-                return Err(ConfigError::new(SECRET, problem).into());
-            }
-        };
-        let tokens =
-            Tokens::read(&Env::new(|name| secret.clone().filter(|_| name == SECRET)), platform.clock)?;
-        let made = match app {
-            Some(app) => tokens.for_app(org, app, Vec::new()),
-            None => tokens.for_org(org),
-        };
-        made.map_err(|error: Error| ConfigError::new(SECRET, error.to_string()).into())
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    use shared::auth::DEFAULT_ORG;
+
+    pub(super) const APP: &str = "app_23rb8YdGqMT0qIzpgGwdXfHirMu";
+    pub(super) const LONG: &str = "a secret of more than 32 characters";
+
     /// What a command line comes to, whatever the environment of the test is.
-    fn task(line: &[&str]) -> Result<Task, String> {
+    pub(super) fn task(line: &[&str]) -> Result<Task, String> {
+        piped(line, "")
+    }
+
+    /// The same, with something on its standard input.
+    pub(super) fn piped(line: &[&str], input: &str) -> Result<Task, String> {
         let cli = Cli::try_parse_from(["local"].iter().chain(line)).unwrap();
-        cli.task(&Env::new(|_| None), Platform::system()).map_err(|error| error.to_string())
+        cli.task(&Env::new(|_| None), Platform::system(), &mut input.as_bytes())
+            .map_err(|error| error.to_string())
     }
 
     fn settings(line: &[&str]) -> Settings {
@@ -400,6 +388,13 @@ mod tests {
             (&["token", "--app", "ep_1", "--ephemeral"], "--app: "),
             (&["token", "--ephemeral"], "POSTRIDER_JWT_SECRET: "),
             (&["token", "--jwt-secret", "short"], "POSTRIDER_JWT_SECRET: "),
+            (&["token", "--secret-stdin"], "--secret-stdin: "),
+            (&["token", "--ephemeral", "--expires", "soon"], "--expires: "),
+            (&["token", "--ephemeral", "--expires", "0d"], "--expires: "),
+            (&["token", "--ephemeral", "--expires", "3651d"], "--expires: "),
+            (&["token", "--ephemeral", "--app", APP, "--feature-flag", "a b"], "--feature-flag: "),
+            (&["token", "--jwt-secret", LONG, "--jwt-algorithm", "none"], "POSTRIDER_JWT_ALGORITHM: "),
+            (&["token", "--jwt-secret", LONG, "--jwt-algorithm", "EdDSA"], "POSTRIDER_JWT_SECRET: "),
         ] {
             let error = task(line).unwrap_err();
             assert!(error.starts_with(begin) && !error.contains('\n'), "{error}");
@@ -407,16 +402,34 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_signed_with_the_kept_secret() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().to_str().unwrap();
-        let app = DEFAULT_ORG.replace("org_", "app_");
-        let Ok(Task::Print(token)) = task(&["token", "--data", path, "--app", &app]) else { panic!() };
-        let platform = Platform::system();
-        let kept = secrets::kept(folder.path(), &*platform.random).unwrap();
-        let tokens = Tokens::read(&settings::env(&kept), platform.clock).unwrap();
-        let caller = tokens.verify(&token).unwrap();
-        assert_eq!((caller.subject(), caller.org().to_string()), (app, DEFAULT_ORG.to_owned()));
+    fn a_new_organisation_is_an_id() {
+        let Ok(Task::Print(id)) = task(&["new-org"]) else { panic!() };
+        assert!(id.parse::<OrgId>().is_ok() && id != DEFAULT_ORG);
+    }
+
+    #[test]
+    fn the_commands_of_the_documents_are_understood() {
+        let mut found = 0;
+        for document in [include_str!("../../docs/TOKENS.md"), include_str!("../../docs/AUDIT.md")] {
+            for line in document.lines().filter_map(|line| line.split_once("-p local -- ")) {
+                let words = line.1.split(['|', '>', '#', '`', ')']).next().unwrap().split_whitespace();
+                let words = words.map(|word| match word {
+                    "$APP" => APP,
+                    "$ORG" => DEFAULT_ORG,
+                    word => word.trim_matches('"'),
+                });
+                let words: Vec<&str> = ["local"].into_iter().chain(words).collect();
+                // What the environment has of it.
+                let rest = if words[1] == "audit" { ["--token", "x"] } else { ["--data", "."] };
+                let cli = Cli::try_parse_from(words.iter().chain(&rest));
+                let cli = cli.unwrap_or_else(|error| panic!("{error}"));
+                if let Some(Command::Token(TokenFlags { expires: Some(expires), .. })) = &cli.command {
+                    token::lasting(expires).unwrap();
+                }
+                found += 1;
+            }
+        }
+        assert!(found >= 5, "{found}");
     }
 
     #[test]

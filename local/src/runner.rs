@@ -26,7 +26,7 @@ const LOG_DEFAULT: &str = "info,dynoxide=error";
 /// Does what the command line says.
 pub async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let ended = match cli.task(&Env::process(), Platform::system()) {
+    let ended = match cli.task(&Env::process(), Platform::system(), &mut std::io::stdin()) {
         Ok(Task::Print(token)) => {
             say(&token);
             Ok(())

@@ -23,9 +23,11 @@ use revocation::Revocations;
 /// The organisation of the token command, where none is named.
 pub const DEFAULT_ORG: &str = "org_23rb8YdGqMT0qIzpgGwdXfHirMu";
 /// How long an organisation's token lasts: 10 years.
-const ORG_TOKEN_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+pub const ORG_TOKEN_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// How long an application's token lasts.
 const APP_TOKEN_LIFE: Duration = Duration::from_secs(28 * 24 * 3600);
+/// Longer than any token lasts.
+const FOR_GOOD: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// Shortest secret: RFC 7518 section 3.2 wants as many bits as the hash has.
 const SECRET_LENGTH_MIN: usize = 32;
 /// Longest token that is looked at.
@@ -155,6 +157,8 @@ pub struct Tokens {
     secrets: Arc<[String]>,
     clock: SharedClock,
     revocations: Option<Arc<Revocations>>,
+    /// How long the tokens last that are made; None for what each kind does.
+    life: Option<Duration>,
 }
 
 impl std::fmt::Debug for Tokens {
@@ -200,13 +204,14 @@ impl Tokens {
                 secrets: secrets.into(),
                 clock,
                 revocations: None,
+                life: None,
             });
         }
         let keys = secrets.iter().map(|secret| key_pair(secret, algorithm));
         let mut keys = keys.collect::<Result<Vec<_>, _>>().map_err(|text| ConfigError::new(SECRET, text))?;
         let sign = keys.first_mut().and_then(|(_, sign)| sign.take());
         let verify = keys.into_iter().map(|(verify, _)| verify).collect();
-        Ok(Self { algorithm, verify, sign, secrets: Arc::default(), clock, revocations: None })
+        Ok(Self { algorithm, verify, sign, secrets: Arc::default(), clock, revocations: None, life: None })
     }
 
     /// A token for everything in `org`.
@@ -245,29 +250,35 @@ impl Tokens {
             iat: Some(now.seconds()),
             iat_ms: Some(now.ms()),
             nbf: Some(now.seconds()),
-            exp: now.after(life).seconds(),
+            exp: now.after(self.life.unwrap_or(life)).seconds(),
         };
         jsonwebtoken::encode(&Header::new(self.algorithm), &claims, key)
             .map_err(crate::error::corrupt("a token"))
     }
 
-    /// These, asking `store` which tokens were logged out.
+    /// These, making tokens that last that long.
+    #[must_use]
+    pub fn lasting(self, life: Duration) -> Self {
+        Self { life: Some(life), ..self }
+    }
+
+    /// These, asking `store` which tokens were logged out or revoked.
     #[must_use]
     pub fn with_revocations(self, store: Store) -> Self {
         Self { revocations: Some(Arc::new(Revocations::new(store))), ..self }
     }
 
-    /// Who bears `token`, if it was not logged out.
+    /// Who bears `token`, if it was not logged out or revoked.
     ///
     /// # Errors
     /// As [`Tokens::verify`]; the store's own.
     pub async fn admit(&self, token: &str) -> Result<Caller> {
         let (caller, _) = self.claims(token)?;
         let id = token_id(token);
-        if let (Who::App { .. }, Some(revocations)) = (&caller.who, &self.revocations)
-            && revocations.contain(&id, self.clock.now()).await?
+        if let Some(revocations) = &self.revocations
+            && revocations.contain(&caller, &id, self.clock.now()).await?
         {
-            return Err(Error::Unauthenticated("The token was logged out."));
+            return Err(Error::Unauthenticated("The token was logged out or revoked."));
         }
         Ok(Caller { token_id: Some(id), ..caller })
     }
@@ -279,10 +290,36 @@ impl Tokens {
     pub async fn log_out(&self, token: &str) -> Result<()> {
         let (caller, exp) = self.claims(token)?;
         if !matches!(caller.who, Who::App { .. }) {
-            return Err(Error::Forbidden("Only an application's token can be logged out."));
+            let text = "Only an application's token can be logged out; an organisation's is revoked.";
+            return Err(Error::Forbidden(text));
         }
         match &self.revocations {
-            Some(revocations) => revocations.add(token_id(token), exp, self.clock.now()).await,
+            Some(revocations) => {
+                revocations.log_out(caller.org(), token_id(token), exp, self.clock.now()).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Until when `token` would count that is one of `org`'s, or of one of its applications; none if
+    /// it is not.
+    pub fn end_within(&self, org: OrgId, token: &str) -> Option<Timestamp> {
+        self.claims(token).ok().filter(|(caller, _)| caller.org() == org).map(|(_, exp)| exp)
+    }
+
+    /// Revokes a token of `by`'s organisation, or of one of its applications: from now on it is nobody's.
+    /// `until` is when it would end; where that is not known, it is revoked for good. Doing so again is
+    /// no error.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn revoke(&self, by: &Caller, id: String, until: Option<Timestamp>) -> Result<()> {
+        let now = self.clock.now();
+        match &self.revocations {
+            Some(revocations) => {
+                let until = until.unwrap_or_else(|| now.after(FOR_GOOD));
+                revocations.revoke(by, id, until, now).await
+            }
             None => Ok(()),
         }
     }

@@ -44,7 +44,10 @@ async fn a_token_that_is_logged_out_counts_nowhere() {
     clock.skip(Duration::from_secs(6));
     assert_eq!(statuses(&house, &one).await, [401; 4]);
     let answer = house.request("GET", "/api/v1/app/acme", &one, "").await.json();
-    assert_eq!(answer, json!({"code": "authentication_failed", "detail": "The token was logged out."}));
+    assert_eq!(
+        answer,
+        json!({"code": "authentication_failed", "detail": "The token was logged out or revoked."})
+    );
     assert_eq!(statuses(&house, &other).await, [200; 4]);
     // A repetition is answered as the first; with a key, and on the path that old clients know.
     let key = [("idempotency-key", "k")];
@@ -66,7 +69,7 @@ async fn a_token_that_is_logged_out_counts_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn looking_a_token_up_costs_half_a_unit_at_most() {
+async fn looking_a_token_up_costs_half_a_unit_each_five_seconds_or_each_minute() {
     let (house, clock) = house().await;
     let token = token(&house).await;
     let cost = async |token: &str| {
@@ -75,11 +78,84 @@ async fn looking_a_token_up_costs_half_a_unit_at_most() {
         let after = house.stack.usage();
         (after.requests - before.requests, after.read_units - before.read_units)
     };
-    let (requests, units) = cost(&house.token).await;
+    // Both are new to this function.
+    let (first, first_units) = cost(&house.token).await;
+    let (requests, units) = (first - 1, first_units - 0.5);
     assert_eq!(cost(&token).await, (requests + 1, units + 0.5));
     assert_eq!(cost(&token).await, (requests, units));
     clock.skip(Duration::from_secs(6));
     assert_eq!(cost(&token).await, (requests + 1, units + 0.5));
+    // An organisation's token comes with every message, and is looked up once a minute.
+    assert_eq!(cost(&house.token).await, (requests, units));
+    clock.skip(Duration::from_secs(45));
+    assert_eq!(cost(&house.token).await, (requests, units));
+    clock.skip(Duration::from_secs(10));
+    assert_eq!(cost(&house.token).await, (requests + 1, units + 0.5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organisation_revokes_its_own_tokens_and_nobody_elses() {
+    const PATH: &str = "/api/v1/auth/revoke-token";
+    let (house, clock) = house().await;
+    let revoke =
+        async |by: &str, body: serde_json::Value| house.request("POST", PATH, by, body.to_string()).await;
+    // Tokens that are made within the same millisecond are one.
+    clock.skip(Duration::from_millis(2));
+    let (lost, known) = (house.stack.org_token(None), {
+        clock.skip(Duration::from_millis(2));
+        house.stack.org_token(None)
+    });
+    let customers = token(&house).await;
+    for token in [&lost, &known, &customers] {
+        assert_eq!(statuses(&house, token).await, [200; 4]);
+    }
+    assert_eq!(revoke(&house.token, json!({ "token": lost })).await.status, StatusCode::NO_CONTENT);
+    let id = shared::auth::token_id(&known);
+    assert_eq!(revoke(&house.token, json!({ "tokenId": id })).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(revoke(&house.token, json!({ "token": customers })).await.status, StatusCode::NO_CONTENT);
+    // The other functions have just seen them valid.
+    clock.skip(Duration::from_secs(6));
+    assert_eq!(statuses(&house, &customers).await, [401; 4]);
+    clock.skip(Duration::from_secs(55));
+    assert_eq!(statuses(&house, &lost).await, [401; 4]);
+    assert_eq!(statuses(&house, &known).await, [401; 4]);
+    assert_eq!(statuses(&house, &house.token).await, [200; 4]);
+    // Neither changes anything: again by its id, which leaves no second event, and with the revoked one.
+    assert_eq!(revoke(&house.token, json!({ "tokenId": id })).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(revoke(&lost, json!({ "tokenId": id })).await.status, StatusCode::UNAUTHORIZED);
+    let events =
+        house.request("GET", "/api/v1/audit-event?what=token.revoked", &house.token, "").await.json();
+    let subjects: Vec<_> = events["data"].as_array().unwrap().iter().map(|event| &event["subject"]).collect();
+    assert_eq!(subjects.len(), 3);
+    assert!(subjects.contains(&&json!(id)));
+
+    // Another organisation means its own tokens only, whatever ids it knows.
+    let other = house.stack.org_token(Some("org_000000000000000000000000000".parse().unwrap()));
+    let ours = shared::auth::token_id(&house.token);
+    assert_eq!(revoke(&other, json!({ "tokenId": ours })).await.status, StatusCode::NO_CONTENT);
+    clock.skip(Duration::from_secs(61));
+    assert_eq!(statuses(&house, &house.token).await, [200; 4]);
+
+    for (body, loc) in [
+        (json!({}), "token"),
+        (json!({ "token": house.token, "tokenId": id }), "token"),
+        (json!({ "token": "x.y.z" }), "token"),
+        (json!({ "token": other }), "token"),
+        (json!({ "tokenId": id[1..] }), "tokenId"),
+        (json!({ "tokenId": id.to_uppercase() }), "tokenId"),
+        (json!({ "tokenId": 7 }), "tokenId"),
+    ] {
+        let answer = revoke(&house.token, body.clone()).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{body}: {}", answer.text);
+        let detail = answer.json()["detail"].clone();
+        assert_eq!(
+            (detail.as_array().unwrap().len(), &detail[0]["loc"]),
+            (1, &json!(["body", loc])),
+            "{body}"
+        );
+    }
+    let customers = token(&house).await;
+    assert_eq!(revoke(&customers, json!({ "tokenId": id })).await.status, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test(flavor = "multi_thread")]

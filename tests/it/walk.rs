@@ -380,6 +380,11 @@ impl Walk {
         assert_eq!((&events[0]["before"], &events[0]["appId"]), (&json!({"tokenExpiries": []}), &app));
         assert_eq!(events[0]["after"]["tokenExpiries"].as_array().expect("ends").len(), 1);
 
+        let customers = self.house.stack.app_token(None, self.names["app"].parse().expect("an id"));
+        let id = json!(shared::auth::token_id(&customers));
+        let revoked = [json!("token.revoked"), id, NONE, NONE];
+        self.change("POST", "/auth/revoke-token", json!({ "token": customers }), revoked).await;
+
         let deleted = json!("endpoint.deleted");
         let path = "/app/{app_id}/endpoint/{endpoint_id}";
         self.name("endpoint_id", "ep2");

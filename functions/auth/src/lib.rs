@@ -8,10 +8,10 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, StatusCode, Uri, header};
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::auth::{Bearer, Organisation, Tokens};
+use shared::auth::{Bearer, Organisation, Tokens, token_id};
 use shared::config::{ConfigError, Env};
 use shared::http::{
-    Body, Document, Fields, IdempotencyKey, Registry, RequestBody, idempotent, json, reference,
+    Body, Document, Fields, IdempotencyKey, Registry, RequestBody, Text, idempotent, json, reference,
 };
 use shared::ids::{AppId, NAME_LENGTH_MAX, Reference};
 use shared::store::applications::ApplicationSettings;
@@ -25,6 +25,11 @@ mod docs;
 const FEATURE_FLAGS_MAX: usize = 32;
 /// How long expired tokens may go on to count.
 const EXPIRY_SECONDS_MAX: u64 = 259_200;
+
+/// Longest token that is looked at.
+const TOKEN_LENGTH_MAX: usize = 8 * 1024;
+/// Digits of a token's id.
+const TOKEN_ID_LENGTH: usize = 64;
 
 /// What this function holds.
 #[derive(Clone, Debug)]
@@ -84,6 +89,18 @@ fn operations<R: Registry<Auth>>(to: R) -> R {
                 .summary("Log an application's token out")
                 .text("From now on it is nobody's.")
                 .answers_nothing(204, "It is logged out.")
+        })
+        .post("/api/v1/auth/revoke-token", revoke, |operation| {
+            operation
+                .named("v1.authentication.revoke-token", TAG)
+                .summary("Revoke a token of the organisation, or of one of its applications")
+                .text(
+                    "It is named by itself or by its id, which audit events show: the SHA-256, in hexadecimal \
+                     digits, of all of it before its last dot. An application's token counts for five seconds \
+                     more at most, an organisation's for a minute.",
+                )
+                .body(&REVOKE_IN)
+                .answers_nothing(204, "From now on it is nobody's.")
         })
         .post("/api/v1/auth/app/{app_id}/expire-all", expire_all, |operation| {
             operation
@@ -189,6 +206,68 @@ async fn portal_access(
 async fn logout(State(Auth { api, .. }): State<Auth>, Bearer(token): Bearer) -> Result<StatusCode> {
     api.tokens.log_out(&token).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A token that is to be revoked, as a body.
+const REVOKE_IN: RequestBody = RequestBody {
+    name: "TokenRevokeIn",
+    read: |fields| {
+        revoked(fields);
+    },
+    optional: false,
+    fields: &[
+        ("token", "The token; either this or its id."),
+        (
+            "tokenId",
+            "The token's id: 64 hexadecimal digits. It is not checked whether there is such a token.",
+        ),
+    ],
+    parts: &[],
+};
+
+/// The token, or its id.
+fn revoked(fields: &mut Fields<'_>) -> (Option<String>, Option<String>) {
+    let token = fields.text(&["token"], Text::Length(TOKEN_LENGTH_MAX)).value();
+    let id = fields.text(&["tokenId"], Text::Name(TOKEN_ID_LENGTH)).value();
+    (token, id)
+}
+
+async fn revoke(
+    State(Auth { api, .. }): State<Auth>,
+    Organisation(caller): Organisation,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Body,
+) -> Result<Response> {
+    let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
+    Ok(idempotent(&api.store, &*api.clock, key, async || {
+        let mut fields = Fields::parse(&body.0)?;
+        let (token, id) = revoked(&mut fields);
+        let end = token.as_ref().and_then(|token| api.tokens.end_within(caller.org(), token));
+        let is_id = |id: &str| {
+            id.len() == TOKEN_ID_LENGTH && id.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        match (&token, &id) {
+            // What is there and no text was said to be none already.
+            (None, None) if fields.has_violation("token") || fields.has_violation("tokenId") => {}
+            (Some(_), Some(_)) | (None, None) => {
+                fields.violation("token", "Give either the token or its id", "value_error");
+            }
+            (Some(_), None) if end.is_none() => {
+                let msg = "No valid token of this organisation: it counts for nothing as it is";
+                fields.violation("token", msg, "value_error");
+            }
+            (None, Some(id)) if !is_id(id) => {
+                fields.violation("tokenId", "Must have 64 hexadecimal digits, 0-9a-f", "value_error");
+            }
+            _ => {}
+        }
+        fields.finish()?;
+        let id = token.map(|token| token_id(&token)).or(id).unwrap_or_default();
+        api.tokens.revoke(&caller, id, end).await?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await)
 }
 
 /// An end of all tokens, as a body.

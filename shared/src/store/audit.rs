@@ -47,6 +47,8 @@ whats! {
     ApplicationDeleted "application.deleted",
     /// All tokens that it had had by then were given an end.
     TokensExpired "application.tokens-expired",
+    /// A token was revoked by its organisation.
+    TokenRevoked "token.revoked",
     /// An endpoint was made.
     EndpointCreated "endpoint.created",
     /// Its settings were changed.

@@ -17,7 +17,7 @@
 //! | log    | attempt            | `EP#{ep}#{shard}`           | `ATT#{atmpt}`         |
 //! | log    | counts of a day    | `EP#{ep}#STATS`             | `{day}`               |
 //! | log    | idempotency record | `IDEM#{hash}`               | `-`                   |
-//! | log    | token logged out   | `TOKEN#{hash}`              | `-`                   |
+//! | log    | token that counts no longer | `TOKEN#{org}#{hash}` | `-`                   |
 //! | log    | slots of a limit   | `THROTTLE#{ep or app}#{nth}` | `-`                  |
 //! | log    | quota of a second  | `QUOTA#{app}#{seconds}`     | `-`                   |
 //! | log    | task               | `TASKS#{org}`               | `TASK#{qtask}`        |
@@ -132,8 +132,8 @@ pub(super) fn idempotency(hash: &str) -> Item {
     key(format!("IDEM#{hash}"), "-")
 }
 
-pub(super) fn token(hash: &str) -> Item {
-    key(format!("TOKEN#{hash}"), "-")
+pub(super) fn token(org: OrgId, hash: &str) -> Item {
+    key(format!("TOKEN#{org}#{hash}"), "-")
 }
 
 pub(super) fn throttle(of: Limited, nth: u32) -> Item {
@@ -209,7 +209,7 @@ mod tests {
             (throttle(Limited::Endpoint(ep), 0), format!("THROTTLE#ep_{K}#0"), "-".into()),
             (throttle(Limited::Application(app), 3), format!("THROTTLE#app_{K}#3"), "-".into()),
             (quota(app, Timestamp::from_ms(7_500)), format!("QUOTA#app_{K}#7"), "-".into()),
-            (token("00ff"), "TOKEN#00ff".into(), "-".into()),
+            (token(org, "00ff"), format!("TOKEN#org_{K}#00ff"), "-".into()),
             (
                 task(org, format!("qtask_{K}").parse().unwrap()),
                 format!("TASKS#org_{K}"),

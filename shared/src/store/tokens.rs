@@ -5,12 +5,13 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 
 use super::applications::Application;
-use super::audit::{ABSENT, Change, What};
+use super::audit::{ABSENT, Change, What, put};
 use super::item::{Get as _, Item, Put as _, SCHEMA, n};
 use super::{Store, Table, Transacted, keys};
 use crate::auth::Caller;
 use crate::clock::Timestamp;
 use crate::error::{Result, corrupt};
+use crate::ids::OrgId;
 
 /// Ends that one application keeps at a time.
 const EXPIRIES_MAX: usize = 16;
@@ -64,22 +65,37 @@ fn attribute(all: &[Expiry]) -> AttributeValue {
 }
 
 impl Store {
-    /// Notes that a token, named by a hash of it, no longer counts; `until` is when it would end.
+    /// Notes that a token of that id no longer counts: its bearer gives it back. `until` is when it
+    /// would end.
     ///
     /// # Errors
     /// The store's own.
-    pub async fn revoke_token(&self, hash: &str, until: Timestamp) -> Result<()> {
-        let item = keys::token(hash).with("v", n(SCHEMA)).with("ttl", n(until.seconds()));
+    pub async fn log_token_out(&self, org: OrgId, id: &str, until: Timestamp) -> Result<()> {
+        let item = keys::token(org, id).with("v", n(SCHEMA)).with("ttl", n(until.seconds()));
         // Where it is there already, it says the same.
         self.put_log(item, ABSENT, [], "log a token out").await.map(drop)
+    }
+
+    /// Notes that a token of that id no longer counts, because its organisation says so. Of one that
+    /// counts no longer already there is no second event.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn revoke_token(&self, by: &Caller, id: &str, until: Timestamp) -> Result<()> {
+        let item = keys::token(by.org(), id).with("v", n(SCHEMA)).with("ttl", n(until.seconds()));
+        let writes = vec![
+            put(self.table(Table::Log), item, ABSENT)?,
+            self.audit(Change::new(by, What::TokenRevoked, id))?,
+        ];
+        self.transact(writes, "revoke a token").await.map(drop)
     }
 
     /// Whether a token no longer counts. Read eventually: a moment later is soon enough.
     ///
     /// # Errors
     /// The store's own.
-    pub async fn is_token_revoked(&self, hash: &str) -> Result<bool> {
-        Ok(self.get(Table::Log, keys::token(hash), false, "look a token up").await?.is_some())
+    pub async fn is_token_revoked(&self, org: OrgId, id: &str) -> Result<bool> {
+        Ok(self.get(Table::Log, keys::token(org, id), false, "look a token up").await?.is_some())
     }
 
     /// Ends, after `grace`, all tokens that `app` has had so far; `false` where somebody else did so
