@@ -18,6 +18,7 @@ mod gate;
 mod meter;
 mod metrics;
 mod openapi;
+mod permits;
 mod poller;
 mod routes;
 pub mod runner;

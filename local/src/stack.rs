@@ -1,6 +1,6 @@
 //! A running installation: the services, the functions, and what calls them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use crate::dynamo::{self, Dynamo};
 use crate::functions::told;
 use crate::meter::{Metered, SqsRequests};
 use crate::metrics::Registry;
+use crate::permits::Permits;
 use crate::poller::Patience;
 use crate::schedule::Scheduled;
 use crate::scrape::{Front, Sources};
@@ -29,7 +30,7 @@ use crate::secrets::{self, Folder, FolderError};
 use crate::server;
 use crate::settings::{self, REGION, Settings};
 use crate::sqs::Sqs;
-use crate::template::{Template, TemplateError};
+use crate::template::{Grant, Template, TemplateError};
 use crate::wiring::{Callers, callers, timeout};
 use crate::{env_vars, gate};
 
@@ -109,6 +110,7 @@ pub struct Stack {
     names: Names,
     environments: BTreeMap<String, BTreeMap<String, String>>,
     scheduled: Vec<Arc<Scheduled>>,
+    permits: BTreeMap<String, Permits>,
     sources: Vec<QueueRef>,
     longest: Duration,
     stop: watch::Sender<bool>,
@@ -188,7 +190,7 @@ impl Stack {
         }
         let tokens = tokens(&environments, &overrides, &platform)?;
         let patience = if sqs.is_some() { Patience::Embedded } else { Patience::Foreign };
-        let Callers { api, pollers, scheduled } =
+        let Callers { api, pollers, scheduled, permits } =
             callers(&template, &environments, &platform, &clients, &names, patience)?;
 
         let address = listener.local_addr().map_err(|error| refused(settings.listen, &error))?;
@@ -230,6 +232,7 @@ impl Stack {
             names,
             environments,
             scheduled,
+            permits,
             sources,
             longest,
             stop,
@@ -315,6 +318,12 @@ impl Stack {
     /// What the functions used of DynamoDB.
     pub fn usage(&self) -> Usage {
         self.platform.meter.usage()
+    }
+
+    /// What each function has done to tables and queues so far. What its role in the template does not
+    /// allow is refused, as IAM does.
+    pub fn used(&self) -> BTreeMap<String, BTreeSet<Grant>> {
+        self.permits.iter().map(|(function, permits)| (function.clone(), permits.used())).collect()
     }
 
     /// The requests that functions and pollers made to SQS.

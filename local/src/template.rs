@@ -9,17 +9,19 @@
 //! The file is part of the source and trusted as such: its size is limited, its aliases are not.
 
 mod node;
+mod role;
 mod value;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use saphyr::{LoadableYamlNode, YamlOwned};
 
 use node::{Node, quote};
+pub use role::Grant;
 use value::Scope;
 pub use value::Value;
 
@@ -69,6 +71,8 @@ pub struct Template {
     pub queues: Vec<Queue>,
     /// The Lambda functions.
     pub functions: Vec<Function>,
+    /// What each role allows.
+    roles: BTreeMap<String, BTreeSet<Grant>>,
     scope: Scope,
 }
 
@@ -125,6 +129,8 @@ pub struct Function {
     pub schedules: Vec<Duration>,
     /// Whether Lambda lets it cause itself to be invoked again, more than 16 times in a row.
     pub recursive_loop_allowed: bool,
+    /// Its role's logical id.
+    pub role: Option<String>,
 }
 
 /// A route of the HTTP API.
@@ -170,7 +176,13 @@ impl Template {
         let scope = Scope::read(&root)?;
         let globals = root.find(&["Globals", "Function"])?;
 
-        let mut template = Self { tables: Vec::new(), queues: Vec::new(), functions: Vec::new(), scope };
+        let mut template = Self {
+            tables: Vec::new(),
+            queues: Vec::new(),
+            functions: Vec::new(),
+            roles: BTreeMap::new(),
+            scope,
+        };
         for (logical_id, resource) in root.need("Resources")?.entries()? {
             let resource = resource.at(logical_id);
             if !template.scope.exists(&resource)? {
@@ -188,7 +200,11 @@ impl Template {
                     let function = Function::read(logical_id, &resource, globals.as_ref(), &template.scope)?;
                     template.functions.push(function);
                 }
-                // Roles, log groups and the like mean nothing on one's own machine.
+                "AWS::IAM::Role" => {
+                    let grants = role::grants(&resource, &template.scope)?;
+                    template.roles.insert(logical_id.to_owned(), grants);
+                }
+                // Log groups and the like mean nothing on one's own machine.
                 _ => {}
             }
         }
@@ -204,6 +220,11 @@ impl Template {
     /// The function of this name, such as `fan-out`.
     pub fn function(&self, name: &str) -> Option<&Function> {
         self.functions.iter().find(|function| function.name == name)
+    }
+
+    /// What the role of a function allows; nothing if it has none.
+    pub fn grants(&self, function: &Function) -> BTreeSet<Grant> {
+        function.role.as_ref().and_then(|role| self.roles.get(role)).cloned().unwrap_or_default()
     }
 
     /// The text that a value stands for.
@@ -340,6 +361,10 @@ impl Function {
             Some(recursion) => recursion.text(scope)? == "Allow",
             None => false,
         };
+        let role = match property("Role")?.map(|role| role.value()) {
+            Some(Value::GetAtt(role, attribute)) if attribute == "Arn" => Some(role),
+            _ => None,
+        };
         // Maps are merged entry by entry.
         let mut environment = BTreeMap::new();
         for level in globals.into_iter().chain([&properties]) {
@@ -358,6 +383,7 @@ impl Function {
             queues: Vec::new(),
             schedules: Vec::new(),
             recursive_loop_allowed,
+            role,
         };
         if let Some(events) = properties.get("Events")? {
             for (_, event) in events.entries()? {

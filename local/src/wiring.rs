@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use shared::Platform;
 
 use crate::aws::{Clients, Names};
 use crate::functions::{Code, connect};
+use crate::permits::Permits;
 use crate::poller::{Patience, Poller};
 use crate::routes::{Api, HttpFunction};
 use crate::schedule::Scheduled;
@@ -20,6 +22,8 @@ pub(crate) struct Callers {
     pub(crate) api: Api,
     pub(crate) pollers: Vec<Poller>,
     pub(crate) scheduled: Vec<Arc<Scheduled>>,
+    /// By function.
+    pub(crate) permits: BTreeMap<String, Permits>,
 }
 
 /// How long one invocation may take.
@@ -37,10 +41,14 @@ pub(crate) fn callers(
     patience: Patience,
 ) -> Result<Callers, StartError> {
     let (mut http, mut pollers, mut scheduled) = (Vec::new(), Vec::new(), Vec::new());
+    let mut permits = BTreeMap::new();
     for function in &template.functions {
         let wrong = |problem: &str| StartError::Function(format!("{}: {problem}", function.logical_id));
         let env = settings::env(&environments[&function.name]);
-        let code = connect(&function.name, &env, platform)?
+        let permit = Permits::new(&function.name, platform.http.clone(), names, template.grants(function));
+        let permitted = Platform { http: SharedHttpClient::new(permit.clone()), ..platform.clone() };
+        permits.insert(function.name.clone(), permit);
+        let code = connect(&function.name, &env, &permitted)?
             .ok_or_else(|| wrong("the local runner has no such function"))?;
         let kinds = (function.routes.is_empty(), function.queues.is_empty(), function.schedules.is_empty());
         match (code, kinds) {
@@ -83,5 +91,5 @@ pub(crate) fn callers(
     let api = Api::new(http).map_err(|route| {
         StartError::Function(format!("the route {} {} makes no sense", route.method, route.path))
     })?;
-    Ok(Callers { api, pollers, scheduled })
+    Ok(Callers { api, pollers, scheduled, permits })
 }

@@ -10,7 +10,7 @@ use crate::house::{Ahead, House, Receiver, settings};
 
 impl House {
     /// Whether all that a queue holds waits for its delay to end.
-    async fn only_delayed(&self, queue: &str) -> bool {
+    pub async fn only_delayed(&self, queue: &str) -> bool {
         use aws_sdk_sqs::types::QueueAttributeName as Name;
         let url = &self.stack.queue(queue).expect("a queue of the template").url;
         let asked = self.stack.sqs().get_queue_attributes().queue_url(url).attribute_names(Name::All);

@@ -20,6 +20,7 @@ mod event_types;
 mod events;
 mod faults;
 mod house;
+mod iam;
 mod idempotency;
 mod input;
 mod limits;

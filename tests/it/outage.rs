@@ -20,10 +20,16 @@ use crate::house::{Ahead, House, Receiver, settings, soon};
 
 /// Lets everything pass but requests to DynamoDB while that is down.
 #[derive(Clone, Debug)]
-struct Outage {
+pub struct Outage {
     inner: SharedHttpClient,
-    down: Arc<AtomicBool>,
-    refused: Arc<AtomicUsize>,
+    pub down: Arc<AtomicBool>,
+    pub refused: Arc<AtomicUsize>,
+}
+
+impl Outage {
+    pub fn of(inner: SharedHttpClient) -> Self {
+        Self { inner, down: Arc::default(), refused: Arc::default() }
+    }
 }
 
 impl HttpClient for Outage {
@@ -58,11 +64,10 @@ impl HttpConnector for OutageConnector {
 async fn chains_resume_by_themselves_after_an_hour_without_dynamodb() {
     const HELD: usize = 8;
     let clock = Arc::new(Ahead::default());
-    let (down, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let mut ahead = settings().with("POSTRIDER_RETRY_SCHEDULE", "300,300");
-    let inner = ahead.platform.http.clone();
-    ahead.platform.http =
-        SharedHttpClient::new(Outage { inner, down: down.clone(), refused: refused.clone() });
+    let outage = Outage::of(ahead.platform.http.clone());
+    let Outage { down, refused, .. } = outage.clone();
+    ahead.platform.http = SharedHttpClient::new(outage);
     ahead.platform.clock = clock.clone();
     let house = House::with(ahead).await;
     let works = Arc::new(AtomicBool::new(false));
