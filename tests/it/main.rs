@@ -23,6 +23,7 @@ mod house;
 mod iam;
 mod idempotency;
 mod input;
+mod jobs;
 mod limits;
 mod list_model;
 mod lists;
