@@ -114,7 +114,7 @@ pub(super) fn json(bill: &Bill) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::tests::month;
-    use super::super::{Line, Month, bill};
+    use super::super::{Line, bill};
     use super::*;
 
     #[test]
