@@ -34,7 +34,7 @@ mod wiring;
 
 pub use audit::{Export, export};
 pub use aws::QueueRef;
-pub use meter::SqsRequests;
+pub use meter::{Call, Ledger, Spent};
 pub use openapi::openapi;
 pub use secrets::FolderError;
 pub use settings::{Settings, TEMPLATE};

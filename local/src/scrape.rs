@@ -103,7 +103,7 @@ impl Sources {
     }
 
     fn write_requests(&self, text: &mut Text) {
-        let (usage, sqs) = (self.platform.meter.usage(), self.meter.counts());
+        let (usage, ledger) = (self.platform.meter.usage(), self.meter.ledger());
         for (name, help, value) in [
             ("postrider_dynamodb_requests_total", "Requests to DynamoDB.", usage.requests as f64),
             ("postrider_dynamodb_read_units_total", "Read request units.", usage.read_units),
@@ -114,10 +114,11 @@ impl Sources {
         }
         const SQS: &str = "postrider_sqs_requests_total";
         text.head(SQS, "counter", "Requests to SQS; a batch is one.");
-        for (operation, count) in
-            [("send", sqs.send), ("receive", sqs.receive), ("delete", sqs.delete), ("change", sqs.change)]
+        for (operation, begins) in
+            [("send", "Send"), ("receive", "Receive"), ("delete", "DeleteMessage"), ("change", "Change")]
         {
-            text.value(SQS, &[("operation", operation)], count as f64);
+            let of = ledger.total(|call| call.service == "SQS" && call.operation.starts_with(begins));
+            text.value(SQS, &[("operation", operation)], of.requests as f64);
         }
     }
 }

@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use crate::aws::{Clients, Names, QueueRef};
 use crate::dynamo::{self, Dynamo};
 use crate::functions::told;
-use crate::meter::{Metered, SqsRequests};
+use crate::meter::{Ledger, Metered};
 use crate::metrics::Registry;
 use crate::permits::Permits;
 use crate::poller::Patience;
@@ -166,7 +166,7 @@ impl Stack {
             None => None,
         };
 
-        let meter = Metered::new(settings.platform.http.clone());
+        let meter = Metered::new(settings.platform.http.clone(), &settings.prefix);
         let registry = Arc::new(Registry::default());
         let platform = Platform {
             http: SharedHttpClient::new(meter.clone()),
@@ -191,7 +191,7 @@ impl Stack {
         let tokens = tokens(&environments, &overrides, &platform)?;
         let patience = if sqs.is_some() { Patience::Embedded } else { Patience::Foreign };
         let Callers { api, pollers, scheduled, permits } =
-            callers(&template, &environments, &platform, &clients, &names, patience)?;
+            callers(&template, &environments, &platform, &meter, &clients, &names, patience)?;
 
         let address = listener.local_addr().map_err(|error| refused(settings.listen, &error))?;
         let (stop, stopped) = watch::channel(false);
@@ -326,9 +326,9 @@ impl Stack {
         self.permits.iter().map(|(function, permits)| (function.clone(), permits.used())).collect()
     }
 
-    /// The requests that functions and pollers made to SQS.
-    pub fn sqs_requests(&self) -> SqsRequests {
-        self.meter.counts()
+    /// What functions and pollers asked of DynamoDB and SQS, and what that consumed.
+    pub fn ledger(&self) -> Ledger {
+        self.meter.ledger()
     }
 
     /// Runs each function with a schedule now, and says how much they did. An invocation that is under

@@ -35,7 +35,7 @@ async fn a_folder_is_opened_again_with_its_secrets_and_queues() {
     let token = first.org_token(None);
     let url = &first.queue("DeliveriesQueue").unwrap().url;
     first.sqs().send_message().queue_url(url).message_body("x").send().await.unwrap();
-    assert_eq!(first.sqs_requests().send, 1);
+    assert_eq!(first.ledger().total(|call| call.operation.starts_with("SendMessage")).requests, 1);
     let error = Stack::start(settings()).await.unwrap_err().to_string();
     assert!(error.contains("in use by another local runner"), "{error}");
     first.stop().await;

@@ -9,6 +9,7 @@ use shared::Platform;
 
 use crate::aws::{Clients, Names};
 use crate::functions::{Code, connect};
+use crate::meter::Metered;
 use crate::permits::Permits;
 use crate::poller::{Patience, Poller};
 use crate::routes::{Api, HttpFunction};
@@ -36,6 +37,7 @@ pub(crate) fn callers(
     template: &Template,
     environments: &BTreeMap<String, BTreeMap<String, String>>,
     platform: &Platform,
+    meter: &Metered,
     clients: &Clients,
     names: &Names,
     patience: Patience,
@@ -45,7 +47,8 @@ pub(crate) fn callers(
     for function in &template.functions {
         let wrong = |problem: &str| StartError::Function(format!("{}: {problem}", function.logical_id));
         let env = settings::env(&environments[&function.name]);
-        let permit = Permits::new(&function.name, platform.http.clone(), names, template.grants(function));
+        let permit =
+            Permits::new(&function.name, meter.by(&function.name), names, template.grants(function));
         let permitted = Platform { http: SharedHttpClient::new(permit.clone()), ..platform.clone() };
         permits.insert(function.name.clone(), permit);
         let code = connect(&function.name, &env, &permitted)?

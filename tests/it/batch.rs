@@ -46,7 +46,7 @@ async fn a_batch_is_accepted_delivered_once_and_costs_less() {
     house.post_batch(&app, None, &[message(1_000)]).await;
     receiver.next().await;
     house.stack.idle().await;
-    let (sent, used) = (house.stack.sqs_requests().send, house.stack.usage());
+    let (sent, used) = (house.sends(), house.stack.usage());
     let messages: Vec<Value> = (0..100).map(message).collect();
     let answer = house.post_batch(&app, Some("one"), &messages).await;
     assert_eq!(statuses(&answer), vec![202; 100]);
@@ -61,7 +61,7 @@ async fn a_batch_is_accepted_delivered_once_and_costs_less() {
     assert_eq!(arrived, expected, "each once, under the id in its place");
     house.stack.idle().await;
     // Ten jobs a request; three writes a message and one for its key. By themselves it would be 100 sends.
-    assert_eq!(house.stack.sqs_requests().send - sent, 10);
+    assert_eq!(house.sends() - sent, 10);
     let writes = house.stack.usage().write_units - used.write_units;
     // Other implementations count units in their own ways.
     if Env::process().optional(ENDPOINT_VARIABLE).is_none() {

@@ -1,4 +1,4 @@
-//! What one delivered message costs, in DynamoDB's units and SQS's requests, held against the budget.
+//! What the calculator's months are made of: units and bytes of each step, measured.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,8 +11,6 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use shared::config::Env;
 use shared::metrics::Sink;
-use svix::api::MessageCreateOptions;
-use svix::models::MessageIn;
 
 use crate::house::{Ahead, ENDPOINT_VARIABLE, House, Receiver, settings, soon};
 
@@ -25,53 +23,6 @@ fn kilobyte() -> serde_json::Value {
         })
         .collect();
     json!({"id": "inv_000184467", "customer": "cus_23rb8YdGqMT0", "lines": lines})
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stdout, reason = "the counts are shown")]
-async fn one_delivered_message_stays_within_its_budget() {
-    if shared::config::Env::process().optional(ENDPOINT_VARIABLE).is_some() {
-        return; // other implementations count units in their own ways
-    }
-    let house = House::start().await;
-    let mut receiver = Receiver::start().await;
-    let app = house.app().await;
-    house.endpoint(&app, &receiver.url("/")).await;
-    let payload = kilobyte();
-    let size = payload.to_string().len();
-    assert!((950..1100).contains(&size), "{size}");
-    let mut send = async |nth: u32| {
-        let options =
-            MessageCreateOptions { idempotency_key: Some(format!("key-{nth}")), ..Default::default() };
-        let message = MessageIn::new("invoice.paid".into(), payload.clone());
-        house.svix.message().create(app.clone(), message, Some(options)).await.expect("a message");
-        receiver.next().await;
-        house.stack.idle().await;
-    };
-    // Caches hold what did not change within the last second: until then every message reads anew.
-    let mut nth = 0;
-    let (usage, sqs) = loop {
-        let (usage, sqs) = (house.stack.usage(), house.stack.sqs_requests());
-        send(nth).await;
-        let used = house.stack.usage();
-        nth += 1;
-        if used.read_units - usage.read_units <= 2.0 || nth > 200 {
-            break (usage, sqs);
-        }
-    };
-    let (used, requests) = (house.stack.usage(), house.stack.sqs_requests());
-    let writes = used.write_units - usage.write_units;
-    let reads = used.read_units - usage.read_units;
-    let (sent, deleted) = (requests.send - sqs.send, requests.delete - sqs.delete);
-    println!(
-        "one message of {size} bytes, one endpoint, with a key: {writes} write units, {reads} read units, \
-         {} DynamoDB requests; SQS: {sent} send, 1 receive, {deleted} delete",
-        used.requests - usage.requests
-    );
-    assert!(writes <= 4.0, "{writes} write units");
-    assert!(reads <= 2.0, "{reads} read units");
-    // Receives that find nothing are polling, not the message's.
-    assert!(sent + 1 + deleted <= 4, "{sent} sends and {deleted} deletes");
 }
 
 /// The lines of one instance's metrics.
@@ -153,9 +104,9 @@ impl Counted {
 
     /// Writes down what was used since the last time.
     async fn count(&mut self, what: &str) {
-        let (usage, sqs) = (self.house.stack.usage(), self.house.stack.sqs_requests());
+        let (usage, sends) = (self.house.stack.usage(), self.house.sends());
         let stored = stored_bytes(&self.house).await;
-        let used = [usage.write_units, usage.read_units, sqs.send as f64, stored];
+        let used = [usage.write_units, usage.read_units, sends as f64, stored];
         let names = ["write_units", "read_units", "sqs_sends", "stored_bytes"];
         let since = names.into_iter().zip(used.iter().zip(self.used).map(|(now, then)| now - then));
         self.measured.insert(what.to_owned(), since.collect());

@@ -87,6 +87,11 @@ impl House {
         Self { stack, svix, token }
     }
 
+    /// Requests that sent something into a queue, so far; a batch is one.
+    pub fn sends(&self) -> u64 {
+        self.stack.ledger().total(|call| call.operation.starts_with("SendMessage")).requests
+    }
+
     /// An application with a name and nothing else.
     pub async fn app(&self) -> String {
         let app = ApplicationIn::new("customer".into());

@@ -228,10 +228,10 @@ async fn an_endpoint_that_hangs_goes_to_the_second_lane_in_all_instances_until_i
     house.endpoint(&app, &url).await;
     // How many jobs a message makes: one, and one more where the first lane sends it on.
     let jobs_of_one_more = async || {
-        let before = house.stack.sqs_requests().send;
+        let before = house.sends();
         house.message(&app, MessageIn::new("a.b".into(), json!({}))).await;
         house.stack.idle().await;
-        house.stack.sqs_requests().send - before
+        house.sends() - before
     };
     assert_eq!(jobs_of_one_more().await, 1);
     assert_eq!(jobs_of_one_more().await, 2, "it is known to hang");

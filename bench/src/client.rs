@@ -1,0 +1,117 @@
+//! The few requests that a load needs.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+use shared::error::Chain;
+
+use crate::Failed;
+
+/// What takes longer counts as an error.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The longest answer that is read.
+const ANSWER_MAX: usize = 1 << 20;
+
+/// A server of the API, and who asks it. Clones share their connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Api {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    url: String,
+    authorization: String,
+}
+
+impl Api {
+    pub(crate) fn new(url: &str, token: &str) -> Result<Self, Failed> {
+        let mut http = HttpConnector::new();
+        http.set_nodelay(true);
+        http.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
+            .map_err(|error| Failed::Server(format!("TLS is not to be had: {error}")))?
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(1_024).build(connector);
+        Ok(Self { client, url: url.to_owned(), authorization: format!("Bearer {token}") })
+    }
+
+    /// One request; the answer's status and text, or why there is none.
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        key: Option<String>,
+        body: String,
+    ) -> Result<(StatusCode, Bytes), String> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}/api/v1{path}", self.url))
+            .header(AUTHORIZATION, &self.authorization)
+            .header(CONTENT_TYPE, "application/json");
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        let request = request.body(Full::new(Bytes::from(body))).map_err(|error| error.to_string())?;
+        let answered = async {
+            let response = self.client.request(request).await.map_err(|error| Chain(&error).to_string())?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
+            Ok((status, body.map_err(|error| error.to_string())?.to_bytes()))
+        };
+        tokio::time::timeout(PATIENCE, answered)
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())))
+    }
+
+    /// Creates something, and returns its id.
+    async fn create(&self, what: &str, path: &str, body: &Value) -> Result<String, Failed> {
+        let failed = |problem: String| Failed::Server(format!("{what} was not created: {problem}"));
+        let (status, text) = self.ask(Method::POST, path, None, body.to_string()).await.map_err(failed)?;
+        if !status.is_success() {
+            return Err(failed(format!("{status}: {}", String::from_utf8_lossy(&text))));
+        }
+        let answer: Value = serde_json::from_slice(&text).map_err(|error| failed(error.to_string()))?;
+        let id = answer["id"].as_str().ok_or_else(|| failed("the answer has no id".to_owned()))?;
+        Ok(id.to_owned())
+    }
+
+    pub(crate) async fn application(&self, name: &str) -> Result<String, Failed> {
+        self.create("an application", "/app", &json!({ "name": name })).await
+    }
+
+    pub(crate) async fn endpoint(&self, app: &str, url: &str, secret: &str) -> Result<(), Failed> {
+        let body = json!({ "url": url, "secret": secret });
+        self.create("an endpoint", &format!("/app/{app}/endpoint"), &body).await.map(drop)
+    }
+
+    /// Removes an application; one that stays is a blemish and no failure.
+    pub(crate) async fn remove(&self, app: &str) {
+        let _stays = self.ask(Method::DELETE, &format!("/app/{app}"), None, String::new()).await;
+    }
+
+    /// Posts a message; an error is what to count it as.
+    pub(crate) async fn post(
+        &self,
+        app: &str,
+        key: Option<String>,
+        event_id: Option<&str>,
+        payload: &str,
+    ) -> Result<(), String> {
+        let event_id = event_id.map(|id| format!("\"eventId\":\"{id}\",")).unwrap_or_default();
+        let body = format!("{{\"eventType\":\"bench.load\",{event_id}\"payload\":{payload}}}");
+        let (status, text) = self.ask(Method::POST, &format!("/app/{app}/msg"), key, body).await?;
+        if status.is_success() {
+            return Ok(());
+        }
+        let code = serde_json::from_slice::<Value>(&text).unwrap_or_default();
+        Err(format!("{} {}", status.as_u16(), code["code"].as_str().unwrap_or_default()).trim().to_owned())
+    }
+}

@@ -1,0 +1,263 @@
+//! The figures of a run, as text and as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use local::Ledger;
+use serde::Serialize;
+
+use crate::cost::Cost;
+use crate::cpu::ByName;
+use crate::flags::{Pace, Plan, Server, Storage};
+use crate::tally::{Tally, Told};
+
+/// Points of the timeline at most.
+const POINTS_MAX: u64 = 200;
+
+/// How long something took, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Latency {
+    /// Half of them took this or less.
+    pub p50_ms: f64,
+    /// 95 of 100.
+    pub p95_ms: f64,
+    /// 99 of 100.
+    pub p99_ms: f64,
+    /// The slowest.
+    pub max_ms: f64,
+}
+
+impl Latency {
+    fn of(mut micros: Vec<u32>) -> Self {
+        micros.sort_unstable();
+        let rank = |of_100: usize| {
+            let at = (micros.len() * of_100).div_ceil(100).max(1) - 1;
+            micros.get(at).map_or(0.0, |micros| f64::from(*micros) / 1_000.0)
+        };
+        Self { p50_ms: rank(50), p95_ms: rank(95), p99_ms: rank(99), max_ms: rank(100) }
+    }
+}
+
+/// What was posted within a part of the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Point {
+    /// Its beginning, in seconds since the run's.
+    pub second: f64,
+    /// Messages that were posted in it and accepted.
+    pub accepted: u64,
+    /// From a message's POST to its answer.
+    pub accept: Latency,
+    /// From a message's POST to its arrival.
+    pub post_to_arrival: Latency,
+}
+
+/// The figures of a run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Figures {
+    /// What was measured, in words.
+    pub server: String,
+    /// The load, in words.
+    pub load: String,
+    /// Messages accepted.
+    pub accepted: u64,
+    /// Messages accepted a second.
+    pub accepted_per_second: f64,
+    /// Deliveries that arrived.
+    pub delivered: u64,
+    /// Deliveries a second, until the last one.
+    pub delivered_per_second: f64,
+    /// From a message's POST to its answer.
+    pub accept: Latency,
+    /// From a message's POST to its arrival.
+    pub post_to_arrival: Latency,
+    /// From a message's answer to its arrival; 0 where it arrived before its answer.
+    pub accept_to_arrival: Latency,
+    /// Deliveries of accepted messages that did not arrive.
+    pub lost: u64,
+    /// Arrivals beyond the first one.
+    pub doubled: u64,
+    /// Arrivals whose signature does not fit.
+    pub wrongly_signed: u64,
+    /// Arrivals whose body is not what was posted, or that came to another's endpoint.
+    pub altered: u64,
+    /// Messages that were not accepted, by what was answered.
+    pub errors: BTreeMap<String, u64>,
+    /// Milliseconds of CPU for one delivery, by threads.
+    pub cpu_ms_per_delivery: BTreeMap<String, f64>,
+    /// What a delivery took of DynamoDB and SQS; only the local stack tells.
+    pub cost: Option<Cost>,
+    /// Latency over time.
+    pub timeline: Vec<Point>,
+}
+
+impl Figures {
+    pub(crate) fn new(
+        plan: &Plan,
+        tally: &Tally,
+        took: Duration,
+        used: &ByName,
+        spent: Option<&Ledger>,
+    ) -> Self {
+        let told: Vec<Told> = tally.each().collect();
+        let began = told.iter().map(|told| told.posted).min().unwrap_or(0);
+        let arrivals =
+            || told.iter().flat_map(|told| told.arrived.iter().flatten().map(move |took| (told, *took)));
+        let delivered = arrivals().count() as u64;
+        let rate = |count: u64, end: Option<u64>| {
+            let micros = end.unwrap_or(began).saturating_sub(began).max(1);
+            count as f64 / (micros as f64 / 1e6)
+        };
+        let answered = told.iter().map(|told| told.posted + u64::from(told.answered)).max();
+        let arrived = arrivals().map(|(told, took)| told.posted + u64::from(took)).max();
+        let cpu_ms = |used: &Duration| used.as_secs_f64() * 1e3 / delivered.max(1) as f64;
+        Self {
+            server: server(plan),
+            load: load(plan),
+            accepted: told.len() as u64,
+            accepted_per_second: rate(told.len() as u64, answered),
+            delivered,
+            delivered_per_second: rate(delivered, arrived),
+            accept: Latency::of(told.iter().map(|told| told.answered).collect()),
+            post_to_arrival: Latency::of(arrivals().map(|(_, took)| took).collect()),
+            accept_to_arrival: Latency::of(
+                arrivals().map(|(told, took)| took.saturating_sub(told.answered)).collect(),
+            ),
+            lost: told.iter().flat_map(|told| &told.arrived).filter(|took| took.is_none()).count() as u64,
+            doubled: tally.doubled.load(Ordering::Relaxed),
+            wrongly_signed: tally.wrongly_signed.load(Ordering::Relaxed),
+            altered: tally.altered.load(Ordering::Relaxed),
+            errors: tally.errors(),
+            cpu_ms_per_delivery: used.iter().map(|(name, used)| (name.clone(), cpu_ms(used))).collect(),
+            cost: spent.map(|spent| Cost::new(spent, delivered)),
+            timeline: timeline(&told, began, took),
+        }
+    }
+
+    /// Every message was accepted, arrived, and was signed rightly.
+    pub fn is_clean(&self) -> bool {
+        self.lost == 0 && self.wrongly_signed == 0 && self.altered == 0 && self.errors.is_empty()
+    }
+
+    /// All of it, as JSON.
+    pub fn json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}
+
+fn timeline(told: &[Told], began: u64, took: Duration) -> Vec<Point> {
+    // Whole parts of a second up to a second, then whole seconds.
+    let wanted = u64::try_from(took.as_micros()).unwrap_or(u64::MAX) / POINTS_MAX;
+    let width = match wanted {
+        0..100_000 => 100_000,
+        100_000..1_000_000 => 1_000_000,
+        _ => wanted.div_ceil(1_000_000) * 1_000_000,
+    };
+    let mut parts: BTreeMap<u64, (Vec<u32>, Vec<u32>)> = BTreeMap::new();
+    for told in told {
+        let part = parts.entry((told.posted - began) / width).or_default();
+        part.0.push(told.answered);
+        part.1.extend(told.arrived.iter().flatten());
+    }
+    let point = |(at, (answered, arrived)): (u64, (Vec<u32>, Vec<u32>))| Point {
+        second: (at * width) as f64 / 1e6,
+        accepted: answered.len() as u64,
+        accept: Latency::of(answered),
+        post_to_arrival: Latency::of(arrived),
+    };
+    parts.into_iter().map(point).collect()
+}
+
+fn server(plan: &Plan) -> String {
+    match &plan.server {
+        Server::At { url, .. } => url.clone(),
+        Server::Own { storage: Storage::Memory } => "local stack, tables and queues in memory".to_owned(),
+        Server::Own { .. } => "local stack, tables and queues in files".to_owned(),
+    }
+}
+
+fn load(plan: &Plan) -> String {
+    let pace = match plan.pace {
+        Pace::Rate(rate) => format!("{rate} a second"),
+        Pace::Posters(posters) => format!("flat out with {posters} posters"),
+    };
+    let with = match (plan.idempotency_key, plan.event_id) {
+        (false, false) => "",
+        (true, false) => ", each with an idempotency key",
+        (false, true) => ", each with an eventId",
+        (true, true) => ", each with an idempotency key and an eventId",
+    };
+    format!(
+        "{} messages of {} bytes{with}, {pace}; applications: {}, endpoints of each: {}",
+        plan.messages, plan.size, plan.applications, plan.endpoints
+    )
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { p50_ms, p95_ms, p99_ms, max_ms } = self;
+        write!(f, "{p50_ms:>9.2} {p95_ms:>9.2} {p99_ms:>9.2} {max_ms:>9.2}")
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.server)?;
+        writeln!(f, "{}", self.load)?;
+        writeln!(f)?;
+        writeln!(f, "accepted   {:>8}   {:>8.0} a second", self.accepted, self.accepted_per_second)?;
+        writeln!(f, "delivered  {:>8}   {:>8.0} a second", self.delivered, self.delivered_per_second)?;
+        writeln!(f, "milliseconds             p50       p95       p99       max")?;
+        writeln!(f, "POST to answer     {}", self.accept)?;
+        writeln!(f, "POST to arrival    {}", self.post_to_arrival)?;
+        writeln!(f, "answer to arrival  {}", self.accept_to_arrival)?;
+        writeln!(
+            f,
+            "lost {}, doubled {}, wrongly signed {}, altered {}, errors {}",
+            self.lost,
+            self.doubled,
+            self.wrongly_signed,
+            self.altered,
+            self.errors.values().sum::<u64>()
+        )?;
+        for (error, count) in &self.errors {
+            writeln!(f, "  {count} × {error}")?;
+        }
+        if !self.cpu_ms_per_delivery.is_empty() {
+            let each = self.cpu_ms_per_delivery.iter().filter(|(_, ms)| **ms >= 0.001);
+            let each: Vec<String> = each.map(|(name, ms)| format!("{name} {ms:.3}")).collect();
+            let all: f64 = self.cpu_ms_per_delivery.values().sum();
+            writeln!(f, "CPU ms for one delivery, by threads: {}; all {all:.3}", each.join(", "))?;
+        }
+        match &self.cost {
+            Some(cost) => cost.fmt(f),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_what_was_measured() {
+        let latency = Latency::of((1..=100).map(|ms| ms * 1_000).rev().collect());
+        assert_eq!(latency, Latency { p50_ms: 50.0, p95_ms: 95.0, p99_ms: 99.0, max_ms: 100.0 });
+        assert_eq!(Latency::of(vec![2_500]).p50_ms, 2.5);
+        assert_eq!(Latency::of(Vec::new()), Latency::default());
+    }
+
+    #[test]
+    fn the_timeline_has_a_bounded_number_of_points() {
+        let told: Vec<Told> = (0..3_000_u64)
+            .map(|at| Told { posted: 7 + at * 1_000_000, answered: 1_000, arrived: vec![Some(2_000)] })
+            .collect();
+        let points = timeline(&told, 7, Duration::from_secs(3_000));
+        assert_eq!(points.len(), 200);
+        assert_eq!((points[1].second, points[1].accepted), (15.0, 15));
+        assert_eq!(points[1].post_to_arrival.p99_ms, 2.0);
+    }
+}

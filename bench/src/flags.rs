@@ -1,0 +1,329 @@
+//! The command line, and the plan that it comes to.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use url::Url;
+
+const EXAMPLES: &str = "\
+Examples:
+  The local stack, persisted in a temporary folder, flat out with 16 posters:
+    bench
+
+  200 messages a second for a minute, to five endpoints each, with a plot:
+    bench --rate 200 --messages 12000 --endpoints 5 --plot latency.svg
+
+  Another server of the same API:
+    bench --url http://127.0.0.1:8071 --token \"$TOKEN\"";
+
+/// The most deliveries of one run: a latency of each is kept.
+const DELIVERIES_MAX: u64 = 5_000_000;
+
+/// Posts messages to a server of this API, receives and verifies what it delivers, and prints rates
+/// and latencies.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "bench", version, after_help = EXAMPLES)]
+pub struct Flags {
+    /// How many messages to post, from 1 to 1,000,000.
+    #[arg(long, value_name = "NUMBER", default_value_t = 5_000)]
+    messages: u32,
+    /// Post this many a second, whatever the server does (open loop), from 1 to 20,000 [default: flat
+    /// out].
+    #[arg(long, value_name = "PER-SECOND", conflicts_with = "posters")]
+    rate: Option<u32>,
+    /// Post flat out with this many posters, each of which waits for its answer, from 1 to 256 [default:
+    /// 16].
+    #[arg(long, value_name = "NUMBER")]
+    posters: Option<u32>,
+    /// Spread the messages over this many new applications, from 1 to 10,000.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    applications: u32,
+    /// Give each application this many endpoints, from 1 to 1,000.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    endpoints: u32,
+    /// Bytes of each payload, from 32 to 200,000; JSON like that of an invoice.
+    #[arg(long, value_name = "BYTES", default_value_t = 512)]
+    size: u32,
+    /// Send an idempotency key with each message.
+    #[arg(long)]
+    idempotency_key: bool,
+    /// Give each message an eventId.
+    #[arg(long)]
+    event_id: bool,
+    /// Messages that are posted first and not counted, up to 100,000.
+    #[arg(long, value_name = "NUMBER", default_value_t = 200)]
+    warm_up: u32,
+    /// Stop posting after this many seconds, from 1 to 3,600.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    limit: u32,
+    /// A message that has not arrived this many seconds after the last arrival is lost, from 1 to 600.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    wait: u32,
+    /// The server, such as http://127.0.0.1:8071 [default: a local stack in this process].
+    #[arg(long, value_name = "URL", requires = "token")]
+    url: Option<String>,
+    /// A token for one of that server's organisations.
+    #[arg(long, env = "TOKEN", hide_env_values = true, value_name = "TEXT")]
+    token: Option<String>,
+    /// Where the receiver listens: a loopback address; port 0 takes a free one. The server must be able
+    /// to reach it.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    receiver: String,
+    /// Keep the local stack's tables and queues in memory [default: in files].
+    #[arg(long, conflicts_with_all = ["url", "data"])]
+    ephemeral: bool,
+    /// The folder for the local stack's files, kept afterwards [default: a temporary one].
+    #[arg(long, value_name = "FOLDER", conflicts_with = "url")]
+    data: Option<PathBuf>,
+    /// Show a progress line although standard error is no terminal.
+    #[arg(long)]
+    progress: bool,
+    /// Print the figures as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Write an SVG of the latency over time to this file.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+}
+
+/// How messages are posted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// This many a second, whatever the server does.
+    Rate(u32),
+    /// By this many posters, each of which waits for its answer.
+    Posters(u32),
+}
+
+/// Where the local stack keeps its tables and queues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// In memory.
+    Memory,
+    /// In a folder that is removed afterwards.
+    Temporary,
+    /// In this folder.
+    Folder(PathBuf),
+}
+
+/// The server that is measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// A local stack in this process.
+    Own {
+        /// Where its data is.
+        storage: Storage,
+    },
+    /// Any other.
+    At {
+        /// Its address, without a slash at its end.
+        url: String,
+        /// For one of its organisations.
+        token: String,
+    },
+}
+
+/// What to do; checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// How many messages.
+    pub messages: u32,
+    /// How they are posted.
+    pub pace: Pace,
+    /// New applications.
+    pub applications: u32,
+    /// Endpoints of each.
+    pub endpoints: u32,
+    /// Bytes of each payload.
+    pub size: u32,
+    /// Each has a key.
+    pub idempotency_key: bool,
+    /// Each has an event id.
+    pub event_id: bool,
+    /// Messages that are not counted.
+    pub warm_up: u32,
+    /// Longest time of posting.
+    pub limit: Duration,
+    /// Longest wait for an arrival.
+    pub wait: Duration,
+    /// What is measured.
+    pub server: Server,
+    /// Where the receiver listens.
+    pub receiver: SocketAddr,
+    /// A progress line is shown even where nobody may read it.
+    pub progress: bool,
+    /// Figures are printed as JSON.
+    pub json: bool,
+    /// Where the plot goes.
+    pub plot: Option<PathBuf>,
+}
+
+impl Plan {
+    /// Some messages to a local stack in memory, flat out.
+    pub fn small(messages: u32) -> Self {
+        Self {
+            messages,
+            pace: Pace::Posters(4),
+            applications: 1,
+            endpoints: 1,
+            size: 512,
+            idempotency_key: false,
+            event_id: false,
+            warm_up: 0,
+            limit: Duration::from_secs(60),
+            wait: Duration::from_secs(30),
+            server: Server::Own { storage: Storage::Memory },
+            receiver: (Ipv4Addr::LOCALHOST, 0).into(),
+            progress: false,
+            json: false,
+            plot: None,
+        }
+    }
+}
+
+impl Flags {
+    /// What the flags come to.
+    ///
+    /// # Errors
+    /// All that makes no sense, a line each.
+    pub fn plan(self) -> Result<Plan, String> {
+        let mut problems = Vec::new();
+        let mut within = |flag: &str, value: u32, min: u32, max: u32| {
+            if !(min..=max).contains(&value) {
+                problems.push(format!("--{flag}: {value} is not from {min} to {max}"));
+            }
+        };
+        within("messages", self.messages, 1, 1_000_000);
+        within("applications", self.applications, 1, 10_000);
+        within("endpoints", self.endpoints, 1, 1_000);
+        within("size", self.size, 32, 200_000);
+        within("warm-up", self.warm_up, 0, 100_000);
+        within("limit", self.limit, 1, 3_600);
+        within("wait", self.wait, 1, 600);
+        let pace = match (self.rate, self.posters) {
+            (Some(rate), _) => {
+                within("rate", rate, 1, 20_000);
+                Pace::Rate(rate)
+            }
+            (None, posters) => {
+                let posters = posters.unwrap_or(16);
+                within("posters", posters, 1, 256);
+                Pace::Posters(posters)
+            }
+        };
+        let deliveries = u64::from(self.messages) * u64::from(self.endpoints);
+        if deliveries > DELIVERIES_MAX {
+            problems.push(format!(
+                "--messages and --endpoints: {deliveries} deliveries are more than {DELIVERIES_MAX}, whose latencies are kept"
+            ));
+        }
+        let set_up = u64::from(self.applications) * u64::from(self.endpoints);
+        if set_up > 100_000 {
+            problems.push(format!(
+                "--applications and --endpoints: {set_up} endpoints are more than 100000, which take minutes to create"
+            ));
+        }
+        let receiver = self.receiver.parse::<SocketAddr>();
+        match &receiver {
+            Ok(address) if address.ip().is_loopback() => {}
+            Ok(address) => problems.push(format!("--receiver: {address} is no loopback address")),
+            Err(_) => problems.push(format!(
+                "--receiver: {:?} is no address and port such as 127.0.0.1:9000",
+                self.receiver
+            )),
+        }
+        let server = match self.url {
+            None => {
+                let storage = match (self.ephemeral, self.data) {
+                    (true, _) => Storage::Memory,
+                    (false, Some(folder)) => Storage::Folder(folder),
+                    (false, None) => Storage::Temporary,
+                };
+                Server::Own { storage }
+            }
+            Some(url) => {
+                let is_http = Url::parse(&url)
+                    .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+                if !is_http {
+                    problems.push(format!("--url: {url:?} is no URL such as http://127.0.0.1:8071"));
+                }
+                let token = self.token.unwrap_or_default().trim().to_owned();
+                if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                    problems
+                        .push("--token: must be the token that the server gave, and nothing else".to_owned());
+                }
+                Server::At { url: url.trim_end_matches('/').to_owned(), token }
+            }
+        };
+        match receiver {
+            Ok(receiver) if problems.is_empty() => Ok(Plan {
+                messages: self.messages,
+                pace,
+                applications: self.applications,
+                endpoints: self.endpoints,
+                size: self.size,
+                idempotency_key: self.idempotency_key,
+                event_id: self.event_id,
+                warm_up: self.warm_up,
+                limit: Duration::from_secs(self.limit.into()),
+                wait: Duration::from_secs(self.wait.into()),
+                server,
+                receiver,
+                progress: self.progress,
+                json: self.json,
+                plot: self.plot,
+            }),
+            _ => Err(problems.join("\n")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(line: &[&str]) -> Result<Plan, String> {
+        Flags::try_parse_from(["bench"].iter().chain(line)).map_err(|error| error.to_string())?.plan()
+    }
+
+    #[test]
+    fn nothing_said_is_the_stack_in_files_flat_out() {
+        let plan = plan(&[]).unwrap();
+        assert_eq!(plan.pace, Pace::Posters(16));
+        assert_eq!(plan.server, Server::Own { storage: Storage::Temporary });
+        assert_eq!((plan.messages, plan.size, plan.applications, plan.endpoints), (5_000, 512, 1, 1));
+    }
+
+    #[test]
+    fn a_server_is_named_without_the_slash_at_its_end() {
+        let plan = plan(&["--url", "http://127.0.0.1:1/", "--token", "t", "--rate", "7"]).unwrap();
+        assert_eq!(plan.server, Server::At { url: "http://127.0.0.1:1".into(), token: "t".into() });
+        assert_eq!(plan.pace, Pace::Rate(7));
+    }
+
+    #[test]
+    fn all_that_makes_no_sense_is_said_at_once() {
+        let problems = plan(&["--messages", "0", "--receiver", "10.0.0.1:1", "--size", "7"]).unwrap_err();
+        let lines: Vec<&str> = problems.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "--messages: 0 is not from 1 to 1000000",
+                "--size: 7 is not from 32 to 200000",
+                "--receiver: 10.0.0.1:1 is no loopback address"
+            ]
+        );
+        for line in [
+            &["--rate", "5", "--posters", "2"][..],
+            &["--url", "http://127.0.0.1:1", "--token", "t", "--ephemeral"],
+            &["--url", "nowhere", "--token", "t"],
+            &["--url", "http://127.0.0.1:1", "--token", "a b"],
+            &["--messages", "1000000", "--endpoints", "6"],
+            &["--receiver", "9000"],
+        ] {
+            plan(line).unwrap_err();
+        }
+    }
+}

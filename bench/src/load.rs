@@ -1,0 +1,107 @@
+//! Posting: at a fixed rate, or flat out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::client::Api;
+use crate::flags::{Pace, Plan};
+use crate::payload::Payloads;
+use crate::tally::Tally;
+
+/// Requests of an open loop that may be under way; more wait, and their wait counts.
+const IN_FLIGHT_MAX: usize = 4_096;
+/// Posters while messages warm up.
+const WARMING_POSTERS: u32 = 8;
+
+/// What each poster needs.
+pub(crate) struct Load {
+    pub(crate) api: Api,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) payloads: Arc<Payloads>,
+    /// The ids of the applications.
+    pub(crate) applications: Vec<String>,
+    /// Distinguishes this run's keys and event ids from those of others.
+    pub(crate) run: String,
+    pub(crate) idempotency_key: bool,
+    pub(crate) event_id: bool,
+}
+
+impl Load {
+    /// Posts one message that is due at `due`.
+    async fn post(&self, nth: u32, due: Instant) {
+        let app = &self.applications[nth as usize % self.applications.len()];
+        let key = self.idempotency_key.then(|| format!("key-{}-{nth}", self.run));
+        let event_id = self.event_id.then(|| format!("event-{}-{nth}", self.run));
+        let payload = self.payloads.text(nth);
+        self.tally.post(nth, due);
+        match self.api.post(app, key, event_id.as_deref(), &payload).await {
+            Ok(()) => self.tally.answer(nth),
+            Err(reason) => self.tally.fail(&reason),
+        }
+    }
+
+    /// Posts what warms up.
+    pub(crate) async fn warm_up(self: &Arc<Self>) {
+        self.flat_out(WARMING_POSTERS, 0..self.tally.first, None).await;
+    }
+
+    /// Posts what counts, until all of it is posted or the time is over.
+    pub(crate) async fn run(self: &Arc<Self>, plan: &Plan) {
+        let messages = self.tally.first..self.tally.messages();
+        match plan.pace {
+            Pace::Posters(posters) => self.flat_out(posters, messages, Some(plan.limit)).await,
+            Pace::Rate(rate) => self.at_rate(rate, messages, plan.limit).await,
+        }
+    }
+
+    async fn flat_out(self: &Arc<Self>, posters: u32, range: std::ops::Range<u32>, limit: Option<Duration>) {
+        let (next, began) = (Arc::new(AtomicU32::new(range.start)), Instant::now());
+        let mut posting = JoinSet::new();
+        for _ in 0..posters {
+            let (this, next, end) = (self.clone(), next.clone(), range.end);
+            posting.spawn(async move {
+                loop {
+                    let nth = next.fetch_add(1, Ordering::Relaxed);
+                    let now = Instant::now();
+                    if nth >= end || limit.is_some_and(|limit| now.duration_since(began) > limit) {
+                        return;
+                    }
+                    this.post(nth, now).await;
+                }
+            });
+        }
+        while posting.join_next().await.is_some() {}
+    }
+
+    /// An open loop: each message has its time, and what is posted late counts from that time on. A
+    /// thread keeps it, as the runtime's timers know whole milliseconds only.
+    async fn at_rate(self: &Arc<Self>, rate: u32, range: std::ops::Range<u32>, limit: Duration) {
+        let (this, runtime) = (self.clone(), tokio::runtime::Handle::current());
+        let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+        let keeping = in_flight.clone();
+        let metronome = move || {
+            let began = Instant::now();
+            for (at, nth) in range.enumerate() {
+                let due = Duration::from_secs_f64(at as f64 / f64::from(rate));
+                if due > limit {
+                    return;
+                }
+                std::thread::sleep(due.saturating_sub(began.elapsed()));
+                let Ok(permit) = runtime.block_on(keeping.clone().acquire_owned()) else { return };
+                let this = this.clone();
+                runtime.spawn(async move {
+                    let _permit = permit;
+                    this.post(nth, began + due).await;
+                });
+            }
+        };
+        // It ends when all is posted; a panic in it shows as messages that are missing.
+        let _ended = tokio::task::spawn_blocking(metronome).await;
+        let all = u32::try_from(IN_FLIGHT_MAX).unwrap_or(u32::MAX);
+        let _closed = in_flight.acquire_many(all).await;
+    }
+}

@@ -1,0 +1,284 @@
+//! One run: set up, warm up, post, wait for the arrivals, clean up.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use local::{Settings, Stack, StartError};
+use shared::random::{Random as _, SystemRandom};
+use standardwebhooks::Webhook;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+use crate::client::Api;
+use crate::cpu;
+use crate::figures::Figures;
+use crate::flags::{Plan, Server, Storage};
+use crate::load::Load;
+use crate::payload::Payloads;
+use crate::receiver::{self, Receiver};
+use crate::tally::Tally;
+
+/// Applications and endpoints that are created at the same time.
+const CREATED_AT_ONCE: usize = 16;
+/// Caches keep nothing that changed within the last second; after this they do.
+const SETTLING: Duration = Duration::from_millis(1_200);
+/// How often arrivals are looked at.
+const LOOK: Duration = Duration::from_millis(10);
+/// How long a copy of what arrived is waited for.
+const COPIES: Duration = Duration::from_secs(1);
+/// How often the progress line changes.
+const PROGRESS: Duration = Duration::from_millis(200);
+
+/// Why a run has no figures.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failed {
+    /// The local stack did not start.
+    #[error(transparent)]
+    Stack(#[from] StartError),
+    /// The machine has not what it takes.
+    #[error("the run could not begin: {0}")]
+    Machine(#[from] std::io::Error),
+    /// The receiver cannot listen there.
+    #[error("--receiver: cannot listen on {address}: {source}")]
+    Receiver {
+        /// Where.
+        address: std::net::SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// The server did not do what it was asked.
+    #[error("{0}")]
+    Server(String),
+}
+
+/// Does what the plan says, on threads of its own. It blocks until the run has ended.
+///
+/// # Errors
+/// The stack did not start, or the server refused to be set up. Messages that fail are figures.
+pub fn run(plan: &Plan) -> Result<Figures, Failed> {
+    let load = runtime("load", 1)?;
+    let functions = runtime("functions", std::thread::available_parallelism().map_or(2, usize::from))?;
+    let (stack, _folder) = match &plan.server {
+        Server::At { .. } => (None, None),
+        Server::Own { storage } => {
+            let (settings, folder) = settings(storage)?;
+            (Some(functions.block_on(Stack::start(settings))?), folder)
+        }
+    };
+    let measured = load.block_on(measure(plan, stack.as_ref()));
+    if let Some(stack) = stack {
+        functions.block_on(stack.stop());
+    }
+    measured
+}
+
+fn runtime(name: &str, threads: usize) -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(threads).thread_name(name).enable_all().build()
+}
+
+fn settings(storage: &Storage) -> Result<(Settings, Option<tempfile::TempDir>), Failed> {
+    let mut settings = Settings::ephemeral();
+    let folder = match storage {
+        Storage::Memory => None,
+        Storage::Temporary => Some(tempfile::tempdir()?),
+        Storage::Folder(folder) => {
+            settings.data = Some(folder.clone());
+            None
+        }
+    };
+    if let Some(folder) = &folder {
+        settings.data = Some(folder.path().to_owned());
+    }
+    Ok((settings, folder))
+}
+
+async fn measure(plan: &Plan, stack: Option<&Stack>) -> Result<Figures, Failed> {
+    let (url, token) = match (&plan.server, stack) {
+        (Server::At { url, token }, _) => (url.clone(), token.clone()),
+        (Server::Own { .. }, stack) => {
+            let stack = stack.ok_or_else(|| Failed::Server("there is no stack".to_owned()))?;
+            (stack.url(), stack.org_token(None))
+        }
+    };
+    let refused = |source| Failed::Receiver { address: plan.receiver, source };
+    let (listener, own_url) = receiver::listen(plan.receiver).await.map_err(refused)?;
+    let api = Api::new(&url, &token)?;
+    let tally = Arc::new(Tally::new(plan.warm_up, plan.messages, plan.endpoints));
+    let payloads = Arc::new(Payloads::new(plan.size as usize));
+    let (applications, keys) = set_up(plan, &api, &own_url).await?;
+    let receiver =
+        Receiver { tally: tally.clone(), payloads: payloads.clone(), keys, applications: plan.applications };
+    let receiving = tokio::spawn(Arc::new(receiver).serve(listener));
+    let load = Arc::new(Load {
+        api: api.clone(),
+        tally: tally.clone(),
+        payloads,
+        run: applications.first().cloned().unwrap_or_default(),
+        applications,
+        idempotency_key: plan.idempotency_key,
+        event_id: plan.event_id,
+    });
+    tokio::time::sleep(SETTLING).await;
+    load.warm_up().await;
+    arrivals(&tally, plan.wait).await;
+    if let Some(stack) = stack {
+        stack.idle().await;
+    }
+
+    let progress = tokio::spawn(show(tally.clone(), plan.progress || std::io::stderr().is_terminal()));
+    let asked = stack.map(Stack::ledger);
+    let (before, began) = (cpu::by_name(), Instant::now());
+    load.run(plan).await;
+    arrivals(&tally, plan.wait).await;
+    let (took, used) = (began.elapsed(), cpu::between(&before, &cpu::by_name()));
+    match stack {
+        Some(stack) => stack.idle().await,
+        None => tokio::time::sleep(COPIES).await,
+    }
+    progress.abort();
+    receiving.abort();
+    let spent = stack.zip(asked).map(|(stack, asked)| stack.ledger().since(&asked));
+    let figures = Figures::new(plan, &tally, took, &used, spent.as_ref());
+    if stack.is_none() {
+        clean_up(&api, &load.applications).await;
+    }
+    Ok(figures)
+}
+
+/// Waits until everything that was accepted has arrived, or nothing has for `wait`.
+async fn arrivals(tally: &Tally, wait: Duration) {
+    let began = Instant::now();
+    while tally.delivered() < tally.accepted() * u64::from(tally.endpoints)
+        && (tally.quiet_for() < wait || began.elapsed() < wait)
+    {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Creates applications and endpoints; their ids, and the keys by application and endpoint.
+async fn set_up(plan: &Plan, api: &Api, own_url: &str) -> Result<(Vec<String>, Vec<Webhook>), Failed> {
+    let random = SystemRandom::new();
+    let mut keys = Vec::new();
+    for _ in 0..plan.applications * plan.endpoints {
+        let mut key = [0; 32];
+        random.fill(&mut key);
+        keys.push(key);
+    }
+    let mut waiting = Vec::new();
+    for application in 0..plan.applications {
+        let first = (application * plan.endpoints) as usize;
+        let keys = keys[first..first + plan.endpoints as usize].to_vec();
+        waiting.push((application, keys));
+    }
+    let mut creating = JoinSet::new();
+    let mut made = vec![String::new(); plan.applications as usize];
+    while !waiting.is_empty() || !creating.is_empty() {
+        if creating.len() < CREATED_AT_ONCE
+            && let Some((application, keys)) = waiting.pop()
+        {
+            creating.spawn(create(api.clone(), application, keys, own_url.to_owned()));
+            continue;
+        }
+        if let Some(created) = creating.join_next().await {
+            let (application, id) =
+                created.map_err(|error| Failed::Server(format!("the set-up broke off: {error}")))??;
+            made[application as usize] = id;
+        }
+    }
+    let verifying = keys.into_iter().map(|key| Webhook::from_bytes(key.to_vec()));
+    let verifying = verifying.collect::<Result<_, _>>();
+    Ok((made, verifying.map_err(|error| Failed::Server(error.to_string()))?))
+}
+
+/// One application with its endpoints.
+async fn create(
+    api: Api,
+    application: u32,
+    keys: Vec<[u8; 32]>,
+    own_url: String,
+) -> Result<(u32, String), Failed> {
+    let id = api.application(&format!("bench {application}")).await?;
+    for (endpoint, key) in (0..).zip(keys) {
+        let url = format!("{own_url}{}", receiver::path(application, endpoint));
+        api.endpoint(&id, &url, &format!("whsec_{}", STANDARD.encode(key))).await?;
+    }
+    Ok((application, id))
+}
+
+async fn clean_up(api: &Api, applications: &[String]) {
+    for some in applications.chunks(CREATED_AT_ONCE) {
+        let mut removing = JoinSet::new();
+        for app in some {
+            let (api, app) = (api.clone(), app.clone());
+            removing.spawn(async move { api.remove(&app).await });
+        }
+        while removing.join_next().await.is_some() {}
+    }
+}
+
+/// The progress line, until it is aborted.
+async fn show(tally: Arc<Tally>, wanted: bool) {
+    let began = Instant::now();
+    let first = u64::from(tally.first);
+    let all = u64::from(tally.messages()) - first;
+    loop {
+        tokio::time::sleep(PROGRESS).await;
+        if !wanted {
+            continue;
+        }
+        let accepted = tally.accepted().saturating_sub(first);
+        let delivered = tally.delivered().saturating_sub(first * u64::from(tally.endpoints));
+        let per_second = delivered as f64 / began.elapsed().as_secs_f64();
+        let bar = "#".repeat(usize::try_from(accepted * 30 / all.max(1)).unwrap_or(0));
+        let line =
+            format!("\r[{bar:<30}] {accepted} of {all} accepted, {delivered} delivered, {per_second:.0}/s ");
+        let end = if accepted >= all && delivered >= all * u64::from(tally.endpoints) { "\n" } else { "" };
+        // Nobody may be reading.
+        let _closed = write!(std::io::stderr().lock(), "{line}{end}");
+        if !end.is_empty() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flags::Pace;
+
+    #[test]
+    fn a_run_against_the_local_stack_loses_and_doubles_nothing() {
+        let plan = Plan { applications: 2, endpoints: 3, warm_up: 4, ..Plan::small(20) };
+        let figures = run(&plan).unwrap();
+        assert!(figures.is_clean(), "{figures}");
+        assert_eq!((figures.accepted, figures.delivered, figures.doubled), (20, 60, 0));
+        let cost = figures.cost.as_ref().unwrap();
+        assert!((2.0..3.0).contains(&cost.write_units), "{figures}");
+        assert!(figures.accept.p50_ms > 0.0 && figures.post_to_arrival.p50_ms > 0.0);
+        // The timeline, as JSON and as a plot.
+        let json: serde_json::Value = serde_json::from_str(&figures.json()).unwrap();
+        assert_eq!(json["delivered"], 60);
+        assert!(crate::plot::svg(&figures).starts_with("<svg"));
+    }
+
+    #[test]
+    fn another_server_is_measured_by_url_and_token() {
+        let other = runtime("other", 2).unwrap();
+        let stack = other.block_on(Stack::start(Settings::ephemeral())).unwrap();
+        let (url, token) = (stack.url(), stack.org_token(None));
+        let server = Server::At { url: url.clone(), token };
+        let plan =
+            Plan { pace: Pace::Rate(200), idempotency_key: true, event_id: true, server, ..Plan::small(20) };
+        let figures = run(&plan).unwrap();
+        assert!(figures.is_clean() && figures.delivered == 20, "{figures}");
+        // A token that is none: nothing can be set up, and it says why.
+        let server = Server::At { url, token: "wrong".to_owned() };
+        let error = run(&Plan { server, ..plan }).unwrap_err().to_string();
+        assert!(error.contains("an application was not created: 401"), "{error}");
+        other.block_on(stack.stop());
+    }
+}
