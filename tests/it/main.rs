@@ -20,6 +20,7 @@ mod erasure;
 mod event_types;
 mod events;
 mod faults;
+mod hot_path;
 mod house;
 mod iam;
 mod idempotency;

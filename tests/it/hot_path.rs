@@ -1,0 +1,102 @@
+//! What makes a delivery quick: the whole batch in flight at once, and connections that are used again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use deliver::Deliver;
+use local::Settings;
+use serde_json::json;
+use shared::config::Env;
+use svix::models::MessageIn;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Barrier;
+
+use crate::house::{House, settings, soon};
+
+/// A receiver that counts connections, and answers when `together` requests wait for their answer.
+struct Counting {
+    url: String,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Counting {
+    async fn start(together: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}/", listener.local_addr().expect("an address"));
+        let (connections, barrier) = (Arc::new(AtomicUsize::new(0)), Arc::new(Barrier::new(together)));
+        let counter = connections.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(answer(stream, barrier.clone()));
+            }
+        });
+        Self { url, connections }
+    }
+}
+
+async fn answer(stream: TcpStream, barrier: Arc<Barrier>) {
+    let mut stream = BufReader::new(stream);
+    loop {
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
+                return;
+            }
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a length");
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        stream.read_exact(&mut vec![0; length]).await.expect("a whole body");
+        barrier.wait().await;
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.expect("it is written");
+    }
+}
+
+/// A house whose queues are worked on by hand, with one connected `deliver`.
+async fn house() -> (House, Deliver) {
+    let house = House::with(Settings { poll: false, ..settings() }).await;
+    let variables = house.stack.environment("deliver").expect("its environment").clone();
+    let env = Env::new(|name| variables.get(name).cloned());
+    let deliver = Deliver::connect(&env, house.stack.platform()).expect("it connects");
+    (house, deliver)
+}
+
+#[tokio::test]
+async fn a_batch_is_in_flight_all_at_once() {
+    let (house, deliver) = house().await;
+    // None of them answers before all of them are asked.
+    let receiver = Counting::start(10).await;
+    let app = house.app().await;
+    for _ in 0..10 {
+        house.endpoint(&app, &receiver.url).await;
+    }
+    house.message(&app, MessageIn::new("a".into(), json!({}))).await;
+    let batch = house.receive("DeliveriesQueue").await;
+    assert_eq!(batch.records.len(), 10);
+    let before = house.stack.ledger();
+    let answer = soon("the batch", deliver.handle(batch)).await;
+    assert!(answer.batch_item_failures.is_empty());
+    // An attempt and a state each: all of them were delivered.
+    let written = house.stack.ledger().since(&before).total(|call| call.on == "log");
+    assert_eq!((written.write_units, receiver.connections.load(Ordering::Relaxed)), (20.0, 10));
+}
+
+#[tokio::test]
+async fn connections_are_used_again_by_later_invocations() {
+    let (house, deliver) = house().await;
+    let receiver = Counting::start(1).await;
+    let app = house.app().await;
+    house.endpoint(&app, &receiver.url).await;
+    for _ in 0..5 {
+        house.message(&app, MessageIn::new("a".into(), json!({}))).await;
+        let batch = house.receive("DeliveriesQueue").await;
+        assert!(deliver.handle(batch).await.batch_item_failures.is_empty());
+    }
+    assert_eq!(receiver.connections.load(Ordering::Relaxed), 1);
+}
