@@ -1,4 +1,4 @@
-//! The embedded DynamoDB: a server on a loopback socket, with a thread of its own.
+//! The embedded DynamoDB: a server on a loopback socket and for this process, with a thread of its own.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -9,8 +9,9 @@ use std::time::Duration;
 use dynoxide::Database;
 use dynoxide::storage_backend::Clock;
 use shared::clock::SharedClock;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
+use crate::in_process::{self, Ask};
 use crate::stack::StartError;
 
 /// How long the server may take to end: it waits for requests under way.
@@ -32,6 +33,8 @@ impl Clock for Injected {
 /// A running server. Dropping it ends the server without waiting.
 pub(crate) struct Dynamo {
     pub(crate) address: SocketAddr,
+    /// The way to it inside the process.
+    pub(crate) ask: Ask,
     database: Database,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
@@ -65,6 +68,7 @@ impl Dynamo {
         let address = listener.local_addr().map_err(io)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(io)?;
         let (stop, stopped) = oneshot::channel::<()>();
+        let (ask, asking) = mpsc::unbounded_channel();
         let served = database.clone();
         let thread = std::thread::Builder::new()
             .name("dynamodb".to_owned())
@@ -74,6 +78,7 @@ impl Dynamo {
                         tokio::net::TcpListener::from_std(listener).map_err(|error| error.to_string())?;
                     // An error means that the stack is gone, which ends the server as well.
                     let shutdown = async { drop(stopped.await) };
+                    tokio::spawn(in_process::serve(served.clone(), asking));
                     dynoxide::server::serve_with_shutdown(listener, served, shutdown).await
                 });
                 if let Err(error) = ended {
@@ -81,7 +86,7 @@ impl Dynamo {
                 }
             })
             .map_err(io)?;
-        Ok(Self { address, database, stop, thread })
+        Ok(Self { address, ask, database, stop, thread })
     }
 
     /// Removes what has expired.

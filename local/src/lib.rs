@@ -3,7 +3,8 @@
 //! [`Stack::start`] reads the template, opens (or connects to) a DynamoDB and an SQS, creates the
 //! tables and queues, and then does what AWS does around the functions: it hands them requests,
 //! batches of messages and the ticks of their schedules. The functions are those of the cloud, reached
-//! through the same types; they speak with both services through the AWS SDK over a socket.
+//! through the same types; they speak with both services through the AWS SDK, over a socket or, where
+//! the services are embedded, over a connector that hands the same requests over in the process.
 //!
 //! Nothing is global: any number of stacks run beside each other in one process.
 
@@ -15,6 +16,7 @@ mod dynamo;
 mod env_vars;
 mod functions;
 mod gate;
+mod in_process;
 mod meter;
 mod metrics;
 mod openapi;
@@ -34,6 +36,7 @@ mod wiring;
 
 pub use audit::{Export, export};
 pub use aws::QueueRef;
+pub use in_process::answer_dynamodb;
 pub use meter::{Call, Ledger, Spent};
 pub use openapi::openapi;
 pub use secrets::FolderError;

@@ -35,6 +35,9 @@ pub struct Settings {
     pub aws_listen: Option<SocketAddr>,
     /// A file to write the functions' environments to, as `sam local --env-vars` wants them.
     pub env_vars: Option<PathBuf>,
+    /// Whether embedded services are reached over their sockets, as foreign ones are; otherwise requests
+    /// are handed over inside the process.
+    pub sockets: bool,
     /// Time, randomness and the SDK's connections. The embedded services use its clock too.
     pub platform: Platform,
     /// What the names of tables and queues begin with.
@@ -57,6 +60,7 @@ impl Settings {
             aws_endpoint: None,
             aws_listen: None,
             env_vars: None,
+            sockets: false,
             platform: Platform::system(),
             prefix: "postrider".to_owned(),
             poll: true,

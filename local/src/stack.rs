@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use crate::aws::{Clients, Names, QueueRef};
 use crate::dynamo::{self, Dynamo};
 use crate::functions::told;
+use crate::in_process::InProcess;
 use crate::meter::{Ledger, Metered};
 use crate::metrics::Registry;
 use crate::permits::Permits;
@@ -166,7 +167,15 @@ impl Stack {
             None => None,
         };
 
-        let meter = Metered::new(settings.platform.http.clone(), &settings.prefix);
+        let http = match (&dynamo, &sqs) {
+            (Some(dynamo), Some(sqs)) if !settings.sockets => SharedHttpClient::new(InProcess {
+                network: settings.platform.http.clone(),
+                dynamodb: (dynamo.address, dynamo.ask.clone()),
+                sqs: (sqs.address, sqs.engine.clone()),
+            }),
+            _ => settings.platform.http.clone(),
+        };
+        let meter = Metered::new(http, &settings.prefix);
         let registry = Arc::new(Registry::default());
         let platform = Platform {
             http: SharedHttpClient::new(meter.clone()),

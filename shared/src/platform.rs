@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{AsyncSleep, SharedAsyncSleep, Sleep};
+use aws_sdk_dynamodb::config::{AsyncSleep, SharedAsyncSleep, Sleep, StalledStreamProtectionConfig};
 use aws_smithy_async::time::{SharedTimeSource, TimeSource};
 use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -68,6 +68,7 @@ impl Platform {
             .sleep_impl(self.sleeping())
             .time_source(self.time_source())
             .timeout_config(timeouts())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .retry_config(RetryConfig::standard());
         config.set_endpoint_url(aws.dynamodb_endpoint);
         let client = aws_sdk_dynamodb::Client::from_conf(config.build());
@@ -90,7 +91,8 @@ impl Platform {
             .sleep_impl(self.sleeping())
             .time_source(self.time_source())
             .timeout_config(timeouts())
-            .retry_config(RetryConfig::standard());
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .retry_config(RetryConfig::disabled());
         config.set_endpoint_url(aws.sqs_endpoint);
         Ok(Sqs::new(aws_sdk_sqs::Client::from_conf(config.build()), self.clock.clone()))
     }
@@ -140,7 +142,8 @@ fn credentials(aws: &Aws) -> Credentials {
     Credentials::new(id, secret, session, None, "environment")
 }
 
-/// Within a region, an answer that takes longer than this is no longer coming.
+/// Within a region, an answer that takes longer than this is no longer coming. That bounds a stalled
+/// stream too, so the SDK's own watch over streams, which wraps each body, is off.
 fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(2))

@@ -130,7 +130,7 @@ pub struct Unsent {
 }
 
 impl Sqs {
-    /// The queue service behind `client`.
+    /// The queue service behind `client`, which must not repeat requests by itself.
     pub fn new(client: Client, clock: SharedClock) -> Self {
         Self { client, clock }
     }
@@ -197,8 +197,7 @@ impl Sqs {
             });
             let request =
                 self.client.send_message_batch().queue_url(&queue.0).set_entries(Some(entries.collect()));
-            let once = aws_sdk_sqs::config::Builder::new().retry_config(RetryConfig::disabled());
-            match request.customize().config_override(once).send().await {
+            match request.send().await {
                 Err(error) => {
                     copies |= !is_refusal(&error);
                     reason = error.into();
@@ -235,11 +234,14 @@ impl Sqs {
     /// # Errors
     /// `Unavailable`.
     pub async fn hide(&self, queue: &QueueUrl, receipt_handle: &str, wait: Duration) -> Result<()> {
+        let repeated = aws_sdk_sqs::config::Builder::new().retry_config(RetryConfig::standard());
         self.client
             .change_message_visibility()
             .queue_url(&queue.0)
             .receipt_handle(receipt_handle)
             .visibility_timeout(i32::try_from(wait.as_secs()).unwrap_or(i32::MAX))
+            .customize()
+            .config_override(repeated)
             .send()
             .await
             .map(drop)

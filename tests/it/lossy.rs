@@ -63,6 +63,8 @@ async fn lost_answers_double_nothing_and_delay_nothing() {
     let mut settings = settings().with("POSTRIDER_DELIVERY_TIMEOUT", "25");
     let lost = Arc::new(AtomicUsize::new(0));
     let inner = settings.platform.http.clone();
+    // In between is where sockets are.
+    settings.sockets = true;
     settings.platform.http = SharedHttpClient::new(Lossy { inner, seen: Arc::default(), lost: lost.clone() });
     let house = House::with(settings).await;
     let mut receiver = Receiver::start().await;

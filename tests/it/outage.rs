@@ -65,6 +65,8 @@ async fn chains_resume_by_themselves_after_an_hour_without_dynamodb() {
     const HELD: usize = 8;
     let clock = Arc::new(Ahead::default());
     let mut ahead = settings().with("POSTRIDER_RETRY_SCHEDULE", "300,300");
+    // In between is where sockets are.
+    ahead.sockets = true;
     let outage = Outage::of(ahead.platform.http.clone());
     let Outage { down, refused, .. } = outage.clone();
     ahead.platform.http = SharedHttpClient::new(outage);

@@ -11,7 +11,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use dynoxide::{Database, DynoxideError};
+use dynoxide::Database;
 use local_sqs::{Engine, Options};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, oneshot};
@@ -252,36 +252,8 @@ impl Inner {
     }
 
     fn dynamodb(&self, operation: &str, body: &str) -> Answer {
-        macro_rules! served {
-            ($call:ident) => {
-                match serde_json::from_str(body) {
-                    Ok(request) => self.database.$call(request).and_then(|answer| {
-                        let failed =
-                            |error: serde_json::Error| DynoxideError::InternalServerError(error.to_string());
-                        serde_json::to_vec(&answer).map_err(failed)
-                    }),
-                    Err(error) => Err(DynoxideError::SerializationException(error.to_string())),
-                }
-            };
-        }
-        let served = match operation {
-            "BatchGetItem" => served!(batch_get_item),
-            "BatchWriteItem" => served!(batch_write_item),
-            "CreateTable" => served!(create_table),
-            "DeleteItem" => served!(delete_item),
-            "GetItem" => served!(get_item),
-            "PutItem" => served!(put_item),
-            "Query" => served!(query),
-            "Scan" => served!(scan),
-            "TransactGetItems" => served!(transact_get_items),
-            "TransactWriteItems" => served!(transact_write_items),
-            "UpdateItem" => served!(update_item),
-            other => panic!("DynamoDB's {other} is not known here"),
-        };
-        match served {
-            Ok(answer) => (200, answer),
-            Err(error) => (error.status_code(), error.to_json().into_bytes()),
-        }
+        local::answer_dynamodb(&self.database, operation, body.as_bytes())
+            .unwrap_or_else(|| panic!("DynamoDB's {operation} is not known here"))
     }
 
     async fn sqs(&self, operation: &str, mut body: Vec<u8>) -> Answer {

@@ -35,7 +35,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use engine::{Counts, Engine};
-pub use server::{answer_one, serve};
+pub use server::{answer_in_process, answer_one, serve};
 
 /// Where the engine reads the time.
 pub trait Clock: Send + Sync {

@@ -90,12 +90,28 @@ pub async fn serve(
 /// Answers one request without a socket, for callers in the same process: status and body for what
 /// the `X-Amz-Target` header and the body would be. Queue URLs name the host `sqs`.
 pub async fn answer_one(engine: &Engine, target: &str, body: &[u8]) -> (u16, Vec<u8>) {
+    let (status, body, _) =
+        answer_in_process(engine, target.strip_prefix(TARGET).unwrap_or(target), body).await;
+    (status, body)
+}
+
+/// Answers one request without a socket: status, body, and the error's code as the header
+/// `x-amzn-query-error` has it. `operation` is such as `SendMessage`. A receive that waits ends when
+/// this is dropped.
+pub async fn answer_in_process(
+    engine: &Engine,
+    operation: &str,
+    body: &[u8],
+) -> (u16, Vec<u8>, Option<String>) {
     // A receive that waits ends when its sender is gone; here it is there until the answer is.
     let (stopping, stop) = watch::channel(false);
     let server = Server { engine: engine.clone(), host: Arc::from("sqs"), stop };
-    let answer = match dispatch(server, Some(target), None, body).await {
-        Ok(body) => (StatusCode::OK.as_u16(), body),
-        Err(error) => (error.kind.status(), serde_json::to_vec(&error.body()).unwrap_or_default()),
+    let answer = match operate(server, operation, None, body).await {
+        Ok(body) => (StatusCode::OK.as_u16(), body, None),
+        Err(error) => {
+            let body = serde_json::to_vec(&error.body()).unwrap_or_default();
+            (error.kind.status(), body, Some(query_error(&error)))
+        }
     };
     drop(stopping);
     answer
@@ -132,9 +148,13 @@ async fn answer(
 fn refuse(error: &ApiError) -> Response {
     let status = StatusCode::from_u16(error.kind.status()).unwrap_or(StatusCode::BAD_REQUEST);
     let body = serde_json::to_vec(&error.body()).unwrap_or_default();
+    (status, [("x-amzn-query-error", query_error(error))], body).into_response()
+}
+
+/// An error's code as clients of the older protocol know it, and whose fault it is.
+fn query_error(error: &ApiError) -> String {
     let fault = if error.sender_fault() { "Sender" } else { "Receiver" };
-    let code = format!("{};{fault}", error.kind.names().1);
-    (status, [("x-amzn-query-error", code)], body).into_response()
+    format!("{};{fault}", error.kind.names().1)
 }
 
 async fn dispatch(
@@ -150,6 +170,15 @@ async fn dispatch(
              protocol is spoken here.",
         )
     })?;
+    operate(server, operation, host, body).await
+}
+
+async fn operate(
+    server: Server,
+    operation: &str,
+    host: Option<&str>,
+    body: &[u8],
+) -> Result<Vec<u8>, ApiError> {
     let host = host.unwrap_or(&server.host);
     let engine = &server.engine;
     match operation {

@@ -192,9 +192,12 @@ impl NewMessage {
             item.insert("eg".into(), s(tag));
         }
         let units = |length: usize| (size(&item) + length + 8).div_ceil(1024);
-        let packed = deflate(&plain)?;
-        let (body, deflated) =
-            if units(packed.len()) < units(plain.len()) { (packed, true) } else { (plain, false) };
+        // What is one unit as it is saves none, and is most of what there is.
+        let packed = if units(plain.len()) > 1 { Some(deflate(&plain)?) } else { None };
+        let (body, deflated) = match packed {
+            Some(packed) if units(packed.len()) < units(plain.len()) => (packed, true),
+            _ => (plain, false),
+        };
         if deflated {
             item.insert("z".into(), n(1));
         }
