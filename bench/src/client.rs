@@ -87,9 +87,19 @@ impl Api {
         self.create("an application", "/app", &json!({ "name": name })).await
     }
 
-    pub(crate) async fn endpoint(&self, app: &str, url: &str, secret: &str) -> Result<(), Failed> {
+    pub(crate) async fn endpoint(&self, app: &str, url: &str, secret: &str) -> Result<String, Failed> {
         let body = json!({ "url": url, "secret": secret });
-        self.create("an endpoint", &format!("/app/{app}/endpoint"), &body).await.map(drop)
+        self.create("an endpoint", &format!("/app/{app}/endpoint"), &body).await
+    }
+
+    /// Reads one page of a list.
+    pub(crate) async fn page(&self, path: &str) -> Result<(), Failed> {
+        let failed = |problem: String| Failed::Server(format!("{path} was not listed: {problem}"));
+        let (status, text) = self.ask(Method::GET, path, None, String::new()).await.map_err(failed)?;
+        match status.is_success() {
+            true => Ok(()),
+            false => Err(failed(format!("{status}: {}", String::from_utf8_lossy(&text)))),
+        }
     }
 
     /// Removes an application; one that stays is a blemish and no failure.

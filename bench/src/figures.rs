@@ -53,6 +53,19 @@ pub struct Point {
     pub post_to_arrival: Latency,
 }
 
+/// What one page of a list takes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PageCost {
+    /// Of what: fifty entries, the newest.
+    pub list: String,
+    /// The median, in milliseconds.
+    pub p50_ms: f64,
+    /// Read request units; only the local stack tells.
+    pub read_units: Option<f64>,
+    /// Requests to DynamoDB.
+    pub requests: Option<f64>,
+}
+
 /// The figures of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -89,6 +102,8 @@ pub struct Figures {
     pub cpu_ms_per_delivery: BTreeMap<String, f64>,
     /// What a delivery took of DynamoDB and SQS; only the local stack tells.
     pub cost: Option<Cost>,
+    /// What pages of lists take, after the run.
+    pub pages: Vec<PageCost>,
     /// Latency over time.
     pub timeline: Vec<Point>,
 }
@@ -100,6 +115,7 @@ impl Figures {
         took: Duration,
         used: &ByName,
         spent: Option<&Ledger>,
+        pages: Vec<PageCost>,
     ) -> Self {
         let told: Vec<Told> = tally.each().collect();
         let began = told.iter().map(|told| told.posted).min().unwrap_or(0);
@@ -132,6 +148,7 @@ impl Figures {
             errors: tally.errors(),
             cpu_ms_per_delivery: used.iter().map(|(name, used)| (name.clone(), cpu_ms(used))).collect(),
             cost: spent.map(|spent| Cost::new(spent, delivered)),
+            pages,
             timeline: timeline(&told, began, took),
         }
     }
@@ -173,8 +190,11 @@ fn timeline(told: &[Told], began: u64, took: Duration) -> Vec<Point> {
 fn server(plan: &Plan) -> String {
     match &plan.server {
         Server::At { url, .. } => url.clone(),
-        Server::Own { storage: Storage::Memory } => "local stack, tables and queues in memory".to_owned(),
-        Server::Own { .. } => "local stack, tables and queues in files".to_owned(),
+        Server::Own { storage, sockets } => {
+            let kept = if *storage == Storage::Memory { "in memory" } else { "in files" };
+            let reached = if *sockets { "over sockets" } else { "inside the process" };
+            format!("local stack, tables and queues {kept} and reached {reached}")
+        }
     }
 }
 
@@ -190,8 +210,12 @@ fn load(plan: &Plan) -> String {
         (true, true) => ", each with an idempotency key and an eventId",
     };
     format!(
-        "{} messages of {} bytes{with}, {pace}; applications: {}, endpoints of each: {}",
-        plan.messages, plan.size, plan.applications, plan.endpoints
+        "{} messages of {} bytes{with}, {pace}; applications: {}, endpoints of each: {}{}",
+        plan.messages,
+        plan.size,
+        plan.applications,
+        plan.endpoints,
+        if plan.stored > 0 { format!(", messages on file: {}", plan.stored) } else { String::new() }
     )
 }
 
@@ -231,10 +255,17 @@ impl fmt::Display for Figures {
             let all: f64 = self.cpu_ms_per_delivery.values().sum();
             writeln!(f, "CPU ms for one delivery, by threads: {}; all {all:.3}", each.join(", "))?;
         }
-        match &self.cost {
-            Some(cost) => cost.fmt(f),
-            None => Ok(()),
+        if let Some(cost) = &self.cost {
+            cost.fmt(f)?;
         }
+        for PageCost { list, p50_ms, read_units, requests } in &self.pages {
+            write!(f, "a page of 50 of {list}: p50 {p50_ms:.2} ms")?;
+            if let (Some(units), Some(requests)) = (read_units, requests) {
+                write!(f, ", {units:.1} RRU, {requests:.1} DynamoDB requests")?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
     }
 }
 

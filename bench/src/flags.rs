@@ -77,6 +77,13 @@ pub struct Flags {
     /// The folder for the local stack's files, kept afterwards [default: a temporary one].
     #[arg(long, value_name = "FOLDER", conflicts_with = "url")]
     data: Option<PathBuf>,
+    /// Messages that the first application of the local stack has delivered earlier, up to 1,000,000: what
+    /// is on file must not matter. They are stored directly, a few thousand a second.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, conflicts_with = "url")]
+    stored: u32,
+    /// Let the local stack reach its embedded DynamoDB and SQS over sockets, as it reaches foreign ones.
+    #[arg(long, conflicts_with = "url")]
+    sockets: bool,
     /// Show a progress line although standard error is no terminal.
     #[arg(long)]
     progress: bool,
@@ -115,6 +122,8 @@ pub enum Server {
     Own {
         /// Where its data is.
         storage: Storage,
+        /// The embedded services are reached over sockets.
+        sockets: bool,
     },
     /// Any other.
     At {
@@ -142,6 +151,8 @@ pub struct Plan {
     pub idempotency_key: bool,
     /// Each has an event id.
     pub event_id: bool,
+    /// Messages on file before.
+    pub stored: u32,
     /// Messages that are not counted.
     pub warm_up: u32,
     /// Longest time of posting.
@@ -171,10 +182,11 @@ impl Plan {
             size: 512,
             idempotency_key: false,
             event_id: false,
+            stored: 0,
             warm_up: 0,
             limit: Duration::from_secs(60),
             wait: Duration::from_secs(30),
-            server: Server::Own { storage: Storage::Memory },
+            server: Server::Own { storage: Storage::Memory, sockets: false },
             receiver: (Ipv4Addr::LOCALHOST, 0).into(),
             progress: false,
             json: false,
@@ -199,6 +211,7 @@ impl Flags {
         within("applications", self.applications, 1, 10_000);
         within("endpoints", self.endpoints, 1, 1_000);
         within("size", self.size, 32, 200_000);
+        within("stored", self.stored, 0, 1_000_000);
         within("warm-up", self.warm_up, 0, 100_000);
         within("limit", self.limit, 1, 3_600);
         within("wait", self.wait, 1, 600);
@@ -241,7 +254,7 @@ impl Flags {
                     (false, Some(folder)) => Storage::Folder(folder),
                     (false, None) => Storage::Temporary,
                 };
-                Server::Own { storage }
+                Server::Own { storage, sockets: self.sockets }
             }
             Some(url) => {
                 let is_http = Url::parse(&url)
@@ -266,6 +279,7 @@ impl Flags {
                 size: self.size,
                 idempotency_key: self.idempotency_key,
                 event_id: self.event_id,
+                stored: self.stored,
                 warm_up: self.warm_up,
                 limit: Duration::from_secs(self.limit.into()),
                 wait: Duration::from_secs(self.wait.into()),
@@ -292,7 +306,7 @@ mod tests {
     fn nothing_said_is_the_stack_in_files_flat_out() {
         let plan = plan(&[]).unwrap();
         assert_eq!(plan.pace, Pace::Posters(16));
-        assert_eq!(plan.server, Server::Own { storage: Storage::Temporary });
+        assert_eq!(plan.server, Server::Own { storage: Storage::Temporary, sockets: false });
         assert_eq!((plan.messages, plan.size, plan.applications, plan.endpoints), (5_000, 512, 1, 1));
     }
 

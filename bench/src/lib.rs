@@ -13,6 +13,7 @@ mod cost;
 mod cpu;
 mod figures;
 mod flags;
+mod grow;
 mod load;
 mod payload;
 mod plot;
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 pub use cost::{Cost, CostOf};
-pub use figures::{Figures, Latency};
+pub use figures::{Figures, Latency, PageCost, Point};
 pub use flags::{Flags, Pace, Plan, Server, Storage};
 pub use run::{Failed, run};
 

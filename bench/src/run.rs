@@ -14,8 +14,9 @@ use tokio::task::JoinSet;
 
 use crate::client::Api;
 use crate::cpu;
-use crate::figures::Figures;
+use crate::figures::{Figures, PageCost};
 use crate::flags::{Plan, Server, Storage};
+use crate::grow;
 use crate::load::Load;
 use crate::payload::Payloads;
 use crate::receiver::{self, Receiver};
@@ -29,6 +30,8 @@ const SETTLING: Duration = Duration::from_millis(1_200);
 const LOOK: Duration = Duration::from_millis(10);
 /// How long a copy of what arrived is waited for.
 const COPIES: Duration = Duration::from_secs(1);
+/// How often a page of each list is read.
+const PAGES: u32 = 20;
 /// How often the progress line changes.
 const PROGRESS: Duration = Duration::from_millis(200);
 
@@ -64,8 +67,9 @@ pub fn run(plan: &Plan) -> Result<Figures, Failed> {
     let functions = runtime("functions", std::thread::available_parallelism().map_or(2, usize::from))?;
     let (stack, _folder) = match &plan.server {
         Server::At { .. } => (None, None),
-        Server::Own { storage } => {
-            let (settings, folder) = settings(storage)?;
+        Server::Own { storage, sockets } => {
+            let (mut settings, folder) = settings(storage)?;
+            settings.sockets = *sockets;
             (Some(functions.block_on(Stack::start(settings))?), folder)
         }
     };
@@ -109,7 +113,10 @@ async fn measure(plan: &Plan, stack: Option<&Stack>) -> Result<Figures, Failed> 
     let api = Api::new(&url, &token)?;
     let tally = Arc::new(Tally::new(plan.warm_up, plan.messages, plan.endpoints));
     let payloads = Arc::new(Payloads::new(plan.size as usize));
-    let (applications, keys) = set_up(plan, &api, &own_url).await?;
+    let SetUp { applications, first_endpoint, keys } = set_up(plan, &api, &own_url).await?;
+    if let Some(stack) = stack {
+        grow::store(stack, &applications[0], &first_endpoint, plan.stored, &payloads).await?;
+    }
     let receiver =
         Receiver { tally: tally.clone(), payloads: payloads.clone(), keys, applications: plan.applications };
     let receiving = tokio::spawn(Arc::new(receiver).serve(listener));
@@ -142,7 +149,8 @@ async fn measure(plan: &Plan, stack: Option<&Stack>) -> Result<Figures, Failed> 
     progress.abort();
     receiving.abort();
     let spent = stack.zip(asked).map(|(stack, asked)| stack.ledger().since(&asked));
-    let figures = Figures::new(plan, &tally, took, &used, spent.as_ref());
+    let pages = pages(&api, stack, &load.applications[0], &first_endpoint).await?;
+    let figures = Figures::new(plan, &tally, took, &used, spent.as_ref(), pages);
     if stack.is_none() {
         clean_up(&api, &load.applications).await;
     }
@@ -159,8 +167,18 @@ async fn arrivals(tally: &Tally, wait: Duration) {
     }
 }
 
-/// Creates applications and endpoints; their ids, and the keys by application and endpoint.
-async fn set_up(plan: &Plan, api: &Api, own_url: &str) -> Result<(Vec<String>, Vec<Webhook>), Failed> {
+/// What there is once it is set up.
+struct SetUp {
+    /// Ids.
+    applications: Vec<String>,
+    /// The first application's.
+    first_endpoint: String,
+    /// By application and endpoint.
+    keys: Vec<Webhook>,
+}
+
+/// Creates applications and endpoints.
+async fn set_up(plan: &Plan, api: &Api, own_url: &str) -> Result<SetUp, Failed> {
     let random = SystemRandom::new();
     let mut keys = Vec::new();
     for _ in 0..plan.applications * plan.endpoints {
@@ -175,7 +193,8 @@ async fn set_up(plan: &Plan, api: &Api, own_url: &str) -> Result<(Vec<String>, V
         waiting.push((application, keys));
     }
     let mut creating = JoinSet::new();
-    let mut made = vec![String::new(); plan.applications as usize];
+    let mut applications = vec![String::new(); plan.applications as usize];
+    let mut first_endpoint = String::new();
     while !waiting.is_empty() || !creating.is_empty() {
         if creating.len() < CREATED_AT_ONCE
             && let Some((application, keys)) = waiting.pop()
@@ -184,29 +203,67 @@ async fn set_up(plan: &Plan, api: &Api, own_url: &str) -> Result<(Vec<String>, V
             continue;
         }
         if let Some(created) = creating.join_next().await {
-            let (application, id) =
+            let (application, id, endpoint) =
                 created.map_err(|error| Failed::Server(format!("the set-up broke off: {error}")))??;
-            made[application as usize] = id;
+            applications[application as usize] = id;
+            if application == 0 {
+                first_endpoint = endpoint;
+            }
         }
     }
     let verifying = keys.into_iter().map(|key| Webhook::from_bytes(key.to_vec()));
     let verifying = verifying.collect::<Result<_, _>>();
-    Ok((made, verifying.map_err(|error| Failed::Server(error.to_string()))?))
+    let keys = verifying.map_err(|error| Failed::Server(error.to_string()))?;
+    Ok(SetUp { applications, first_endpoint, keys })
 }
 
-/// One application with its endpoints.
+/// One application with its endpoints; its id, and that of the first of them.
 async fn create(
     api: Api,
     application: u32,
     keys: Vec<[u8; 32]>,
     own_url: String,
-) -> Result<(u32, String), Failed> {
+) -> Result<(u32, String, String), Failed> {
     let id = api.application(&format!("bench {application}")).await?;
+    let mut first = String::new();
     for (endpoint, key) in (0..).zip(keys) {
         let url = format!("{own_url}{}", receiver::path(application, endpoint));
-        api.endpoint(&id, &url, &format!("whsec_{}", STANDARD.encode(key))).await?;
+        let made = api.endpoint(&id, &url, &format!("whsec_{}", STANDARD.encode(key))).await?;
+        if endpoint == 0 {
+            first = made;
+        }
     }
-    Ok((application, id))
+    Ok((application, id, first))
+}
+
+/// Reads a page of each list some times.
+async fn pages(api: &Api, stack: Option<&Stack>, app: &str, endpoint: &str) -> Result<Vec<PageCost>, Failed> {
+    let mut pages = Vec::new();
+    for (list, path) in [
+        ("messages", format!("/app/{app}/msg?limit=50")),
+        ("an endpoint's attempts", format!("/app/{app}/attempt/endpoint/{endpoint}?limit=50")),
+    ] {
+        let before = stack.map(Stack::ledger);
+        let mut took = Vec::new();
+        for _ in 0..PAGES {
+            let began = Instant::now();
+            api.page(&path).await?;
+            took.push(began.elapsed());
+        }
+        took.sort_unstable();
+        let spent = stack.zip(before).map(|(stack, before)| {
+            let by = |function: &str| function == "messages" || function == "attempts";
+            stack.ledger().since(&before).total(|call| call.service == "DynamoDB" && by(&call.by))
+        });
+        let each = |count: f64| count / f64::from(PAGES);
+        pages.push(PageCost {
+            list: list.to_owned(),
+            p50_ms: took[took.len() / 2].as_secs_f64() * 1e3,
+            read_units: spent.map(|spent| each(spent.read_units)),
+            requests: spent.map(|spent| each(spent.requests as f64)),
+        });
+    }
+    Ok(pages)
 }
 
 async fn clean_up(api: &Api, applications: &[String]) {
@@ -252,13 +309,15 @@ mod tests {
 
     #[test]
     fn a_run_against_the_local_stack_loses_and_doubles_nothing() {
-        let plan = Plan { applications: 2, endpoints: 3, warm_up: 4, ..Plan::small(20) };
+        let plan = Plan { applications: 2, endpoints: 3, stored: 60, warm_up: 4, ..Plan::small(20) };
         let figures = run(&plan).unwrap();
         assert!(figures.is_clean(), "{figures}");
         assert_eq!((figures.accepted, figures.delivered, figures.doubled), (20, 60, 0));
         let cost = figures.cost.as_ref().unwrap();
         assert!((2.0..3.0).contains(&cost.write_units), "{figures}");
         assert!(figures.accept.p50_ms > 0.0 && figures.post_to_arrival.p50_ms > 0.0);
+        // What is on file is listed.
+        assert!(figures.pages.iter().all(|page| page.read_units.unwrap() >= 5.0), "{figures}");
         // The timeline, as JSON and as a plot.
         let json: serde_json::Value = serde_json::from_str(&figures.json()).unwrap();
         assert_eq!(json["delivered"], 60);
@@ -268,7 +327,8 @@ mod tests {
     #[test]
     fn another_server_is_measured_by_url_and_token() {
         let other = runtime("other", 2).unwrap();
-        let stack = other.block_on(Stack::start(Settings::ephemeral())).unwrap();
+        let stack =
+            other.block_on(Stack::start(Settings { sockets: true, ..Settings::ephemeral() })).unwrap();
         let (url, token) = (stack.url(), stack.org_token(None));
         let server = Server::At { url: url.clone(), token };
         let plan =
