@@ -47,8 +47,7 @@ pub(crate) fn callers(
     for function in &template.functions {
         let wrong = |problem: &str| StartError::Function(format!("{}: {problem}", function.logical_id));
         let env = settings::env(&environments[&function.name]);
-        let permit =
-            Permits::new(&function.name, meter.by(&function.name), names, template.grants(function));
+        let permit = Permits::new(&function.name, meter.by(&function.name), names, template.grants(function));
         let permitted = Platform { http: SharedHttpClient::new(permit.clone()), ..platform.clone() };
         permits.insert(function.name.clone(), permit);
         let code = connect(&function.name, &env, &permitted)?

@@ -48,6 +48,8 @@ impl Rare {
             .with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true");
         settings.platform.clock = clock.clone();
         let outage = Outage::of(settings.platform.http.clone());
+        // In between is where sockets are.
+        settings.sockets = true;
         settings.platform.http = SharedHttpClient::new(outage.clone());
         let house = House::with(settings).await;
         let receiver = Receiver::answering(|webhook| match webhook.path.as_str() {
