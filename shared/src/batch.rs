@@ -29,6 +29,8 @@ pub struct Received {
     pub job: Job,
     /// It was handed out before: somebody may have done a part of it.
     pub again: bool,
+    /// How long it was in the queue before somebody received it, by the queue's clock.
+    pub waited: Duration,
     /// Which of the function's sources it came from, by position; none if it came from elsewhere.
     pub source: Option<usize>,
 }
@@ -60,7 +62,10 @@ where
         let span = span(record, trace, job.as_ref().ok());
         async {
             let result = match job {
-                Ok(job) => work(Received { job, again: receive_count(record) > 1, source }).await,
+                Ok(job) => {
+                    let (again, waited) = (receive_count(record) > 1, waited(record));
+                    work(Received { job, again, waited, source }).await
+                }
                 Err(error) => Err(error),
             };
             let Err(error) = result else { return true };
@@ -130,6 +135,12 @@ async fn after_failure(
 
 fn receive_count(record: &SqsMessage) -> u32 {
     record.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
+fn waited(record: &SqsMessage) -> Duration {
+    let time = |name: &str| record.attributes.get(name).and_then(|ms| ms.parse::<u64>().ok());
+    let received = time("ApproximateFirstReceiveTimestamp").unwrap_or_default();
+    Duration::from_millis(received.saturating_sub(time("SentTimestamp").unwrap_or(received)))
 }
 
 /// 2, 4, 8 … seconds, at most a quarter of an hour.

@@ -52,6 +52,9 @@ const ENDPOINTS_MAX: usize = 10_000;
 const PER_ENDPOINT_MAX: usize = 5;
 /// As in `messages`: what is read so soon after a change is not kept.
 const SETTLED: Duration = Duration::from_secs(1);
+/// What was in the queue for longer looks before it posts, as does what is older than [`BLIND_MAX`]: that
+/// compares two machines' clocks, and this is the queue's own.
+const QUEUED_MAX: Duration = Duration::from_secs(5);
 /// How long after an attempt was recorded the copy of the job that recorded it may still be busy.
 const FINISHING_MAX: Duration = Duration::from_secs(5);
 
@@ -154,9 +157,12 @@ impl Deliver {
     }
 
     async fn work(&self, batch: &Batch, received: Received) -> Result<()> {
-        let (again, lane) = (received.again, Lane::of(received.source));
+        let lane = Lane::of(received.source);
         match received.job {
-            Job::Deliver(job) => self.deliver(batch, job, lane, again).await,
+            Job::Deliver(job) => {
+                let look = received.again || received.waited > QUEUED_MAX;
+                self.deliver(batch, job, lane, look).await
+            }
             Job::Resend(job) => self.resend(batch, job, lane).await,
             Job::FanOut(_) | Job::Operational(_) | Job::Task(_) => {
                 Err(corrupt("a job")("it belongs into another queue"))
@@ -164,14 +170,14 @@ impl Deliver {
         }
     }
 
-    /// One attempt of a chain.
-    async fn deliver(&self, batch: &Batch, job: DeliverJob, lane: Lane, again: bool) -> Result<()> {
+    /// One attempt of a chain; `look`: the job may have a copy, and looks at what was done.
+    async fn deliver(&self, batch: &Batch, job: DeliverJob, lane: Lane, look: bool) -> Result<()> {
         // Of a deleted application nothing is sent any more, and nobody reads its log.
         let Some(app) = batch.application(&self.store, job.org, job.app).await? else { return Ok(()) };
         let id = AttemptId::scheduled(job.message, job.endpoint, job.number(), job.due());
         // A plain first attempt reads nothing before it posts; whatever may have a copy does.
         let old = self.clock.now().since(job.due()) > BLIND_MAX;
-        if job.check || again || old || job.number() > 1 {
+        if job.check || look || old || job.number() > 1 {
             let (state, attempt) = self.store.delivery(job.endpoint, job.message, id).await?;
             if state.as_ref().is_some_and(|state| state.number() >= job.number()) {
                 return Ok(());

@@ -217,8 +217,9 @@ impl Messages {
             return Ok(());
         }
         tracing::info!(message_id = %message.id, endpoints = missing.len(), "a repeated request queues deliveries again");
-        // The first request's own jobs may be running: wait until they have a state, or are over.
-        let free_at = message.id.time().after(self.delivery_timeout + MARGIN);
+        // The first request's own jobs may be running: wait until they have a state, or are over, and until
+        // those that are still in the queue look before they post.
+        let free_at = message.id.time().after((self.delivery_timeout + MARGIN).max(BLIND_MAX));
         let delay = free_at.since(now);
         if missing.len() > ENDPOINTS_AT_ONCE_MAX {
             let job = fan_out(app, message.id, true, trace);
