@@ -198,6 +198,8 @@ impl HttpConnector for Connector {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use shared::Platform;
 
     use crate::aws::Clients;
@@ -212,6 +214,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_process_answers_as_the_sockets_do() {
+        use aws_sdk_dynamodb::operation::put_item::PutItemError;
         use aws_sdk_dynamodb::types::AttributeValue as A;
         let stack = Stack::start(Settings { poll: false, ..Settings::ephemeral() }).await.unwrap();
         let sockets = Clients::new(stack.aws(), &Platform::system().http);
@@ -228,7 +231,13 @@ mod tests {
             put("x").send().await.unwrap();
             let refused = put("x").condition_expression("attribute_not_exists(pk)");
             let refused = refused.return_values_on_condition_check_failure("ALL_OLD".into());
-            answers.push(told(&refused.send().await.unwrap_err().into_service_error()));
+            let mut refused = refused.send().await.unwrap_err().into_service_error();
+            // Whose attributes have no order of their own.
+            if let PutItemError::ConditionalCheckFailedException(failed) = &mut refused {
+                let item: BTreeMap<_, _> = failed.item.take().unwrap().into_iter().collect();
+                answers.push(format!("{item:?}"));
+            }
+            answers.push(told(&refused));
             answers.push(told(&put("").send().await.unwrap_err().into_service_error()));
             answers.push(format!("{:?}", put("x").send().await.unwrap().consumed_capacity));
             let got = dynamodb.get_item().table_name("nowhere").key("pk", A::S("a".into()));
