@@ -128,6 +128,8 @@ async fn a_batch_that_is_none_is_refused_whole() {
     }
     let many: Vec<Value> = (0..101).map(message).collect();
     assert_eq!(house.post_batch(&app, None, &many).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    // Where batches are posted, the message of that event id is still read.
+    assert_eq!(house.request("GET", &path, &house.token, "").await.status, StatusCode::NOT_FOUND);
     let large = json!({ "eventType": "a", "payload": { "x": "x".repeat(600 * 1024) } });
     let answer = house.post_batch(&app, None, &[large.clone(), large]).await;
     assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
@@ -139,4 +141,8 @@ async fn a_batch_that_is_none_is_refused_whole() {
     assert_eq!(theirs.status, StatusCode::FORBIDDEN, "{}", theirs.text);
     let list = house.request("GET", &format!("/api/v1/app/{app}/msg"), &house.token, "").await.json();
     assert_eq!(list["data"], json!([]));
+    let called = json!({ "eventType": "a", "payload": {}, "eventId": "batch" }).to_string();
+    let posted = house.request("POST", &format!("/api/v1/app/{app}/msg"), &house.token, called).await.json();
+    let found = house.request("GET", &path, &house.token, "").await.json();
+    assert_eq!(found["id"], posted["id"]);
 }

@@ -57,6 +57,8 @@ impl FromRef<Messages> for Tokens {
     }
 }
 
+const BATCH: &str = "/api/v1/app/{app_id}/msg/batch";
+
 /// The routes of this function.
 ///
 /// # Errors
@@ -73,7 +75,9 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
         metrics: platform.metrics("messages"),
     };
     let metrics = state.metrics.clone();
-    Ok(shared::http::telling(shared::http::finish(operations(Router::new()), state), metrics))
+    // The path of batches hides a message whose event id is their name.
+    let routes = operations(Router::new()).route(BATCH, axum::routing::get(read_called_batch));
+    Ok(shared::http::telling(shared::http::finish(routes, state), metrics))
 }
 
 /// Adds this function's operations to `document`.
@@ -106,7 +110,7 @@ fn operations<R: Registry<Messages>>(to: R) -> R {
             .body(&MessageIn::BODY)
             .answers::<MessageOut>(202, "The message was accepted.")
     })
-    .post("/api/v1/app/{app_id}/msg/batch", batch::create, |operation| {
+    .post(BATCH, batch::create, |operation| {
         operation
             .named("v1.message.create-batch", TAG)
             .summary("Send many messages")
@@ -270,6 +274,16 @@ async fn read(
     let with_content = with_content(&query)?;
     let (_, message) = state.find(&caller, &app, &message).await?;
     Ok(json(StatusCode::OK, &state.show(&message, with_content).await?))
+}
+
+/// The message whose event id is `batch`.
+async fn read_called_batch(
+    state: State<Messages>,
+    caller: Caller,
+    Path(app): Path<String>,
+    query: Query,
+) -> Result<Response> {
+    read(state, caller, Path((app, "batch".to_owned())), query).await
 }
 
 /// Takes the text out of a message: it is neither shown nor sent any more. Whoever may read it may.
