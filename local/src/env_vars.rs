@@ -33,7 +33,12 @@ pub(crate) fn write(
         }
         functions.insert(function.logical_id.clone(), variables.into());
     }
-    secrets::private_file(path).map_err(|error| failed(error.to_string()))?;
+    let file = secrets::private_file(path).map_err(|error| failed(error.to_string()))?;
+    // One that was there already may be for everybody.
+    #[cfg(unix)]
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .map_err(|error| failed(error.to_string()))?;
+    drop(file);
     std::fs::write(path, Value::from(functions).to_string()).map_err(|error| failed(error.to_string()))
 }
 
@@ -59,6 +64,13 @@ mod tests {
             "AWS_ENDPOINT_URL": "http://172.17.0.1:1", "POSTRIDER_LOG": "warn", "POSTRIDER_RETRIES_QUEUE": "q"
         });
         assert_eq!(written["TimersFunction"], expected);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+            write(&path, &template, &environments, None).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
         assert!(write(&folder.path().join("no/where"), &template, &environments, None).is_err());
     }
 }

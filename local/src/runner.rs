@@ -59,14 +59,20 @@ async fn run(settings: Settings) -> Result<(), StartError> {
         (None, Some(folder)) => format!("in {}", folder.display()),
         (None, None) => "in memory; it is gone when the runner stops".to_owned(),
     };
-    let warning = (!settings.listen.ip().is_loopback()).then(|| {
-        format!("Warning: {} lets other machines in; the traffic is not encrypted.\n", settings.listen)
-    });
+    let mut warning = String::new();
+    if !settings.listen.ip().is_loopback() {
+        warning +=
+            &format!("Warning: {} lets other machines in; the traffic is not encrypted.\n", settings.listen);
+    }
+    if let Some(address) = settings.aws_listen.filter(|address| !address.ip().is_loopback()) {
+        warning +=
+            &format!("Warning: whoever reaches {address} can read and change all tables and queues.\n");
+    }
     // Before anything is started: from now on a signal waits until it can be heard.
     let mut signals = Signals::new()
         .map_err(|error| StartError::Embedded { service: "signal handler", problem: error.to_string() })?;
     let stack = Stack::start(settings).await?;
-    say(&format!("{}{}", warning.unwrap_or_default(), welcome(&stack, &data)));
+    say(&format!("{}{}", warning, welcome(&stack, &data)));
 
     signals.next().await;
     say("Stopping: what is under way is brought to its end. Again to stop at once.");
