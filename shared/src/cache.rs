@@ -29,16 +29,18 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
         entries.get(key).filter(|(at, _)| now.since(*at) < AGE_MAX).map(|(_, value)| value.clone())
     }
 
-    /// Keeps a value. A full cache drops what is too old, and if that is nothing, the oldest.
+    /// Keeps a value. A full cache drops what is too old, and if that is less than a half, the older half:
+    /// so what a value costs does not depend on how many there are.
     pub fn put(&self, key: K, value: V, now: Timestamp) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() >= self.size_max && !entries.contains_key(&key) {
             entries.retain(|_, (at, _)| now.since(*at) < AGE_MAX);
-            if entries.len() >= self.size_max
-                && let Some(oldest) =
-                    entries.iter().min_by_key(|(_, (at, _))| *at).map(|(key, _)| key.clone())
-            {
-                entries.remove(&oldest);
+            let mut ages: Vec<Timestamp> = entries.values().map(|(at, _)| *at).collect();
+            let too_many = ages.len().saturating_sub(self.size_max / 2);
+            if too_many > 0 {
+                let (_, last, _) = ages.select_nth_unstable(too_many - 1);
+                let last = *last;
+                entries.retain(|_, (at, _)| *at > last);
             }
         }
         entries.insert(key, (now, value));
@@ -55,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn old_entries_and_the_oldest_of_too_many_go() {
+    fn old_entries_and_the_older_half_of_too_many_go() {
         let cache = Cache::new(2);
         let at = |s: u64| Timestamp::from_ms(s * 1000);
         cache.put("a", 1, at(0));
@@ -66,5 +68,13 @@ mod tests {
         assert_eq!((cache.get(&"a", at(31)), cache.get(&"b", at(31))), (None, Some(2)));
         cache.remove(&"b");
         assert_eq!(cache.get(&"b", at(31)), None);
+
+        let many = Cache::new(100);
+        for n in 0..=100 {
+            many.put(n, n, at(n / 4));
+        }
+        let kept = (0..=100).filter(|n| many.get(n, at(26)).is_some()).count();
+        assert!((40..=51).contains(&kept), "{kept}");
+        assert_eq!((many.get(&0, at(26)), many.get(&100, at(26))), (None, Some(100)));
     }
 }

@@ -132,7 +132,7 @@ pub fn endpoint_event(
 ) -> Result<Operational> {
     let data = EndpointData {
         app_id: app.id,
-        app_uid: app.settings.uid.as_deref(),
+        app_uid: app.uid.as_deref(),
         endpoint_id: endpoint.id,
         endpoint_uid: endpoint.settings.uid.as_deref(),
         fail_since: match event {
@@ -157,7 +157,7 @@ pub fn attempt_event(
 ) -> Result<Operational> {
     let data = AttemptData {
         app_id: app.id,
-        app_uid: app.settings.uid.as_deref(),
+        app_uid: app.uid.as_deref(),
         endpoint_id: attempt.endpoint,
         msg_id: attempt.message,
         msg_event_id: event_id,

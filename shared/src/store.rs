@@ -37,9 +37,11 @@ use aws_sdk_dynamodb::types::{
     ReturnValuesOnConditionCheckFailure, TransactWriteItem, WriteRequest,
 };
 
+use crate::cache::Cache;
 use crate::clock::SharedClock;
 use crate::config::Tables;
 use crate::error::{Result, unavailable};
+use crate::ids::{AppId, OrgId};
 use crate::random::SharedRandom;
 use crate::seal::Sealer;
 
@@ -107,6 +109,8 @@ pub struct Store {
     meter: Arc<Meter>,
     /// Changes of endpoints are told as operational webhooks.
     telling: bool,
+    /// Which application has a uid, as it was when it was last looked up.
+    uids: Arc<Cache<(OrgId, String), AppId>>,
 }
 
 /// How a transaction ended that did not fail altogether.
@@ -134,7 +138,8 @@ impl Store {
         random: SharedRandom,
         meter: Arc<Meter>,
     ) -> Self {
-        Self { client, tables, sealer, clock, random, meter, telling: false }
+        let uids = Arc::new(Cache::new(applications::UIDS_MAX));
+        Self { client, tables, sealer, clock, random, meter, telling: false, uids }
     }
 
     /// This store, telling changes of endpoints as operational webhooks if `telling` is true.

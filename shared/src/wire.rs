@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::error::{Result, corrupt};
 use crate::http::{Fields, RequestBody, Text};
 use crate::ids::AppId;
-use crate::store::applications::{Application, ApplicationSettings};
+use crate::store::applications::{ApplicationSettings, Profile};
 use crate::store::messages::{Message, NewMessage};
 
 /// Longest name and description.
@@ -113,8 +113,8 @@ pub struct ApplicationOut {
     updated_at: Timestamp,
 }
 
-impl From<Application> for ApplicationOut {
-    fn from(app: Application) -> Self {
+impl From<Profile> for ApplicationOut {
+    fn from(app: Profile) -> Self {
         let ApplicationSettings { name, uid, rate_limit, metadata } = app.settings;
         Self {
             id: app.id,

@@ -8,7 +8,7 @@ use serde_json::json;
 use shared::clock::{Clock, Sleep, SystemClock, Timestamp};
 use shared::config::Env;
 use shared::store::throttles::{Limit, Limited};
-use svix::models::{ApplicationIn, EndpointIn, MessageIn};
+use svix::models::{ApplicationIn, EndpointIn, EndpointPatch, MessageIn};
 
 use crate::house::{Ahead, House, Receiver, settings};
 
@@ -225,7 +225,7 @@ async fn an_endpoint_that_hangs_goes_to_the_second_lane_in_all_instances_until_i
     let url = format!("http://{}/", listener.local_addr().expect("an address"));
     tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(receive)).await });
     let app = house.app().await;
-    house.endpoint(&app, &url).await;
+    let endpoint = house.endpoint(&app, &url).await.id;
     // How many jobs a message makes: one, and one more where the first lane sends it on.
     let jobs_of_one_more = async || {
         let before = house.sends();
@@ -238,5 +238,15 @@ async fn an_endpoint_that_hangs_goes_to_the_second_lane_in_all_instances_until_i
     hangs.send(false).expect("the receiver runs");
     ahead.skip(Duration::from_secs(11));
     assert_eq!(jobs_of_one_more().await, 2, "that it answers again is learned in the second lane");
+    assert_eq!(jobs_of_one_more().await, 1);
+    // Who is switched off takes no place among those that hang.
+    hangs.send(true).expect("the receiver runs");
+    ahead.skip(Duration::from_secs(11));
+    assert_eq!(jobs_of_one_more().await, 1);
+    assert_eq!(jobs_of_one_more().await, 2);
+    for disabled in [true, false] {
+        let switch = EndpointPatch { disabled: Some(disabled), ..EndpointPatch::default() };
+        house.svix.endpoint().patch(app.clone(), endpoint.clone(), switch).await.expect("it is switched");
+    }
     assert_eq!(jobs_of_one_more().await, 1);
 }

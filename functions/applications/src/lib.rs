@@ -11,7 +11,7 @@ use shared::http::{
     reference,
 };
 use shared::ids::{AppId, Reference};
-use shared::store::applications::Application;
+use shared::store::applications::{ApplicationSettings, Profile};
 use shared::wire::{ApplicationIn, ApplicationOut};
 use shared::{Api, Error, Platform, Result};
 
@@ -106,7 +106,7 @@ async fn create(
             return Ok(json(StatusCode::OK, &ApplicationOut::from(found)));
         }
         match api.store.create_application(&caller, settings).await {
-            Ok(app) => Ok(json(StatusCode::CREATED, &ApplicationOut::from(app))),
+            Ok((_, profile)) => Ok(json(StatusCode::CREATED, &ApplicationOut::from(profile))),
             // Somebody else made it between the look and the write.
             Err(Error::Conflict(text)) => match existing(&api, &caller, uid.as_deref()).await? {
                 Some(found) => Ok(json(StatusCode::OK, &ApplicationOut::from(found))),
@@ -118,22 +118,23 @@ async fn create(
     .await)
 }
 
-async fn existing(api: &Api, caller: &Caller, uid: Option<&str>) -> Result<Option<Application>> {
+async fn existing(api: &Api, caller: &Caller, uid: Option<&str>) -> Result<Option<Profile>> {
     let Some(uid) = uid else { return Ok(None) };
-    match api.store.application_id(caller.org(), uid).await? {
-        Some(id) => api.store.find_application(caller.org(), id).await,
-        None => Ok(None),
+    match api.store.application_for(caller, &Reference::Uid(uid.to_owned())).await {
+        Ok(app) => api.store.profile(&app).await.map(Some),
+        Err(Error::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
 async fn list(State(api): State<Api>, Organisation(caller): Organisation, query: Query) -> Result<Response> {
     let page = api.store.list_applications(caller.org(), &wanted(&query)?).await?;
-    Ok(json(StatusCode::OK, &ListOut::new(page, |app| app.id.to_string(), ApplicationOut::from)))
+    Ok(json(StatusCode::OK, &ListOut::new(page, |profile| profile.id.to_string(), ApplicationOut::from)))
 }
 
 async fn read(State(api): State<Api>, caller: Caller, Path(app): Path<String>) -> Result<Response> {
     let app = api.store.application_for(&caller, &reference(&app, "Application")?).await?;
-    Ok(json(StatusCode::OK, &ApplicationOut::from(app)))
+    Ok(json(StatusCode::OK, &ApplicationOut::from(api.store.profile(&app).await?)))
 }
 
 async fn replace(
@@ -145,20 +146,19 @@ async fn replace(
     let settings = ApplicationIn::parse(Fields::parse(&body.0)?)?;
     let reference = reference(&app, "Application")?;
     loop {
-        let old = match (api.store.application_for(&caller, &reference).await, &reference) {
-            (Ok(old), _) => old,
+        let app = match (api.store.application_for(&caller, &reference).await, &reference) {
+            (Ok(app), _) => app,
             // Named by a uid that nothing has yet: this makes it. The body may give another uid.
             (Err(Error::NotFound(_)), Reference::Uid(uid)) => {
                 let uid = settings.uid.clone().or_else(|| Some(uid.clone()));
-                let app = api.store.create_application(
-                    &caller,
-                    shared::store::applications::ApplicationSettings { uid, ..settings },
-                );
-                return Ok(json(StatusCode::CREATED, &ApplicationOut::from(app.await?)));
+                let settings = ApplicationSettings { uid, ..settings };
+                let (_, profile) = api.store.create_application(&caller, settings).await?;
+                return Ok(json(StatusCode::CREATED, &ApplicationOut::from(profile)));
             }
             (Err(error), _) => return Err(error),
         };
-        if let Some(new) = api.store.update_application(&caller, &old, settings.clone()).await? {
+        let old = api.store.profile(&app).await?;
+        if let Some(new) = api.store.update_application(&caller, &app, &old, settings.clone()).await? {
             return Ok(json(StatusCode::OK, &ApplicationOut::from(new)));
         }
     }
@@ -173,9 +173,10 @@ async fn patch(
     let reference = reference(&app, "Application")?;
     // Each turn means that somebody else's change came first, so this ends.
     loop {
-        let old = api.store.application_for(&caller, &reference).await?;
+        let app = api.store.application_for(&caller, &reference).await?;
+        let old = api.store.profile(&app).await?;
         let settings = ApplicationIn::patch(Fields::parse(&body.0)?, old.settings.clone())?;
-        if let Some(new) = api.store.update_application(&caller, &old, settings).await? {
+        if let Some(new) = api.store.update_application(&caller, &app, &old, settings).await? {
             return Ok(json(StatusCode::OK, &ApplicationOut::from(new)));
         }
     }
@@ -190,7 +191,8 @@ async fn delete(
     // As in `patch`.
     loop {
         let app = api.store.application_for(&caller, &reference).await?;
-        if api.store.delete_application(&caller, &app).await? {
+        let profile = api.store.profile(&app).await?;
+        if api.store.delete_application(&caller, &app, &profile).await? {
             return Ok(StatusCode::NO_CONTENT);
         }
     }

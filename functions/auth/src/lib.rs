@@ -189,7 +189,7 @@ async fn portal_access(
         let app = match (api.store.application_for(&caller, &reference).await, new) {
             (Err(Error::NotFound(_)), Some(new)) => match api.store.create_application(&caller, new).await {
                 Err(Error::Conflict(_)) => api.store.application_for(&caller, &reference).await?,
-                made => made?,
+                made => made?.0,
             },
             (found, _) => found?,
         };

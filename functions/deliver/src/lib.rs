@@ -26,7 +26,7 @@ use std::time::Duration;
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use shared::batch::{self, Received, Source};
 use shared::cache::Cache;
-use shared::clock::SharedClock;
+use shared::clock::{SharedClock, Timestamp};
 use shared::config::{ConfigError, Delivery, Env};
 use shared::error::{corrupt, unavailable};
 use shared::ids::{AppId, AttemptId, EndpointId, OrgId};
@@ -90,14 +90,18 @@ impl Batch {
         lanes.entry(endpoint).or_insert_with(|| Arc::new(Semaphore::new(PER_ENDPOINT_MAX))).clone()
     }
 
-    /// The application, read strongly and once for the whole batch: its version tells whether
+    /// The application, read strongly and once for the whole batch by `read`: its version tells whether
     /// what is cached still holds.
-    async fn application(&self, store: &Store, org: OrgId, app: AppId) -> Result<Option<Application>> {
+    async fn application(
+        &self,
+        app: AppId,
+        read: impl Future<Output = Result<Option<Application>>>,
+    ) -> Result<Option<Application>> {
         let cell = {
             let mut applications = self.applications.lock().unwrap_or_else(PoisonError::into_inner);
             applications.entry(app).or_default().clone()
         };
-        cell.get_or_try_init(|| store.find_application(org, app)).await.cloned()
+        cell.get_or_try_init(|| read).await.cloned()
     }
 }
 
@@ -173,7 +177,10 @@ impl Deliver {
     /// One attempt of a chain; `look`: the job may have a copy, and looks at what was done.
     async fn deliver(&self, batch: &Batch, job: DeliverJob, lane: Lane, look: bool) -> Result<()> {
         // Of a deleted application nothing is sent any more, and nobody reads its log.
-        let Some(app) = batch.application(&self.store, job.org, job.app).await? else { return Ok(()) };
+        let Some(app) = batch.application(job.app, self.application(job.org, job.app, job.endpoint)).await?
+        else {
+            return Ok(());
+        };
         let id = AttemptId::scheduled(job.message, job.endpoint, job.number(), job.due());
         // A plain first attempt reads nothing before it posts; whatever may have a copy does.
         let old = self.clock.now().since(job.due()) > BLIND_MAX;
@@ -229,7 +236,10 @@ impl Deliver {
 
     /// One attempt that was asked for by hand or by a task. It is made once and not retried.
     async fn resend(&self, batch: &Batch, job: Resend, lane: Lane) -> Result<()> {
-        let Some(app) = batch.application(&self.store, job.org, job.app).await? else { return Ok(()) };
+        let Some(app) = batch.application(job.app, self.application(job.org, job.app, job.endpoint)).await?
+        else {
+            return Ok(());
+        };
         let (_, made) = self.store.delivery(job.endpoint, job.message, job.attempt).await?;
         if let Some(attempt) = made {
             self.wait_for_a_copy(&attempt)?;
@@ -326,6 +336,28 @@ impl Deliver {
         if self.clock.now().since(ended) < FINISHING_MAX { Err(busy()) } else { Ok(()) }
     }
 
+    /// The application, and into the cache what of its endpoints comes with it where `endpoint` is not there.
+    async fn application(&self, org: OrgId, app: AppId, endpoint: EndpointId) -> Result<Option<Application>> {
+        let now = self.clock.now();
+        if self.endpoints.get(&endpoint, now).is_some() {
+            return self.store.find_application(org, app).await;
+        }
+        let Some((app, endpoints, _)) = self.store.find_application_and_endpoints(org, app).await? else {
+            return Ok(None);
+        };
+        for endpoint in endpoints {
+            self.keep(&app, Arc::new(endpoint), now);
+        }
+        Ok(Some(app))
+    }
+
+    /// Remembers an endpoint as it was read at `now`.
+    fn keep(&self, app: &Application, endpoint: Arc<Endpoint>, now: Timestamp) {
+        if now.since(app.version_at) > SETTLED {
+            self.endpoints.put(endpoint.id, (app.version, endpoint), now);
+        }
+    }
+
     /// The endpoint; from the cache if that is as new as the application's version.
     async fn endpoint(&self, app: &Application, id: EndpointId) -> Result<Option<Arc<Endpoint>>> {
         let now = self.clock.now();
@@ -339,9 +371,7 @@ impl Deliver {
             return Ok(None);
         };
         let endpoint = Arc::new(endpoint);
-        if now.since(app.version_at) > SETTLED {
-            self.endpoints.put(id, (app.version, endpoint.clone()), now);
-        }
+        self.keep(app, endpoint.clone(), now);
         Ok(Some(endpoint))
     }
 

@@ -27,7 +27,7 @@ const LATE_MAX: Duration = Duration::from_secs(5);
 /// The limit that a delivery to `endpoint` is under: the endpoint's own, else the application's,
 /// which all its endpoints without one of their own share.
 pub fn limit_of(app: &Application, endpoint: &Endpoint) -> Option<Limit> {
-    match (endpoint.settings.rate_limit, app.settings.rate_limit) {
+    match (endpoint.settings.rate_limit, app.rate_limit) {
         (Some(rate), _) => Some(Limit { of: Limited::Endpoint(endpoint.id), per_second: rate }),
         (None, Some(rate)) => Some(Limit { of: Limited::Application(app.id), per_second: rate }),
         (None, None) => None,

@@ -105,7 +105,7 @@ pub async fn create(
     let mut fields = Fields::parse(&body.0)?;
     let texts = messages(&mut fields);
     fields.finish()?;
-    let app = state.api.store.application_for(&caller, &reference).await?;
+    let app = state.application_for(&caller, &reference).await?;
     let trace = Trace::of(&headers);
 
     let mut store: Vec<BoxFuture<'_, Result<Stored>>> = Vec::with_capacity(texts.len());

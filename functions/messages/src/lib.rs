@@ -21,7 +21,7 @@ use shared::config::{ConfigError, Env, delivery_timeout};
 use shared::http::{
     Body, Document, Fields, IdempotencyKey, ListOut, Query, Registry, Text, idempotent, json, reference,
 };
-use shared::ids::{MessageId, NAME_LENGTH_MAX};
+use shared::ids::{AppId, MessageId, NAME_LENGTH_MAX, Reference};
 use shared::metrics::Metrics;
 use shared::queue::{QueueUrl, Sqs};
 use shared::store::applications::Application;
@@ -184,12 +184,12 @@ async fn create(
     let reference = reference(&app, "Application")?;
     let key = IdempotencyKey::read(&headers, &caller, &uri, &*state.api.random)?;
     let message = MessageIn::parse(&body.0, &reference)?;
-    let app = match state.api.store.application_for(&caller, &reference).await {
+    let app = match state.application_for(&caller, &reference).await {
         Err(Error::NotFound(what)) => match message.application.clone() {
             Some(new) => match state.api.store.create_application(&caller, new).await {
                 // Somebody else made it meanwhile.
-                Err(Error::Conflict(_)) => state.api.store.application_for(&caller, &reference).await?,
-                made => made?,
+                Err(Error::Conflict(_)) => state.application_for(&caller, &reference).await?,
+                made => made?.0,
             },
             None => return Err(Error::NotFound(what)),
         },
@@ -226,7 +226,7 @@ async fn precheck(
         let mut fields = Fields::parse(&body.0)?;
         let (event_type, channels) = incoming::labels(&mut fields);
         fields.finish()?;
-        let app = api.store.application_for(&caller, &reference(&app, "Application")?).await?;
+        let app = state.application_for(&caller, &reference(&app, "Application")?).await?;
         let targets = state.targets.of(&api.store, &*api.clock, &app).await?;
         let active = targets.iter().any(|(_, settings)| settings.wants(&event_type, channels.as_deref()));
         Ok(json(StatusCode::OK, &PrecheckOut { active }))
@@ -300,6 +300,11 @@ async fn expunge(
 }
 
 impl Messages {
+    /// An application that a message is for: its endpoints will be wanted, too.
+    async fn application_for(&self, caller: &Caller, reference: &Reference<AppId>) -> Result<Application> {
+        self.targets.application_for(&self.api.store, &*self.api.clock, caller, reference).await
+    }
+
     async fn find(&self, caller: &Caller, app: &str, message: &str) -> Result<(Application, Message)> {
         let wanted = reference(message, "Message")?;
         let app = self.api.store.application_for(caller, &reference(app, "Application")?).await?;

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::Result;
+use shared::auth::Caller;
 use shared::cache::Cache;
-use shared::clock::Clock;
-use shared::ids::{AppId, EndpointId};
+use shared::clock::{Clock, Timestamp};
+use shared::ids::{AppId, EndpointId, Reference};
 use shared::store::Store;
 use shared::store::applications::Application;
-use shared::store::endpoints::EndpointSettings;
+use shared::store::endpoints::{Endpoint, EndpointSettings};
 
 /// Applications whose endpoints one instance remembers.
 const APPLICATIONS_MAX: usize = 1_000;
@@ -31,6 +32,24 @@ impl Default for Targets {
 }
 
 impl Targets {
+    /// The application that `caller` means by `reference`. Where its endpoints are not known yet they are
+    /// read along with it.
+    pub async fn application_for(
+        &self,
+        store: &Store,
+        clock: &dyn Clock,
+        caller: &Caller,
+        reference: &Reference<AppId>,
+    ) -> Result<Application> {
+        let now = clock.now();
+        let unknown = |id| self.0.get(&id, now).is_none();
+        let (app, endpoints) = store.application_along_for(caller, reference, unknown).await?;
+        if let Some(endpoints) = endpoints {
+            self.keep(&app, targets(endpoints), now);
+        }
+        Ok(app)
+    }
+
     /// The endpoints of `app`, which was just read: its version tells whether the cache still holds.
     pub async fn of(
         &self,
@@ -44,12 +63,19 @@ impl Targets {
         {
             return Ok(endpoints);
         }
-        let endpoints = store.all_endpoints(app.id).await?;
-        let endpoints: Arc<[_]> =
-            endpoints.into_iter().map(|endpoint| (endpoint.id, endpoint.settings)).collect();
-        if now.since(app.version_at) > SETTLED {
-            self.0.put(app.id, (app.version, endpoints.clone()), now);
-        }
+        let endpoints = targets(store.all_endpoints(app.id).await?);
+        self.keep(app, endpoints.clone(), now);
         Ok(endpoints)
     }
+
+    /// Remembers what was read at `now`.
+    fn keep(&self, app: &Application, endpoints: Arc<[(EndpointId, EndpointSettings)]>, now: Timestamp) {
+        if now.since(app.version_at) > SETTLED {
+            self.0.put(app.id, (app.version, endpoints), now);
+        }
+    }
+}
+
+fn targets(endpoints: Vec<Endpoint>) -> Arc<[(EndpointId, EndpointSettings)]> {
+    endpoints.into_iter().map(|endpoint| (endpoint.id, endpoint.settings)).collect()
 }

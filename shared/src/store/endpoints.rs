@@ -113,7 +113,7 @@ impl Store {
             .with("updatedAt", n(endpoint.updated_at.ms())))
     }
 
-    fn endpoint_of(&self, app: AppId, item: &Item) -> Result<Endpoint> {
+    pub(super) fn endpoint_of(&self, app: AppId, item: &Item) -> Result<Endpoint> {
         item.check_schema()?;
         let id = item.text("sk")?.strip_prefix("EP#").unwrap_or_default();
         let id: EndpointId = id.parse().map_err(corrupt("an endpoint's key"))?;
@@ -144,10 +144,15 @@ impl Store {
         Ok(TransactWriteItem::builder().update(update.build().map_err(corrupt("a write"))?).build())
     }
 
-    /// The same for an endpoint that goes, with what is noted of it there.
-    fn raise_version_without(&self, app: &Application, gone: EndpointId) -> Result<TransactWriteItem> {
+    /// The same for an endpoint that nothing is sent to any more, with what is noted of it there.
+    pub(super) fn raise_version_without(
+        &self,
+        app: &Application,
+        more: i32,
+        gone: EndpointId,
+    ) -> Result<TransactWriteItem> {
         let update = self
-            .raised_version(app, -1, " DELETE hanging :gone")
+            .raised_version(app, more, " DELETE hanging :gone")
             .expression_attribute_values(":gone", AttributeValue::Ss(vec![gone.to_string()]));
         Ok(TransactWriteItem::builder().update(update.build().map_err(corrupt("a write"))?).build())
     }
@@ -156,7 +161,7 @@ impl Store {
         let limit = if more > 0 { " AND endpoints < :max" } else { "" };
         let mut update = Update::builder()
             .table_name(&self.tables.config)
-            .set_key(Some(keys::application(app.org, app.id)))
+            .set_key(Some(keys::application(app.id)))
             .condition_expression(format!("attribute_exists(pk){limit}"))
             .update_expression(format!(
                 "SET #version = #version + :one, versionAt = :now, endpoints = endpoints + :more{also}"
@@ -292,7 +297,7 @@ impl Store {
     /// # Errors
     /// The store's own.
     pub async fn list_endpoints(&self, app: AppId, query: &ListQuery<EndpointId>) -> Result<Page<Endpoint>> {
-        self.list_range(Table::Config, keys::endpoints_pk(app), "EP#", query, "list endpoints", |item| {
+        self.list_range(Table::Config, keys::application_pk(app), "EP#", query, "list endpoints", |item| {
             self.endpoint_of(app, item).map(Some)
         })
         .await
@@ -307,7 +312,7 @@ impl Store {
         let mut start = None;
         loop {
             let range = Range {
-                pk: keys::endpoints_pk(app),
+                pk: keys::application_pk(app),
                 from: "EP#".into(),
                 to: "EP#~".into(),
                 ascending: true,
@@ -372,8 +377,10 @@ impl Store {
             None => put,
         };
         let put = put.build().map_err(corrupt("a write"))?;
+        let raise =
+            if disabled { self.raise_version_without(app, 0, old.id) } else { self.raise_version(app, 0) };
         let mut writes = vec![
-            self.raise_version(app, 0)?,
+            raise?,
             TransactWriteItem::builder().put(put).build(),
             self.audit(Change::new(by, what, old.id).within(app.id).from(old).to(&new))?,
         ];
@@ -414,7 +421,7 @@ impl Store {
             .expression_attribute_values(":old", n(endpoint.updated_at.ms()))
             .build();
         let mut writes = vec![
-            self.raise_version_without(app, endpoint.id)?,
+            self.raise_version_without(app, -1, endpoint.id)?,
             TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build(),
             self.audit(Change::new(by, What::EndpointDeleted, endpoint.id).within(app.id).from(endpoint))?,
         ];

@@ -53,7 +53,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<EndpointId>> {
         let range = Range {
-            pk: keys::endpoints_pk(app),
+            pk: keys::application_pk(app),
             // What sorts just behind an id is the id and one character more.
             from: after.map_or_else(|| "EP#".to_owned(), |id| format!("EP#{id}!")),
             to: "EP#~".to_owned(),
@@ -105,7 +105,7 @@ impl Store {
     /// # Errors
     /// The store's own.
     pub async fn erase_endpoints(&self, app: AppId) -> Result<usize> {
-        let page = self.front(Table::Config, keys::endpoints_pk(app)).await?;
+        let page = self.front(Table::Config, keys::application_pk(app)).await?;
         self.erase_page(Table::Config, page).await
     }
 

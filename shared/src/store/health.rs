@@ -41,7 +41,7 @@ impl Store {
             .client
             .update_item()
             .table_name(self.table(Table::Config))
-            .set_key(Some(keys::application(app.org, app.id)))
+            .set_key(Some(keys::application(app.id)))
             .expression_attribute_values(":these", of_these)
             .expression_attribute_values(":this", AttributeValue::S(id.to_string()))
             .return_consumed_capacity(ReturnConsumedCapacity::Total);
@@ -92,7 +92,8 @@ impl Store {
             .update_expression("SET failingSince = :since")
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(failingSince)")
             .expression_attribute_values(":since", n(since.ms()));
-        self.change_health(app, id, update, Vec::new(), "note that an endpoint fails").await
+        let raise = self.raise_version(app, 0)?;
+        self.change_health(raise, app, id, update, Vec::new(), "note that an endpoint fails").await
     }
 
     /// Forgets that an endpoint has been failing since then; `false` if that is not what is noted.
@@ -104,7 +105,8 @@ impl Store {
             .update_expression("REMOVE failingSince")
             .condition_expression("attribute_exists(pk) AND failingSince = :since")
             .expression_attribute_values(":since", n(since.ms()));
-        self.change_health(app, id, update, Vec::new(), "forget that an endpoint failed").await
+        let raise = self.raise_version(app, 0)?;
+        self.change_health(raise, app, id, update, Vec::new(), "forget that an endpoint failed").await
     }
 
     /// Switches an endpoint off that asked for it, or that has been failing for too long, after that
@@ -134,11 +136,13 @@ impl Store {
         let change = change.from(disabled(false)).to(disabled(true).with("failingSince", since.to_string()));
         let mut also = vec![self.audit(change)?];
         also.extend(self.announce(app, &endpoint, EndpointEvent::Disabled(Some(since)))?);
-        self.change_health(app, id, update, also, "disable an endpoint").await
+        let raise = self.raise_version_without(app, 0, id)?;
+        self.change_health(raise, app, id, update, also, "disable an endpoint").await
     }
 
     async fn change_health(
         &self,
+        raise: TransactWriteItem,
         app: &Application,
         id: EndpointId,
         update: aws_sdk_dynamodb::types::builders::UpdateBuilder,
@@ -147,8 +151,7 @@ impl Store {
     ) -> Result<bool> {
         let update = update.table_name(&self.tables.config).set_key(Some(keys::endpoint(app.id, id)));
         let update = update.build().map_err(corrupt("a write"))?;
-        let mut writes =
-            vec![self.raise_version(app, 0)?, TransactWriteItem::builder().update(update).build()];
+        let mut writes = vec![raise, TransactWriteItem::builder().update(update).build()];
         writes.extend(also);
         Ok(self.transact(writes, operation).await? == Transacted::Done)
     }

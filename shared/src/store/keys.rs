@@ -2,7 +2,8 @@
 //!
 //! | table  | item               | pk                          | sk                    |
 //! |--------|--------------------|-----------------------------|-----------------------|
-//! | config | application        | `ORG#{org}`                 | `APP#{app}`           |
+//! | config | application        | `APP#{app}`                 | `APP`                 |
+//! | config | application's profile | `ORG#{org}`              | `APP#{app}`           |
 //! | config | application's uid  | `ORG#{org}`                 | `APPUID#{uid}`        |
 //! | config | event type         | `ORG#{org}`                 | `ET#{name}`           |
 //! | config | endpoint           | `APP#{app}`                 | `EP#{ep}`             |
@@ -26,9 +27,10 @@
 
 use std::fmt::Display;
 
-use super::item::{Item, s};
+use super::item::{Get as _, Item, s};
 use super::throttles::Limited;
 use crate::clock::Timestamp;
+use crate::error::{Result, corrupt};
 use crate::ids::{AppId, AttemptId, AuditId, EndpointId, Id, MessageId, OrgId, TaskId};
 
 /// Partitions that one application's messages, and one endpoint's log, are spread over. A
@@ -51,7 +53,33 @@ pub(super) fn org_pk(org: OrgId) -> String {
     format!("ORG#{org}")
 }
 
-pub(super) fn application(org: OrgId, app: AppId) -> Item {
+/// An application and its endpoints: they sort behind it, so that one query reads both.
+pub(super) fn application_pk(app: AppId) -> String {
+    format!("APP#{app}")
+}
+
+pub(super) fn application(app: AppId) -> Item {
+    key(application_pk(app), APPLICATION)
+}
+
+const APPLICATION: &str = "APP";
+
+/// The application whose item that is.
+pub(super) fn application_of(item: &Item) -> Result<AppId> {
+    let id = item.text("pk")?.strip_prefix("APP#").unwrap_or_default();
+    id.parse().map_err(corrupt("an application's key"))
+}
+
+/// The sort keys of an application and of all its endpoints.
+pub(super) fn application_and_endpoints() -> (String, String) {
+    (APPLICATION.to_owned(), "EP#~".to_owned())
+}
+
+pub(super) fn is_endpoint(item: &Item) -> Result<bool> {
+    Ok(item.text("sk")?.starts_with("EP#"))
+}
+
+pub(super) fn profile(org: OrgId, app: AppId) -> Item {
     key(org_pk(org), format!("APP#{app}"))
 }
 
@@ -63,16 +91,12 @@ pub(super) fn event_type(org: OrgId, name: &str) -> Item {
     key(org_pk(org), format!("ET#{name}"))
 }
 
-pub(super) fn endpoints_pk(app: AppId) -> String {
-    format!("APP#{app}")
-}
-
 pub(super) fn endpoint(app: AppId, endpoint: EndpointId) -> Item {
-    key(endpoints_pk(app), format!("EP#{endpoint}"))
+    key(application_pk(app), format!("EP#{endpoint}"))
 }
 
 pub(super) fn endpoint_uid(app: AppId, uid: &str) -> Item {
-    key(endpoints_pk(app), format!("EPUID#{uid}"))
+    key(application_pk(app), format!("EPUID#{uid}"))
 }
 
 pub(super) fn audit_pk(org: OrgId) -> String {
@@ -173,7 +197,6 @@ pub(super) fn timer(due: Timestamp, subject: impl Id, what: impl Display) -> Ite
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::item::Get as _;
 
     fn shown(key: &Item) -> (String, String) {
         (key.text("pk").unwrap().to_owned(), key.text("sk").unwrap().to_owned())
@@ -191,7 +214,8 @@ mod tests {
         let sh = shard(msg);
         let due = Timestamp::from_ms(1_700_000_000_000);
         for (found, pk, sk) in [
-            (application(org, app), format!("ORG#org_{K}"), format!("APP#app_{K}")),
+            (application(app), format!("APP#app_{K}"), "APP".into()),
+            (profile(org, app), format!("ORG#org_{K}"), format!("APP#app_{K}")),
             (application_uid(org, "u"), format!("ORG#org_{K}"), "APPUID#u".into()),
             (event_type(org, "a.b"), format!("ORG#org_{K}"), "ET#a.b".into()),
             (endpoint(app, ep), format!("APP#app_{K}"), format!("EP#ep_{K}")),
@@ -218,6 +242,11 @@ mod tests {
         ] {
             assert_eq!(shown(&found), (pk, sk));
         }
+        let (from, to) = application_and_endpoints();
+        let sk = |item: Item| shown(&item).1;
+        assert!(from <= sk(application(app)) && sk(application(app)) < sk(endpoint(app, ep)));
+        assert!(sk(endpoint(app, ep)) < to && to < sk(endpoint_uid(app, "")));
+        assert_eq!(application_of(&application(app)).unwrap(), app);
         let (pk, sk) = shown(&timer(due, msg, ep));
         assert!(pk.starts_with("TIMER#"));
         assert_eq!(sk, format!("1700000000000#msg_{K}#ep_{K}"));

@@ -108,7 +108,7 @@ impl Store {
         let all = Expiry::with(&app.expiries, Expiry { made_until: now, ends: now.after(grace) });
         let update = Update::builder()
             .table_name(&self.tables.config)
-            .set_key(Some(keys::application(app.org, app.id)))
+            .set_key(Some(keys::application(app.id)))
             .update_expression("SET expiries = :new")
             .expression_attribute_values(":new", attribute(&all));
         let update = if app.expiries.is_empty() {

@@ -213,7 +213,7 @@ pub async fn configuration(
         }
         let settings = ApplicationSettings { name: "customer".into(), ..ApplicationSettings::default() };
         let made = store.create_application(&by, settings).await.expect("an application");
-        applications.insert(made.id.to_string(), Row::default());
+        applications.insert(made.0.id.to_string(), Row::default());
         new.name = format!("{}type.{nth}", dice.pick(&["", "-", "--", ".", "_", "Z"]));
         new.archived = dice.one_in(4);
         store.create_event_type(&by, new.clone()).await.expect("an event type");
