@@ -100,6 +100,9 @@ pub struct Figures {
     pub errors: BTreeMap<String, u64>,
     /// Milliseconds of CPU for one delivery, by threads.
     pub cpu_ms_per_delivery: BTreeMap<String, f64>,
+    /// The same for the functions' own code: what polling their invocations takes. It is a part of the
+    /// threads'; only the local stack tells.
+    pub own_cpu_ms_per_delivery: BTreeMap<String, f64>,
     /// What a delivery took of DynamoDB and SQS; only the local stack tells.
     pub cost: Option<Cost>,
     /// What pages of lists take, after the run.
@@ -113,7 +116,7 @@ impl Figures {
         plan: &Plan,
         tally: &Tally,
         took: Duration,
-        used: &ByName,
+        [used, own]: [&ByName; 2],
         spent: Option<&Ledger>,
         pages: Vec<PageCost>,
     ) -> Self {
@@ -147,6 +150,7 @@ impl Figures {
             altered: tally.altered.load(Ordering::Relaxed),
             errors: tally.errors(),
             cpu_ms_per_delivery: used.iter().map(|(name, used)| (name.clone(), cpu_ms(used))).collect(),
+            own_cpu_ms_per_delivery: own.iter().map(|(name, used)| (name.clone(), cpu_ms(used))).collect(),
             cost: spent.map(|spent| Cost::new(spent, delivered)),
             pages,
             timeline: timeline(&told, began, took),
@@ -249,11 +253,15 @@ impl fmt::Display for Figures {
         for (error, count) in &self.errors {
             writeln!(f, "  {count} × {error}")?;
         }
-        if !self.cpu_ms_per_delivery.is_empty() {
-            let each = self.cpu_ms_per_delivery.iter().filter(|(_, ms)| **ms >= 0.001);
+        for (by, used) in
+            [("threads", &self.cpu_ms_per_delivery), ("functions' own code", &self.own_cpu_ms_per_delivery)]
+        {
+            let each = used.iter().filter(|(_, ms)| **ms >= 0.001);
             let each: Vec<String> = each.map(|(name, ms)| format!("{name} {ms:.3}")).collect();
-            let all: f64 = self.cpu_ms_per_delivery.values().sum();
-            writeln!(f, "CPU ms for one delivery, by threads: {}; all {all:.3}", each.join(", "))?;
+            let all: f64 = used.values().sum();
+            if !each.is_empty() {
+                writeln!(f, "CPU ms for one delivery, by {by}: {}; all {all:.3}", each.join(", "))?;
+            }
         }
         if let Some(cost) = &self.cost {
             cost.fmt(f)?;

@@ -139,9 +139,11 @@ async fn measure(plan: &Plan, stack: Option<&Stack>) -> Result<Figures, Failed> 
     let progress = tokio::spawn(show(tally.clone(), plan.progress || std::io::stderr().is_terminal()));
     let asked = stack.map(Stack::ledger);
     let (before, began) = (cpu::by_name(), Instant::now());
+    let own_before = stack.map(Stack::cpu).unwrap_or_default();
     load.run(plan).await;
     arrivals(&tally, plan.wait).await;
     let (took, used) = (began.elapsed(), cpu::between(&before, &cpu::by_name()));
+    let own = cpu::between(&own_before, &stack.map(Stack::cpu).unwrap_or_default());
     match stack {
         Some(stack) => stack.idle().await,
         None => tokio::time::sleep(COPIES).await,
@@ -150,7 +152,7 @@ async fn measure(plan: &Plan, stack: Option<&Stack>) -> Result<Figures, Failed> 
     receiving.abort();
     let spent = stack.zip(asked).map(|(stack, asked)| stack.ledger().since(&asked));
     let pages = pages(&api, stack, &load.applications[0], &first_endpoint).await?;
-    let figures = Figures::new(plan, &tally, took, &used, spent.as_ref(), pages);
+    let figures = Figures::new(plan, &tally, took, [&used, &own], spent.as_ref(), pages);
     if stack.is_none() {
         clean_up(&api, &load.applications).await;
     }

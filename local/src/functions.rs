@@ -14,6 +14,8 @@ use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env};
 use tokio::sync::watch;
 
+use crate::cpu::Cpu;
+
 /// Code that is called with an event and gives an answer.
 pub(crate) type Handler<E, A> = Arc<dyn Fn(E) -> BoxFuture<'static, A> + Send + Sync>;
 
@@ -75,16 +77,32 @@ pub(crate) enum Unanswered {
     Panicked(String),
 }
 
-/// Runs one invocation, as Lambda does: not longer than the function's timeout, and a panic ends the
-/// invocation and nothing else.
-///
-/// The timeout runs by the machine's clock, also where the functions' clock is steered: it is there
-/// for what really hangs.
-pub(crate) async fn invoke<A>(timeout: Duration, work: impl Future<Output = A>) -> Result<A, Unanswered> {
-    match tokio::time::timeout(timeout, AssertUnwindSafe(work).catch_unwind()).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(panic)) => Err(Unanswered::Panicked(panic_text(&*panic))),
-        Err(_) => Err(Unanswered::TimedOut(timeout)),
+/// What invocations of a function run under.
+#[derive(Clone, Debug)]
+pub(crate) struct Invoking {
+    /// How long one may take.
+    pub(crate) timeout: Duration,
+    /// What they have used.
+    pub(crate) cpu: Cpu,
+}
+
+impl Invoking {
+    pub(crate) fn new(timeout: Duration) -> Self {
+        Self { timeout, cpu: Cpu::default() }
+    }
+
+    /// Runs one invocation, as Lambda does: not longer than the function's timeout, and a panic ends the
+    /// invocation and nothing else.
+    ///
+    /// The timeout runs by the machine's clock, also where the functions' clock is steered: it is there
+    /// for what really hangs.
+    pub(crate) async fn invoke<A>(&self, work: impl Future<Output = A>) -> Result<A, Unanswered> {
+        let work = AssertUnwindSafe(self.cpu.of(work)).catch_unwind();
+        match tokio::time::timeout(self.timeout, work).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(panic)) => Err(Unanswered::Panicked(panic_text(&*panic))),
+            Err(_) => Err(Unanswered::TimedOut(self.timeout)),
+        }
     }
 }
 
@@ -99,11 +117,11 @@ mod tests {
 
     #[tokio::test]
     async fn an_invocation_ends_by_answer_timeout_or_panic() {
-        let second = Duration::from_secs(1);
-        assert_eq!(invoke(second, async { 7 }).await, Ok(7));
-        let hung = invoke(Duration::from_millis(5), std::future::pending::<()>()).await;
+        let second = Invoking::new(Duration::from_secs(1));
+        assert_eq!(second.invoke(async { 7 }).await, Ok(7));
+        let hung = Invoking::new(Duration::from_millis(5)).invoke(std::future::pending::<()>()).await;
         assert!(matches!(hung, Err(Unanswered::TimedOut(_))));
-        let panicked = invoke(second, async { panic!("number {}", 7) }).await;
+        let panicked = second.invoke(async { panic!("number {}", 7) }).await;
         assert_eq!(panicked, Err::<(), _>(Unanswered::Panicked("number 7".into())));
     }
 }

@@ -12,6 +12,7 @@ mod audit;
 mod aws;
 mod cli;
 mod cost;
+mod cpu;
 mod dynamo;
 mod env_vars;
 mod functions;

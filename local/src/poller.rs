@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::aws::QueueRef;
-use crate::functions::{Handler, invoke, told};
+use crate::functions::{Handler, Invoking, told};
 use crate::template::QueueSource;
 
 /// Most invocations that keep this machine busy at a time, for one queue: it has to carry all of them,
@@ -54,7 +54,7 @@ impl Patience {
 /// One queue that feeds one function.
 pub(crate) struct Poller {
     pub(crate) function: String,
-    pub(crate) timeout: Duration,
+    pub(crate) invoking: Invoking,
     pub(crate) source: QueueSource,
     pub(crate) queue: QueueRef,
     pub(crate) region: String,
@@ -154,7 +154,7 @@ impl Poller {
     /// stays hidden until its visibility timeout ends, and it is the queue that moves it aside.
     async fn work(&self, batch: Vec<Message>) {
         let answer = match event(&batch, &self.queue.arn, &self.region) {
-            Ok(event) => invoke(self.timeout, (self.code)(event)).await.map_err(|error| error.to_string()),
+            Ok(event) => self.invoking.invoke((self.code)(event)).await.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = &answer {

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -11,14 +10,14 @@ use http::{Method, Request, StatusCode};
 use serde_json::json;
 use tower::ServiceExt as _;
 
-use crate::functions::{Unanswered, invoke};
+use crate::functions::{Invoking, Unanswered};
 use crate::template::Route;
 
 /// A function that answers requests.
 pub(crate) struct HttpFunction {
     pub(crate) name: String,
     pub(crate) router: Router,
-    pub(crate) timeout: Duration,
+    pub(crate) invoking: Invoking,
 }
 
 /// A part of a route's path.
@@ -116,7 +115,7 @@ impl Api {
             let body = json!({ "code": "not_found", "detail": "The template has no such route." });
             return shared::http::json(StatusCode::NOT_FOUND, &body);
         };
-        let unanswered = match invoke(function.timeout, function.router.clone().oneshot(request)).await {
+        let unanswered = match function.invoking.invoke(function.router.clone().oneshot(request)).await {
             Ok(Ok(response)) => return response,
             Ok(Err(never)) => match never {},
             Err(unanswered) => unanswered,
@@ -132,6 +131,8 @@ impl Api {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use axum::routing::get;
 
     use super::*;
@@ -147,7 +148,7 @@ mod tests {
             .route("/hang", get(hang))
             .route("/panic", get(panic))
             .route("/forgotten", get(answer));
-        HttpFunction { name: name.into(), router, timeout: Duration::from_millis(50) }
+        HttpFunction { name: name.into(), router, invoking: Invoking::new(Duration::from_millis(50)) }
     }
 
     fn route(method: &str, path: &str) -> Route {
@@ -204,8 +205,8 @@ mod tests {
         let template = Template::parse(crate::TEMPLATE).unwrap();
         let functions = template.functions.iter().filter(|function| !function.routes.is_empty());
         let functions = functions.map(|function| {
-            let (name, timeout) = (function.name.clone(), Duration::from_secs(1));
-            (HttpFunction { name, router: Router::new(), timeout }, function.routes.clone())
+            let (name, invoking) = (function.name.clone(), Invoking::new(Duration::from_secs(1)));
+            (HttpFunction { name, router: Router::new(), invoking }, function.routes.clone())
         });
         let api = Api::new(functions.collect()).unwrap_or_else(|route| panic!("{route:?}"));
         for (function, methods, paths) in [

@@ -8,13 +8,13 @@ use shared::error::Chain;
 use tokio::sync::{Mutex, watch};
 use tokio::time::MissedTickBehavior;
 
-use crate::functions::{Handler, invoke, told};
+use crate::functions::{Handler, Invoking, told};
 
 /// A function with a schedule.
 pub(crate) struct Scheduled {
     pub(crate) name: String,
     pub(crate) rates: Vec<Duration>,
-    pub(crate) timeout: Duration,
+    pub(crate) invoking: Invoking,
     pub(crate) clock: SharedClock,
     pub(crate) code: Handler<Timestamp, shared::Result<usize>>,
     running: Mutex<()>,
@@ -24,11 +24,11 @@ impl Scheduled {
     pub(crate) fn new(
         name: &str,
         rates: Vec<Duration>,
-        timeout: Duration,
+        invoking: Invoking,
         clock: SharedClock,
         code: Handler<Timestamp, shared::Result<usize>>,
     ) -> Self {
-        Self { name: name.to_owned(), rates, timeout, clock, code, running: Mutex::new(()) }
+        Self { name: name.to_owned(), rates, invoking, clock, code, running: Mutex::new(()) }
     }
 
     /// Runs the function now, after an invocation that is under way.
@@ -54,8 +54,8 @@ impl Scheduled {
     }
 
     async fn invoke(&self) -> Result<usize, String> {
-        let deadline = self.clock.now().after(self.timeout);
-        match invoke(self.timeout, (self.code)(deadline)).await {
+        let deadline = self.clock.now().after(self.invoking.timeout);
+        match self.invoking.invoke((self.code)(deadline)).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) => Err(Chain(&error).to_string()),
             Err(unanswered) => Err(unanswered.to_string()),
@@ -95,7 +95,8 @@ mod tests {
             .boxed()
         });
         let rates = vec![Duration::from_secs(60)];
-        Arc::new(Scheduled::new("timers", rates, Duration::from_secs(9), Arc::new(SystemClock), code))
+        let invoking = Invoking::new(Duration::from_secs(9));
+        Arc::new(Scheduled::new("timers", rates, invoking, Arc::new(SystemClock), code))
     }
 
     #[tokio::test]

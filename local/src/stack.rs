@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::aws::{Clients, Names, QueueRef};
+use crate::cpu::Cpu;
 use crate::dynamo::{self, Dynamo};
 use crate::functions::told;
 use crate::in_process::InProcess;
@@ -112,6 +113,7 @@ pub struct Stack {
     environments: BTreeMap<String, BTreeMap<String, String>>,
     scheduled: Vec<Arc<Scheduled>>,
     permits: BTreeMap<String, Permits>,
+    cpu: BTreeMap<String, Cpu>,
     sources: Vec<QueueRef>,
     longest: Duration,
     stop: watch::Sender<bool>,
@@ -199,7 +201,7 @@ impl Stack {
         }
         let tokens = tokens(&environments, &overrides, &platform)?;
         let patience = if sqs.is_some() { Patience::Embedded } else { Patience::Foreign };
-        let Callers { api, pollers, scheduled, permits } =
+        let Callers { api, pollers, scheduled, permits, cpu } =
             callers(&template, &environments, &platform, &meter, &clients, &names, patience)?;
 
         let address = listener.local_addr().map_err(|error| refused(settings.listen, &error))?;
@@ -242,6 +244,7 @@ impl Stack {
             environments,
             scheduled,
             permits,
+            cpu,
             sources,
             longest,
             stop,
@@ -333,6 +336,11 @@ impl Stack {
     /// allow is refused, as IAM does.
     pub fn used(&self) -> BTreeMap<String, BTreeSet<Grant>> {
         self.permits.iter().map(|(function, permits)| (function.clone(), permits.used())).collect()
+    }
+
+    /// The CPU that each function's own code has used so far.
+    pub fn cpu(&self) -> BTreeMap<String, Duration> {
+        self.cpu.iter().map(|(function, cpu)| (function.clone(), cpu.used())).collect()
     }
 
     /// What functions and pollers asked of DynamoDB and SQS, and what that consumed.

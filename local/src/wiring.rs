@@ -8,7 +8,8 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use shared::Platform;
 
 use crate::aws::{Clients, Names};
-use crate::functions::{Code, connect};
+use crate::cpu::Cpu;
+use crate::functions::{Code, Invoking, connect};
 use crate::meter::Metered;
 use crate::permits::Permits;
 use crate::poller::{Patience, Poller};
@@ -25,6 +26,8 @@ pub(crate) struct Callers {
     pub(crate) scheduled: Vec<Arc<Scheduled>>,
     /// By function.
     pub(crate) permits: BTreeMap<String, Permits>,
+    /// By function.
+    pub(crate) cpu: BTreeMap<String, Cpu>,
 }
 
 /// How long one invocation may take.
@@ -43,30 +46,29 @@ pub(crate) fn callers(
     patience: Patience,
 ) -> Result<Callers, StartError> {
     let (mut http, mut pollers, mut scheduled) = (Vec::new(), Vec::new(), Vec::new());
-    let mut permits = BTreeMap::new();
+    let (mut permits, mut cpu) = (BTreeMap::new(), BTreeMap::new());
     for function in &template.functions {
         let wrong = |problem: &str| StartError::Function(format!("{}: {problem}", function.logical_id));
         let env = settings::env(&environments[&function.name]);
         let permit = Permits::new(&function.name, meter.by(&function.name), names, template.grants(function));
         let permitted = Platform { http: SharedHttpClient::new(permit.clone()), ..platform.clone() };
         permits.insert(function.name.clone(), permit);
+        let invoking = Invoking::new(timeout(function));
+        cpu.insert(function.name.clone(), invoking.cpu.clone());
         let code = connect(&function.name, &env, &permitted)?
             .ok_or_else(|| wrong("the local runner has no such function"))?;
         let kinds = (function.routes.is_empty(), function.queues.is_empty(), function.schedules.is_empty());
         match (code, kinds) {
             (Code::Http(router), (_, true, true)) => {
                 let name = function.name.clone();
-                http.push((
-                    HttpFunction { name, router, timeout: timeout(function) },
-                    function.routes.clone(),
-                ));
+                http.push((HttpFunction { name, router, invoking }, function.routes.clone()));
             }
             (Code::Queue(code), (true, _, true)) => {
                 for source in &function.queues {
                     let queue = names.queues.get(&source.queue);
                     pollers.push(Poller {
                         function: function.name.clone(),
-                        timeout: timeout(function),
+                        invoking: invoking.clone(),
                         source: source.clone(),
                         queue: queue.cloned().ok_or_else(|| wrong("its queue was not created"))?,
                         region: names.region.clone(),
@@ -79,13 +81,7 @@ pub(crate) fn callers(
             }
             (Code::Schedule(code), (true, true, _)) => {
                 let (rates, clock) = (function.schedules.clone(), platform.clock.clone());
-                scheduled.push(Arc::new(Scheduled::new(
-                    &function.name,
-                    rates,
-                    timeout(function),
-                    clock,
-                    code,
-                )));
+                scheduled.push(Arc::new(Scheduled::new(&function.name, rates, invoking, clock, code)));
             }
             _ => return Err(wrong("its code does not understand one of its events")),
         }
@@ -93,5 +89,5 @@ pub(crate) fn callers(
     let api = Api::new(http).map_err(|route| {
         StartError::Function(format!("the route {} {} makes no sense", route.method, route.path))
     })?;
-    Ok(Callers { api, pollers, scheduled, permits })
+    Ok(Callers { api, pollers, scheduled, permits, cpu })
 }

@@ -217,8 +217,7 @@ impl Attempts {
         Ok(json(StatusCode::OK, &ListOut::new(page, |attempt| attempt.id.to_string(), show)))
     }
 
-    /// The attempt that a path means.
-    /// An attempt, and the application that it is in.
+    /// The attempt that a path means, and the application that it is in.
     async fn attempt(
         &self,
         caller: &Caller,
