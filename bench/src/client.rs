@@ -92,6 +92,12 @@ impl Api {
         self.create("an endpoint", &format!("/app/{app}/endpoint"), &body).await
     }
 
+    /// An endpoint that gets none of the messages that are posted here.
+    pub(crate) async fn uninterested_endpoint(&self, app: &str, url: &str) -> Result<(), Failed> {
+        let body = json!({ "url": url, "channels": ["others"] });
+        self.create("an endpoint", &format!("/app/{app}/endpoint"), &body).await.map(drop)
+    }
+
     /// Reads one page of a list.
     pub(crate) async fn page(&self, path: &str) -> Result<(), Failed> {
         let failed = |problem: String| Failed::Server(format!("{path} was not listed: {problem}"));

@@ -214,11 +214,12 @@ fn load(plan: &Plan) -> String {
         (true, true) => ", each with an idempotency key and an eventId",
     };
     format!(
-        "{} messages of {} bytes{with}, {pace}; applications: {}, endpoints of each: {}{}",
+        "{} messages of {} bytes{with}, {pace}; applications: {}, endpoints of each: {}{}{}",
         plan.messages,
         plan.size,
         plan.applications,
         plan.endpoints,
+        if plan.others > 0 { format!(" and {} that want none", plan.others) } else { String::new() },
         if plan.stored > 0 { format!(", messages on file: {}", plan.stored) } else { String::new() }
     )
 }

@@ -43,6 +43,10 @@ pub struct Flags {
     /// Give each application this many endpoints, from 1 to 1,000.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     endpoints: u32,
+    /// Give each application this many further endpoints, up to 1,000, that listen to another channel and
+    /// get nothing: how many there are must not matter.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    others: u32,
     /// Bytes of each payload, from 32 to 200,000; JSON like that of an invoice.
     #[arg(long, value_name = "BYTES", default_value_t = 512)]
     size: u32,
@@ -145,6 +149,8 @@ pub struct Plan {
     pub applications: u32,
     /// Endpoints of each.
     pub endpoints: u32,
+    /// Further endpoints of each, which want nothing of what is posted.
+    pub others: u32,
     /// Bytes of each payload.
     pub size: u32,
     /// Each has a key.
@@ -179,6 +185,7 @@ impl Plan {
             pace: Pace::Posters(4),
             applications: 1,
             endpoints: 1,
+            others: 0,
             size: 512,
             idempotency_key: false,
             event_id: false,
@@ -210,6 +217,7 @@ impl Flags {
         within("messages", self.messages, 1, 1_000_000);
         within("applications", self.applications, 1, 10_000);
         within("endpoints", self.endpoints, 1, 1_000);
+        within("others", self.others, 0, 1_000);
         within("size", self.size, 32, 200_000);
         within("stored", self.stored, 0, 1_000_000);
         within("warm-up", self.warm_up, 0, 100_000);
@@ -232,10 +240,10 @@ impl Flags {
                 "--messages and --endpoints: {deliveries} deliveries are more than {DELIVERIES_MAX}, whose latencies are kept"
             ));
         }
-        let set_up = u64::from(self.applications) * u64::from(self.endpoints);
+        let set_up = u64::from(self.applications) * (u64::from(self.endpoints) + u64::from(self.others));
         if set_up > 100_000 {
             problems.push(format!(
-                "--applications and --endpoints: {set_up} endpoints are more than 100000, which take minutes to create"
+                "--applications, --endpoints and --others: {set_up} endpoints are more than 100000, which take minutes to create"
             ));
         }
         let receiver = self.receiver.parse::<SocketAddr>();
@@ -276,6 +284,7 @@ impl Flags {
                 pace,
                 applications: self.applications,
                 endpoints: self.endpoints,
+                others: self.others,
                 size: self.size,
                 idempotency_key: self.idempotency_key,
                 event_id: self.event_id,

@@ -201,7 +201,7 @@ async fn set_up(plan: &Plan, api: &Api, own_url: &str) -> Result<SetUp, Failed> 
         if creating.len() < CREATED_AT_ONCE
             && let Some((application, keys)) = waiting.pop()
         {
-            creating.spawn(create(api.clone(), application, keys, own_url.to_owned()));
+            creating.spawn(create(api.clone(), application, keys, plan.others, own_url.to_owned()));
             continue;
         }
         if let Some(created) = creating.join_next().await {
@@ -224,6 +224,7 @@ async fn create(
     api: Api,
     application: u32,
     keys: Vec<[u8; 32]>,
+    others: u32,
     own_url: String,
 ) -> Result<(u32, String, String), Failed> {
     let id = api.application(&format!("bench {application}")).await?;
@@ -234,6 +235,9 @@ async fn create(
         if endpoint == 0 {
             first = made;
         }
+    }
+    for _ in 0..others {
+        api.uninterested_endpoint(&id, &own_url).await?;
     }
     Ok((application, id, first))
 }
@@ -311,7 +315,8 @@ mod tests {
 
     #[test]
     fn a_run_against_the_local_stack_loses_and_doubles_nothing() {
-        let plan = Plan { applications: 2, endpoints: 3, stored: 60, warm_up: 4, ..Plan::small(20) };
+        let plan =
+            Plan { applications: 2, endpoints: 3, others: 2, stored: 60, warm_up: 4, ..Plan::small(20) };
         let figures = run(&plan).unwrap();
         assert!(figures.is_clean(), "{figures}");
         assert_eq!((figures.accepted, figures.delivered, figures.doubled), (20, 60, 0));
