@@ -16,11 +16,10 @@ use shared::store::applications::Application;
 use shared::store::idempotency::Claim;
 use shared::store::messages::{EventIdClaim, Message, NewMessage};
 use shared::trace::Trace;
-use shared::wire::MessageOut;
 use shared::{Error, Result};
 
-use crate::Messages;
 use crate::incoming::MessageIn;
+use crate::intake::Intake;
 
 /// With more endpoints than this, the fan-out function sends the jobs.
 const ENDPOINTS_AT_ONCE_MAX: usize = 50;
@@ -35,57 +34,98 @@ const REPAIRED_FOR: Duration = Duration::from_secs(3600);
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// A message on record.
-pub enum Stored {
-    /// By an earlier request, whose answer this is.
-    Before(MessageOut),
-    /// By this one. Its deliveries are not queued yet.
-    Now(NewMessage, Copies),
+#[derive(Debug)]
+pub enum Stored<'a> {
+    /// By an earlier request, and looked after.
+    Before(Box<Message>),
+    /// By this one.
+    Now(Box<Placed<'a>>),
 }
 
-impl Messages {
+/// A message that was just stored, and whose deliveries are not queued yet.
+#[derive(Debug)]
+pub struct Placed<'a> {
+    app: &'a Application,
+    new: NewMessage,
+    copies: Copies,
+    trace: Option<Trace>,
+}
+
+/// A message on record, with its deliveries under way.
+#[derive(Debug)]
+pub enum Accepted {
+    /// An earlier request posted it.
+    Before(Box<Message>),
+    /// This one did.
+    Now(Box<NewMessage>),
+}
+
+impl Intake {
     /// Stores a message and queues its deliveries; once for each key and event id.
+    ///
+    /// # Errors
+    /// As [`Intake::store`]; `Unavailable` if its deliveries could not be queued.
     pub async fn accept(
         &self,
         app: &Application,
         key: Option<IdempotencyKey>,
         message: MessageIn,
-        with_content: bool,
         trace: Option<Trace>,
-    ) -> Result<MessageOut> {
-        let stored = match self.store(app, key, message, with_content, trace).await? {
-            Stored::Before(out) => return Ok(out),
-            Stored::Now(new, copies) => (new, copies),
-        };
-        self.queue(app, std::slice::from_ref(&stored), trace).await.into_iter().collect::<Result<()>>()?;
-        self.accepted(&stored.0, with_content)
+    ) -> Result<Accepted> {
+        match self.store(app, key, message, trace).await? {
+            Stored::Before(message) => Ok(Accepted::Before(message)),
+            Stored::Now(placed) => {
+                self.queue(std::slice::from_ref(&*placed)).await.into_iter().collect::<Result<()>>()?;
+                Ok(self.accepted(*placed))
+            }
+        }
     }
 
-    /// The answer to a message whose deliveries are under way.
-    pub fn accepted(&self, new: &NewMessage, with_content: bool) -> Result<MessageOut> {
+    /// Queues the deliveries of those that were stored, all together, and counts what is accepted then.
+    pub async fn queue_stored(&self, outcomes: Vec<Result<Stored<'_>>>) -> Vec<Result<Accepted>> {
+        let mut placed = Vec::with_capacity(outcomes.len());
+        let known: Vec<Option<Result<Accepted>>> = outcomes
+            .into_iter()
+            .map(|outcome| match outcome {
+                Ok(Stored::Now(new)) => {
+                    placed.push(*new);
+                    None
+                }
+                Ok(Stored::Before(message)) => Some(Ok(Accepted::Before(message))),
+                Err(error) => Some(Err(error)),
+            })
+            .collect();
+        let queued = self.queue(&placed).await;
+        let mut accepted =
+            placed.into_iter().zip(queued).map(|(placed, queued)| queued.map(|()| self.accepted(placed)));
+        known.into_iter().filter_map(|known| known.or_else(|| accepted.next())).collect()
+    }
+
+    fn accepted(&self, Placed { new, .. }: Placed<'_>) -> Accepted {
         self.metrics.accepted();
         tracing::debug!(message_id = %new.id, endpoints = new.endpoints.len(), "a message was accepted");
-        MessageOut::accepted(new, with_content)
+        Accepted::Now(Box::new(new))
     }
 
     /// Stores a message; once for each key and event id.
-    pub async fn store(
+    ///
+    /// # Errors
+    /// `Conflict` if another message has its event id, or something else its key; the store's own.
+    pub async fn store<'a>(
         &self,
-        app: &Application,
+        app: &'a Application,
         key: Option<IdempotencyKey>,
         message: MessageIn,
-        with_content: bool,
         trace: Option<Trace>,
-    ) -> Result<Stored> {
-        let mut id = MessageId::new(self.api.clock.now(), &*self.api.random);
+    ) -> Result<Stored<'a>> {
+        let mut id = MessageId::new(self.clock.now(), &*self.random);
         // Under an id that another request drew, copies of the jobs may exist.
         let mut taken_over = false;
         if let Some(key) = &key {
             match self.claim_key(app, key, id).await? {
                 Key::Ours => {}
                 Key::Unfinished(first) => (id, taken_over) = (first, true),
-                Key::Done(message) => {
-                    return self.answer_again(app, &message, with_content, trace).await.map(Stored::Before);
-                }
+                Key::Done(message) => return self.again(app, message, trace).await,
             }
         }
         if let Some(event_id) = &message.event_id {
@@ -95,19 +135,19 @@ impl Messages {
                     (id, taken_over) = (first, true);
                     if let Some(key) = &key {
                         // The key has to stand for the message that there will be.
-                        self.api.store.claim_key(&key.hash, &key.owner, Some(id), None).await?;
+                        self.store.claim_key(&key.hash, &key.owner, Some(id), None).await?;
                     }
                 }
                 Key::Done(message) => {
                     self.repair(app, &message, trace).await?;
                     if let Some(key) = &key {
-                        self.api.store.free_key(&key.hash, &key.owner).await?;
+                        self.store.free_key(&key.hash, &key.owner).await?;
                     }
                     return Err(Error::Conflict("A message with this eventId exists already.".into()));
                 }
             }
         }
-        let targets = self.targets.of(&self.api.store, &*self.api.clock, app).await?;
+        let targets = self.targets.of(&self.store, &*self.clock, app).await?;
         let wanting = targets
             .iter()
             .filter(|(_, settings)| settings.wants(&message.event_type, message.channels.as_deref()))
@@ -124,43 +164,43 @@ impl Messages {
             retention_hours: message.retention_hours,
             endpoints,
         };
-        let stored = self.api.store.put_message(&new).await?;
+        let stored = self.store.put_message(&new).await?;
         if !stored && !self.is_stored(&new).await? {
             // Two took the same id over; the other one was faster.
-            let stored = self.api.store.find_message(app.id, id).await?.ok_or(Error::NotFound("Message"))?;
-            return self.answer_again(app, &stored, with_content, trace).await.map(Stored::Before);
+            let stored = self.store.find_message(app.id, id).await?.ok_or(Error::NotFound("Message"))?;
+            return self.again(app, Box::new(stored), trace).await;
         }
         let copies = match (taken_over, stored) {
             (true, _) => Copies::Elsewhere,
             (false, false) => Copies::Here,
             (false, true) => Copies::None,
         };
-        Ok(Stored::Now(new, copies))
+        Ok(Stored::Now(Box::new(Placed { app, new, copies, trace })))
     }
 
     /// Whether what is stored under this id is this message: the SDK repeats a put whose answer was
     /// lost, and the first had taken effect.
     async fn is_stored(&self, new: &NewMessage) -> Result<bool> {
-        let Some(stored) = self.api.store.find_message(new.app, new.id).await? else { return Ok(false) };
-        let same_endpoints = self.api.store.message_endpoints(&stored).await? == new.endpoints;
-        Ok(same_endpoints && self.api.store.payload(&stored).await?.as_ref() == Some(&new.payload))
+        let Some(stored) = self.store.find_message(new.app, new.id).await? else { return Ok(false) };
+        let same_endpoints = self.store.message_endpoints(&stored).await? == new.endpoints;
+        Ok(same_endpoints && self.store.payload(&stored).await?.as_ref() == Some(&new.payload))
     }
 
-    async fn answer_again(
+    /// What an earlier request stored.
+    async fn again(
         &self,
         app: &Application,
-        message: &Message,
-        with_content: bool,
+        message: Box<Message>,
         trace: Option<Trace>,
-    ) -> Result<MessageOut> {
-        self.repair(app, message, trace).await?;
-        self.show(message, with_content).await
+    ) -> Result<Stored<'static>> {
+        self.repair(app, &message, trace).await?;
+        Ok(Stored::Before(message))
     }
 
     async fn claim_key(&self, app: &Application, key: &IdempotencyKey, id: MessageId) -> Result<Key> {
         let mut wait = FIRST_LOOK;
         loop {
-            let record = match self.api.store.claim_key(&key.hash, &key.owner, Some(id), None).await? {
+            let record = match self.store.claim_key(&key.hash, &key.owner, Some(id), None).await? {
                 Claim::Ours => return Ok(Key::Ours),
                 Claim::Earlier(record) => record,
             };
@@ -169,7 +209,7 @@ impl Messages {
             if let Some(outcome) = self.outcome(app, first, record.at).await? {
                 return Ok(outcome);
             }
-            self.api.clock.sleep(wait).await;
+            self.clock.sleep(wait).await;
             wait = (wait * 2).min(LOOK_MAX);
         }
     }
@@ -177,14 +217,14 @@ impl Messages {
     async fn claim_event_id(&self, app: &Application, event_id: &str, id: MessageId) -> Result<Key> {
         let mut wait = FIRST_LOOK;
         loop {
-            let first = match self.api.store.claim_event_id(app.id, event_id, id).await? {
+            let first = match self.store.claim_event_id(app.id, event_id, id).await? {
                 EventIdClaim::Ours => return Ok(Key::Ours),
                 EventIdClaim::Taken(first) => first,
             };
             if let Some(outcome) = self.outcome(app, first, first.time()).await? {
                 return Ok(outcome);
             }
-            self.api.clock.sleep(wait).await;
+            self.clock.sleep(wait).await;
             wait = (wait * 2).min(LOOK_MAX);
         }
     }
@@ -196,21 +236,21 @@ impl Messages {
         first: MessageId,
         claimed_at: Timestamp,
     ) -> Result<Option<Key>> {
-        if let Some(message) = self.api.store.find_message(app.id, first).await? {
+        if let Some(message) = self.store.find_message(app.id, first).await? {
             return Ok(Some(Key::Done(Box::new(message))));
         }
-        let over = self.api.clock.now().since(claimed_at) >= STORING_MAX;
+        let over = self.clock.now().since(claimed_at) >= STORING_MAX;
         Ok(over.then_some(Key::Unfinished(first)))
     }
 
     /// Queues what a crash kept from being queued: the deliveries that have no state.
     async fn repair(&self, app: &Application, message: &Message, trace: Option<Trace>) -> Result<()> {
-        let now = self.api.clock.now();
+        let now = self.clock.now();
         if now.since(message.id.time()) > REPAIRED_FOR {
             return Ok(());
         }
-        let endpoints = self.api.store.message_endpoints(message).await?;
-        let states = self.api.store.states(message.id, &endpoints, true).await?;
+        let endpoints = self.store.message_endpoints(message).await?;
+        let states = self.store.states(message.id, &endpoints, true).await?;
         let begun = |endpoint: &EndpointId| states.iter().any(|s| s.endpoint == *endpoint && s.number() > 0);
         let missing: Vec<EndpointId> = endpoints.into_iter().filter(|endpoint| !begun(endpoint)).collect();
         if missing.is_empty() {
@@ -225,7 +265,7 @@ impl Messages {
             let job = fan_out(app, message.id, true, trace);
             return self.sqs.send_one(&self.fan_out, outgoing(app, job, delay)?).await;
         }
-        let payload = self.api.store.payload(message).await?;
+        let payload = self.store.payload(message).await?;
         let job = |endpoint| {
             let job = Job::Deliver(Deliver::first_of(app, message, payload.clone(), endpoint, true));
             outgoing(app, job.following(trace), delay)
@@ -237,26 +277,19 @@ impl Messages {
 
     /// Queues the deliveries of messages that were just stored; says for each how it went. What the queue
     /// does not take is parked as timers; it may have taken what it did not acknowledge.
-    pub async fn queue(
-        &self,
-        app: &Application,
-        stored: &[(NewMessage, Copies)],
-        trace: Option<Trace>,
-    ) -> Vec<Result<()>> {
-        let mut queued: Vec<Result<()>> = Vec::with_capacity(stored.len());
+    async fn queue(&self, placed: &[Placed<'_>]) -> Vec<Result<()>> {
+        let mut queued: Vec<Result<()>> = Vec::with_capacity(placed.len());
         // The jobs of all of them, and whose each is.
         let (mut jobs, mut owners) = (Vec::new(), Vec::new());
-        for (nth, (new, copies)) in stored.iter().enumerate() {
-            if new.endpoints.len() > ENDPOINTS_AT_ONCE_MAX {
-                queued.push(self.queue_fan_out(app, new, *copies, trace).await);
+        for (nth, one) in placed.iter().enumerate() {
+            let endpoints = &one.new.endpoints;
+            if endpoints.len() > ENDPOINTS_AT_ONCE_MAX {
+                queued.push(self.queue_fan_out(one).await);
                 continue;
             }
-            let (check, delay) = (*copies != Copies::None, self.delay(new, *copies));
-            let of_one: Result<Vec<_>> = new
-                .endpoints
-                .iter()
-                .map(|endpoint| first_job(app, new, *endpoint, check, delay, trace))
-                .collect();
+            let (check, delay) = (one.copies != Copies::None, self.delay(one));
+            let of_one: Result<Vec<_>> =
+                endpoints.iter().map(|endpoint| one.first_job(*endpoint, check, delay)).collect();
             queued.push(of_one.map(|of_one| {
                 owners.extend((0..of_one.len()).map(|at| (nth, at)));
                 jobs.extend(of_one);
@@ -267,76 +300,70 @@ impl Messages {
             let Err(error) = self.sqs.send(&self.deliveries, jobs).await else { continue };
             tracing::warn!(error = %Chain(&error), "deliveries are parked");
             for (nth, endpoint) in error.indexes.iter().map(|index| owners[at * JOBS_AT_ONCE_MAX + index]) {
-                unsent.entry(nth).or_default().push(stored[nth].0.endpoints[endpoint]);
+                unsent.entry(nth).or_default().push(placed[nth].new.endpoints[endpoint]);
             }
         }
         for (nth, endpoints) in unsent {
-            queued[nth] = self.park(app, &stored[nth].0, &endpoints, trace).await;
+            queued[nth] = self.park(&placed[nth], &endpoints).await;
         }
         queued
     }
 
     /// Keeps as timers what the queue did not take of a message's deliveries.
-    async fn park(
-        &self,
-        app: &Application,
-        new: &NewMessage,
-        unsent: &[EndpointId],
-        trace: Option<Trace>,
-    ) -> Result<()> {
-        let none_sent = unsent.len() == new.endpoints.len();
+    async fn park(&self, one: &Placed<'_>, unsent: &[EndpointId]) -> Result<()> {
+        let none_sent = unsent.len() == one.new.endpoints.len();
         for (nth, endpoint) in unsent.iter().enumerate() {
             // The queue may have taken what it did not acknowledge.
-            let parked = first_job(app, new, *endpoint, true, Duration::ZERO, trace)?;
+            let parked = one.first_job(*endpoint, true, Duration::ZERO)?;
             let set =
-                self.api.store.set_timer(free_at(new), new.id, endpoint, &parked.group, &parked.body).await;
-            self.undo_unless(set, app, new, none_sent && nth == 0).await?;
+                self.store.set_timer(one.free_at(), one.new.id, endpoint, &parked.group, &parked.body).await;
+            self.undo_unless(set, one, none_sent && nth == 0).await?;
         }
         Ok(())
     }
 
     /// Leaves a message's deliveries to the fan-out function.
-    async fn queue_fan_out(
-        &self,
-        app: &Application,
-        new: &NewMessage,
-        copies: Copies,
-        trace: Option<Trace>,
-    ) -> Result<()> {
-        let delay = self.delay(new, copies);
-        let job = outgoing(app, fan_out(app, new.id, copies != Copies::None, trace), delay)?;
+    async fn queue_fan_out(&self, one: &Placed<'_>) -> Result<()> {
+        let (app, message, trace) = (one.app, one.new.id, one.trace);
+        let delay = self.delay(one);
+        let job = outgoing(app, fan_out(app, message, one.copies != Copies::None, trace), delay)?;
         let Err(error) = self.sqs.send_one(&self.fan_out, job).await else { return Ok(()) };
-        tracing::warn!(error = %Chain(&error), message_id = %new.id, "a fan-out is parked");
-        let parked = outgoing(app, fan_out(app, new.id, true, trace), Duration::ZERO)?;
-        let set =
-            self.api.store.set_timer(free_at(new), new.id, "fan-out", &parked.group, &parked.body).await;
-        self.undo_unless(set, app, new, true).await
+        tracing::warn!(error = %Chain(&error), message_id = %message, "a fan-out is parked");
+        let parked = outgoing(app, fan_out(app, message, true, trace), Duration::ZERO)?;
+        let set = self.store.set_timer(one.free_at(), message, "fan-out", &parked.group, &parked.body).await;
+        self.undo_unless(set, one, true).await
     }
 
     /// How long the jobs of a message have to wait for copies that others may have queued.
-    fn delay(&self, new: &NewMessage, copies: Copies) -> Duration {
-        match copies {
-            Copies::Elsewhere => free_at(new).since(self.api.clock.now()),
+    fn delay(&self, one: &Placed<'_>) -> Duration {
+        match one.copies {
+            Copies::Elsewhere => one.free_at().since(self.clock.now()),
             Copies::Here | Copies::None => Duration::ZERO,
         }
     }
 
     /// Passes a success on. After a failure nothing of the message may be seen if nothing of it is
     /// under way; its caller repeats the request, and the records that it left lead to the same id.
-    async fn undo_unless(
-        &self,
-        parked: Result<()>,
-        app: &Application,
-        new: &NewMessage,
-        nothing_under_way: bool,
-    ) -> Result<()> {
+    async fn undo_unless(&self, parked: Result<()>, one: &Placed<'_>, nothing_under_way: bool) -> Result<()> {
         if parked.is_err()
             && nothing_under_way
-            && let Err(error) = self.api.store.remove_message(app.id, new.id).await
+            && let Err(error) = self.store.remove_message(one.app.id, one.new.id).await
         {
-            tracing::warn!(error = %Chain(&error), message_id = %new.id, "a message that was not accepted stays visible");
+            tracing::warn!(error = %Chain(&error), message_id = %one.new.id, "a message that was not accepted stays visible");
         }
         parked
+    }
+}
+
+impl Placed<'_> {
+    /// From then on also plain copies look before they post.
+    fn free_at(&self) -> Timestamp {
+        self.new.id.time().after(BLIND_MAX)
+    }
+
+    fn first_job(&self, endpoint: EndpointId, check: bool, delay: Duration) -> Result<Outgoing> {
+        let job = Job::Deliver(Deliver::first(self.app, &self.new, endpoint, check));
+        outgoing(self.app, job.following(self.trace), delay)
     }
 }
 
@@ -344,25 +371,9 @@ impl Messages {
 const FIRST_LOOK: Duration = Duration::from_millis(25);
 const LOOK_MAX: Duration = Duration::from_millis(400);
 
-/// From then on also plain copies look before they post.
-fn free_at(new: &NewMessage) -> Timestamp {
-    new.id.time().after(BLIND_MAX)
-}
-
-fn first_job(
-    app: &Application,
-    new: &NewMessage,
-    endpoint: EndpointId,
-    check: bool,
-    delay: Duration,
-    trace: Option<Trace>,
-) -> Result<Outgoing> {
-    outgoing(app, Job::Deliver(Deliver::first(app, new, endpoint, check)).following(trace), delay)
-}
-
 /// Whether a message's jobs may be queued already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Copies {
+enum Copies {
     /// Nobody else knows its id.
     None,
     /// By this request itself, if at all.

@@ -15,7 +15,6 @@ use serde_json::value::RawValue;
 use shared::auth::Organisation;
 use shared::http::{Body, Fields, IdempotencyKey, Query, RequestBody, Rule, json, reference};
 use shared::ids::{AppId, Reference};
-use shared::store::applications::Application;
 use shared::trace::Trace;
 use shared::wire::MessageOut;
 use shared::{Error, Result};
@@ -105,24 +104,28 @@ pub async fn create(
     let mut fields = Fields::parse(&body.0)?;
     let texts = messages(&mut fields);
     fields.finish()?;
-    let app = state.application_for(&caller, &reference).await?;
+    let app = state.intake.application(&caller, &reference, None).await?;
     let trace = Trace::of(&headers);
 
-    let mut store: Vec<BoxFuture<'_, Result<Stored>>> = Vec::with_capacity(texts.len());
+    let intake = &state.intake;
+    let mut store: Vec<BoxFuture<'_, Result<Stored<'_>>>> = Vec::with_capacity(texts.len());
     for (nth, text) in texts.iter().enumerate() {
-        let (state, app, key) = (&state, &app, key.as_ref().map(|key| key.of_part(nth)));
+        let (app, key) = (&app, key.as_ref().map(|key| key.of_part(nth)));
         let message = parse(text, &reference);
         store.push(Box::pin(async move {
             let message = message?;
-            state.quota.pass(&state.api.store, &*state.api.clock, app.id).await?;
-            state.store(app, key, message, with_content, trace).await
+            intake.admit(app).await?;
+            intake.store(app, key, message, trace).await
         }));
     }
-    let outcomes: Vec<Result<Stored>> =
+    let outcomes: Vec<Result<Stored<'_>>> =
         futures_util::stream::iter(store).buffered(STORING_MAX).collect().await;
-    let outcomes = state.queue_stored(&app, outcomes, with_content, trace).await;
     let mut data = Vec::with_capacity(outcomes.len());
-    for outcome in outcomes {
+    for accepted in intake.queue_stored(outcomes).await {
+        let outcome = match accepted {
+            Ok(accepted) => state.answer(&accepted, with_content).await,
+            Err(error) => Err(error),
+        };
         data.push(OneOut::new(outcome).await);
     }
     Ok(json(StatusCode::OK, &BatchOut { data }))
@@ -135,35 +138,4 @@ fn parse(text: &RawValue, app: &Reference<AppId>) -> Result<MessageIn> {
         return Err(Error::violation(["body", "application"], text, "value_error"));
     }
     Ok(message)
-}
-
-impl Messages {
-    /// Queues the deliveries of those that were stored, all together.
-    async fn queue_stored(
-        &self,
-        app: &Application,
-        outcomes: Vec<Result<Stored>>,
-        with_content: bool,
-        trace: Option<Trace>,
-    ) -> Vec<Result<MessageOut>> {
-        let mut new = Vec::new();
-        let known: Vec<Option<Result<MessageOut>>> = outcomes
-            .into_iter()
-            .map(|outcome| match outcome {
-                Ok(Stored::Now(message, copies)) => {
-                    new.push((message, copies));
-                    None
-                }
-                Ok(Stored::Before(out)) => Some(Ok(out)),
-                Err(error) => Some(Err(error)),
-            })
-            .collect();
-        let queued = self.queue(app, &new, trace).await;
-        let mut accepted = new.iter().zip(queued).map(|((message, _), queued)| {
-            queued?;
-            self.accepted(message, with_content)
-        });
-        let outcomes = known.into_iter().map(|known| known.or_else(|| accepted.next()));
-        outcomes.flatten().collect()
-    }
 }

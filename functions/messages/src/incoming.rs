@@ -18,11 +18,17 @@ pub const TAG_LENGTH_MAX: usize = 128;
 /// A message as it is posted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageIn {
+    /// Its event type.
     pub event_type: String,
+    /// The sender's own id for it, unique in the application.
     pub event_id: Option<String>,
+    /// Its channels.
     pub channels: Option<Vec<String>>,
+    /// Its tags, to find it by.
     pub tags: Option<Vec<String>>,
+    /// Its text.
     pub payload: Payload,
+    /// After how many hours the text goes.
     pub retention_hours: u64,
     /// Made if it is missing.
     pub application: Option<ApplicationSettings>,
@@ -53,19 +59,28 @@ impl MessageIn {
     };
 
     /// Reads a body that was posted to `app`.
+    ///
+    /// # Errors
+    /// `Invalid` with every broken rule.
     pub fn parse(body: &[u8], app: &Reference<AppId>) -> Result<Self> {
         let mut fields = Fields::parse(body)?;
         let message = Self::read(&mut fields);
-        if let Some(new) = &message.application
-            && !matches!(app, Reference::Uid(uid) if new.uid.as_ref() == Some(uid))
-        {
-            fields.violation("application", "Its uid must be the one in the path", "value_error");
-        }
+        message.check_application(&mut fields, app);
         fields.finish()?;
         Ok(message)
     }
 
-    fn read(fields: &mut Fields<'_>) -> Self {
+    /// The application that it would make has to be the one that it is for.
+    pub fn check_application(&self, fields: &mut Fields<'_>, app: &Reference<AppId>) {
+        if let Some(new) = &self.application
+            && !matches!(app, Reference::Uid(uid) if new.uid.as_ref() == Some(uid))
+        {
+            fields.violation("application", "Its uid must be the one in the path", "value_error");
+        }
+    }
+
+    /// Reads a message that may be a part of something; broken rules stay in `fields`.
+    pub fn read(fields: &mut Fields<'_>) -> Self {
         let (event_type, channels) = labels(fields);
         let event_id = fields.text(&["eventId"], Text::Uid("msg_")).value();
         let tags = fields.list(&["tags"], Text::Tag(TAG_LENGTH_MAX), 0, TAGS_MAX).value();

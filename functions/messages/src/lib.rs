@@ -1,13 +1,13 @@
 //! Messages: the hot path. Accept, store, hand on to the queue; list, get and expunge.
+//!
+//! What accepts them is [`intake`], which `ingest` uses, too.
 
 mod accept;
 mod batch;
 mod incoming;
+pub mod intake;
 mod quota;
 mod targets;
-
-use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRef, Path, State};
@@ -17,38 +17,28 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::{Caller, Organisation, Tokens};
 use shared::clock::Timestamp;
-use shared::config::{ConfigError, Env, delivery_timeout};
+use shared::config::{ConfigError, Env};
 use shared::http::{
     Body, Document, Fields, IdempotencyKey, ListOut, Query, Registry, Text, idempotent, json, reference,
 };
-use shared::ids::{AppId, MessageId, NAME_LENGTH_MAX, Reference};
-use shared::metrics::Metrics;
-use shared::queue::{QueueUrl, Sqs};
+use shared::ids::{MessageId, NAME_LENGTH_MAX};
 use shared::store::applications::Application;
 use shared::store::audit::What;
 use shared::store::messages::Message;
 use shared::store::shards::LogQuery;
 use shared::trace::Trace;
 use shared::wire::{MessageOut, Shown};
-use shared::{Api, Error, Platform, Result};
+use shared::{Api, Platform, Result};
 use tracing::Instrument as _;
 
 use incoming::{CHANNEL_LENGTH_MAX, MessageIn, TAG_LENGTH_MAX};
-use quota::Quota;
-use targets::Targets;
+use intake::{Accepted, Intake};
 
 /// What this function holds.
 #[derive(Clone, Debug)]
 struct Messages {
     api: Api,
-    sqs: Sqs,
-    deliveries: QueueUrl,
-    fan_out: QueueUrl,
-    /// How long one delivery can take: repair waits for those that may be running.
-    delivery_timeout: Duration,
-    targets: Arc<Targets>,
-    quota: Arc<Quota>,
-    metrics: Arc<Metrics>,
+    intake: Intake,
 }
 
 impl FromRef<Messages> for Tokens {
@@ -64,17 +54,10 @@ const BATCH: &str = "/api/v1/app/{app_id}/msg/batch";
 /// # Errors
 /// A setting is missing or makes no sense.
 pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError> {
-    let state = Messages {
-        api: platform.api(env)?,
-        sqs: platform.sqs(env)?,
-        deliveries: QueueUrl::read(env, "POSTRIDER_DELIVERIES_QUEUE")?,
-        fan_out: QueueUrl::read(env, "POSTRIDER_FAN_OUT_QUEUE")?,
-        delivery_timeout: delivery_timeout(env)?,
-        targets: Arc::default(),
-        quota: Arc::new(Quota::new(quota::read(env)?)),
-        metrics: platform.metrics("messages"),
-    };
-    let metrics = state.metrics.clone();
+    let api = platform.api(env)?;
+    let intake = Intake::connect(env, platform, api.store.clone(), "messages")?;
+    let metrics = intake.metrics().clone();
+    let state = Messages { api, intake };
     // The path of batches hides a message whose event id is their name.
     let routes = operations(Router::new()).route(BATCH, axum::routing::get(read_called_batch));
     Ok(shared::http::telling(shared::http::finish(routes, state), metrics))
@@ -184,24 +167,15 @@ async fn create(
     let reference = reference(&app, "Application")?;
     let key = IdempotencyKey::read(&headers, &caller, &uri, &*state.api.random)?;
     let message = MessageIn::parse(&body.0, &reference)?;
-    let app = match state.application_for(&caller, &reference).await {
-        Err(Error::NotFound(what)) => match message.application.clone() {
-            Some(new) => match state.api.store.create_application(&caller, new).await {
-                // Somebody else made it meanwhile.
-                Err(Error::Conflict(_)) => state.application_for(&caller, &reference).await?,
-                made => made?.0,
-            },
-            None => return Err(Error::NotFound(what)),
-        },
-        found => found?,
-    };
-    state.quota.pass(&state.api.store, &*state.api.clock, app.id).await?;
+    let intake = &state.intake;
+    let app = intake.application(&caller, &reference, message.application.as_ref()).await?;
+    intake.admit(&app).await?;
     let trace = Trace::of(&headers);
     // In Lambda the runtime's own span says the trace; here, too, where there is no such runtime.
     let span =
         tracing::error_span!("message", trace_id = trace.map(|trace| tracing::field::display(trace.id())));
-    let out = state.accept(&app, key, message, with_content, trace).instrument(span).await?;
-    Ok(json(StatusCode::ACCEPTED, &out))
+    let accepted = intake.accept(&app, key, message, trace).instrument(span).await?;
+    Ok(json(StatusCode::ACCEPTED, &state.answer(&accepted, with_content).await?))
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -226,8 +200,8 @@ async fn precheck(
         let mut fields = Fields::parse(&body.0)?;
         let (event_type, channels) = incoming::labels(&mut fields);
         fields.finish()?;
-        let app = state.application_for(&caller, &reference(&app, "Application")?).await?;
-        let targets = state.targets.of(&api.store, &*api.clock, &app).await?;
+        let app = state.intake.application(&caller, &reference(&app, "Application")?, None).await?;
+        let targets = state.intake.targets.of(&api.store, &*api.clock, &app).await?;
         let active = targets.iter().any(|(_, settings)| settings.wants(&event_type, channels.as_deref()));
         Ok(json(StatusCode::OK, &PrecheckOut { active }))
     })
@@ -300,16 +274,19 @@ async fn expunge(
 }
 
 impl Messages {
-    /// An application that a message is for: its endpoints will be wanted, too.
-    async fn application_for(&self, caller: &Caller, reference: &Reference<AppId>) -> Result<Application> {
-        self.targets.application_for(&self.api.store, &*self.api.clock, caller, reference).await
-    }
-
     async fn find(&self, caller: &Caller, app: &str, message: &str) -> Result<(Application, Message)> {
         let wanted = reference(message, "Message")?;
         let app = self.api.store.application_for(caller, &reference(app, "Application")?).await?;
         let message = self.api.store.message_for(app.id, &wanted).await?;
         Ok((app, message))
+    }
+
+    /// The answer to whoever posted a message.
+    async fn answer(&self, accepted: &Accepted, with_content: bool) -> Result<MessageOut> {
+        match accepted {
+            Accepted::Before(message) => self.show(message, with_content).await,
+            Accepted::Now(new) => MessageOut::accepted(new, with_content),
+        }
     }
 
     async fn show(&self, message: &Message, with_content: bool) -> Result<MessageOut> {
