@@ -52,6 +52,13 @@ pub(crate) fn connect(name: &str, env: &Env<'_>, platform: &Platform) -> Result<
                 async move { code.handle(event).await }.boxed()
             }))
         }
+        "ingest" => {
+            let code = Arc::new(ingest::Ingest::connect(env, platform)?);
+            Code::Queue(Arc::new(move |event| {
+                let code = code.clone();
+                async move { code.handle(event).await }.boxed()
+            }))
+        }
         "timers" => {
             let code = Arc::new(timers::Timers::connect(env, platform)?);
             Code::Schedule(Arc::new(move |deadline| {

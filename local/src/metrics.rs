@@ -71,11 +71,13 @@ pub(crate) struct Registry(Mutex<Vec<(Metric, Values)>>);
 impl Default for Registry {
     fn default() -> Self {
         let nothing = |metric: Metric| {
-            let function = metric.function().to_owned();
+            let functions = metric.functions().iter().map(|function| (*function).to_owned());
             match metric.unit() {
                 // From the start, so that the first one counts as an increase.
-                "Count" => Values::Counter([(function, 0.0)].into()),
-                "Milliseconds" => Values::Histogram([(function, Histogram::default())].into()),
+                "Count" => Values::Counter(functions.map(|function| (function, 0.0)).collect()),
+                "Milliseconds" => {
+                    Values::Histogram(functions.map(|function| (function, Histogram::default())).collect())
+                }
                 _ => Values::Gauge(BTreeMap::new()),
             }
         };

@@ -88,12 +88,15 @@ fn welcome(stack: &Stack, data: &str) -> String {
     let aws = stack
         .aws_address()
         .map_or_else(String::new, |address| format!("\nDynamoDB and SQS are at http://{address}."));
+    let queue = stack.queue("IngestQueue").map_or_else(String::new, |queue| {
+        format!("\nMessages can be queued at {} (docs/INGEST.md).", queue.url)
+    });
     let curl = format!(
         "curl -sS -w '\\n' -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' {url}/api/v1/app"
     );
     format!(
         r#"
-Postrider listens on {url} ({routes} routes). Ctrl-C stops it.{aws}
+Postrider listens on {url} ({routes} routes). Ctrl-C stops it.{aws}{queue}
 Data is {data}.
 This token may do everything in {DEFAULT_ORG}:
 

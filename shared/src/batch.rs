@@ -52,12 +52,8 @@ pub async fn run<F>(
 where
     F: Future<Output = Result<()>>,
 {
-    let results = join_all(event.records.iter().map(async |record| {
-        let source = sources.iter().position(|source| {
-            record.event_source_arn.as_deref().and_then(|arn| arn.rsplit(':').next())
-                == Some(source.queue.name())
-        });
-        let trace = record.attributes.get(ATTRIBUTE).and_then(|text| Trace::parse(text));
+    let done = join_all(event.records.iter().map(async |record| {
+        let (source, trace) = (source_of(sources, record), trace_of(record));
         let job = Job::parse(record.body.as_deref().unwrap_or_default()).map(|job| job.following(trace));
         let span = span(record, trace, job.as_ref().ok());
         async {
@@ -75,13 +71,109 @@ where
         .await
     }))
     .await;
-    let mut response = SqsBatchResponse::default();
-    for (record, done) in event.records.iter().zip(results) {
-        if !done {
-            response.add_failure(record.message_id.as_deref().unwrap_or_default());
+    response(event.records.iter().zip(done))
+}
+
+/// A record of a batch that is worked on as a whole.
+#[derive(Debug)]
+pub struct Record<'a> {
+    message: &'a SqsMessage,
+    trace: Option<Trace>,
+    span: Span,
+}
+
+impl<'a> Record<'a> {
+    /// The id that the queue gave it: the same each time that it is handed out.
+    pub fn id(&self) -> &'a str {
+        self.message.message_id.as_deref().unwrap_or_default()
+    }
+
+    /// Its text.
+    pub fn body(&self) -> &'a str {
+        self.message.body.as_deref().unwrap_or_default()
+    }
+
+    /// The trace that it belongs to.
+    pub const fn trace(&self) -> Option<Trace> {
+        self.trace
+    }
+
+    /// What its lines in the log belong to.
+    pub const fn span(&self) -> &Span {
+        &self.span
+    }
+}
+
+/// How the work on a record ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Well.
+    Done,
+    /// As a job that fails: it comes back, or goes to the dead letters if it cannot be understood.
+    Failed(Error),
+    /// Whoever sent it has to correct it: a dead letter at once. The text says why.
+    Refused(String),
+}
+
+/// The records of a batch, for a consumer whose records share work. [`settle`] ends it.
+pub fn records(event: &SqsEvent) -> Vec<Record<'_>> {
+    let record = |message| {
+        let trace = trace_of(message);
+        Record { message, trace, span: span(message, trace, None) }
+    };
+    event.records.iter().map(record).collect()
+}
+
+/// Does with each record what its outcome asks for, and reports those that have to come back, as [`run`]
+/// does; one without an outcome does.
+pub async fn settle(
+    sqs: &Sqs,
+    sources: &[Source],
+    records: Vec<Record<'_>>,
+    outcomes: Vec<Outcome>,
+) -> SqsBatchResponse {
+    let done = join_all(records.iter().zip(outcomes).map(async |(record, outcome)| {
+        let source = source_of(sources, record.message).map(|at| &sources[at]);
+        let (message, trace) = (record.message, record.trace);
+        async {
+            match (outcome, source) {
+                (Outcome::Done, _) => true,
+                (Outcome::Refused(reason), Some(source)) => {
+                    let moved = bury(sqs, source, message, trace).await;
+                    // The sender's fault is no error of ours: those bring old versions back.
+                    tracing::warn!(reason, moved, "a message is refused and goes to the dead-letter queue");
+                    moved
+                }
+                (Outcome::Refused(reason), None) => {
+                    tracing::error!(reason, "a message was refused that came from a queue unknown here");
+                    false
+                }
+                (Outcome::Failed(error), _) => after_failure(sqs, source, message, trace, &error).await,
+            }
         }
+        .instrument(record.span.clone())
+        .await
+    }))
+    .await;
+    let missing = std::iter::repeat_n(false, records.len() - done.len());
+    response(records.iter().map(|record| record.message).zip(done.into_iter().chain(missing)))
+}
+
+fn response<'a>(done: impl Iterator<Item = (&'a SqsMessage, bool)>) -> SqsBatchResponse {
+    let mut response = SqsBatchResponse::default();
+    for (record, _) in done.filter(|(_, done)| !done) {
+        response.add_failure(record.message_id.as_deref().unwrap_or_default());
     }
     response
+}
+
+fn source_of(sources: &[Source], record: &SqsMessage) -> Option<usize> {
+    let name = record.event_source_arn.as_deref().and_then(|arn| arn.rsplit(':').next());
+    sources.iter().position(|source| name == Some(source.queue.name()))
+}
+
+fn trace_of(record: &SqsMessage) -> Option<Trace> {
+    record.attributes.get(ATTRIBUTE).and_then(|text| Trace::parse(text))
 }
 
 /// What each line about this record says: one search for a message or a trace finds all of them. At
@@ -115,12 +207,9 @@ async fn after_failure(
         return false;
     };
     if let Error::Corrupt { .. } = error {
-        let body = record.body.clone().unwrap_or_default();
-        let group = record.attributes.get("MessageGroupId").cloned().unwrap_or_else(|| "dead".into());
-        let moved =
-            sqs.send_one(&source.dead_letters, Outgoing { body, delay: Duration::ZERO, group, trace }).await;
-        tracing::error!(error = %Chain(error), moved = moved.is_ok(), "a job goes to the dead-letter queue");
-        return moved.is_ok();
+        let moved = bury(sqs, source, record, trace).await;
+        tracing::error!(error = %Chain(error), moved, "a job goes to the dead-letter queue");
+        return moved;
     }
     let wait = backoff(receive_count(record));
     tracing::warn!(error = %Chain(error), wait_seconds = wait.as_secs(), "a job will be tried again");
@@ -131,6 +220,14 @@ async fn after_failure(
         tracing::debug!(error = %Chain(&error), "the wait could not be set");
     }
     false
+}
+
+/// Puts a record among the dead letters; says whether it is there.
+async fn bury(sqs: &Sqs, source: &Source, record: &SqsMessage, trace: Option<Trace>) -> bool {
+    let body = record.body.clone().unwrap_or_default();
+    let group = record.attributes.get("MessageGroupId").cloned().unwrap_or_else(|| "dead".into());
+    let letter = Outgoing { body, delay: Duration::ZERO, group, trace };
+    sqs.send_one(&source.dead_letters, letter).await.is_ok()
 }
 
 fn receive_count(record: &SqsMessage) -> u32 {

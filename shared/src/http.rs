@@ -13,7 +13,7 @@ mod text;
 
 pub use body::{Body, Fields};
 pub use field::Field;
-pub use idempotency::{IdempotencyKey, idempotent};
+pub use idempotency::{IdempotencyKey, KEY_LENGTH_MAX, idempotent};
 pub use list::{Cursor, EXAMINED_MAX, Filling, ListOut, ListQuery, Order, Page, TEXTS_LENGTH_MAX};
 pub use openapi::Document;
 pub use operation::{Input, Inputs, Operation, Registry, RequestBody, Takes, Verb};

@@ -318,7 +318,7 @@ impl fmt::Display for Name {
 }
 
 /// A resource as paths name it: by id, or by the uid that its owner chose.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reference<I> {
     /// Our id.
     Id(I),

@@ -28,7 +28,7 @@ const LATENCIES_MAX: usize = 1_000;
 /// What is counted and measured. Alarms and dashboards name these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Metric {
-    /// Messages that were posted and stored, with their deliveries under way. A repeated request counts
+    /// Messages that were posted, or put into the queue, and stored, with their deliveries under way. A repeated request counts
     /// no second time.
     Accepted,
     /// Attempts that arrived.
@@ -79,12 +79,12 @@ impl Metric {
         }
     }
 
-    /// The function that tells it.
-    pub const fn function(self) -> &'static str {
+    /// The functions that tell it.
+    pub const fn functions(self) -> &'static [&'static str] {
         match self {
-            Self::Accepted => "messages",
-            Self::TimerLag => "timers",
-            _ => "deliver",
+            Self::Accepted => &["messages", "ingest"],
+            Self::TimerLag => &["timers"],
+            _ => &["deliver"],
         }
     }
 }

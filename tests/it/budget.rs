@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lambda_events::event::sqs::SqsEvent;
+use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use deliver::Deliver;
 use http::StatusCode;
+use ingest::Ingest;
 use local::{Ledger, Settings};
 use serde_json::{Value, json};
 use shared::Platform;
+use shared::auth::DEFAULT_ORG;
 use shared::config::Env;
 use svix::models::{ApplicationIn, EndpointIn};
 
@@ -46,6 +48,7 @@ fn payloads_are_of_the_size_that_the_budget_speaks_of() {
 struct Counted {
     house: House,
     deliver: Deliver,
+    ingest: Ingest,
     clock: Arc<Ahead>,
     receiver: Receiver,
     app: String,
@@ -57,16 +60,20 @@ impl Counted {
         let clock = Arc::new(Ahead::default());
         let platform = Platform { clock: clock.clone(), ..Platform::system() };
         let house = House::with(Settings { platform, poll: false, ..settings() }).await;
-        let variables = house.stack.environment("deliver").expect("its environment").clone();
+        let of = |function: &str| house.stack.environment(function).expect("its environment").clone();
+        let (variables, platform) = (of("deliver"), house.stack.platform());
         let env = Env::new(|name| variables.get(name).cloned());
-        let deliver = Deliver::connect(&env, house.stack.platform()).expect("it connects");
+        let deliver = Deliver::connect(&env, platform).expect("it connects");
+        let variables = of("ingest");
+        let env = Env::new(|name| variables.get(name).cloned());
+        let ingest = Ingest::connect(&env, platform).expect("it connects");
         let receiver = Receiver::answering(|webhook| match webhook.path.as_str() {
             "/fails" => (StatusCode::INTERNAL_SERVER_ERROR, String::new()),
             _ => (StatusCode::NO_CONTENT, String::new()),
         })
         .await;
         let app = house.app().await;
-        Self { house, deliver, clock, receiver, app, costs: BTreeMap::new() }
+        Self { house, deliver, ingest, clock, receiver, app, costs: BTreeMap::new() }
     }
 
     /// Notes what `work` cost under that name.
@@ -98,9 +105,28 @@ impl Counted {
 
     async fn work_off_from(&mut self, queue: &str) {
         let event: SqsEvent = self.house.receive(queue).await;
+        self.done(queue, event, async |at, event| at.deliver.handle(event).await).await;
+    }
+
+    /// What a producer sends, and what Lambda and the function do with it.
+    async fn ingest(&self, messages: usize) {
+        let body = json!({"orgId": DEFAULT_ORG, "appId": self.app,
+                          "message": {"eventType": "invoice.paid", "payload": payload(ONE_KB)}});
+        self.house.put(&vec![body; messages]).await;
+        let event: SqsEvent = self.house.receive("IngestQueue").await;
+        assert_eq!(event.records.len(), messages);
+        self.done("IngestQueue", event, async |at, event| at.ingest.handle(event).await).await;
+    }
+
+    async fn done(
+        &self,
+        queue: &str,
+        event: SqsEvent,
+        work: impl AsyncFnOnce(&Self, SqsEvent) -> SqsBatchResponse,
+    ) {
         let handles: Vec<String> =
             event.records.iter().map(|record| record.receipt_handle.clone().expect("a handle")).collect();
-        assert!(self.deliver.handle(event).await.batch_item_failures.is_empty());
+        assert!(work(self, event).await.batch_item_failures.is_empty());
         let url = &self.house.stack.queue(queue).expect("a queue of the template").url;
         let entries = handles.iter().enumerate().map(|(nth, handle)| {
             aws_sdk_sqs::types::DeleteMessageBatchRequestEntry::builder()
@@ -188,6 +214,14 @@ async fn every_operation_costs_what_the_budget_says() {
         at.house.request("POST", &path, &at.house.token, body.clone()).await;
     })
     .await;
+    at.work_off().await;
+
+    // The endpoints are in the other function's cache; not yet in this one's.
+    at.ingest(1).await;
+    at.work_off().await;
+    at.cost("ingest, 1 record", async |at| at.ingest(1).await).await;
+    at.work_off().await;
+    at.cost("ingest, 10 records of one application", async |at| at.ingest(10).await).await;
     at.work_off().await;
 
     // What comes once in a while: nothing is cached any more, but who the caller is.
@@ -279,6 +313,9 @@ fn the_budget_keeps_within_the_design() {
     };
     assert!(waited("message.create") <= 3, "{} round trips", waited("message.create"));
     assert!(waited("message.create, with an idempotency key") <= 4);
+    // A record is a message and its key; ten share the read of the application and the send of their jobs.
+    let of_ten = |kind: &str| units(&budget["ingest, 10 records of one application"], kind);
+    assert!((of_ten("write_units"), of_ten("read_units")) <= (20.0, 1.0));
     let requests = |what: &str| budget[what]["sqs"]["chunks"].as_f64().unwrap_or_default();
     assert!(requests("message.create") + requests("deliver") <= 4.0);
     let amortised = (requests("message.create, 10 of them") + requests("deliver, a batch of 10")) / 10.0;

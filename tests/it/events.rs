@@ -62,6 +62,11 @@ async fn each_is_answered_by_its_function() {
     let env = Env::new(|name| variables.get(name).cloned());
     let dispatcher = fan_out::Dispatcher::connect(&env, house.stack.platform()).expect("it connects");
     assert_eq!(dispatcher.handle(event("fan-out")).await.batch_item_failures.len(), 0);
+    // For the application that the event of messages made.
+    let accepted = house.ingest(event("ingest")).await;
+    assert_eq!(accepted.batch_item_failures.len(), 0);
+    let list = house.svix.message().list("acme-of-an-event".into(), None).await.expect("messages").data;
+    assert_eq!(list.iter().filter(|message| message.event_type == "invoice.queued").count(), 1);
     serde_json::from_str::<serde_json::Value>(&events["timers"]).expect("JSON");
     assert_eq!(house.stack.run_timers().await, Ok(0));
 }

@@ -163,6 +163,14 @@ impl House {
         function.handle(event).await
     }
 
+    /// Hands an event to the ingest function, connected as the stack's own is.
+    pub async fn ingest(&self, event: SqsEvent) -> SqsBatchResponse {
+        let variables = self.stack.environment("ingest").expect("its environment");
+        let env = shared::config::Env::new(|name| variables.get(name).cloned());
+        let function = ingest::Ingest::connect(&env, self.stack.platform()).expect("it connects");
+        function.handle(event).await
+    }
+
     pub async fn make_visible(&self, queue: &str, receipt_handle: &str) {
         let url = &self.stack.queue(queue).expect("a queue of the template").url;
         let change =

@@ -45,6 +45,7 @@ impl Rare {
         let clock = Arc::new(Ahead::default());
         let mut settings = settings()
             .with("POSTRIDER_RETRY_SCHEDULE", "1,1200")
+            .with("POSTRIDER_MESSAGE_QUOTA", "1000")
             .with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true");
         settings.platform.clock = clock.clone();
         let outage = Outage::of(settings.platform.http.clone());
@@ -142,6 +143,26 @@ impl Rare {
         self.house.stack.idle().await;
     }
 
+    /// What producers queue: for an application that is not there yet, for one of many endpoints, twice,
+    /// and what is refused.
+    async fn queued_messages(&self) {
+        let body =
+            |app: &str, message: Value| json!({"orgId": DEFAULT_ORG, "appId": app, "message": message});
+        let mut twice = body(&self.app, json!({"eventType": "a.b", "eventId": "queued", "payload": {}}));
+        let makes = json!({"eventType": "a", "payload": {}, "application": {"name": "x", "uid": "queued"}});
+        self.house.put(&[twice.clone(), body("queued", makes)]).await;
+        self.house.stack.idle().await;
+        // Its event id is taken.
+        self.house.put(&[twice.clone()]).await;
+        self.house.stack.idle().await;
+        twice["message"]["eventId"] = Value::Null;
+        twice["idempotencyKey"] = json!("queued");
+        for _ in 0..2 {
+            self.house.put(&[twice.clone()]).await;
+            self.house.stack.idle().await;
+        }
+    }
+
     /// One endpoint that may not be sent so much, and one that fails.
     async fn slow_endpoints(&self) -> String {
         let app = self.house.app().await;
@@ -169,7 +190,7 @@ impl Rare {
 
     /// What cannot be understood, and what cannot be done for now.
     async fn jobs_that_fail(&self) {
-        for queue in ["DeliveriesQueue", "RetriesQueue", "FanOutQueue"] {
+        for queue in ["DeliveriesQueue", "RetriesQueue", "FanOutQueue", "IngestQueue"] {
             self.house.send(queue, "no job").await;
         }
         self.house.stack.idle().await;
@@ -182,10 +203,15 @@ impl Rare {
             "org": DEFAULT_ORG, "app": format!("app_{K}"), "version": 1, "message": format!("msg_{K}"),
             "from": 0, "check": true,
         }});
+        let message =
+            json!({"orgId": DEFAULT_ORG, "appId": self.app, "message": {"eventType": "a", "payload": {}}});
         self.outage.down.store(true, Ordering::SeqCst);
-        for (queue, body) in
-            [("DeliveriesQueue", &resend), ("RetriesQueue", &resend), ("FanOutQueue", &fan_out)]
-        {
+        for (queue, body) in [
+            ("DeliveriesQueue", &resend),
+            ("RetriesQueue", &resend),
+            ("FanOutQueue", &fan_out),
+            ("IngestQueue", &message),
+        ] {
             self.house.send(queue, &body.to_string()).await;
         }
         let put_off = |function: &str, queue: &str| {
@@ -194,7 +220,8 @@ impl Rare {
         soon("the jobs put off", async {
             while !(put_off("deliver", "DeliveriesQueue")
                 && put_off("deliver", "RetriesQueue")
-                && put_off("fan-out", "FanOutQueue"))
+                && put_off("fan-out", "FanOutQueue")
+                && put_off("ingest", "IngestQueue"))
             {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -243,6 +270,7 @@ impl Rare {
         rare.failing_requests().await;
         rare.reading().await;
         rare.many_endpoints().await;
+        rare.queued_messages().await;
         let app = rare.slow_endpoints().await;
         rare.jobs_that_fail().await;
         rare.operator_and_end(&app).await;

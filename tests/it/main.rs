@@ -24,6 +24,7 @@ mod hot_path;
 mod house;
 mod iam;
 mod idempotency;
+mod ingest;
 mod input;
 mod jobs;
 mod limits;

@@ -1,7 +1,7 @@
 //! A request's trace goes with everything that follows from it, for as long as that takes.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -16,7 +16,7 @@ const HEADER: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42
 
 /// What was logged.
 #[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
+pub struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -28,8 +28,21 @@ impl Write for Lines {
 }
 
 impl Lines {
+    /// What is logged on this thread from now on, for as long as the guard lives.
+    pub fn of_this_thread() -> (Self, tracing::subscriber::DefaultGuard) {
+        let lines = Self::default();
+        let writer = lines.clone();
+        let filter = "info,dynoxide=off".parse().expect("a filter");
+        let subscriber = telemetry::json(filter, move || writer.clone());
+        // As long as it knows of one subscriber only, tracing lets the thread that comes to a line first
+        // decide whether anybody wants it: another test's. So there are always two.
+        static ANOTHER: OnceLock<tracing::Dispatch> = OnceLock::new();
+        ANOTHER.get_or_init(|| tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default()));
+        (lines, tracing::subscriber::set_default(subscriber))
+    }
+
     /// The lines that have this text, read.
-    fn with(&self, text: &str) -> Vec<Value> {
+    pub fn with(&self, text: &str) -> Vec<Value> {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let lines = String::from_utf8(bytes).expect("text");
         let lines = lines.lines().filter(|line| line.contains(text));
@@ -43,15 +56,7 @@ async fn a_retry_days_later_is_found_by_the_trace_of_its_request() {
     if Env::process().optional(ENDPOINT_VARIABLE).is_some() {
         return; // other implementations' clocks cannot be moved
     }
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let filter = "info,dynoxide=off".parse().expect("a filter");
-    let subscriber = telemetry::json(filter, move || writer.clone());
-    // As long as it knows of one subscriber only, tracing lets the thread that comes to a line first decide
-    // whether anybody wants it: another test's.
-    let _another = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
-    let _reading = tracing::subscriber::set_default(subscriber);
-
+    let (lines, _reading) = Lines::of_this_thread();
     let clock = Arc::new(Ahead::default());
     let mut ahead = settings().with("POSTRIDER_RETRY_SCHEDULE", "60,172800");
     (ahead.platform.clock, ahead.poll) = (clock.clone(), false);

@@ -28,7 +28,7 @@ BUILT = pathlib.Path(".aws-sam/build")
 # What each function says to its event, in this order: the messages function makes the application.
 ANSWERS = {
     "messages": 202, "applications": 201, "attempts": 404, "auth": 204, "endpoints": 404, "event-types": 201,
-    "deliver": [], "fan-out": [], "timers": None,
+    "deliver": [], "fan-out": [], "ingest": [], "timers": None,
 }
 
 

@@ -397,6 +397,15 @@ impl<'a> Fields<'a> {
         found
     }
 
+    /// Holds the object to having no fields but these.
+    pub fn no_others(&mut self, names: &[&str]) {
+        let others: Vec<String> =
+            self.values.keys().filter(|name| !names.contains(&&***name)).map(ToString::to_string).collect();
+        for name in others {
+            self.violation(&name, "There is no such field", "value_error");
+        }
+    }
+
     /// Takes over what was found broken in a part.
     pub fn absorb(&mut self, part: Fields<'_>) {
         if let (Some(name), Some(parts)) = (part.at.last(), part.notes)

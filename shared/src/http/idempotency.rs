@@ -11,13 +11,15 @@ use crate::clock::Clock;
 use crate::error::{Chain, Error, Result};
 use crate::random::{self, Random};
 use crate::store::Store;
+use crate::store::applications::Application;
 use crate::store::idempotency::Claim;
 
 /// How long an unanswered request is believed to be running: no function has longer.
 pub(crate) const RUNNING_MAX: Duration = Duration::from_secs(30);
 /// How long a repeated request waits for the first one's answer.
 const WAIT_MAX: Duration = Duration::from_secs(20);
-const KEY_LENGTH_MAX: usize = 256;
+/// Longest key.
+pub const KEY_LENGTH_MAX: usize = 256;
 
 /// A key, in the scope of its caller and of the full path and query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,15 +48,25 @@ impl IdempotencyKey {
             Error::violation(["header", "idempotency-key"], msg, "value_error")
         })?;
         let uri = uri.path_and_query().map_or("", |uri| uri.as_str());
-        // Lengths keep the parts apart.
-        let subject = caller.subject();
-        let scope = format!("{}:{subject}{}:{key}{}:{uri}", subject.len(), key.len(), uri.len());
-        let digest = ring::digest::digest(&ring::digest::SHA256, scope.as_bytes());
-        Ok(Some(Self { hash: hex(&digest.as_ref()[..20]), owner: hex(&random::bytes::<8>(random)) }))
+        Ok(Some(Self::scoped(&caller.subject(), key, uri, random)))
     }
-}
 
-impl IdempotencyKey {
+    /// The key of a message that came by a queue: the one that its sender gave it, or else the id of its
+    /// record, which is the same however often the queue hands it out. No request has the same key, as
+    /// its path begins with a slash.
+    pub fn of_record(app: &Application, given: Option<&str>, record: &str, random: &dyn Random) -> Self {
+        let place = if given.is_some() { "queue" } else { "record" };
+        let place = format!("{place} {}", app.id);
+        Self::scoped(&app.org.to_string(), given.unwrap_or(record), &place, random)
+    }
+
+    fn scoped(subject: &str, key: &str, place: &str, random: &dyn Random) -> Self {
+        // Lengths keep the parts apart.
+        let scope = format!("{}:{subject}{}:{key}{}:{place}", subject.len(), key.len(), place.len());
+        let digest = ring::digest::digest(&ring::digest::SHA256, scope.as_bytes());
+        Self { hash: hex(&digest.as_ref()[..20]), owner: hex(&random::bytes::<8>(random)) }
+    }
+
     /// The key of one part of a request that does several things, each by itself.
     #[must_use]
     pub fn of_part(&self, part: usize) -> Self {

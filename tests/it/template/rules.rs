@@ -131,7 +131,7 @@ fn the_longest_timeout_that_parameters_allow_fits_six_times_into_the_queues() {
             looked_at += 1;
         }
     }
-    assert_eq!(looked_at, 3);
+    assert_eq!(looked_at, 4);
 }
 
 /// Whether the statement around a line has a comment in it or right above it.

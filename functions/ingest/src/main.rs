@@ -1,0 +1,16 @@
+//! Lambda entry point of `ingest`: wiring only.
+
+use aws_lambda_events::event::sqs::SqsEvent;
+use ingest::Ingest;
+use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use shared::config::Env;
+use shared::{Platform, telemetry};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let env = Env::process();
+    telemetry::init(&env, telemetry::Format::Json)?;
+    let function = &Ingest::connect(&env, &Platform::system())?;
+    run(service_fn(async |event: LambdaEvent<SqsEvent>| Ok::<_, Error>(function.handle(event.payload).await)))
+        .await
+}
