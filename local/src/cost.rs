@@ -30,6 +30,8 @@ const GB: f64 = 1e9;
 const KB: f64 = 1024.0;
 /// What SQS counts as one request.
 const SQS_CHUNK: f64 = 64.0 * KB;
+/// Most jobs of one request.
+const JOBS_MAX: f64 = 10.0;
 /// Seconds of one long poll.
 const POLL: f64 = 20.0;
 /// Larger payloads are read from the message.
@@ -48,6 +50,8 @@ pub(crate) struct Month {
     batch: f64,
     /// Requests bring an idempotency key.
     keys: bool,
+    /// Messages come by the queue and not by the API, in batches of that many.
+    ingest: bool,
     /// X-Ray records traces.
     tracing: bool,
     /// The tables have a key of the customer's.
@@ -136,7 +140,13 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
     let batches = attempts / month.batch;
 
     let mut taken = Taken::default();
-    let accept = if month.keys { units.measured.accept_with_key } else { units.measured.accept };
+    // By the queue each has a key: its record's own id.
+    let has_key = month.keys || month.ingest;
+    let mut accept = if has_key { units.measured.accept_with_key } else { units.measured.accept };
+    // What the records of one batch share, if they are for one application.
+    let together = if month.ingest { month.batch } else { 1.0 };
+    accept.read_units /= together;
+    accept.sqs_sends /= together;
     taken.add(month.messages, accept);
     taken.add(deliveries, chain.taken);
     // What was measured was a kilobyte.
@@ -150,15 +160,24 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
 
     let job = assumed.job_overhead_bytes + if inline { month.payload_kb * KB } else { 0.0 };
     let chunks = |jobs: f64| (jobs * job / SQS_CHUNK).max(1.0);
-    let sends = taken.sqs_sends * chunks(month.endpoints);
+    let jobs = month.endpoints * together;
+    let sends = taken.sqs_sends * chunks(jobs).max((jobs / JOBS_MAX).ceil());
     let job_requests = sends + batches * (chunks(month.batch) + 1.0);
     let queues: f64 = template.functions.iter().map(|function| function.queues.len() as f64).sum();
     let idle = queues * assumed.idle_pollers * MINUTES * 60.0 / POLL;
 
+    // What accepts is called for each request, or for each batch.
+    let accepting = month.messages / together;
+    let accept_ms = month.accept_ms + (together - 1.0) * assumed.accept_next_ms;
+    // What the producer sends, and what Lambda receives and deletes.
+    let record = assumed.record_overhead_bytes + month.payload_kb * KB;
+    let record_chunks = (together * record / SQS_CHUNK).max(1.0);
+    let ingested = if month.ingest { accepting * (2.0 * record_chunks + 1.0) } else { 0.0 };
+    let by_api = if month.ingest { 0.0 } else { month.messages };
+
     let gb = |mb: f64| mb / 1024.0;
-    let invocations = month.messages + batches;
-    let gb_seconds =
-        gb(month.memory_mb) / 1000.0 * (month.messages * month.accept_ms + batches * month.delivery_ms);
+    let invocations = accepting + batches;
+    let gb_seconds = gb(month.memory_mb) / 1000.0 * (accepting * accept_ms + batches * month.delivery_ms);
     let timers_gb_seconds = gb(month.memory_mb) / 1000.0 * MINUTES * assumed.timers_ms;
     let log_bytes = units.metrics_line_bytes + assumed.system_log_bytes;
     let storage = taken.stored_bytes.max(0.0) / GB * LOG_RETENTION_DAYS as f64 / DAYS;
@@ -167,8 +186,8 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
         let always = requests.min(assumed.traced_each_second * MINUTES * 60.0);
         if month.tracing { always + (requests - always) * assumed.traced_share } else { 0.0 }
     };
-    let out = month.messages * assumed.answer_bytes
-        + attempts * (assumed.request_overhead_bytes + month.payload_kb * KB);
+    let out =
+        by_api * assumed.answer_bytes + attempts * (assumed.request_overhead_bytes + month.payload_kb * KB);
     let count = |kind: &str| {
         let lines = PARTS.iter().flat_map(|part| part.lines());
         lines.filter(|line| line.trim() == format!("Type: {kind}")).count() as f64
@@ -177,7 +196,7 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
 
     let (sent, whatever) = (false, true);
     let lines = [
-        ("API Gateway", "requests", month.messages, "api_gateway_request", sent),
+        ("API Gateway", "requests", by_api, "api_gateway_request", sent),
         ("Lambda", "invocations", invocations, "lambda_request", sent),
         ("Lambda", "time", gb_seconds, "lambda_gb_second", sent),
         ("Lambda", "timers, each minute", MINUTES, "lambda_request", whatever),
@@ -194,6 +213,7 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
         ("DynamoDB", "storage, once 90 days are full", storage, "dynamodb_storage", sent),
         ("DynamoDB", "point-in-time recovery", storage, "dynamodb_recovery", sent),
         ("SQS", "requests", job_requests, "sqs_request", sent),
+        ("SQS", "requests of ingest", ingested, "sqs_request", sent),
         ("SQS", "fair queueing", job_requests, "sqs_fair_request", sent),
         ("SQS", "idle polls of Lambda", idle, "sqs_request", whatever),
         ("CloudWatch", "logs", invocations * log_bytes / GB, "logs_ingested", sent),
@@ -201,7 +221,7 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
         ("CloudWatch", "metrics", Metric::ALL.len() as f64, "custom_metric", whatever),
         ("CloudWatch", "alarms", count("AWS::CloudWatch::Alarm"), "alarm", whatever),
         ("CloudWatch", "dashboards", count("AWS::CloudWatch::Dashboard"), "dashboard", whatever),
-        ("X-Ray", "traces, at the most", recorded(month.messages) + recorded(batches), "trace", sent),
+        ("X-Ray", "traces, at the most", recorded(accepting) + recorded(batches), "trace", sent),
         ("X-Ray", "traces of the timers", timers, "trace", whatever),
         ("Secrets Manager", "secrets", count("AWS::SecretsManager::Secret"), "secret", whatever),
         ("KMS", "customer's key", f64::from(u8::from(month.customer_key)), "key", whatever),
@@ -235,6 +255,7 @@ mod tests {
             payload_kb: 1.0,
             batch: 1.0,
             keys: true,
+            ingest: false,
             tracing: false,
             customer_key: false,
             accept_ms: units.assumed.accept_ms,
@@ -261,6 +282,27 @@ mod tests {
         // A quarter of a GB for 220 ms.
         assert_eq!(usd(&bill, "Lambda", "time"), 0.733);
         assert_eq!(usd(&bill, "X-Ray", "traces, at the most"), 0.0);
+    }
+
+    #[test]
+    fn a_million_messages_by_the_queue_by_hand() {
+        let one = bill(Month { ingest: true, ..month() }).unwrap();
+        // Each sent, received and deleted by itself: the API's price is gone, and three requests are there.
+        assert_eq!(
+            (usd(&one, "API Gateway", "requests"), usd(&one, "SQS", "requests of ingest")),
+            (0.0, 1.2)
+        );
+        assert_eq!((usd(&one, "SQS", "requests"), usd(&one, "DynamoDB", "writes")), (1.2, 2.5));
+        let ten = bill(Month { ingest: true, batch: 10.0, ..month() }).unwrap();
+        assert_eq!(usd(&ten, "SQS", "requests of ingest"), 0.12);
+        // Of the application's two reads, each is for ten.
+        assert_eq!(usd(&ten, "DynamoDB", "reads"), 0.138);
+        assert_eq!((usd(&ten, "DynamoDB", "writes"), usd(&ten, "Lambda", "invocations")), (2.5, 0.04));
+        let api = bill(Month { batch: 10.0, ..month() }).unwrap();
+        assert!(ten.total() < api.total() - 2.0, "{} and {}", ten.total(), api.total());
+        // A key is always there.
+        let without = bill(Month { ingest: true, keys: false, ..month() }).unwrap();
+        assert!((without.total() - one.total()).abs() < 1e-9);
     }
 
     #[test]

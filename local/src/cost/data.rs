@@ -95,6 +95,10 @@ pub(crate) struct Assumed {
     pub(crate) memory_mb: f64,
     /// Billed time of accepting a message.
     pub(crate) accept_ms: f64,
+    /// Billed time of each further one in a batch of the ingest queue.
+    pub(crate) accept_next_ms: f64,
+    /// What is beside the payload in a record of that queue.
+    pub(crate) record_overhead_bytes: f64,
     /// Billed time of a batch of deliveries; most of it is the endpoints'.
     pub(crate) delivery_ms: f64,
     /// Billed time of a run of the timers.

@@ -36,6 +36,10 @@ pub(crate) struct CostFlags {
     /// Requests bring no idempotency key. (SDKs bring one by themselves.)
     #[arg(long)]
     no_keys: bool,
+    /// Messages come by the ingest queue (docs/INGEST.md) and not by the API, in batches as large as those
+    /// of deliveries.
+    #[arg(long)]
+    ingest: bool,
     /// Count with X-Ray: the template's Tracing is Active.
     #[arg(long)]
     tracing: bool,
@@ -65,6 +69,7 @@ impl CostFlags {
             payload_kb: number("--payload-kb", &self.payload_kb, 0.0, 1024.0)?,
             batch: number("--batch", &self.batch, 1.0, 10.0)?,
             keys: !self.no_keys,
+            ingest: self.ingest,
             tracing: self.tracing,
             customer_key: self.customer_key,
             accept_ms: or("--accept-ms", &self.accept_ms, assumed.accept_ms, 29_000.0)?,

@@ -97,7 +97,7 @@ pub(super) fn json(bill: &Bill) -> String {
     let answer = json!({
         "month": {
             "messages": month.messages, "endpoints": month.endpoints, "failure_rate": month.failures,
-            "payload_kb": month.payload_kb, "batch": month.batch, "attempts": bill.attempts,
+            "payload_kb": month.payload_kb, "batch": month.batch, "ingest": month.ingest, "attempts": bill.attempts,
             "accept_ms": month.accept_ms, "delivery_ms": month.delivery_ms, "memory_mb": month.memory_mb,
         },
         "region": prices.region,
