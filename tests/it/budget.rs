@@ -306,7 +306,8 @@ fn the_budget_keeps_within_the_design() {
     ] {
         assert!(reads <= 2.0, "{reads} read units");
     }
-    // What a client waits for, one after the other: application, message, queue.
+    // What a client waits for, one after the other: application, message, queue. Beside the first its key is
+    // claimed, see `hot_path`.
     let waited = |what: &str| {
         let of = |service: &str| budget[what][service]["requests"].as_u64().unwrap_or_default();
         of("config") + of("log") + of("sqs")

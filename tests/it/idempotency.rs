@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use shared::config::Env;
+use shared::store::idempotency::Claim;
 use svix::models::EventTypeIn;
 
 use crate::house::{Ahead, Answer, House, Receiver, settings};
@@ -80,6 +82,40 @@ async fn only_successes_are_kept_and_not_longer_than_twelve_hours() {
         assert!(anew.status.is_success(), "{path}: {}", anew.text);
         assert_ne!(&anew.json()["id"], first, "{path}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_refused_lets_go_of_its_key() {
+    let house = House::start().await;
+    let body = r#"{"eventType":"a","payload":{}}"#;
+    let refused = house.post("/app/acme/msg", &house.token, body).await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND);
+    let made = house.post("/app", &house.token, r#"{"name":"Acme","uid":"acme"}"#).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let before = house.stack.ledger();
+    let accepted = house.post("/app/acme/msg", &house.token, body).await;
+    assert_eq!(accepted.status, StatusCode::ACCEPTED, "{}", accepted.text);
+    // It finds no earlier request, for whose message it would have to look.
+    let spent = house.stack.ledger().since(&before).total(|call| call.by == "messages" && call.on == "log");
+    assert_eq!((spent.read_units, spent.write_units), (0.0, 2.0));
+    assert_eq!(house.post("/app/acme/msg", &house.token, body).await.text, accepted.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_taken_over_cannot_be_let_go_by_who_had_it() {
+    let house = House::start().await;
+    let variables = house.stack.environment("messages").expect("its environment");
+    let env = Env::new(|name| variables.get(name).cloned());
+    let store = house.stack.platform().store(&env).expect("a store");
+    let message = Some("msg_23rb8YdGqMT0qIzpgGwdXfHirMu".parse().expect("an id"));
+    let claim = async |owner, stale| store.claim_key("k", owner, message, stale).await.expect("a claim");
+    assert_eq!(claim("slow", None).await, Claim::Ours);
+    assert_eq!(claim("repeated", Some("slow")).await, Claim::Ours);
+    store.free_key("k", "slow").await.expect("nothing is done");
+    let Claim::Earlier(record) = claim("third", None).await else { panic!("the key was free") };
+    assert_eq!((record.owner.as_str(), record.message), ("repeated", message));
+    store.free_key("k", "repeated").await.expect("it is let go");
+    assert_eq!(claim("third", None).await, Claim::Ours);
 }
 
 #[tokio::test(flavor = "multi_thread")]

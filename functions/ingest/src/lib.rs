@@ -113,7 +113,8 @@ impl Ingest {
         };
         self.intake.admit(app).await?;
         let key = IdempotencyKey::of_record(app, key.as_deref(), record.id(), &*self.random);
-        let stored = self.intake.store(app, Some(key), message, record.trace()).await?;
+        let claimed = self.intake.claim(key).await?;
+        let stored = self.intake.store(app, Some(claimed), message, record.trace()).await?;
         // A request would get the first one's answer and could see the difference; here it would be lost.
         if let Stored::Before(earlier) = &stored
             && !self.intake.is_same(earlier, &Queued::parse(record.body())?.message).await?

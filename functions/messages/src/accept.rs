@@ -1,8 +1,8 @@
 //! Accepting a message: everything between a valid request and its 202.
 //!
-//! The order of writes is idempotency record, event id, message, queue. Whatever a crash leaves
-//! between two of them is finished by the client's own repetition of its request, under the id
-//! that the first record holds.
+//! The order of writes is idempotency record (beside reading the application), event id, message,
+//! queue. Whatever a crash leaves between two of them is finished by the client's own repetition of its
+//! request, under the id that the first record holds.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,6 +33,14 @@ const REPAIRED_FOR: Duration = Duration::from_secs(3600);
 /// What a delivery may take beyond its own deadline.
 const MARGIN: Duration = Duration::from_secs(5);
 
+/// A key that was claimed for a message, and what came of that at first.
+#[derive(Debug)]
+pub struct Claimed {
+    key: IdempotencyKey,
+    id: MessageId,
+    claim: Claim,
+}
+
 /// A message on record.
 #[derive(Debug)]
 pub enum Stored<'a> {
@@ -61,6 +69,27 @@ pub enum Accepted {
 }
 
 impl Intake {
+    /// Claims a key for a message that is going to be stored, or finds out who has it. What else the request
+    /// has to know can be read meanwhile; one that is refused then lets go of its key again.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn claim(&self, key: IdempotencyKey) -> Result<Claimed> {
+        let id = MessageId::new(self.clock.now(), &*self.random);
+        let claim = self.store.claim_key(&key.hash, &key.owner, Some(id), None).await?;
+        Ok(Claimed { key, id, claim })
+    }
+
+    /// Lets go of the key of a request that is refused, if it is still its own: who repeats it is not to wait
+    /// for a message that never comes.
+    pub async fn let_go(&self, Claimed { key, claim, .. }: &Claimed) {
+        if *claim == Claim::Ours
+            && let Err(error) = self.store.free_key(&key.hash, &key.owner).await
+        {
+            tracing::warn!(error = %Chain(&error), "an idempotency key stays claimed until its request counts as dead");
+        }
+    }
+
     /// Stores a message and queues its deliveries; once for each key and event id.
     ///
     /// # Errors
@@ -68,11 +97,11 @@ impl Intake {
     pub async fn accept(
         &self,
         app: &Application,
-        key: Option<IdempotencyKey>,
+        claimed: Option<Claimed>,
         message: MessageIn,
         trace: Option<Trace>,
     ) -> Result<Accepted> {
-        match self.store(app, key, message, trace).await? {
+        match self.store(app, claimed, message, trace).await? {
             Stored::Before(message) => Ok(Accepted::Before(message)),
             Stored::Now(placed) => {
                 self.queue(std::slice::from_ref(&*placed)).await.into_iter().collect::<Result<()>>()?;
@@ -114,20 +143,22 @@ impl Intake {
     pub async fn store<'a>(
         &self,
         app: &'a Application,
-        key: Option<IdempotencyKey>,
+        claimed: Option<Claimed>,
         message: MessageIn,
         trace: Option<Trace>,
     ) -> Result<Stored<'a>> {
-        let mut id = MessageId::new(self.clock.now(), &*self.random);
         // Under an id that another request drew, copies of the jobs may exist.
-        let mut taken_over = false;
-        if let Some(key) = &key {
-            match self.claim_key(app, key, id).await? {
+        let (mut id, mut taken_over, mut key) = (None, false, None);
+        if let Some(Claimed { key: ours, id: drawn, claim }) = claimed {
+            id = Some(drawn);
+            match self.settle(app, &ours, drawn, claim).await? {
                 Key::Ours => {}
-                Key::Unfinished(first) => (id, taken_over) = (first, true),
+                Key::Unfinished(first) => (id, taken_over) = (Some(first), true),
                 Key::Done(message) => return self.again(app, message, trace).await,
             }
+            key = Some(ours);
         }
+        let mut id = id.unwrap_or_else(|| MessageId::new(self.clock.now(), &*self.random));
         if let Some(event_id) = &message.event_id {
             match self.claim_event_id(app, event_id, id).await? {
                 Key::Ours => {}
@@ -197,20 +228,36 @@ impl Intake {
         Ok(Stored::Before(message))
     }
 
-    async fn claim_key(&self, app: &Application, key: &IdempotencyKey, id: MessageId) -> Result<Key> {
+    /// Whose a key is in the end that was claimed for the message `id`. From a request that died it is taken
+    /// over, with the id that it drew: should it live after all, it cannot let go of it any more.
+    async fn settle(
+        &self,
+        app: &Application,
+        key: &IdempotencyKey,
+        id: MessageId,
+        mut claim: Claim,
+    ) -> Result<Key> {
         let mut wait = FIRST_LOOK;
         loop {
-            let record = match self.store.claim_key(&key.hash, &key.owner, Some(id), None).await? {
-                Claim::Ours => return Ok(Key::Ours),
-                Claim::Earlier(record) => record,
-            };
+            let Claim::Earlier(record) = claim else { return Ok(Key::Ours) };
             let first =
                 record.message.ok_or(Error::Conflict("This idempotency key is in use elsewhere.".into()))?;
-            if let Some(outcome) = self.outcome(app, first, record.at).await? {
-                return Ok(outcome);
-            }
-            self.clock.sleep(wait).await;
-            wait = (wait * 2).min(LOOK_MAX);
+            claim = match self.outcome(app, first, record.at).await? {
+                Some(Key::Unfinished(_)) => {
+                    let stale = Some(record.owner.as_str());
+                    match self.store.claim_key(&key.hash, &key.owner, Some(first), stale).await? {
+                        Claim::Ours => return Ok(Key::Unfinished(first)),
+                        // Somebody else was faster.
+                        earlier => earlier,
+                    }
+                }
+                Some(outcome) => return Ok(outcome),
+                None => {
+                    self.clock.sleep(wait).await;
+                    wait = (wait * 2).min(LOOK_MAX);
+                    self.store.claim_key(&key.hash, &key.owner, Some(id), None).await?
+                }
+            };
         }
     }
 

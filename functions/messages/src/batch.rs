@@ -6,7 +6,7 @@
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, OptionFuture};
 use http::{HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -115,7 +115,8 @@ pub async fn create(
         store.push(Box::pin(async move {
             let message = message?;
             intake.admit(app).await?;
-            intake.store(app, key, message, trace).await
+            let claimed = OptionFuture::from(key.map(|key| intake.claim(key))).await.transpose()?;
+            intake.store(app, claimed, message, trace).await
         }));
     }
     let outcomes: Vec<Result<Stored<'_>>> =

@@ -15,7 +15,7 @@ use shared::store::applications::{Application, ApplicationSettings};
 use shared::store::messages::Message;
 use shared::{Error, Platform, Result};
 
-pub use crate::accept::{Accepted, Placed, Stored};
+pub use crate::accept::{Accepted, Claimed, Placed, Stored};
 pub use crate::incoming::MessageIn;
 use crate::quota::{self, Quota};
 use crate::targets::Targets;

@@ -12,6 +12,7 @@ mod targets;
 use axum::Router;
 use axum::extract::{FromRef, Path, State};
 use axum::response::Response;
+use futures_util::future::{OptionFuture, join};
 use http::{HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -168,13 +169,26 @@ async fn create(
     let key = IdempotencyKey::read(&headers, &caller, &uri, &*state.api.random)?;
     let message = MessageIn::parse(&body.0, &reference)?;
     let intake = &state.intake;
-    let app = intake.application(&caller, &reference, message.application.as_ref()).await?;
-    intake.admit(&app).await?;
+    let admitted = async {
+        let app = intake.application(&caller, &reference, message.application.as_ref()).await?;
+        intake.admit(&app).await.map(|()| app)
+    };
+    // SDKs send a key with each message: claiming it makes nobody wait.
+    let claimed = OptionFuture::from(key.map(|key| intake.claim(key)));
+    let (app, claimed) = match join(admitted, claimed).await {
+        (Ok(app), claimed) => (app, claimed.transpose()?),
+        (Err(refused), claimed) => {
+            if let Some(Ok(claimed)) = claimed {
+                intake.let_go(&claimed).await;
+            }
+            return Err(refused);
+        }
+    };
     let trace = Trace::of(&headers);
     // In Lambda the runtime's own span says the trace; here, too, where there is no such runtime.
     let span =
         tracing::error_span!("message", trace_id = trace.map(|trace| tracing::field::display(trace.id())));
-    let accepted = intake.accept(&app, key, message, trace).instrument(span).await?;
+    let accepted = intake.accept(&app, claimed, message, trace).instrument(span).await?;
     Ok(json(StatusCode::ACCEPTED, &state.answer(&accepted, with_content).await?))
 }
 
