@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shared::ids::{AttemptId, EndpointId, MessageId};
+use shared::ids::{AppId, AttemptId, EndpointId, MessageId};
 use shared::store::Store;
 use shared::store::attempts::{State, Status};
 use standardwebhooks::Webhook;
@@ -22,6 +22,8 @@ const RECORDING_MAX: Duration = Duration::from_millis(100);
 struct OnFile {
     attempts: BTreeMap<(EndpointId, MessageId), BTreeSet<AttemptId>>,
     states: BTreeSet<(EndpointId, MessageId)>,
+    /// The messages of each application.
+    messages: BTreeSet<(AppId, MessageId)>,
 }
 
 impl OnFile {
@@ -36,6 +38,13 @@ impl OnFile {
             let mut page = world.aws.dynamodb("Scan", &scan);
             for item in page["Items"].as_array().into_iter().flatten() {
                 let text = |name: &str| item[name]["S"].as_str().unwrap_or_default();
+                if let (Some(log), Some(message)) =
+                    (text("pk").strip_prefix("APP#"), text("sk").strip_prefix("MSG#"))
+                {
+                    let app =
+                        log.split('#').next().unwrap_or_default().parse().expect("an application's key");
+                    file.messages.insert((app, message.parse().expect("a message's id")));
+                }
                 let Some(log) = text("pk").strip_prefix("EP#") else { continue };
                 let endpoint = log.split('#').next().unwrap_or_default().parse().expect("an endpoint's key");
                 if let Some(attempt) = text("sk").strip_prefix("ATT#") {
@@ -62,11 +71,13 @@ pub async fn check(world: &World, customers: &[Customer], wishes: &[Wish]) -> Ve
     }
     let events = world.journal.lock().clone();
     let course = Course { world, store: world.store(), events, customers, wishes };
-    let promised = course.accepted(&mut broken).await;
+    let file = OnFile::read(world);
+    let mut promised = course.accepted(&mut broken).await;
+    course.queued(&file, &mut promised, &mut broken).await;
     for ((message, customer), wish) in &promised {
         course.delivered(&customers[*customer], *message, wish, &mut broken).await;
     }
-    course.chains(&OnFile::read(world), &mut broken).await;
+    course.chains(&file, &mut broken).await;
     for post in &course.events.posts {
         if let Err(problem) = webhook(post, customers, wishes) {
             broken.push(format!("a webhook to server {}: {problem}", post.receiver));
@@ -92,9 +103,30 @@ struct Course<'a> {
 
 type Promised<'a> = BTreeMap<(MessageId, usize), &'a Wish>;
 
-impl Course<'_> {
+impl<'a> Course<'a> {
+    /// What was put into the queue is a message, once.
+    async fn queued(&self, file: &OnFile, promised: &mut Promised<'a>, broken: &mut Vec<String>) {
+        let mut found: BTreeMap<usize, Vec<MessageId>> = BTreeMap::new();
+        for (app, id) in &file.messages {
+            let Ok(Some(message)) = self.store.find_message(*app, *id).await else { continue };
+            let Ok(Some(payload)) = self.store.payload(&message).await else { continue };
+            let is_this = |wish: &Wish| wish.queued && wish.payload == payload.sent();
+            if let Some(nth) = self.wishes.iter().position(is_this) {
+                found.entry(nth).or_default().push(*id);
+            }
+        }
+        for (nth, wish) in self.wishes.iter().enumerate().filter(|(_, wish)| wish.queued) {
+            match found.remove(&nth).unwrap_or_default().as_slice() {
+                [id] => drop(promised.insert((*id, wish.customer), wish)),
+                ids => broken.push(format!("message {nth} was queued and is {ids:?}")),
+            }
+        }
+    }
+}
+
+impl<'a> Course<'a> {
     /// Which messages exist because somebody was told so.
-    async fn accepted(&self, broken: &mut Vec<String>) -> Promised<'_> {
+    async fn accepted(&self, broken: &mut Vec<String>) -> Promised<'a> {
         let mut promised = Promised::new();
         for (nth, wish) in self.wishes.iter().enumerate() {
             let ids: BTreeSet<&String> = wish.accepted.iter().collect();

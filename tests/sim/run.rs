@@ -23,6 +23,7 @@ const END: Duration = Duration::from_secs(3 * 24 * 3600);
 pub struct Done {
     pub violations: Vec<String>,
     pub messages: u64,
+    pub queued: u64,
     pub attempts: u64,
     pub resent: u64,
     pub disabled: u64,
@@ -87,6 +88,7 @@ pub fn run(seed: u64, sabotage: Option<Sabotage>, traced: bool) -> Done {
     done.longest_wait_ms = world.longest_wait_ms();
     done.trace = sim.take_trace();
     done.messages = book.wishes().iter().filter(|wish| !wish.accepted.is_empty()).count() as u64;
+    done.queued = book.wishes().iter().filter(|wish| wish.queued).count() as u64;
     done.resent = book.wishes().iter().map(|wish| wish.resent.len() as u64).sum();
     let events = world.journal.lock();
     done.disabled = events.disabled.len() as u64;
@@ -100,6 +102,7 @@ pub fn run(seed: u64, sabotage: Option<Sabotage>, traced: bool) -> Done {
 pub struct Report {
     pub seeds: u64,
     pub messages: u64,
+    pub queued: u64,
     pub attempts: u64,
     pub resent: u64,
     pub disabled: u64,
@@ -114,10 +117,11 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} seeds, {} messages accepted, {} sent again, {} endpoints disabled, {} attempts on record, \
+            "{} seeds, {} messages accepted, {} queued, {} sent again, {} endpoints disabled, {} attempts on record, \
              {} webhooks received, {} violations",
             self.seeds,
             self.messages,
+            self.queued,
             self.resent,
             self.disabled,
             self.attempts,
@@ -153,6 +157,7 @@ pub fn run_all(seeds: RangeInclusive<u64>) -> Report {
                     let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
                     report.seeds += 1;
                     report.messages += done.messages;
+                    report.queued += done.queued;
                     report.attempts += done.attempts;
                     report.posts += done.posts;
                     report.resent += done.resent;

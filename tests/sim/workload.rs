@@ -7,6 +7,7 @@ use axum::body::Body;
 use serde_json::{Value, json};
 use shared::ids::{AppId, EndpointId, OrgId};
 
+use crate::random::Dice;
 use crate::receivers::Manner;
 use crate::world::{World, answer};
 
@@ -37,6 +38,8 @@ pub struct Wish {
     pub channel: Option<&'static str>,
     pub event_id: Option<String>,
     pub key: Option<String>,
+    /// It is put into the queue of producers and not posted: nobody says what became of it.
+    pub queued: bool,
     /// The ids of the answers that said yes, and when the first did.
     pub accepted: Vec<String>,
     pub accepted_at: Option<Duration>,
@@ -151,6 +154,8 @@ pub fn start(world: &Arc<World>, customers: &[Customer]) -> (Book, Arc<Mutex<usi
     let (book, open) = (Book::default(), Arc::new(Mutex::new(0)));
     let dice = &world.dice;
     let busy = dice.chance(100);
+    // Of their own, so that the rest of a seed's course does not depend on them.
+    let doors = Dice::new(world.seed, "doors");
     for (number, customer) in customers.iter().enumerate() {
         let messages = if customer.endpoints.len() > 3 {
             1
@@ -167,6 +172,7 @@ pub fn start(world: &Arc<World>, customers: &[Customer]) -> (Book, Arc<Mutex<usi
                 channel: *dice.pick(&[None, Some("a"), Some("b")]),
                 event_id: dice.chance(250).then(|| format!("event-{number}-{nth}")),
                 key: dice.chance(700).then(|| format!("key-{number}-{nth}")),
+                queued: doors.chance(250),
                 accepted: Vec::new(),
                 accepted_at: None,
                 conflict: false,
@@ -182,7 +188,11 @@ pub fn start(world: &Arc<World>, customers: &[Customer]) -> (Book, Arc<Mutex<usi
             let (book, open) = (book.clone(), open.clone());
             world.clone().sim.spawn(async move {
                 world.sim.sleep(at).await;
-                send(&world, &customer, &wish, &book, index).await;
+                if wish.queued {
+                    queue(&world, &customer, &wish, index).await;
+                } else {
+                    send(&world, &customer, &wish, &book, index).await;
+                }
                 *open.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
             });
         }
@@ -251,8 +261,25 @@ async fn resend(world: &Arc<World>, customer: &Customer, wish: &Wish, id: &str, 
     }
 }
 
-/// Posts a message until there is an answer; without an idempotency key only sometimes more than once.
-async fn send(world: &Arc<World>, customer: &Customer, wish: &Wish, book: &Book, index: usize) {
+/// Puts a message into the queue; with a key sometimes twice, as a producer does that lost SQS's answer.
+async fn queue(world: &Arc<World>, customer: &Customer, wish: &Wish, index: usize) {
+    let key = wish.key.as_ref().map_or_else(String::new, |key| format!(",\"idempotencyKey\":\"{key}\""));
+    let body = format!(
+        "{{\"orgId\":\"{}\",\"appId\":\"{}\",\"message\":{}{key}}}",
+        customer.org,
+        customer.app,
+        body(wish)
+    );
+    let times = if wish.key.is_some() && world.dice.chance(300) { 2 } else { 1 };
+    for _ in 0..times {
+        world.queue(&body).await;
+        world.sim.trace(|| format!("message {index} is queued"));
+        world.sim.sleep(world.dice.millis(0, 20_000)).await;
+    }
+}
+
+/// A message as it is posted.
+fn body(wish: &Wish) -> String {
     let mut body = format!("{{\"eventType\":\"thing.happened\",\"payload\":{}", wish.payload);
     if let Some(channel) = wish.channel {
         body.push_str(&format!(",\"channels\":[\"{channel}\"]"));
@@ -261,6 +288,12 @@ async fn send(world: &Arc<World>, customer: &Customer, wish: &Wish, book: &Book,
         body.push_str(&format!(",\"eventId\":\"{event_id}\""));
     }
     body.push('}');
+    body
+}
+
+/// Posts a message until there is an answer; without an idempotency key only sometimes more than once.
+async fn send(world: &Arc<World>, customer: &Customer, wish: &Wish, book: &Book, index: usize) {
+    let body = body(wish);
     let path = format!("/api/v1/app/{}/msg", customer.app);
     let tries = if wish.key.is_some() { 8 } else { world.dice.between(1, 2) };
     for _ in 0..tries {

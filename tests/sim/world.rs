@@ -12,6 +12,7 @@ use axum::Router;
 use axum::body::Body;
 use deliver::{Deliver, Sabotage};
 use fan_out::Dispatcher;
+use ingest::Ingest;
 use local::template::{QueueSource, Template, Value as TemplateValue};
 use serde_json::{Value, json};
 use shared::Platform;
@@ -58,6 +59,7 @@ impl Settings {
 
 /// A run's installation.
 pub struct World {
+    pub seed: u64,
     pub sim: Sim,
     pub dice: Dice,
     pub faults: Faults,
@@ -91,6 +93,7 @@ impl World {
         let aws = Aws::new(sim, &faults, &journal);
         let settings = Settings::draw(&dice);
         let mut world = Self {
+            seed,
             sim: sim.clone(),
             receivers: Receivers::new(seed, sim, &journal),
             random: Dice::new(seed, "product"),
@@ -250,6 +253,15 @@ impl World {
         }
     }
 
+    /// Puts a message into the queue of producers, once that is up.
+    pub async fn queue(&self, body: &str) {
+        while self.faults.is_down(crate::faults::Service::Sqs) {
+            self.sim.sleep(Duration::from_secs(1)).await;
+        }
+        let request = json!({ "QueueUrl": url("IngestQueue"), "MessageBody": body });
+        self.aws.sqs("SendMessage", &request).await;
+    }
+
     fn timeout(&self, function: &str) -> Duration {
         let function = template().function(function).expect("a function of the template");
         Duration::from_secs(function.timeout_seconds.into())
@@ -305,7 +317,7 @@ impl World {
 
     /// Starts what calls the functions.
     pub fn start(self: &Arc<Self>) {
-        for name in ["deliver", "fan-out"] {
+        for name in ["deliver", "fan-out", "ingest"] {
             let function = template().function(name).expect("a function of the template");
             for source in &function.queues {
                 for _ in 0..INSTANCES {
@@ -407,6 +419,7 @@ async fn step_clocks(world: Arc<World>) {
 enum Code {
     Deliver(Box<Deliver>),
     FanOut(Box<Dispatcher>),
+    Ingest(Box<Ingest>),
 }
 
 impl Code {
@@ -414,6 +427,7 @@ impl Code {
         match self {
             Self::Deliver(function) => function.handle(event).await,
             Self::FanOut(function) => function.handle(event).await,
+            Self::Ingest(function) => function.handle(event).await,
         }
     }
 }
@@ -438,6 +452,9 @@ impl Consumer {
                     None => deliver,
                 }
             }))),
+            "ingest" => {
+                Code::Ingest(Box::new(world.connect("ingest", true, Ingest::connect).expect("it connects")))
+            }
             _ => Code::FanOut(Box::new(
                 world.connect("fan-out", true, Dispatcher::connect).expect("it connects"),
             )),
