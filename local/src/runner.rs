@@ -89,7 +89,12 @@ fn welcome(stack: &Stack, data: &str) -> String {
         .aws_address()
         .map_or_else(String::new, |address| format!("\nDynamoDB and SQS are at http://{address}."));
     let queue = stack.queue("IngestQueue").map_or_else(String::new, |queue| {
-        format!("\nMessages can be queued at {} (docs/INGEST.md).", queue.url)
+        // At the address that was asked for: the other one has another port at each start.
+        let url = match (stack.aws_address(), queue.url.splitn(4, '/').nth(3)) {
+            (Some(address), Some(path)) => format!("http://{address}/{path}"),
+            _ => queue.url.clone(),
+        };
+        format!("\nMessages can be queued at {url} (docs/INGEST.md).")
     });
     let curl = format!(
         "curl -sS -w '\\n' -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' {url}/api/v1/app"

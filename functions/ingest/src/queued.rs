@@ -49,7 +49,7 @@ impl Queued {
         let message = part.map(|mut part| {
             let message = MessageIn::read(&mut part);
             if let Some(app) = &app {
-                message.check_application(&mut part, app);
+                message.check_application(&mut part, app, "Its uid must be appId");
             }
             fields.absorb(part);
             message

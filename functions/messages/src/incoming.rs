@@ -65,17 +65,17 @@ impl MessageIn {
     pub fn parse(body: &[u8], app: &Reference<AppId>) -> Result<Self> {
         let mut fields = Fields::parse(body)?;
         let message = Self::read(&mut fields);
-        message.check_application(&mut fields, app);
+        message.check_application(&mut fields, app, "Its uid must be the one in the path");
         fields.finish()?;
         Ok(message)
     }
 
-    /// The application that it would make has to be the one that it is for.
-    pub fn check_application(&self, fields: &mut Fields<'_>, app: &Reference<AppId>) {
+    /// The application that it would make has to be the one that it is for; `otherwise` is noted.
+    pub fn check_application(&self, fields: &mut Fields<'_>, app: &Reference<AppId>, otherwise: &str) {
         if let Some(new) = &self.application
             && !matches!(app, Reference::Uid(uid) if new.uid.as_ref() == Some(uid))
         {
-            fields.violation("application", "Its uid must be the one in the path", "value_error");
+            fields.violation("application", otherwise, "value_error");
         }
     }
 
