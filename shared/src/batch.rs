@@ -211,7 +211,10 @@ async fn after_failure(
         tracing::error!(error = %Chain(error), moved, "a job goes to the dead-letter queue");
         return moved;
     }
-    let wait = backoff(receive_count(record));
+    let wait = match error {
+        Error::TooMany { .. } => spread(record, backoff(receive_count(record))),
+        _ => backoff(receive_count(record)),
+    };
     tracing::warn!(error = %Chain(error), wait_seconds = wait.as_secs(), "a job will be tried again");
     if let Some(handle) = &record.receipt_handle
         && let Err(error) = sqs.hide(&source.queue, handle, wait).await
@@ -245,8 +248,19 @@ fn backoff(receive_count: u32) -> Duration {
     Duration::from_secs(1 << receive_count.clamp(1, 10)).min(BACKOFF_MAX)
 }
 
+/// Half of `wait` to three halves, by the record's id. What is refused for being too much at a time must
+/// not come back at one time, or most of it is refused again.
+fn spread(record: &SqsMessage, wait: Duration) -> Duration {
+    let id = format!("{} {}", record.message_id.as_deref().unwrap_or_default(), receive_count(record));
+    let digest = ring::digest::digest(&ring::digest::SHA256, id.as_bytes());
+    let share = digest.as_ref()[..4].iter().fold(0, |share, byte| share << 8 | u64::from(*byte));
+    Duration::from_secs(wait.as_secs() / 2 + share % (wait.as_secs() + 1))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -254,5 +268,24 @@ mod tests {
         assert_eq!(backoff(1), Duration::from_secs(2));
         assert_eq!(backoff(5), Duration::from_secs(32));
         assert_eq!(backoff(1000), BACKOFF_MAX);
+    }
+
+    #[test]
+    fn what_was_too_much_at_a_time_comes_back_at_many() {
+        let waits = |wait: u64| -> Vec<u64> {
+            let mut record = SqsMessage::default();
+            (0..1_000)
+                .map(|nth| {
+                    record.message_id = Some(format!("record-{nth}"));
+                    spread(&record, Duration::from_secs(wait)).as_secs()
+                })
+                .collect()
+        };
+        assert!(waits(2).iter().all(|wait| (1..=3).contains(wait)));
+        let long = waits(900);
+        assert!(long.iter().all(|wait| (450..=1_350).contains(wait)));
+        assert!(long.iter().collect::<BTreeSet<_>>().len() > 500);
+        // A thousand of them are as long as without.
+        assert!((850_000..950_000).contains(&long.iter().sum::<u64>()));
     }
 }
