@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -10,45 +10,81 @@ use crate::clock::Timestamp;
 /// No entry outlives this, whatever versions say.
 const AGE_MAX: Duration = Duration::from_secs(60);
 
-/// Keeps up to a fixed number of values for up to a minute.
+/// Keeps values for up to a minute, as many as weigh no more than a fixed sum.
 #[derive(Debug)]
 pub struct Cache<K, V> {
-    entries: Mutex<HashMap<K, (Timestamp, V)>>,
-    size_max: usize,
+    entries: Mutex<Entries<K, V>>,
+    weight_max: usize,
+    weigh: fn(&V) -> usize,
+}
+
+#[derive(Debug)]
+struct Entries<K, V> {
+    by_key: HashMap<K, (Timestamp, V)>,
+    /// Of all of them.
+    weight: usize,
 }
 
 impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
     /// An empty cache of up to `size_max` entries.
     pub fn new(size_max: usize) -> Self {
-        Self { entries: Mutex::default(), size_max }
+        Self::weighing(size_max, |_| 1)
+    }
+
+    /// An empty cache of entries that `weigh` up to `weight_max` together. One that weighs more by itself
+    /// is not kept.
+    pub fn weighing(weight_max: usize, weigh: fn(&V) -> usize) -> Self {
+        let entries = Mutex::new(Entries { by_key: HashMap::new(), weight: 0 });
+        Self { entries, weight_max, weigh }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries<K, V>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The value, if it is there and young enough.
     pub fn get(&self, key: &K, now: Timestamp) -> Option<V> {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.get(key).filter(|(at, _)| now.since(*at) < AGE_MAX).map(|(_, value)| value.clone())
+        let entries = self.entries();
+        entries.by_key.get(key).filter(|(at, _)| now.since(*at) < AGE_MAX).map(|(_, value)| value.clone())
     }
 
-    /// Keeps a value. A full cache drops what is too old, and if that is less than a half, the older half:
-    /// so what a value costs does not depend on how many there are.
+    /// Keeps a value. A full cache drops what is too old, and then older ones, until half of it is free: so
+    /// what a value costs does not depend on how many there are.
     pub fn put(&self, key: K, value: V, now: Timestamp) {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() >= self.size_max && !entries.contains_key(&key) {
-            entries.retain(|_, (at, _)| now.since(*at) < AGE_MAX);
-            let mut ages: Vec<Timestamp> = entries.values().map(|(at, _)| *at).collect();
-            let too_many = ages.len().saturating_sub(self.size_max / 2);
-            if too_many > 0 {
-                let (_, last, _) = ages.select_nth_unstable(too_many - 1);
-                let last = *last;
-                entries.retain(|_, (at, _)| *at > last);
+        let weight = (self.weigh)(&value);
+        let mut entries = self.entries();
+        entries.forget(&key, self.weigh);
+        if weight > self.weight_max {
+            return;
+        }
+        if entries.weight + weight > self.weight_max {
+            let mut ages: Vec<(Timestamp, K)> =
+                entries.by_key.iter().map(|(key, (at, _))| (*at, key.clone())).collect();
+            ages.sort_unstable_by_key(|(at, _)| *at);
+            for (at, key) in ages {
+                let enough =
+                    entries.weight + weight <= self.weight_max && entries.weight <= self.weight_max / 2;
+                if enough && now.since(at) < AGE_MAX {
+                    break;
+                }
+                entries.forget(&key, self.weigh);
             }
         }
-        entries.insert(key, (now, value));
+        entries.weight += weight;
+        entries.by_key.insert(key, (now, value));
     }
 
     /// Drops a value.
     pub fn remove(&self, key: &K) {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+        self.entries().forget(key, self.weigh);
+    }
+}
+
+impl<K: Eq + Hash, V> Entries<K, V> {
+    fn forget(&mut self, key: &K, weigh: fn(&V) -> usize) {
+        if let Some((_, value)) = self.by_key.remove(key) {
+            self.weight -= weigh(&value);
+        }
     }
 }
 
@@ -76,5 +112,25 @@ mod tests {
         let kept = (0..=100).filter(|n| many.get(n, at(26)).is_some()).count();
         assert!((40..=51).contains(&kept), "{kept}");
         assert_eq!((many.get(&0, at(26)), many.get(&100, at(26))), (None, Some(100)));
+    }
+
+    #[test]
+    fn what_is_heavy_takes_the_place_of_many() {
+        let cache = Cache::weighing(10, |text: &&str| text.len());
+        let at = Timestamp::from_ms;
+        for (n, text) in ["aaa", "bbb", "ccc"].into_iter().enumerate() {
+            cache.put(n, text, at(n as u64));
+        }
+        // The same key again weighs once.
+        cache.put(2, "CCCC", at(3));
+        assert!([0, 1, 2].iter().all(|n| cache.get(n, at(4)).is_some()));
+        cache.put(3, "dddddd", at(4));
+        let kept: Vec<_> = (0..4).map(|n| cache.get(&n, at(5))).collect();
+        assert_eq!(kept, [None, None, Some("CCCC"), Some("dddddd")]);
+        // What is too heavy by itself is not kept, and nothing goes for it.
+        cache.put(4, "eeeeeeeeeee", at(5));
+        cache.put(2, "CCCCCCCCCCC", at(5));
+        let kept: Vec<_> = (2..5).map(|n| cache.get(&n, at(6))).collect();
+        assert_eq!(kept, [None, Some("dddddd"), None]);
     }
 }

@@ -4,6 +4,7 @@
 use shared::Result;
 use shared::operational::management_org;
 use shared::queue::{Deliver, FanOut, Job, Operational};
+use shared::store::endpoints::Filter;
 use shared::store::messages::{LOG_RETENTION_DAYS, NewMessage, Payload};
 
 use crate::{Dispatcher, STEP};
@@ -15,8 +16,10 @@ impl Dispatcher {
         let Some(id) = self.store.application_id(org, &told.org.to_string()).await? else { return Ok(()) };
         let Some(app) = self.store.find_application(org, id).await? else { return Ok(()) };
         let endpoints = self.store.all_endpoints(app.id).await?;
-        let wanting = endpoints.iter().filter(|endpoint| endpoint.settings.wants(&told.event_type, None));
-        let wanting = wanting.map(|endpoint| endpoint.id).collect();
+        let wanting = endpoints.into_iter().filter_map(|endpoint| {
+            Filter::from(endpoint.settings).wants(&told.event_type, None).then_some(endpoint.id)
+        });
+        let wanting = wanting.collect();
         let new = NewMessage {
             app: app.id,
             id: told.message,

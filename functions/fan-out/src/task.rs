@@ -13,7 +13,7 @@ use shared::http::{Cursor, ListQuery, Order};
 use shared::ids::{AttemptId, EndpointId, Ksuid, MessageId};
 use shared::queue::{Job, Outgoing, Resend, TaskStep};
 use shared::store::attempts::{State, Status};
-use shared::store::endpoints::Endpoint;
+use shared::store::endpoints::{Endpoint, Filter};
 use shared::store::keys::SHARDS;
 use shared::store::messages::Message;
 use shared::store::shards::LogQuery;
@@ -121,9 +121,10 @@ impl Dispatcher {
     ) -> Result<(Vec<MessageId>, Option<MessageId>)> {
         let page = self.store.shard_messages(task.app, task.shard, &page_query(task)?).await?;
         let last = page.last().filter(|_| page.len() == PAGE).map(|message| message.id);
+        let filter = Filter::from(endpoint.settings.clone());
         let wanted: Vec<MessageId> = page
             .iter()
-            .filter(|message| endpoint.settings.wants(&message.event_type, message.channels.as_deref()))
+            .filter(|message| filter.wants(&message.event_type, message.channels.as_deref()))
             .map(|message| message.id)
             .collect();
         let states = self.store.states_at(endpoint.id, &wanted).await?;

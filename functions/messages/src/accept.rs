@@ -181,7 +181,7 @@ impl Intake {
         let targets = self.targets.of(&self.store, &*self.clock, app).await?;
         let wanting = targets
             .iter()
-            .filter(|(_, settings)| settings.wants(&message.event_type, message.channels.as_deref()))
+            .filter(|(_, filter)| filter.wants(&message.event_type, message.channels.as_deref()))
             .map(|(endpoint, _)| *endpoint);
         let endpoints = wanting.collect();
         let new = NewMessage {

@@ -216,7 +216,7 @@ async fn precheck(
         fields.finish()?;
         let app = state.intake.application(&caller, &reference(&app, "Application")?, None).await?;
         let targets = state.intake.targets.of(&api.store, &*api.clock, &app).await?;
-        let active = targets.iter().any(|(_, settings)| settings.wants(&event_type, channels.as_deref()));
+        let active = targets.iter().any(|(_, filter)| filter.wants(&event_type, channels.as_deref()));
         Ok(json(StatusCode::OK, &PrecheckOut { active }))
     })
     .await)

@@ -10,16 +10,17 @@ use shared::clock::{Clock, Timestamp};
 use shared::ids::{AppId, EndpointId, Reference};
 use shared::store::Store;
 use shared::store::applications::Application;
-use shared::store::endpoints::{Endpoint, EndpointSettings};
+use shared::store::endpoints::{Endpoint, Filter};
 
-/// Applications whose endpoints one instance remembers.
-const APPLICATIONS_MAX: usize = 1_000;
+/// Endpoints that one instance remembers, of all applications together; an application is as much as one
+/// of them. With usual filters they are 20 MB.
+const ENDPOINTS_MAX: usize = 100_000;
 /// A change is one transaction, but readers of several items can see a part of it for a moment: a
 /// list read so soon after a change is used once and not kept.
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// An application's endpoints, and the version of the application that they belong to.
-type Versioned = (u64, Arc<[(EndpointId, EndpointSettings)]>);
+type Versioned = (u64, Arc<[(EndpointId, Filter)]>);
 
 /// The endpoints of many applications.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub struct Targets(Cache<AppId, Versioned>);
 
 impl Default for Targets {
     fn default() -> Self {
-        Self(Cache::new(APPLICATIONS_MAX))
+        Self(Cache::weighing(ENDPOINTS_MAX, |(_, endpoints)| 1 + endpoints.len()))
     }
 }
 
@@ -56,7 +57,7 @@ impl Targets {
         store: &Store,
         clock: &dyn Clock,
         app: &Application,
-    ) -> Result<Arc<[(EndpointId, EndpointSettings)]>> {
+    ) -> Result<Arc<[(EndpointId, Filter)]>> {
         let now = clock.now();
         if let Some((version, endpoints)) = self.0.get(&app.id, now)
             && version == app.version
@@ -69,13 +70,13 @@ impl Targets {
     }
 
     /// Remembers what was read at `now`.
-    fn keep(&self, app: &Application, endpoints: Arc<[(EndpointId, EndpointSettings)]>, now: Timestamp) {
+    fn keep(&self, app: &Application, endpoints: Arc<[(EndpointId, Filter)]>, now: Timestamp) {
         if now.since(app.version_at) > SETTLED {
             self.0.put(app.id, (app.version, endpoints), now);
         }
     }
 }
 
-fn targets(endpoints: Vec<Endpoint>) -> Arc<[(EndpointId, EndpointSettings)]> {
-    endpoints.into_iter().map(|endpoint| (endpoint.id, endpoint.settings)).collect()
+fn targets(endpoints: Vec<Endpoint>) -> Arc<[(EndpointId, Filter)]> {
+    endpoints.into_iter().map(|Endpoint { id, settings, .. }| (id, settings.into())).collect()
 }

@@ -73,8 +73,23 @@ pub struct EndpointKey {
     pub until: Option<Timestamp>,
 }
 
-impl EndpointSettings {
-    /// Whether a message of that type and those channels goes to this endpoint.
+/// What an endpoint wants of its application's messages: the part of its settings that each of them is held
+/// against.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    event_types: Option<Vec<String>>,
+    channels: Option<Vec<String>>,
+    disabled: bool,
+}
+
+impl From<EndpointSettings> for Filter {
+    fn from(EndpointSettings { event_types, channels, disabled, .. }: EndpointSettings) -> Self {
+        Self { event_types, channels, disabled }
+    }
+}
+
+impl Filter {
+    /// Whether a message of that type and those channels goes to the endpoint.
     pub fn wants(&self, event_type: &str, channels: Option<&[String]>) -> bool {
         let type_fits = self.event_types.as_ref().is_none_or(|types| types.iter().any(|t| t == event_type));
         let channel_fits = self.channels.as_ref().is_none_or(|ours| {
@@ -452,12 +467,12 @@ mod tests {
     #[test]
     fn filters() {
         let names = |list: &[&str]| Some(list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
-        let all = EndpointSettings::default();
+        let all = Filter::default();
         assert!(all.wants("a", None) && all.wants("a", names(&["x"]).as_deref()));
-        assert!(!EndpointSettings { disabled: true, ..all.clone() }.wants("a", None));
-        let typed = EndpointSettings { event_types: names(&["a", "b"]), ..all.clone() };
+        assert!(!Filter { disabled: true, ..all.clone() }.wants("a", None));
+        let typed = Filter { event_types: names(&["a", "b"]), ..all.clone() };
         assert!(typed.wants("b", None) && !typed.wants("c", None));
-        let tuned = EndpointSettings { channels: names(&["x"]), ..all };
+        let tuned = Filter { channels: names(&["x"]), ..all };
         assert!(tuned.wants("a", names(&["y", "x"]).as_deref()));
         assert!(!tuned.wants("a", None) && !tuned.wants("a", names(&["y"]).as_deref()));
     }
