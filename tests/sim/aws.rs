@@ -222,7 +222,7 @@ impl Inner {
             Service::DynamoDb => {
                 let body = String::from_utf8(body).expect("text");
                 let answer = self.dynamodb(operation, &body);
-                if answer.0 == 200 && operation == "PutItem" {
+                if answer.0 == 200 && ["PutItem", "TransactWriteItems"].contains(&operation) {
                     self.note(&body, invocation);
                 }
                 answer
@@ -238,9 +238,17 @@ impl Inner {
     /// What puts are about that the simulation has to know.
     fn note(&self, body: &str, invocation: u64) {
         if body.contains("TIMER#") {
-            let put: Value = serde_json::from_str(body).expect("JSON");
-            let key = put["Item"]["sk"]["S"].as_str().expect("a key").to_owned();
-            self.timers.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+            let mut request: Value = serde_json::from_str(body).expect("JSON");
+            let puts = match request["TransactItems"].take() {
+                Value::Array(writes) => writes.into_iter().map(|mut write| write["Put"].take()).collect(),
+                _ => vec![request],
+            };
+            let is_timer =
+                |put: &&Value| put["Item"]["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("TIMER#"));
+            for put in puts.iter().filter(is_timer) {
+                let key = put["Item"]["sk"]["S"].as_str().expect("a key").to_owned();
+                self.timers.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+            }
         } else if body.contains("\"ATT#") {
             let put: Value = serde_json::from_str(body).expect("JSON");
             let text = |name: &str| put["Item"][name]["S"].as_str().expect("text");

@@ -49,7 +49,7 @@ pub enum Fate {
 #[derive(Clone, Debug)]
 pub struct Faults {
     pub rates: Rates,
-    pub until: Duration,
+    until: Arc<Mutex<Duration>>,
     down: Arc<Vec<(Service, Duration, Duration)>>,
     dice: Dice,
     sim: Sim,
@@ -85,7 +85,18 @@ impl Faults {
                 }
             }
         }
+        let until = Arc::new(Mutex::new(until));
         Self { rates, until, down: Arc::new(down), dice, sim: sim.clone(), counts: Arc::default() }
+    }
+
+    /// When nothing strikes any more.
+    pub fn until(&self) -> Duration {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets faults strike for that long from now on.
+    pub fn strike_for(&self, time: Duration) {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = self.sim.now() + time;
     }
 
     pub fn dice(&self) -> &Dice {
@@ -103,7 +114,7 @@ impl Faults {
 
     /// Whether a fault of that rate happens now; counted where it does.
     pub fn strikes(&self, rate: u64, kind: &'static str) -> bool {
-        let strikes = rate > 0 && self.sim.now() < self.until && self.dice.chance(rate);
+        let strikes = rate > 0 && self.sim.now() < self.until() && self.dice.chance(rate);
         if strikes {
             self.count(kind);
         }
@@ -137,7 +148,7 @@ impl Faults {
     /// After how many polls an invocation crashes, if it does.
     pub fn fuse(&self) -> Option<u32> {
         let doomed =
-            self.rates.crash > 0 && self.sim.now() < self.until && self.dice.chance(self.rates.crash);
+            self.rates.crash > 0 && self.sim.now() < self.until() && self.dice.chance(self.rates.crash);
         // Where an invocation ends is told by no number of polls: small ones are as likely as large ones.
         doomed.then(|| 1 + self.dice.below(1 << self.dice.between(2, 6)) as u32)
     }

@@ -10,6 +10,7 @@ mod journal;
 mod promises;
 mod random;
 mod receivers;
+mod replays;
 mod run;
 mod time;
 mod workload;

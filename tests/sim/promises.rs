@@ -19,15 +19,15 @@ const RECORDING_MAX: Duration = Duration::from_millis(100);
 
 /// What is on file, by endpoint and message.
 #[derive(Debug, Default)]
-struct OnFile {
+pub struct OnFile {
     attempts: BTreeMap<(EndpointId, MessageId), BTreeSet<AttemptId>>,
-    states: BTreeSet<(EndpointId, MessageId)>,
+    pub states: BTreeSet<(EndpointId, MessageId)>,
     /// The messages of each application.
     messages: BTreeSet<(AppId, MessageId)>,
 }
 
 impl OnFile {
-    fn read(world: &World) -> Self {
+    pub fn read(world: &World) -> Self {
         let mut file = Self::default();
         let mut start = Value::Null;
         loop {
@@ -178,10 +178,8 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// By somebody, or because it said itself that it is gone.
     fn was_disabled(&self, target: &Target) -> bool {
-        self.world.receivers.manner(target.receiver) == Manner::Always(410)
-            || self.events.disabled.iter().any(|(receiver, ..)| *receiver == target.receiver)
+        was_disabled(self.world, target)
     }
 
     /// Promises 1 and 2: every chain that began has come to its end, and nothing stands beside it.
@@ -230,6 +228,12 @@ impl<'a> Course<'a> {
             }
         }
     }
+}
+
+/// By somebody, or because it said itself that it is gone.
+pub fn was_disabled(world: &World, target: &Target) -> bool {
+    world.receivers.manner(target.receiver) == Manner::Always(410)
+        || world.journal.lock().disabled.iter().any(|(receiver, ..)| *receiver == target.receiver)
 }
 
 fn ended(state: &State, retries: usize, may_stop: bool) -> Result<(), String> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use deliver::Sabotage;
 
 use crate::promises;
+use crate::replays::{self, Replay};
 use crate::time::{Rest, Sim};
 use crate::workload;
 use crate::world::World;
@@ -26,6 +27,7 @@ pub struct Done {
     pub queued: u64,
     pub attempts: u64,
     pub resent: u64,
+    pub replayed: u64,
     pub disabled: u64,
     pub posts: u64,
     pub faults: BTreeMap<&'static str, u64>,
@@ -67,9 +69,23 @@ pub fn run(seed: u64, sabotage: Option<Sabotage>, traced: bool) -> Done {
         workload::disable(&world, &customers);
     }
     world.start();
-    let rest =
+    let mut rest =
         sim.run(END, || *open.lock().unwrap_or_else(PoisonError::into_inner) == 0 && world.is_at_rest());
     let mut done = Done::default();
+    let replay = Arc::new(Mutex::new(None));
+    if rest == Rest::Done {
+        let begin = {
+            let (world, customers, replay) = (world.clone(), customers.clone(), replay.clone());
+            async move {
+                let begun = replays::begin(&world, &customers).await;
+                *replay.lock().unwrap_or_else(PoisonError::into_inner) = begun;
+            }
+        };
+        wait_for(&sim, Box::pin(begin));
+        rest = sim.run(END, || world.is_at_rest());
+    }
+    let replay = replay.lock().unwrap_or_else(PoisonError::into_inner).take();
+    done.replayed = replay.as_ref().map_or(0, Replay::len);
     if rest == Rest::Never {
         done.violations.push("the run does not come to rest".into());
     } else {
@@ -78,7 +94,10 @@ pub fn run(seed: u64, sabotage: Option<Sabotage>, traced: bool) -> Done {
             let (world, found) = (world.clone(), found.clone());
             let wishes = book.wishes();
             async move {
-                let violations = promises::check(&world, &customers, &wishes).await;
+                let mut violations = promises::check(&world, &customers, &wishes).await;
+                if let Some(replay) = replay {
+                    violations.extend(replay.check(&world).await);
+                }
                 *found.lock().unwrap_or_else(PoisonError::into_inner) = violations;
             }
         };
@@ -105,6 +124,7 @@ pub struct Report {
     pub queued: u64,
     pub attempts: u64,
     pub resent: u64,
+    pub replayed: u64,
     pub disabled: u64,
     pub posts: u64,
     pub faults: BTreeMap<&'static str, u64>,
@@ -117,12 +137,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} seeds, {} messages accepted, {} queued, {} sent again, {} endpoints disabled, {} attempts on record, \
+            "{} seeds, {} messages accepted, {} queued, {} sent again, {} by tasks, {} endpoints disabled, {} attempts on record, \
              {} webhooks received, {} violations",
             self.seeds,
             self.messages,
             self.queued,
             self.resent,
+            self.replayed,
             self.disabled,
             self.attempts,
             self.posts,
@@ -161,6 +182,7 @@ pub fn run_all(seeds: RangeInclusive<u64>) -> Report {
                     report.attempts += done.attempts;
                     report.posts += done.posts;
                     report.resent += done.resent;
+                    report.replayed += done.replayed;
                     report.disabled += done.disabled;
                     report.longest_wait_ms = report.longest_wait_ms.max(done.longest_wait_ms);
                     for (kind, count) in done.faults {

@@ -126,10 +126,22 @@ impl Sim {
         self.lock().invocation
     }
 
-    /// Runs until `done`, which is asked whenever everything waits; not beyond `end`.
-    pub fn run(&self, end: Duration, mut done: impl FnMut() -> bool) -> Rest {
+    /// Runs until `done`, which is asked whenever everything waits; not beyond `end`. What is not done by
+    /// then goes on with the next run.
+    pub fn run(&self, end: Duration, done: impl FnMut() -> bool) -> Rest {
+        let mut tasks = BTreeMap::new();
+        let rest = self.run_tasks(&mut tasks, end, done);
+        self.lock().born.extend(tasks);
+        rest
+    }
+
+    fn run_tasks(
+        &self,
+        tasks: &mut BTreeMap<u64, Work>,
+        end: Duration,
+        mut done: impl FnMut() -> bool,
+    ) -> Rest {
         const STEPS_MAX: u64 = 2_000_000;
-        let mut tasks: BTreeMap<u64, Work> = BTreeMap::new();
         loop {
             let next = {
                 let mut state = self.lock();

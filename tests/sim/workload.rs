@@ -164,7 +164,7 @@ pub fn start(world: &Arc<World>, customers: &[Customer]) -> (Book, Arc<Mutex<usi
         } else {
             dice.between(1, 2)
         };
-        let span = world.faults.until.as_millis() as u64 / *dice.pick(&[2, 8, 1000]);
+        let span = world.faults.until().as_millis() as u64 / *dice.pick(&[2, 8, 1000]);
         for nth in 0..messages {
             let wish = Wish {
                 customer: number,
@@ -204,7 +204,7 @@ pub fn start(world: &Arc<World>, customers: &[Customer]) -> (Book, Arc<Mutex<usi
 pub fn disable(world: &Arc<World>, customers: &[Customer]) {
     let customer = customers[world.dice.below(customers.len())].clone();
     let target = customer.endpoints[world.dice.below(customer.endpoints.len())].clone();
-    let span = world.faults.until.as_millis() as u64;
+    let span = world.faults.until().as_millis() as u64;
     let (at, pause) = (world.dice.millis(10, span / 4), world.dice.millis(10, span));
     let back = world.dice.chance(500);
     let world = world.clone();

@@ -100,7 +100,7 @@ impl World {
             variables: BTreeMap::new(),
             log_table: table("LogTable"),
             clocks: Mutex::default(),
-            api: ["messages", "attempts"]
+            api: ["messages", "attempts", "endpoints"]
                 .map(|name| (name, (0..INSTANCES).map(|_| Mutex::default()).collect()))
                 .into(),
             busy: AtomicUsize::new(0),
@@ -406,7 +406,7 @@ async fn step_clocks(world: Arc<World>) {
                 clock.set_offset(step - CLOCK_STEP_MAX_MS as i64);
             }
         }
-        if world.sim.now() > world.faults.until {
+        if world.sim.now() > world.faults.until() {
             for clock in world.clocks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
                 clock.set_offset(0);
             }
