@@ -103,7 +103,8 @@ impl Sources {
     }
 
     fn write_requests(&self, text: &mut Text) {
-        let (usage, ledger) = (self.platform.meter.usage(), self.meter.ledger());
+        let ledger = self.meter.ledger();
+        let usage = ledger.total(|call| call.service == "DynamoDB");
         for (name, help, value) in [
             ("postrider_dynamodb_requests_total", "Requests to DynamoDB.", usage.requests as f64),
             ("postrider_dynamodb_read_units_total", "Read request units.", usage.read_units),

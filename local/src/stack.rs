@@ -12,7 +12,6 @@ use shared::auth::{DEFAULT_ORG, Tokens};
 use shared::config::{Aws, ConfigError};
 use shared::error::Chain;
 use shared::ids::{AppId, OrgId};
-use shared::store::Usage;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,7 +21,7 @@ use crate::cpu::Cpu;
 use crate::dynamo::{self, Dynamo};
 use crate::functions::told;
 use crate::in_process::InProcess;
-use crate::meter::{Ledger, Metered};
+use crate::meter::{Ledger, Metered, Spent};
 use crate::metrics::Registry;
 use crate::permits::Permits;
 use crate::poller::Patience;
@@ -182,6 +181,7 @@ impl Stack {
         let platform = Platform {
             http: SharedHttpClient::new(meter.clone()),
             metrics: registry.clone(),
+            consumption: true,
             ..settings.platform
         };
         let clients = Clients::new(&aws, &platform.http);
@@ -327,9 +327,9 @@ impl Stack {
         &self.platform
     }
 
-    /// What the functions used of DynamoDB.
-    pub fn usage(&self) -> Usage {
-        self.platform.meter.usage()
+    /// What was used of DynamoDB.
+    pub fn usage(&self) -> Spent {
+        self.meter.ledger().total(|call| call.service == "DynamoDB")
     }
 
     /// What each function has done to tables and queues so far. What its role in the template does not

@@ -7,6 +7,7 @@ use aws_credential_types::Credentials;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::config::{AsyncSleep, SharedAsyncSleep, Sleep, StalledStreamProtectionConfig};
+use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use aws_smithy_async::time::{SharedTimeSource, TimeSource};
 use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -19,7 +20,7 @@ use crate::metrics::{Metrics, SharedSink, Stdout};
 use crate::queue::Sqs;
 use crate::random::{SharedRandom, SystemRandom};
 use crate::seal::Sealer;
-use crate::store::{Meter, Store};
+use crate::store::Store;
 
 /// The outside world. Production has one, a simulation has as many as it likes.
 #[derive(Clone, Debug)]
@@ -30,8 +31,8 @@ pub struct Platform {
     pub random: SharedRandom,
     /// Carries the SDK's requests.
     pub http: SharedHttpClient,
-    /// Counts what is used of DynamoDB.
-    pub meter: Arc<Meter>,
+    /// Asks DynamoDB with each request what that consumed, for whoever reads the answers on their way.
+    pub consumption: bool,
     /// Takes the lines of metrics.
     pub metrics: SharedSink,
 }
@@ -44,7 +45,7 @@ impl Platform {
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom::new()),
             http: aws_smithy_http_client::Builder::new().tls_provider(ring).build_https(),
-            meter: Arc::default(),
+            consumption: false,
             metrics: Arc::new(Stdout),
         }
     }
@@ -74,7 +75,8 @@ impl Platform {
         let client = aws_sdk_dynamodb::Client::from_conf(config.build());
         let sealer = Sealer::read(env, self.random.clone())?;
         let (clock, random) = (self.clock.clone(), self.random.clone());
-        Ok(Store::new(client, Tables::read(env)?, sealer, clock, random, self.meter.clone()))
+        let told = self.consumption.then_some(ReturnConsumedCapacity::Total);
+        Ok(Store::new(client, Tables::read(env)?, sealer, clock, random, told))
     }
 
     /// The queue service.

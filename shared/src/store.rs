@@ -26,14 +26,13 @@ pub mod tokens;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConsumedCapacity, DeleteRequest, KeysAndAttributes, ReturnConsumedCapacity,
+    AttributeValue, DeleteRequest, KeysAndAttributes, ReturnConsumedCapacity,
     ReturnValuesOnConditionCheckFailure, TransactWriteItem, WriteRequest,
 };
 
@@ -52,52 +51,6 @@ const BATCH_GET_MAX: usize = 100;
 /// Most writes of one BatchWriteItem, by its definition.
 const BATCH_WRITE_MAX: usize = 25;
 
-/// What was used of DynamoDB, in its own units, and of SQS, in requests.
-#[derive(Debug, Default)]
-pub struct Meter {
-    requests: AtomicU64,
-    // Tenths of a unit: an eventually consistent read costs half of one.
-    read_tenths: AtomicU64,
-    write_tenths: AtomicU64,
-}
-
-/// What a [`Meter`] shows.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Usage {
-    /// Requests to DynamoDB that were answered.
-    pub requests: u64,
-    /// Read request units.
-    pub read_units: f64,
-    /// Write request units.
-    pub write_units: f64,
-}
-
-impl Meter {
-    /// What was used so far.
-    pub fn usage(&self) -> Usage {
-        let units = |tenths: &AtomicU64| tenths.load(Ordering::Relaxed) as f64 / 10.0;
-        Usage {
-            requests: self.requests.load(Ordering::Relaxed),
-            read_units: units(&self.read_tenths),
-            write_units: units(&self.write_tenths),
-        }
-    }
-
-    fn add<'a>(&self, tenths: &AtomicU64, used: impl IntoIterator<Item = &'a ConsumedCapacity>) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        let units: f64 = used.into_iter().filter_map(ConsumedCapacity::capacity_units).sum();
-        tenths.fetch_add((units * 10.0).round() as u64, Ordering::Relaxed);
-    }
-
-    fn read<'a>(&self, used: impl IntoIterator<Item = &'a ConsumedCapacity>) {
-        self.add(&self.read_tenths, used);
-    }
-
-    fn write<'a>(&self, used: impl IntoIterator<Item = &'a ConsumedCapacity>) {
-        self.add(&self.write_tenths, used);
-    }
-}
-
 /// The two tables.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -106,7 +59,8 @@ pub struct Store {
     sealer: Sealer,
     clock: SharedClock,
     random: SharedRandom,
-    meter: Arc<Meter>,
+    /// What is asked of DynamoDB about what a request consumed.
+    told: Option<ReturnConsumedCapacity>,
     /// Changes of endpoints are told as operational webhooks.
     telling: bool,
     /// Which application has a uid, as it was when it was last looked up.
@@ -136,21 +90,16 @@ impl Store {
         sealer: Sealer,
         clock: SharedClock,
         random: SharedRandom,
-        meter: Arc<Meter>,
+        told: Option<ReturnConsumedCapacity>,
     ) -> Self {
         let uids = Arc::new(Cache::new(applications::UIDS_MAX));
-        Self { client, tables, sealer, clock, random, meter, telling: false, uids }
+        Self { client, tables, sealer, clock, random, told, telling: false, uids }
     }
 
     /// This store, telling changes of endpoints as operational webhooks if `telling` is true.
     #[must_use]
     pub fn telling(self, telling: bool) -> Self {
         Self { telling, ..self }
-    }
-
-    /// What was used of DynamoDB through this store and its clones.
-    pub fn usage(&self) -> Usage {
-        self.meter.usage()
     }
 
     fn table(&self, table: Table) -> &str {
@@ -173,11 +122,10 @@ impl Store {
             .table_name(self.table(table))
             .set_key(Some(key))
             .consistent_read(strong)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .set_return_consumed_capacity(self.told.clone())
             .send()
             .await
             .map_err(unavailable(operation))?;
-        self.meter.read(out.consumed_capacity());
         Ok(out.item)
     }
 
@@ -201,11 +149,10 @@ impl Store {
                 .client
                 .batch_get_item()
                 .request_items(table, request.map_err(unavailable(operation))?)
-                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .set_return_consumed_capacity(self.told.clone())
                 .send()
                 .await
                 .map_err(unavailable(operation))?;
-            self.meter.read(out.consumed_capacity());
             let mut responses = out.responses.take().unwrap_or_default();
             found.extend(responses.remove(table).unwrap_or_default());
             let left = out.unprocessed_keys.take().and_then(|mut left| left.remove(table));
@@ -239,11 +186,10 @@ impl Store {
                     .client
                     .batch_write_item()
                     .set_request_items(Some(waiting))
-                    .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                    .set_return_consumed_capacity(self.told.clone())
                     .send()
                     .await
                     .map_err(unavailable(operation))?;
-                self.meter.write(out.consumed_capacity());
                 waiting = out.unprocessed_items.unwrap_or_default();
                 // With none done it is throttling.
                 if waiting.values().map(Vec::len).sum::<usize>() == sent {
@@ -277,14 +223,11 @@ impl Store {
             .set_expression_attribute_names(alias)
             .set_expression_attribute_values((!values.is_empty()).then_some(values))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .set_return_consumed_capacity(self.told.clone())
             .send()
             .await;
         let error = match sent {
-            Ok(out) => {
-                self.meter.write(out.consumed_capacity());
-                return Ok(None);
-            }
+            Ok(_) => return Ok(None),
             Err(error) => error,
         };
         match error.as_service_error() {
@@ -318,14 +261,11 @@ impl Store {
             .condition_expression(condition)
             .set_expression_attribute_names(alias)
             .set_expression_attribute_values(Some(values))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .set_return_consumed_capacity(self.told.clone())
             .send()
             .await;
         match sent {
-            Ok(out) => {
-                self.meter.write(out.consumed_capacity());
-                Ok(true)
-            }
+            Ok(_) => Ok(true),
             Err(error) if crate::error::is_condition(&error) => Ok(false),
             Err(error) => Err(unavailable(operation)(error)),
         }
@@ -357,14 +297,11 @@ impl Store {
             .client
             .transact_write_items()
             .set_transact_items(Some(items.to_vec()))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .set_return_consumed_capacity(self.told.clone())
             .send()
             .await;
         let error = match sent {
-            Ok(out) => {
-                self.meter.write(out.consumed_capacity());
-                return Ok(Some(Transacted::Done));
-            }
+            Ok(_) => return Ok(Some(Transacted::Done)),
             Err(error) => error,
         };
         if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
@@ -421,11 +358,10 @@ impl Store {
             .limit(i32::try_from(range.limit).unwrap_or(i32::MAX))
             .consistent_read(range.strong)
             .set_exclusive_start_key(range.start)
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .set_return_consumed_capacity(self.told.clone())
             .send()
             .await
             .map_err(unavailable(range.operation))?;
-        self.meter.read(out.consumed_capacity());
         Ok(QueryPage { items: out.items.unwrap_or_default(), last: out.last_evaluated_key })
     }
 }

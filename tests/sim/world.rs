@@ -187,7 +187,7 @@ impl World {
             clock: Arc::new(clock.clone()),
             random: Arc::new(self.random.clone()),
             http: SharedHttpClient::new(self.aws.connector(faulty)),
-            meter: Arc::default(),
+            consumption: false,
             metrics: Arc::new(Unread),
         };
         if faulty {

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
-
 use super::item::{Get as _, Item, Put as _, SCHEMA, b, n, s};
 use super::{Store, Table, keys};
 use crate::clock::Timestamp;
@@ -104,11 +102,11 @@ impl Store {
             .expression_attribute_values(":answer", b(self.sealer.seal(&place(hash), body)))
             .expression_attribute_values(":ttl", n(self.clock.now().after(KEPT).seconds()))
             .expression_attribute_values(":owner", s(owner))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .set_return_consumed_capacity(self.told.clone())
             .send()
             .await;
         match out {
-            Ok(out) => self.meter.write(out.consumed_capacity()),
+            Ok(_) => {}
             // Somebody else took the key over: theirs is kept.
             Err(error) if crate::error::is_condition(&error) => {}
             Err(error) => return Err(unavailable("keep an answer")(error)),
@@ -128,11 +126,11 @@ impl Store {
             .set_key(Some(keys::idempotency(hash)))
             .condition_expression("o = :owner")
             .expression_attribute_values(":owner", s(owner))
-            .return_consumed_capacity(ReturnConsumedCapacity::Total)
+            .set_return_consumed_capacity(self.told.clone())
             .send()
             .await;
         match out {
-            Ok(out) => self.meter.write(out.consumed_capacity()),
+            Ok(_) => {}
             Err(error) if crate::error::is_condition(&error) => {}
             Err(error) => return Err(unavailable("free an idempotency key")(error)),
         }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, ReturnValue};
+use aws_sdk_dynamodb::types::ReturnValue;
 
 use super::item::{Get as _, n};
 use super::{Store, Table, keys};
@@ -85,12 +85,11 @@ impl Store {
                 .expression_attribute_values(":length", n(length))
                 .expression_attribute_values(":ttl", n(now.after(KEPT).seconds()))
                 .return_values(ReturnValue::UpdatedNew)
-                .return_consumed_capacity(ReturnConsumedCapacity::Total)
+                .set_return_consumed_capacity(self.told.clone())
                 .send()
                 .await;
             match sent {
                 Ok(out) => {
-                    self.meter.write(out.consumed_capacity());
                     let item = out.attributes.unwrap_or_default();
                     let end: u64 = item.number("nx")?;
                     return end
