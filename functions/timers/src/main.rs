@@ -6,7 +6,7 @@ use shared::config::Env;
 use shared::{Platform, telemetry};
 use timers::Timers;
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let env = Env::process();
     telemetry::init(&env, telemetry::Format::Json)?;
