@@ -11,6 +11,7 @@ use http::request::Parts;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
+use crate::cache::Cache;
 use crate::clock::{SharedClock, Timestamp};
 use crate::config::{ConfigError, Env};
 use crate::error::{Error, Result};
@@ -32,6 +33,8 @@ const FOR_GOOD: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 const SECRET_LENGTH_MIN: usize = 32;
 /// Longest token that is looked at.
 const TOKEN_LENGTH_MAX: usize = 8 * 1024;
+/// Verified tokens that one instance remembers.
+const VERIFIED_MAX: usize = 1_000;
 
 /// Who a caller is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,6 +158,9 @@ pub struct Tokens {
     sign: Option<EncodingKey>,
     /// Only of a symmetric algorithm: to tell who sent a secret instead of a token.
     secrets: Arc<[String]>,
+    /// Whose the tokens are that were verified lately, and until when: nearly every request brings the
+    /// one that came before it. Found by all of the token, its signature included.
+    verified: Arc<Cache<String, (Caller, Timestamp)>>,
     clock: SharedClock,
     revocations: Option<Arc<Revocations>>,
     /// How long the tokens last that are made; None for what each kind does.
@@ -202,6 +208,7 @@ impl Tokens {
                 verify: secrets.iter().map(|secret| DecodingKey::from_secret(secret.as_bytes())).collect(),
                 sign: secrets.first().map(|secret| EncodingKey::from_secret(secret.as_bytes())),
                 secrets: secrets.into(),
+                verified: Arc::new(Cache::new(VERIFIED_MAX)),
                 clock,
                 revocations: None,
                 life: None,
@@ -211,7 +218,16 @@ impl Tokens {
         let mut keys = keys.collect::<Result<Vec<_>, _>>().map_err(|text| ConfigError::new(SECRET, text))?;
         let sign = keys.first_mut().and_then(|(_, sign)| sign.take());
         let verify = keys.into_iter().map(|(verify, _)| verify).collect();
-        Ok(Self { algorithm, verify, sign, secrets: Arc::default(), clock, revocations: None, life: None })
+        Ok(Self {
+            algorithm,
+            verify,
+            sign,
+            secrets: Arc::default(),
+            verified: Arc::new(Cache::new(VERIFIED_MAX)),
+            clock,
+            revocations: None,
+            life: None,
+        })
     }
 
     /// A token for everything in `org`.
@@ -273,14 +289,27 @@ impl Tokens {
     /// # Errors
     /// As [`Tokens::verify`]; the store's own.
     pub async fn admit(&self, token: &str) -> Result<Caller> {
-        let (caller, _) = self.claims(token)?;
-        let id = token_id(token);
-        if let Some(revocations) = &self.revocations
-            && revocations.contain(&caller, &id, self.clock.now()).await?
+        let caller = self.known(token)?;
+        if let (Some(revocations), Some(id)) = (&self.revocations, &caller.token_id)
+            && revocations.contain(&caller, id, self.clock.now()).await?
         {
             return Err(Error::Unauthenticated("The token was logged out or revoked."));
         }
-        Ok(Caller { token_id: Some(id), ..caller })
+        Ok(caller)
+    }
+
+    /// Who bears `token`, as it was verified now or within the last minute.
+    fn known(&self, token: &str) -> Result<Caller> {
+        let now = self.clock.now();
+        if let Some((caller, exp)) = self.verified.get(token, now)
+            && exp > now
+        {
+            return Ok(caller);
+        }
+        let (caller, exp) = self.claims(token)?;
+        let caller = Caller { token_id: Some(token_id(token)), ..caller };
+        self.verified.put(token.to_owned(), (caller.clone(), exp), now);
+        Ok(caller)
     }
 
     /// Logs an application's token out: from now on it is nobody's. Doing so again is no error.
@@ -561,6 +590,34 @@ mod tests {
         // `alg: none`, unsigned
         let none = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJvcmdfMjNyYjhZZEdxTVQwcUl6cGdHd2RYZkhpck11IiwiZXhwIjo5OTk5OTk5OTk5fQ.";
         assert_eq!(message(ours.verify(none)), "Invalid token.");
+    }
+
+    #[test]
+    fn a_token_that_is_known_ends_when_it_does_and_is_known_by_all_of_it() {
+        #[derive(Debug, Default)]
+        struct Passing(std::sync::atomic::AtomicU64);
+        impl Clock for Passing {
+            fn now(&self) -> Timestamp {
+                Timestamp::from_ms(1_800_000_000_000 + self.0.load(std::sync::atomic::Ordering::Relaxed))
+            }
+            fn sleep(&self, _: Duration) -> Sleep {
+                Box::pin(std::future::ready(()))
+            }
+        }
+        let clock = Arc::new(Passing::default());
+        let env = Env::new(|name| (name == "POSTRIDER_JWT_SECRET").then(|| SECRET.to_owned()));
+        let tokens = Tokens::read(&env, clock.clone()).unwrap().lasting(Duration::from_secs(30));
+        let token = tokens.for_org(DEFAULT_ORG.parse().unwrap()).unwrap();
+        let first = tokens.known(&token).unwrap();
+        assert_eq!(first.token_id.as_deref(), Some(token_id(&token).as_str()));
+        assert_eq!(tokens.known(&token).unwrap(), first);
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        let forged = format!("{signed}.{}", signature.chars().rev().collect::<String>());
+        for other in [forged.as_str(), signed, &token[..token.len() - 1]] {
+            assert!(tokens.known(other).is_err(), "{other}");
+        }
+        clock.0.store(30_000, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(tokens.known(&token).unwrap_err().to_string(), "The token has expired.");
     }
 
     #[test]

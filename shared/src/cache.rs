@@ -1,5 +1,6 @@
 //! A small cache with an age limit, for what a function instance reads again and again.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -43,7 +44,10 @@ impl<K: Eq + Hash + Clone, V: Clone> Cache<K, V> {
     }
 
     /// The value, if it is there and young enough.
-    pub fn get(&self, key: &K, now: Timestamp) -> Option<V> {
+    pub fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q, now: Timestamp) -> Option<V>
+    where
+        K: Borrow<Q>,
+    {
         let entries = self.entries();
         entries.by_key.get(key).filter(|(at, _)| now.since(*at) < AGE_MAX).map(|(_, value)| value.clone())
     }
@@ -98,12 +102,12 @@ mod tests {
         let at = |s: u64| Timestamp::from_ms(s * 1000);
         cache.put("a", 1, at(0));
         cache.put("b", 2, at(30));
-        assert_eq!(cache.get(&"a", at(59)), Some(1));
-        assert_eq!(cache.get(&"a", at(60)), None);
+        assert_eq!(cache.get("a", at(59)), Some(1));
+        assert_eq!(cache.get("a", at(60)), None);
         cache.put("c", 3, at(31));
-        assert_eq!((cache.get(&"a", at(31)), cache.get(&"b", at(31))), (None, Some(2)));
+        assert_eq!((cache.get("a", at(31)), cache.get("b", at(31))), (None, Some(2)));
         cache.remove(&"b");
-        assert_eq!(cache.get(&"b", at(31)), None);
+        assert_eq!(cache.get("b", at(31)), None);
 
         let many = Cache::new(100);
         for n in 0..=100 {

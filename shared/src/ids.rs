@@ -62,41 +62,49 @@ impl Ksuid {
         if text.len() != TEXT_LENGTH {
             return None;
         }
-        let mut bytes = [0u8; 20];
+        let mut limbs = [0u32; 5];
         for c in text.bytes() {
             let mut carry = match c {
                 b'0'..=b'9' => c - b'0',
                 b'A'..=b'Z' => c - b'A' + 10,
                 b'a'..=b'z' => c - b'a' + 36,
                 _ => return None,
-            } as u32;
-            for byte in bytes.iter_mut().rev() {
-                carry += u32::from(*byte) * 62;
-                *byte = (carry & 0xff) as u8;
-                carry >>= 8;
+            } as u64;
+            for limb in limbs.iter_mut().rev() {
+                carry += u64::from(*limb) * 62;
+                *limb = (carry & 0xffff_ffff) as u32;
+                carry >>= 32;
             }
             if carry != 0 {
                 return None; // more than 160 bits
             }
         }
+        let mut bytes = [0; 20];
+        for (chunk, limb) in bytes.chunks_exact_mut(4).zip(limbs) {
+            chunk.copy_from_slice(&limb.to_be_bytes());
+        }
         Some(Self(bytes))
     }
 
     fn text(&self) -> [u8; TEXT_LENGTH] {
-        // Five 32-bit limbs, divided by 62 once for each character.
+        // Five 32-bit limbs, divided once for every five characters.
+        const FIVE: u64 = 62u64.pow(5);
         let mut limbs = [0u32; 5];
         for (limb, chunk) in limbs.iter_mut().zip(self.0.chunks_exact(4)) {
             *limb = u32::from_be_bytes(chunk.try_into().expect("chunks of four"));
         }
         let mut text = [b'0'; TEXT_LENGTH];
-        for slot in text.iter_mut().rev() {
+        for slots in text.rchunks_mut(5) {
             let mut remainder = 0u64;
             for limb in &mut limbs {
                 let value = (remainder << 32) | u64::from(*limb);
-                *limb = u32::try_from(value / 62).expect("the remainder is below 62");
-                remainder = value % 62;
+                *limb = u32::try_from(value / FIVE).expect("the remainder is below the divisor");
+                remainder = value % FIVE;
             }
-            *slot = ALPHABET[remainder as usize];
+            for slot in slots.iter_mut().rev() {
+                *slot = ALPHABET[(remainder % 62) as usize];
+                remainder /= 62;
+            }
         }
         text
     }

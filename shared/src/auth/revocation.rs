@@ -35,7 +35,7 @@ impl Revocations {
             Who::Org(_) | Who::Postrider(_) => TRUSTED_ORGANISATION,
             Who::App { .. } => TRUSTED,
         };
-        match self.known.get(&id.to_owned(), now) {
+        match self.known.get(id, now) {
             // That does not change any more.
             Some((_, true)) => return Ok(true),
             Some((at, false)) if now.since(at) < trusted => return Ok(false),

@@ -301,7 +301,6 @@ impl Job {
             Self::Deliver(job) => {
                 let inline = job.payload.as_ref().filter(|payload| {
                     payload.json.len() + payload.raw.as_deref().map_or(0, str::len) <= PAYLOAD_LENGTH_MAX
-                        && payload.json.chars().all(is_sqs_character)
                 });
                 let json = inline.map(|payload| RawValue::from_string(payload.json.clone()));
                 let with = DeliverV1 {
@@ -324,7 +323,7 @@ impl Job {
                 let body = text(DELIVER_V1, &with)?;
                 // A raw text is a JSON string here: escapes make it longer, and only control characters
                 // are escaped.
-                if body.len() <= BODY_LENGTH_MAX && body.chars().all(is_sqs_character) {
+                if body.len() <= BODY_LENGTH_MAX && is_for_sqs(&body) {
                     return Ok(body);
                 }
                 let with = DeliverV1 { payload: None, raw: None, ..with };
@@ -388,6 +387,12 @@ impl Job {
 /// The characters that SQS takes, by SendMessage's definition.
 const fn is_sqs_character(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}')
+}
+
+/// Whether SQS takes all characters of a text. Most texts are ASCII, whose bytes need not be decoded.
+fn is_for_sqs(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii() && is_sqs_character(char::from(byte)))
+        || text.chars().all(is_sqs_character)
 }
 
 #[cfg(test)]
