@@ -1,5 +1,7 @@
 //! What a function is given from outside: time, randomness, and the ways to AWS and out of it.
 
+mod signer;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -21,6 +23,8 @@ use crate::queue::Sqs;
 use crate::random::{SharedRandom, SystemRandom};
 use crate::seal::Sealer;
 use crate::store::Store;
+
+use signer::Signer;
 
 /// The outside world. Production has one, a simulation has as many as it likes.
 #[derive(Clone, Debug)]
@@ -61,10 +65,13 @@ impl Platform {
     /// A setting is missing.
     pub fn store(&self, env: &Env<'_>) -> Result<Store, ConfigError> {
         let aws = Aws::read(env)?;
+        let signer = Signer::new("dynamodb", &aws.region);
         let mut config = aws_sdk_dynamodb::Config::builder()
             .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
             .region(aws_sdk_dynamodb::config::Region::new(aws.region.clone()))
             .credentials_provider(credentials(&aws))
+            .push_auth_scheme(signer.clone())
+            .interceptor(signer)
             .http_client(self.http.clone())
             .sleep_impl(self.sleeping())
             .time_source(self.time_source())
@@ -85,10 +92,13 @@ impl Platform {
     /// A setting is missing.
     pub fn sqs(&self, env: &Env<'_>) -> Result<Sqs, ConfigError> {
         let aws = Aws::read(env)?;
+        let signer = Signer::new("sqs", &aws.region);
         let mut config = aws_sdk_sqs::Config::builder()
             .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
             .region(aws_sdk_sqs::config::Region::new(aws.region.clone()))
             .credentials_provider(credentials(&aws))
+            .push_auth_scheme(signer.clone())
+            .interceptor(signer)
             .http_client(self.http.clone())
             .sleep_impl(self.sleeping())
             .time_source(self.time_source())
