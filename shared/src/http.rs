@@ -2,6 +2,7 @@
 
 mod body;
 mod field;
+mod gateway;
 mod idempotency;
 mod list;
 mod openapi;
@@ -13,6 +14,7 @@ mod text;
 
 pub use body::{Body, Fields};
 pub use field::Field;
+pub use gateway::serve;
 pub use idempotency::{IdempotencyKey, KEY_LENGTH_MAX, idempotent};
 pub use list::{Cursor, EXAMINED_MAX, Filling, ListOut, ListQuery, Order, Page, TEXTS_LENGTH_MAX};
 pub use openapi::Document;

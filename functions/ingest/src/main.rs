@@ -6,7 +6,7 @@ use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use shared::config::Env;
 use shared::{Platform, telemetry};
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let env = Env::process();
     telemetry::init(&env, telemetry::Format::Json)?;

@@ -1,12 +1,12 @@
 //! Lambda entry point of `messages`: wiring only.
 
-use lambda_http::{Error, run};
+use lambda_http::Error;
 use shared::config::Env;
-use shared::{Platform, telemetry};
+use shared::{Platform, http, telemetry};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let env = Env::process();
     telemetry::init(&env, telemetry::Format::Json)?;
-    run(messages::router(&env, &Platform::system())?).await
+    http::serve(messages::router(&env, &Platform::system())?).await
 }
