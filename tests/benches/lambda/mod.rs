@@ -144,15 +144,16 @@ impl Lambda {
         (instance, ready - started)
     }
 
-    /// Hands an event over and waits until it is answered, well, and the next one is asked for.
-    pub async fn event(&mut self, function: &str, event: String) -> Duration {
+    /// Hands an event over and waits until it is answered, not by a failure of ours, and the next one is
+    /// asked for; gives the time and the answer.
+    pub async fn event(&mut self, function: &str, event: String) -> (Duration, String) {
         let given = Instant::now();
         self.events.send(event).expect("the API runs");
         let Step::Answer(at, body) = self.step(function).await else { panic!("{function}: no answer") };
         let Step::Next(_) = self.step(function).await else { panic!("{function}: it answers twice") };
-        let text = String::from_utf8_lossy(&body);
+        let text = String::from_utf8_lossy(&body).into_owned();
         let broken = text.contains("\"statusCode\":5") || text.contains("\"itemIdentifier\"");
         assert!(!broken, "{function}: {text}");
-        at - given
+        (at - given, text)
     }
 }
