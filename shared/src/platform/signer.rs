@@ -16,7 +16,8 @@ use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::auth::{AuthScheme, AuthSchemeEndpointConfig, AuthSchemeId, Sign};
 use aws_smithy_runtime_api::client::identity::{Identity, SharedIdentityResolver};
 use aws_smithy_runtime_api::client::interceptors::context::{
-    BeforeDeserializationInterceptorContextRef, BeforeSerializationInterceptorContextRef,
+    AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextRef,
+    BeforeSerializationInterceptorContextRef,
 };
 use aws_smithy_runtime_api::client::interceptors::{Intercept, disable_interceptor, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
@@ -41,6 +42,8 @@ struct Inner {
     region: String,
     key: Mutex<Option<Arc<Key>>>,
     clock_is_wrong: AtomicBool,
+    /// AWS did not like one of ours.
+    is_refused: AtomicBool,
     sdk: SigV4Signer,
 }
 
@@ -86,6 +89,7 @@ impl Signer {
             region: region.to_owned(),
             key: Mutex::default(),
             clock_is_wrong: AtomicBool::default(),
+            is_refused: AtomicBool::default(),
             sdk: SigV4Signer::new(),
         }))
     }
@@ -220,6 +224,7 @@ impl Sign for Signer {
         let is_first = config.load::<RequestAttempts>().is_none_or(|attempts| attempts.attempts() <= 1);
         if is_first
             && !self.0.clock_is_wrong.load(Ordering::Relaxed)
+            && !self.0.is_refused.load(Ordering::Relaxed)
             && let Some(credentials) = identity.data::<Credentials>()
             && self.sign(request, credentials, components.time_source().unwrap_or_default().now())
         {
@@ -243,6 +248,26 @@ impl Intercept for Signer {
     ) -> Result<(), BoxError> {
         let instead = disable_interceptor::<UserAgentInterceptor>("the signer names us");
         config.interceptor_state().store_put(instead);
+        Ok(())
+    }
+
+    /// If AWS ever refuses a signature, the SDK signs from then on: that costs one request, and not an
+    /// installation. The body is read by now.
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response();
+        // `InvalidSignatureException`, `IncompleteSignature`, `SignatureDoesNotMatch`.
+        let speaks_of_it = |body: &[u8]| body.windows(9).any(|some| some == b"Signature");
+        if response.status().is_client_error()
+            && response.body().bytes().is_some_and(speaks_of_it)
+            && !self.0.is_refused.swap(true, Ordering::Relaxed)
+        {
+            tracing::error!(service = self.0.service, "AWS refuses a signature: the SDK signs from now on");
+        }
         Ok(())
     }
 
@@ -394,11 +419,35 @@ mod tests {
         }
     }
 
+    /// Does not like what it is asked first.
+    #[derive(Debug, Default)]
+    struct Refusing(AtomicBool);
+
+    impl HttpConnector for Refusing {
+        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
+            let (status, body) = match self.0.swap(true, Ordering::Relaxed) {
+                false => (403_u16, r#"{"__type":"com.amazon.coral.service#SignatureDoesNotMatch"}"#),
+                true => (200, "{}"),
+            };
+            // As from a socket, not read yet.
+            let body = SdkBody::from(body).map(std::convert::identity);
+            HttpConnectorFuture::ready(Ok(HttpResponse::new(status.try_into().unwrap(), body)))
+        }
+    }
+
     #[tokio::test]
-    async fn a_clock_that_is_wrong_is_corrected() {
-        let ahead = Ahead::default();
+    async fn after_a_signature_was_refused_the_sdk_signs() {
         let signer = Signer::new("dynamodb", "eu-central-1");
-        let connector = SharedHttpConnector::new(ahead.clone());
+        let client = client(&signer, SharedHttpConnector::new(Refusing::default()));
+        let get = || client.get_item().table_name("t").set_key(Some([].into())).send();
+        get().await.unwrap_err();
+        // What it would need to sign itself.
+        assert!(signer.0.key.lock().unwrap().take().is_some());
+        get().await.unwrap();
+        assert!(signer.0.key.lock().unwrap().is_none());
+    }
+
+    fn client(signer: &Signer, connector: SharedHttpConnector) -> aws_sdk_dynamodb::Client {
         let config = aws_sdk_dynamodb::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("eu-central-1"))
@@ -407,8 +456,15 @@ mod tests {
             .time_source(StaticTimeSource::new(UNIX_EPOCH + Duration::from_secs(1_795_521_600)))
             .retry_config(RetryConfig::standard().with_initial_backoff(Duration::ZERO))
             .push_auth_scheme(signer.clone())
-            .interceptor(signer);
-        let client = aws_sdk_dynamodb::Client::from_conf(config.build());
+            .interceptor(signer.clone());
+        aws_sdk_dynamodb::Client::from_conf(config.build())
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_wrong_is_corrected() {
+        let ahead = Ahead::default();
+        let signer = Signer::new("dynamodb", "eu-central-1");
+        let client = client(&signer, SharedHttpConnector::new(ahead.clone()));
         for _ in 0..2 {
             client.get_item().table_name("t").set_key(Some([].into())).send().await.unwrap();
         }
