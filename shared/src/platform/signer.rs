@@ -4,6 +4,7 @@
 //! message costs. The key holds for a day. Whatever is not as plain as that, is repeated, or follows
 //! upon a sign that this machine's clock is wrong, is left to the SDK. A test compares the two.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,6 +27,7 @@ use aws_smithy_runtime_api::client::runtime_components::{GetIdentityResolver, Ru
 use aws_smithy_types::config_bag::ConfigBag;
 use http::HeaderValue;
 use ring::{digest, hmac};
+use serde::Deserialize;
 
 use crate::clock::Timestamp;
 
@@ -197,6 +199,17 @@ fn hex(bytes: &[u8]) -> String {
     String::from_utf8(text).expect("digits are ASCII")
 }
 
+/// Whether an error is `InvalidSignatureException`, `IncompleteSignature` or `SignatureDoesNotMatch`. Only its
+/// kind is looked at: a condition that failed brings an item along, and that holds what somebody wrote.
+fn is_about_the_signature(error: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Kind<'a> {
+        #[serde(borrow, rename = "__type")]
+        kind: Cow<'a, str>,
+    }
+    serde_json::from_slice::<Kind<'_>>(error).is_ok_and(|Kind { kind }| kind.contains("Signature"))
+}
+
 impl AuthScheme for Signer {
     fn scheme_id(&self) -> AuthSchemeId {
         SCHEME_ID
@@ -260,10 +273,8 @@ impl Intercept for Signer {
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response();
-        // `InvalidSignatureException`, `IncompleteSignature`, `SignatureDoesNotMatch`.
-        let speaks_of_it = |body: &[u8]| body.windows(9).any(|some| some == b"Signature");
         if response.status().is_client_error()
-            && response.body().bytes().is_some_and(speaks_of_it)
+            && response.body().bytes().is_some_and(is_about_the_signature)
             && !self.0.is_refused.swap(true, Ordering::Relaxed)
         {
             tracing::error!(service = self.0.service, "AWS refuses a signature: the SDK signs from now on");
@@ -433,6 +444,19 @@ mod tests {
             let body = SdkBody::from(body).map(std::convert::identity);
             HttpConnectorFuture::ready(Ok(HttpResponse::new(status.try_into().unwrap(), body)))
         }
+    }
+
+    #[test]
+    fn what_an_item_says_of_signatures_is_no_refusal() {
+        let prefix = r#"{"__type":"com.amazonaws.dynamodb.v20120810#"#;
+        for (error, wanted) in [
+            (r#"InvalidSignatureException","message":"x"}"#, true),
+            (r#"ConditionalCheckFailedException","Item":{"p":{"S":"Signature"}},"message":"x"}"#, false),
+            (r#"ConditionalCheckFailedException","Item":{"__type":{"S":"SignatureDoesNotMatch"}}}"#, false),
+        ] {
+            assert_eq!(is_about_the_signature(format!("{prefix}{error}").as_bytes()), wanted, "{error}");
+        }
+        assert!(!is_about_the_signature(b"Signature") && !is_about_the_signature(b"{}"));
     }
 
     #[tokio::test]
