@@ -4,12 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-    SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_runtime_api::client::http::{HttpConnector as _, HttpConnectorFuture};
 use deliver::Deliver;
 use local::Settings;
 use serde_json::json;
@@ -19,6 +14,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
 
+use crate::between::between;
 use crate::house::{House, settings, soon};
 
 /// A receiver that counts connections, and answers when `together` requests wait for their answer.
@@ -74,58 +70,30 @@ async fn house() -> (House, Deliver) {
     (house, deliver)
 }
 
-/// Answers what is asked first only once something else is asked, too.
-#[derive(Clone, Debug)]
-struct Together {
-    inner: SharedHttpClient,
-    asked: Arc<Barrier>,
-    armed: Arc<AtomicBool>,
-}
-
-impl HttpClient for Together {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(TogetherConnector { client: self.clone(), inner })
-    }
-}
-
-#[derive(Debug)]
-struct TogetherConnector {
-    client: Together,
-    inner: SharedHttpConnector,
-}
-
-impl HttpConnector for TogetherConnector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_claimed_while_the_application_is_read() {
+    let mut settings = settings();
+    settings.sockets = true;
+    // Neither reading nor claiming is answered before the other is asked, too.
+    let (asked, armed) = (Arc::new(Barrier::new(2)), Arc::new(AtomicBool::new(false)));
+    let arm = armed.clone();
+    settings.platform.http = between(settings.platform.http.clone(), move |inner, request| {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
         let claims = request.body().bytes().is_some_and(|body| body.windows(5).any(|some| some == b"IDEM#"));
         let reads = target.ends_with(".GetItem") || target.ends_with(".Query");
-        let waits = self.client.armed.load(Ordering::Relaxed) && (claims || reads);
-        let (asked, answer) = (self.client.asked.clone(), self.inner.call(request));
+        let waits = armed.load(Ordering::Relaxed) && (claims || reads);
+        let (asked, answer) = (asked.clone(), inner.call(request));
         HttpConnectorFuture::new(async move {
             if waits {
                 asked.wait().await;
             }
             answer.await
         })
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_key_is_claimed_while_the_application_is_read() {
-    let mut settings = settings();
-    settings.sockets = true;
-    let (inner, armed) = (settings.platform.http.clone(), Arc::new(AtomicBool::new(false)));
-    let together = Together { inner, asked: Arc::new(Barrier::new(2)), armed: armed.clone() };
-    settings.platform.http = SharedHttpClient::new(together);
+    });
     let house = House::with(Settings { poll: false, ..settings }).await;
     let app = house.app().await;
     let (path, body) = (format!("/api/v1/app/{app}/msg"), r#"{"eventType":"a","payload":{}}"#);
-    armed.store(true, Ordering::Relaxed);
+    arm.store(true, Ordering::Relaxed);
     let key = [("idempotency-key", "k")];
     let answer = soon("the answer", house.request_with("POST", &path, &house.token, &key, body)).await;
     assert_eq!(answer.status, 202, "{}", answer.text);

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
@@ -48,10 +47,10 @@ impl Rare {
             .with("POSTRIDER_MESSAGE_QUOTA", "1000")
             .with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true");
         settings.platform.clock = clock.clone();
-        let outage = Outage::of(settings.platform.http.clone());
+        let outage = Outage::default();
         // In between is where sockets are.
         settings.sockets = true;
-        settings.platform.http = SharedHttpClient::new(outage.clone());
+        settings.platform.http = outage.before(settings.platform.http.clone());
         let house = House::with(settings).await;
         let receiver = Receiver::answering(|webhook| match webhook.path.as_str() {
             "/fails" => (StatusCode::INTERNAL_SERVER_ERROR, String::new()),

@@ -9,7 +9,6 @@ use aws_sdk_sqs::types::{
     MessageSystemAttributeNameForSends, MessageSystemAttributeValue, QueueAttributeName,
     SendMessageBatchRequestEntry,
 };
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use serde_json::{Value, json};
 use shared::auth::DEFAULT_ORG;
 use shared::config::Env;
@@ -341,8 +340,8 @@ async fn without_dynamodb_for_a_while_nothing_is_lost_or_doubled() {
     let mut ahead = settings();
     // In between is where sockets are.
     ahead.sockets = true;
-    let outage = Outage::of(ahead.platform.http.clone());
-    ahead.platform.http = SharedHttpClient::new(outage.clone());
+    let outage = Outage::default();
+    ahead.platform.http = outage.before(ahead.platform.http.clone());
     ahead.platform.clock = clock.clone();
     let house = House::with(ahead).await;
     let mut receiver = Receiver::start().await;

@@ -4,49 +4,27 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-    SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::http::{HttpConnector as _, HttpConnectorFuture};
 use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use http::StatusCode;
 
+use crate::between::between;
 use crate::house::{House, Receiver, settings};
 
-/// Passes everything on, and keeps back the first answer to each single put.
-#[derive(Clone, Debug)]
-struct Lossy {
-    inner: SharedHttpClient,
-    seen: Arc<Mutex<HashSet<Vec<u8>>>>,
-    lost: Arc<AtomicUsize>,
-}
-
-impl HttpClient for Lossy {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(LossyConnector { client: self.clone(), inner })
-    }
-}
-
-#[derive(Debug)]
-struct LossyConnector {
-    client: Lossy,
-    inner: SharedHttpConnector,
-}
-
-impl HttpConnector for LossyConnector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_answers_double_nothing_and_delay_nothing() {
+    let mut settings = settings().with("POSTRIDER_DELIVERY_TIMEOUT", "25");
+    let lost = Arc::new(AtomicUsize::new(0));
+    // In between is where sockets are.
+    settings.sockets = true;
+    let (seen, counter) = (Mutex::new(HashSet::new()), lost.clone());
+    settings.platform.http = between(settings.platform.http.clone(), move |inner, request| {
         let is_write = |target: &str| target.ends_with(".PutItem") || target.ends_with(".UpdateItem");
         let writes = request.headers().get("x-amz-target").is_some_and(is_write);
         let body = request.body().bytes().unwrap_or_default().to_vec();
-        let first = writes && self.client.seen.lock().expect("no panic").insert(body);
-        let (answer, lost) = (self.inner.call(request), self.client.lost.clone());
+        // The first answer to each single put is kept back.
+        let first = writes && seen.lock().expect("no panic").insert(body);
+        let (answer, lost) = (inner.call(request), counter.clone());
         HttpConnectorFuture::new(async move {
             let answer = answer.await?;
             if first {
@@ -55,17 +33,7 @@ impl HttpConnector for LossyConnector {
             }
             Ok(answer)
         })
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn lost_answers_double_nothing_and_delay_nothing() {
-    let mut settings = settings().with("POSTRIDER_DELIVERY_TIMEOUT", "25");
-    let lost = Arc::new(AtomicUsize::new(0));
-    let inner = settings.platform.http.clone();
-    // In between is where sockets are.
-    settings.sockets = true;
-    settings.platform.http = SharedHttpClient::new(Lossy { inner, seen: Arc::default(), lost: lost.clone() });
+    });
     let house = House::with(settings).await;
     let mut receiver = Receiver::start().await;
     let app = house.app().await;

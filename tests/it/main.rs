@@ -7,6 +7,7 @@ mod access;
 mod audit;
 mod backlog;
 mod batch;
+mod between;
 mod budget;
 mod by_hand;
 mod child;

@@ -5,58 +5,34 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-    SharedHttpConnector,
-};
-use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::client::http::{HttpConnector as _, HttpConnectorFuture, SharedHttpClient};
 use aws_smithy_runtime_api::client::result::ConnectorError;
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use http::StatusCode;
 use serde_json::json;
 use svix::models::MessageIn;
 
+use crate::between::between;
 use crate::house::{Ahead, House, Receiver, settings, soon};
 
 /// Lets everything pass but requests to DynamoDB while that is down.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Outage {
-    inner: SharedHttpClient,
     pub down: Arc<AtomicBool>,
     pub refused: Arc<AtomicUsize>,
 }
 
 impl Outage {
-    pub fn of(inner: SharedHttpClient) -> Self {
-        Self { inner, down: Arc::default(), refused: Arc::default() }
-    }
-}
-
-impl HttpClient for Outage {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(OutageConnector { outage: self.clone(), inner })
-    }
-}
-
-#[derive(Debug)]
-struct OutageConnector {
-    outage: Outage,
-    inner: SharedHttpConnector,
-}
-
-impl HttpConnector for OutageConnector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let target = request.headers().get("x-amz-target").unwrap_or_default();
-        if target.starts_with("DynamoDB_") && self.outage.down.load(Ordering::SeqCst) {
-            self.outage.refused.fetch_add(1, Ordering::SeqCst);
-            return HttpConnectorFuture::ready(Err(ConnectorError::io("connection refused".into())));
-        }
-        self.inner.call(request)
+    /// The client that goes through it.
+    pub fn before(&self, inner: SharedHttpClient) -> SharedHttpClient {
+        let Self { down, refused } = self.clone();
+        between(inner, move |inner, request| {
+            let target = request.headers().get("x-amz-target").unwrap_or_default();
+            if target.starts_with("DynamoDB_") && down.load(Ordering::SeqCst) {
+                refused.fetch_add(1, Ordering::SeqCst);
+                return HttpConnectorFuture::ready(Err(ConnectorError::io("connection refused".into())));
+            }
+            inner.call(request)
+        })
     }
 }
 
@@ -67,9 +43,9 @@ async fn chains_resume_by_themselves_after_an_hour_without_dynamodb() {
     let mut ahead = settings().with("POSTRIDER_RETRY_SCHEDULE", "300,300");
     // In between is where sockets are.
     ahead.sockets = true;
-    let outage = Outage::of(ahead.platform.http.clone());
-    let Outage { down, refused, .. } = outage.clone();
-    ahead.platform.http = SharedHttpClient::new(outage);
+    let outage = Outage::default();
+    ahead.platform.http = outage.before(ahead.platform.http.clone());
+    let Outage { down, refused } = outage;
     ahead.platform.clock = clock.clone();
     let house = House::with(ahead).await;
     let works = Arc::new(AtomicBool::new(false));
