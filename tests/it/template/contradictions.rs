@@ -110,8 +110,6 @@ fn contradictions_are_refused_with_a_sentence() {
         (&[("ConfigTableName", "x"), ("LogTableName", "x")], &["StandInsDiffer"]),
         (&[("ConfigTableName", "x"), ("LogTableName", "y")], &[]),
         (&[("ConfigTableName", "x")], &[]),
-        (&[("DeliverTimeout", "30")], &["TwoExchangesFit"]),
-        (&[("DeliverTimeout", "30"), ("DeliveryTimeout", "10")], &[]),
     ];
     for (given, expected) in cases {
         assert_eq!(&complaints("template.yaml", given), expected, "{given:?}");
