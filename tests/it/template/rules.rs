@@ -296,13 +296,13 @@ fn a_changed_parameter_makes_a_new_version_of_the_functions() {
     let template = read("template.yaml");
     let mut used = BTreeSet::new();
     let mut shared_by_all = template["Globals"]["Function"].clone();
-    assert_eq!(shared_by_all["AutoPublishAliasAllProperties"], true);
     shared_by_all.as_object_mut().expect("a mapping").remove("DeploymentPreference");
     parameters_in(&shared_by_all, &template, &mut used);
     for (id, function) in resources(&template, FUNCTION) {
         let number = "${Settings.VersionNumber}";
         assert!(function["Description"]["Fn::Sub"].as_str().expect(&id).contains(number), "{id}");
         assert_eq!(function["VersionDescription"]["Fn::Sub"], format!("settings {number}"), "{id}");
+        assert_eq!(function["AutoPublishAliasAllProperties"], true, "{id}");
         let mut made_of = function;
         // These belong to the function, the queue or the rollout and not to a version.
         for other in ["Events", "DeploymentPreference"] {
