@@ -11,10 +11,11 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TableStatus,
     TimeToLiveSpecification, TimeToLiveStatus,
 };
+use aws_sdk_sqs::config::StalledStreamProtectionConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::operation::get_queue_url::GetQueueUrlError;
 use aws_sdk_sqs::types::QueueAttributeName;
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use shared::Platform;
 use shared::config::Aws;
 use shared::error::Chain;
 
@@ -99,14 +100,21 @@ pub(crate) struct Clients {
 }
 
 impl Clients {
-    pub(crate) fn new(aws: &Aws, http: &SharedHttpClient) -> Self {
+    /// Clients over `platform`'s connections and clock.
+    ///
+    /// The SDK does not watch for stalled streams: it would take a long poll of an empty queue, which is
+    /// silent for 20 s, for one. Each attempt has a timeout anyway.
+    pub(crate) fn new(aws: &Aws, platform: &Platform) -> Self {
         let (id, secret, session) = aws.credentials.clone();
         let credentials = Credentials::new(id, secret, session, None, "local");
         let mut dynamodb = aws_sdk_dynamodb::Config::builder()
             .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
             .region(aws_sdk_dynamodb::config::Region::new(aws.region.clone()))
             .credentials_provider(credentials.clone())
-            .http_client(http.clone());
+            .sleep_impl(platform.sleeping())
+            .time_source(platform.time_source())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .http_client(platform.http.clone());
         dynamodb.set_endpoint_url(aws.dynamodb_endpoint.clone());
         // An attempt has to outlast the longest poll.
         let timeouts = TimeoutConfig::builder()
@@ -118,7 +126,10 @@ impl Clients {
             .region(aws_sdk_sqs::config::Region::new(aws.region.clone()))
             .credentials_provider(credentials)
             .timeout_config(timeouts)
-            .http_client(http.clone());
+            .sleep_impl(platform.sleeping())
+            .time_source(platform.time_source())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .http_client(platform.http.clone());
         sqs.set_endpoint_url(aws.sqs_endpoint.clone());
         Self {
             dynamodb: aws_sdk_dynamodb::Client::from_conf(dynamodb.build()),

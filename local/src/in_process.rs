@@ -217,7 +217,7 @@ mod tests {
         use aws_sdk_dynamodb::operation::put_item::PutItemError;
         use aws_sdk_dynamodb::types::AttributeValue as A;
         let stack = Stack::start(Settings { poll: false, ..Settings::ephemeral() }).await.unwrap();
-        let sockets = Clients::new(stack.aws(), &Platform::system().http);
+        let sockets = Clients::new(stack.aws(), &Platform::system());
         let table = stack.table("LogTable").unwrap();
         let url = &stack.queue("DeliveriesQueue").unwrap().url;
         let mut both = Vec::new();

@@ -102,7 +102,7 @@ impl Poller {
                     tracing::warn!(queue = this.queue.name, error, "a queue could not be polled");
                     tokio::select! {
                         () = told(&mut stop) => break,
-                        () = tokio::time::sleep(RETRY) => {}
+                        () = this.clock.sleep(RETRY) => {}
                     }
                 }
             }

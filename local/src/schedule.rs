@@ -6,7 +6,6 @@ use std::time::Duration;
 use shared::clock::{SharedClock, Timestamp};
 use shared::error::Chain;
 use tokio::sync::{Mutex, watch};
-use tokio::time::MissedTickBehavior;
 
 use crate::functions::{Handler, Invoking, told};
 
@@ -64,14 +63,16 @@ impl Scheduled {
 
     /// Runs the function at one of its rates, and once right now, until `stop` becomes true.
     pub(crate) async fn keep_time(self: Arc<Self>, rate: Duration, mut stop: watch::Receiver<bool>) {
-        let mut ticks = tokio::time::interval(rate);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut next = self.clock.now();
         loop {
+            let wait = next.since(self.clock.now());
             tokio::select! {
                 biased;
                 () = told(&mut stop) => return,
-                _ = ticks.tick() => self.tick().await,
+                () = self.clock.sleep(wait) => self.tick().await,
             }
+            // Of ticks that were missed, one is made up for.
+            next = next.after(rate).max(self.clock.now());
         }
     }
 }

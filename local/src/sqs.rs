@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use local_sqs::{Engine, Options};
 use shared::clock::SharedClock;
@@ -19,6 +20,10 @@ struct Injected(SharedClock);
 impl local_sqs::Clock for Injected {
     fn now_ms(&self) -> u64 {
         self.0.now().ms()
+    }
+
+    fn sleep(&self, wait: Duration) -> local_sqs::Sleep {
+        self.0.sleep(wait)
     }
 }
 

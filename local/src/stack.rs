@@ -9,6 +9,7 @@ use std::time::Duration;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use shared::Platform;
 use shared::auth::{DEFAULT_ORG, Tokens};
+use shared::clock::SharedClock;
 use shared::config::{Aws, ConfigError};
 use shared::error::Chain;
 use shared::ids::{AppId, OrgId};
@@ -184,7 +185,7 @@ impl Stack {
             consumption: true,
             ..settings.platform
         };
-        let clients = Clients::new(&aws, &platform.http);
+        let clients = Clients::new(&aws, &platform);
         let names = clients.create(&template, &settings.prefix, &aws.region).await?;
 
         let environments: BTreeMap<String, BTreeMap<String, String>> = template
@@ -227,7 +228,7 @@ impl Stack {
                 }
             }
             if let Some(dynamo) = &dynamo {
-                tasks.spawn(keep_swept(dynamo.database(), stopped));
+                tasks.spawn(keep_swept(dynamo.database(), clock, stopped));
             }
         }
         let longest = template.functions.iter().map(timeout).max().unwrap_or_default();
@@ -479,12 +480,12 @@ fn tokens(
     Tokens::read(&settings::env(verifier.unwrap_or(overrides)), platform.clock.clone())
 }
 
-async fn keep_swept(database: dynoxide::Database, mut stop: watch::Receiver<bool>) {
+async fn keep_swept(database: dynoxide::Database, clock: SharedClock, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             biased;
             () = told(&mut stop) => return,
-            () = tokio::time::sleep(SWEEP) => dynamo::sweep(database.clone()).await,
+            () = clock.sleep(SWEEP) => dynamo::sweep(database.clone()).await,
         }
     }
 }

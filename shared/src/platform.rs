@@ -109,11 +109,13 @@ impl Platform {
         Ok(Sqs::new(aws_sdk_sqs::Client::from_conf(config.build()), self.clock.clone()))
     }
 
-    fn sleeping(&self) -> SharedAsyncSleep {
+    /// How the SDK waits: by the injected clock.
+    pub fn sleeping(&self) -> SharedAsyncSleep {
         SharedAsyncSleep::new(Injected(self.clock.clone()))
     }
 
-    fn time_source(&self) -> SharedTimeSource {
+    /// What the SDK reads the time from: the injected clock.
+    pub fn time_source(&self) -> SharedTimeSource {
         SharedTimeSource::new(Injected(self.clock.clone()))
     }
 

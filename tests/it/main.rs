@@ -25,6 +25,7 @@ mod hot_path;
 mod house;
 mod iam;
 mod idempotency;
+mod idle;
 mod ingest;
 mod input;
 mod jobs;

@@ -41,10 +41,15 @@ impl Lines {
         (lines, tracing::subscriber::set_default(subscriber))
     }
 
+    /// All lines.
+    pub fn text(&self) -> String {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        String::from_utf8(bytes).expect("text")
+    }
+
     /// The lines that have this text, read.
     pub fn with(&self, text: &str) -> Vec<Value> {
-        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let lines = String::from_utf8(bytes).expect("text");
+        let lines = self.text();
         let lines = lines.lines().filter(|line| line.contains(text));
         lines.map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
     }

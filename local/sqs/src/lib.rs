@@ -32,15 +32,25 @@ mod store;
 mod wire;
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use engine::{Counts, Engine};
 pub use server::{answer_in_process, answer_one, serve};
+
+/// What [`Clock::sleep`] returns.
+pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// Where the engine reads the time.
 pub trait Clock: Send + Sync {
     /// Milliseconds since 1970.
     fn now_ms(&self) -> u64;
+
+    /// Completes when `wait` has passed, on a clock that may run faster than the machine's.
+    fn sleep(&self, wait: Duration) -> Sleep {
+        Box::pin(tokio::time::sleep(wait))
+    }
 }
 
 /// The clock of the operating system.

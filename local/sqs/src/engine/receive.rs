@@ -115,9 +115,9 @@ impl Engine {
         }
         let wait_ms = wait.map_or(default_wait, i64::unsigned_abs) * 1_000;
         let started = core.now();
-        // The poll ends by whichever comes first: real time, or the engine's clock.
-        let deadline = tokio::time::sleep(Duration::from_millis(wait_ms));
-        tokio::pin!(deadline);
+        // The poll ends by whichever comes first: what the clock says, or what it waited.
+        let mut deadline = core.clock.sleep(Duration::from_millis(wait_ms));
+        let mut waited = false;
         let mut waiting = None;
         loop {
             // Registered before looking, so that nothing is missed in between.
@@ -129,7 +129,7 @@ impl Engine {
                 Attempt::Nothing { due_in } => due_in,
             };
             let over = core.now().saturating_sub(started) >= wait_ms;
-            if over || deadline.is_elapsed() || *stop.borrow() {
+            if over || waited || *stop.borrow() {
                 return Ok(Messages::default());
             }
             if waiting.is_none() {
@@ -137,14 +137,14 @@ impl Engine {
             }
             let due = async {
                 match due_in {
-                    Some(ms) => tokio::time::sleep(Duration::from_millis(ms.max(1))).await,
+                    Some(ms) => core.clock.sleep(Duration::from_millis(ms.max(1))).await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 () = notified => {}
                 () = due => {}
-                () = &mut deadline => {}
+                () = &mut deadline => waited = true,
                 changed = stop.changed() => {
                     // The server is gone, and nobody is left to stop this.
                     if changed.is_err() {
