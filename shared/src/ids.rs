@@ -297,10 +297,18 @@ fn pair_mark(message: MessageId, endpoint: EndpointId) -> [u8; 8] {
     digest.as_ref()[..8].try_into().expect("a digest is longer")
 }
 
-/// Whether `text` has only the characters that names may have (`a-z A-Z 0-9 - _ .`), and 1 to `max` of them.
+/// Whether `text` has only the characters that names may have (`a-z A-Z 0-9 - _ .`), and 1 to `max` of
+/// them, and is not `.` or `..`: clients remove those from a path (RFC 3986 section 5.2.4), so that a
+/// request about something of that name reaches what stands before it in the path.
 pub fn is_name(text: &str, max: usize) -> bool {
     (1..=max).contains(&text.len())
+        && !is_dot_segment(text)
         && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'))
+}
+
+/// Whether `text` is what clients remove from a path.
+pub fn is_dot_segment(text: &str) -> bool {
+    matches!(text, "." | "..")
 }
 
 /// A name that has only the characters that [`is_name`] allows, such as an event type's.

@@ -12,6 +12,7 @@ mod budget;
 mod by_hand;
 mod child;
 mod conformance;
+mod contract;
 mod cost;
 mod dashboards;
 mod delivery;

@@ -84,6 +84,8 @@ pub enum Rule {
     Pattern(&'static str),
     /// A text that does not begin with this.
     NotBeginning(&'static str),
+    /// A text that is no dot segment of a path.
+    NotDots,
     /// A text in this format of JSON Schema.
     Format(&'static str),
     /// A number from the first to the second.
@@ -200,6 +202,7 @@ fn of_rule(rule: Rule, schema: &mut Map<String, Value>, words: &mut Vec<String>)
         }
         Rule::Pattern(pattern) => set(schema, "pattern", json!(pattern)),
         Rule::NotBeginning(prefix) => words.push(format!("It must not begin with `{prefix}`.")),
+        Rule::NotDots => words.push("It must not be `.` or `..`.".into()),
         Rule::Format(format) => set(schema, "format", json!(format)),
         Rule::Range(min, max) => {
             set(schema, "minimum", json!(min));

@@ -1,7 +1,7 @@
 //! Rules about texts.
 
 use super::schema::{NAME_PATTERN, Rule, TAG_PATTERN};
-use crate::ids::{NAME_LENGTH_MAX, is_name};
+use crate::ids::{NAME_LENGTH_MAX, is_dot_segment, is_name};
 
 /// A rule about a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub enum Text {
     Length(usize),
     /// Any text of up to that many bytes, also none.
     UpTo(usize),
-    /// `^[a-zA-Z0-9\-_.]+$`, 1 to that many characters.
+    /// `^[a-zA-Z0-9\-_.]+$`, 1 to that many characters, and neither `.` nor `..`.
     Name(usize),
     /// `^[a-zA-Z0-9\-_./\\#]+$`, 1 to that many characters.
     Tag(usize),
@@ -25,6 +25,9 @@ impl Text {
             Self::Length(max) => ((text.is_empty()) || text.len() > max)
                 .then(|| format!("String must have between 1 and {max} bytes")),
             Self::UpTo(max) => (text.len() > max).then(|| format!("Must have at most {max} bytes")),
+            Self::Name(_) if is_dot_segment(text) => {
+                Some("Must not be `.` or `..`: clients remove these from a path".into())
+            }
             Self::Name(max) => (!is_name(text, max)).then(|| {
                 format!("String must match ^[a-zA-Z0-9\\-_.]+$ and have between 1 and {max} characters")
             }),
@@ -48,7 +51,7 @@ impl Text {
         match self {
             Self::Length(max) => vec![Rule::Length(1, max)],
             Self::UpTo(max) => vec![Rule::Length(0, max)],
-            Self::Name(max) => vec![Rule::Length(1, max), Rule::Pattern(NAME_PATTERN)],
+            Self::Name(max) => vec![Rule::Length(1, max), Rule::Pattern(NAME_PATTERN), Rule::NotDots],
             Self::Tag(max) => vec![Rule::Length(1, max), Rule::Pattern(TAG_PATTERN)],
             Self::Uid(prefix) => {
                 let mut rules = Self::Name(NAME_LENGTH_MAX).rules();

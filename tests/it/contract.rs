@@ -1,0 +1,3 @@
+//! What clients of other servers of this API depend on, each a case that somebody met.
+
+mod names;
