@@ -38,6 +38,7 @@ pub(crate) fn connect(name: &str, env: &Env<'_>, platform: &Platform) -> Result<
         "endpoints" => Code::Http(endpoints::router(env, platform)?),
         "event-types" => Code::Http(event_types::router(env, platform)?),
         "messages" => Code::Http(messages::router(env, platform)?),
+        "portal" => Code::Http(portal::router(env)?),
         "deliver" => {
             let code = Arc::new(deliver::Deliver::connect(env, platform)?);
             Code::Queue(Arc::new(move |event| {

@@ -257,6 +257,7 @@ mod tests {
             ("auth", "GET", vec!["/api/v1/audit-event".to_owned()]),
             ("auth", "GET HEAD", ["", "/ping"].map(|last| format!("/api/v1/health{last}")).into()),
             ("auth", "GET", ["/api/v1/openapi.json", "/docs"].map(str::to_owned).into()),
+            ("portal", "GET HEAD", ["/login", "/portal", "/portal/endpoints/ep_1"].map(str::to_owned).into()),
         ] {
             for (method, path) in methods.split(' ').flat_map(|method| paths.iter().map(move |p| (method, p)))
             {

@@ -374,6 +374,8 @@ impl Function {
                     .extend(variables.into_iter().map(|(name, value)| (name.to_owned(), value.value())));
             }
         }
+        // How a function does without what the globals give to all.
+        environment.retain(|_, value| !scope.absent(value));
         let mut function = Self {
             logical_id: logical_id.to_owned(),
             name: name.to_owned(),

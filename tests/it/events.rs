@@ -35,13 +35,14 @@ type Connect = fn(&Env<'_>, &Platform) -> Result<Router, ConfigError>;
 async fn each_is_answered_by_its_function() {
     let house = House::start().await;
     let events = events();
-    let functions: [(&str, Connect, u16); 6] = [
+    let functions: [(&str, Connect, u16); 7] = [
         ("applications", applications::router, 201),
         ("attempts", attempts::router, 404),
         ("auth", auth::router, 204),
         ("endpoints", endpoints::router, 404),
         ("event-types", event_types::router, 201),
         ("messages", messages::router, 202),
+        ("portal", |env, _| portal::router(env), 200),
     ];
     for (name, connect, status) in functions {
         let variables = house.stack.environment(name).expect("its environment");

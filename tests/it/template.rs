@@ -40,7 +40,7 @@ fn reads(connect: impl Fn(&Env<'_>, &Platform) -> Result<(), ConfigError>) -> BT
 #[test]
 fn each_function_is_given_just_the_variables_that_it_reads() {
     let template = template();
-    let functions: [(&str, BTreeSet<String>); 10] = [
+    let functions: [(&str, BTreeSet<String>); 11] = [
         ("applications", reads(|env, platform| applications::router(env, platform).map(drop))),
         ("attempts", reads(|env, platform| attempts::router(env, platform).map(drop))),
         ("auth", reads(|env, platform| auth::router(env, platform).map(drop))),
@@ -50,6 +50,7 @@ fn each_function_is_given_just_the_variables_that_it_reads() {
         ("fan-out", reads(|env, platform| fan_out::Dispatcher::connect(env, platform).map(drop))),
         ("ingest", reads(|env, platform| ingest::Ingest::connect(env, platform).map(drop))),
         ("messages", reads(|env, platform| messages::router(env, platform).map(drop))),
+        ("portal", reads(|env, _| portal::router(env).map(drop))),
         ("timers", reads(|env, platform| timers::Timers::connect(env, platform).map(drop))),
     ];
     assert_eq!(template.functions.len(), functions.len());

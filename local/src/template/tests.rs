@@ -457,6 +457,7 @@ fn our_functions_are_fed_and_their_routes_are_unique() {
             "messages",
             "attempts",
             "auth",
+            "portal",
             "deliver",
             "fan-out",
             "ingest",
@@ -465,7 +466,8 @@ fn our_functions_are_fed_and_their_routes_are_unique() {
     );
     for function in &template.functions {
         let by_http = !function.routes.is_empty();
-        assert_eq!(function.environment.contains_key("POSTRIDER_JWT_SECRET"), by_http, "{}", function.name);
+        let verifies = by_http && function.name != "portal";
+        assert_eq!(function.environment.contains_key("POSTRIDER_JWT_SECRET"), verifies, "{}", function.name);
         assert!(
             by_http || !function.queues.is_empty() || !function.schedules.is_empty(),
             "{}",
@@ -475,11 +477,17 @@ fn our_functions_are_fed_and_their_routes_are_unique() {
         assert_eq!(function.timeout_seconds, if by_http { 29 } else { 60 }, "{}", function.name);
     }
     let mut routes: Vec<_> = template.functions.iter().flat_map(|function| &function.routes).collect();
-    let ours = |path: &str| path.starts_with("/api/v1/") || path == "/docs" || path == "/docs/{proxy+}";
+    let ours = |path: &str| {
+        let pages = ["/docs", "/login", "/portal"];
+        path == "/"
+            || path.starts_with("/api/v1/")
+            || pages.contains(&path.strip_suffix("/{proxy+}").unwrap_or(path))
+    };
     assert!(routes.iter().all(|route| ours(&route.path)), "{routes:?}");
     // `/x/` gets to the function that `/x` gets to.
     for function in &template.functions {
-        for route in function.routes.iter().filter(|route| !route.path.ends_with("{proxy+}")) {
+        let named = |route: &&Route| !route.path.ends_with("{proxy+}") && route.path != "/";
+        for route in function.routes.iter().filter(named) {
             let slash = format!("{}/{{proxy+}}", route.path);
             assert!(function.routes.iter().any(|other| other.path == slash), "{slash}");
         }

@@ -33,6 +33,7 @@ async fn answer(
     let mut response = ApiGatewayV2httpResponse::default();
     response.status_code = head.status.as_u16().into();
     response.headers = head.headers;
+    // Text as it is; what is no UTF-8, such as an image or whatever is gzipped, as base64.
     response.body = match String::from_utf8(bytes.into()) {
         Ok(text) if text.is_empty() => None,
         Ok(text) => Some(Body::Text(text)),
@@ -73,6 +74,9 @@ mod tests {
         serde_json::to_value(answer).unwrap()
     }
 
+    /// The head of every gzip stream: `0x8b` begins no character of UTF-8.
+    const GZIPPED: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 0xff];
+
     fn routes() -> Router {
         let told = async |request: Request<axum::body::Body>| {
             let (head, body) = request.into_parts();
@@ -85,6 +89,10 @@ mod tests {
         Router::new()
             .route("/told", post(told))
             .route("/bytes", post(async || vec![0xff, 0]))
+            .route(
+                "/gzipped",
+                post(async || ([("content-encoding", "gzip"), ("vary", "accept-encoding")], GZIPPED)),
+            )
             .route("/nothing", post(async || http::StatusCode::NO_CONTENT))
     }
 
@@ -102,6 +110,10 @@ mod tests {
     async fn bytes_and_nothing_are_answers_too() {
         let answer = answered(routes(), "/bytes", None).await;
         assert_eq!((&answer["body"], &answer["isBase64Encoded"]), (&json!("/wA="), &json!(true)));
+        let answer = answered(routes(), "/gzipped", None).await;
+        assert_eq!((&answer["body"], &answer["isBase64Encoded"]), (&json!("H4sIAAAAAAAC/w=="), &json!(true)));
+        assert_eq!(answer["headers"]["content-encoding"], "gzip");
+        assert_eq!(answer["headers"]["vary"], "accept-encoding");
         let answer = answered(routes(), "/nothing", None).await;
         assert_eq!((&answer["statusCode"], answer.get("body")), (&json!(204), None));
     }
