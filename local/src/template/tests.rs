@@ -40,7 +40,8 @@ Resources:
 /// What a variable of this value resolves to, with `url`, `arn` and `region` to be looked up.
 fn resolved(value: &str) -> Option<String> {
     let (template, environment) = environment(&format!("X: {value}"));
-    template.resolve(&environment["X"], |value| match value {
+    // `AWS::NoValue` takes the variable itself away.
+    template.resolve(environment.get("X")?, |value| match value {
         Value::Ref(name) if name == "Jobs" => Some("url".to_owned()),
         Value::Ref(name) if name == "AWS::Region" => Some("region".to_owned()),
         Value::GetAtt(name, attribute) if name == "Jobs" && attribute == "Arn" => Some("arn".to_owned()),
