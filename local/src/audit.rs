@@ -58,7 +58,11 @@ pub async fn export(export: &Export, out: &mut impl Write) -> Result<usize, Stri
         let page = async {
             let request = Request::get(&uri).header("authorization", format!("Bearer {}", export.token));
             let request = request.body(Empty::new()).map_err(|error| error.to_string())?;
-            let answer = client.request(request).await.map_err(|error| Chain(&error).to_string())?;
+            let answer = client.request(request).await.map_err(|error| {
+                let reason = Chain(&error).to_string();
+                let reason = reason.rsplit(": ").next().unwrap_or(&reason);
+                format!("cannot reach {} (--url): {reason}. Is Postrider running there?", export.url)
+            })?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
             let body = body.map_err(|error| format!("the answer broke off: {error}"))?.to_bytes();
@@ -66,7 +70,7 @@ pub async fn export(export: &Export, out: &mut impl Write) -> Result<usize, Stri
             match (status, page["detail"].as_str()) {
                 (StatusCode::OK, _) if page["data"].is_array() => Ok(page),
                 (_, Some(detail)) => Err(format!("{status}: {detail}")),
-                (_, None) => Err(format!("{status}, and no answer of Postrider's")),
+                (_, None) => Err(format!("{status}, which is no response of Postrider's")),
             }
         };
         let page = tokio::time::timeout(PATIENCE, page).await;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value};
+use shared::config::ConfigError;
 
 use crate::secrets;
 use crate::stack::StartError;
@@ -17,9 +18,9 @@ pub(crate) fn write(
     environments: &BTreeMap<String, BTreeMap<String, String>>,
     endpoint: Option<&str>,
 ) -> Result<(), StartError> {
-    let failed = |error: String| StartError::Embedded {
-        service: "environment file",
-        problem: format!("{} cannot be written: {error}", path.display()),
+    let failed = |error: String| {
+        let problem = format!("cannot write {}: {error}", path.display());
+        StartError::from(ConfigError::new("POSTRIDER_ENV_VARS", problem))
     };
     let mut functions = Map::new();
     for function in &template.functions {

@@ -18,6 +18,7 @@ mod env_vars;
 mod functions;
 mod gate;
 mod in_process;
+mod logging;
 mod meter;
 mod metrics;
 mod openapi;

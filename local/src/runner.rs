@@ -3,14 +3,13 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use shared::Platform;
 use shared::auth::DEFAULT_ORG;
 use shared::config::Env;
-use shared::telemetry;
 
 use crate::audit;
 use crate::cli::{Cli, Task};
+use crate::logging;
 use crate::settings::Settings;
 use crate::stack::{Stack, StartError};
 
@@ -18,17 +17,15 @@ use crate::stack::{Stack, StartError};
 const EXIT_CONFIG: u8 = 2;
 /// The exit code after a second Ctrl-C: that of a process that the first one killed.
 const EXIT_INTERRUPTED: i32 = 130;
-const LOG: &str = "POSTRIDER_LOG";
-/// What is logged if nothing else is said. The embedded DynamoDB warns of every condition that is not
-/// met, which is how the functions find out what is there.
-const LOG_DEFAULT: &str = "info,dynoxide=error";
+/// What is logged if nothing else is said.
+const LOG_DEFAULT: &str = "info";
 
 /// Does what the command line says.
 pub async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let ended = match cli.task(&Env::process(), Platform::system(), &mut std::io::stdin()) {
-        Ok(Task::Print(token)) => {
-            say(&token);
+        Ok(Task::Print(text)) => {
+            say(&text);
             Ok(())
         }
         Ok(Task::Export(export)) => {
@@ -41,32 +38,33 @@ pub async fn main() -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(&error.to_string());
+            complain(&cli.explain(&error));
             ExitCode::from(EXIT_CONFIG)
         }
     }
 }
 
 async fn run(settings: Settings) -> Result<(), StartError> {
-    let filter = settings.settings.get(LOG).map_or(LOG_DEFAULT, String::as_str).to_owned();
-    let log = Env::new(move |name| (name == LOG).then(|| filter.clone()));
-    telemetry::init(&log, telemetry::Format::Text)?;
+    let log = settings.settings.get(logging::VARIABLE).map_or(LOG_DEFAULT, String::as_str);
+    logging::init(log, &settings.platform.clock)?;
     let data = match (&settings.aws_endpoint, &settings.data) {
         (Some(url), None) => format!("in DynamoDB and SQS at {url}; the secrets in memory"),
         (Some(url), Some(folder)) => {
             format!("in DynamoDB and SQS at {url}; the secrets in {}", folder.display())
         }
         (None, Some(folder)) => format!("in {}", folder.display()),
-        (None, None) => "in memory; it is gone when the runner stops".to_owned(),
+        (None, None) => "in memory, and lost when the runner stops".to_owned(),
     };
     let mut warning = String::new();
     if !settings.listen.ip().is_loopback() {
-        warning +=
-            &format!("Warning: {} lets other machines in; the traffic is not encrypted.\n", settings.listen);
+        warning += &format!(
+            "Warning: {} exposes the API to other machines; the traffic is not encrypted.\n",
+            settings.listen
+        );
     }
     if let Some(address) = settings.aws_listen.filter(|address| !address.ip().is_loopback()) {
         warning +=
-            &format!("Warning: whoever reaches {address} can read and change all tables and queues.\n");
+            &format!("Warning: anybody who reaches {address} can read and change all tables and queues.\n");
     }
     // Before anything is started: from now on a signal waits until it can be heard.
     let mut signals = Signals::new()
@@ -87,23 +85,23 @@ fn welcome(stack: &Stack, data: &str) -> String {
     let (url, routes, token) = (stack.url(), stack.routes(), stack.org_token(None));
     let aws = stack
         .aws_address()
-        .map_or_else(String::new, |address| format!("\nDynamoDB and SQS are at http://{address}."));
+        .map_or_else(String::new, |address| format!("\nDynamoDB and SQS: http://{address}"));
     let queue = stack.queue("IngestQueue").map_or_else(String::new, |queue| {
         // At the address that was asked for: the other one has another port at each start.
         let url = match (stack.aws_address(), queue.url.splitn(4, '/').nth(3)) {
             (Some(address), Some(path)) => format!("http://{address}/{path}"),
             _ => queue.url.clone(),
         };
-        format!("\nMessages can be queued at {url} (docs/INGEST.md).")
+        format!("\nSQS ingest queue: {url} (see docs/INGEST.md)")
     });
     let curl = format!(
         "curl -sS -w '\\n' -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' {url}/api/v1/app"
     );
     format!(
         r#"
-Postrider listens on {url} ({routes} routes). Ctrl-C stops it.{aws}{queue}
+Postrider listens on {url} ({routes} routes; the reference is at /docs). Ctrl-C stops it.{aws}{queue}
 Data is {data}.
-This token may do everything in {DEFAULT_ORG}:
+This token has full access to organisation {DEFAULT_ORG}:
 
 export TOKEN={token}
 
@@ -111,7 +109,7 @@ To see a delivery, start a receiver in another terminal:
 
 python3 -c "import http.server as h; h.HTTPServer(('127.0.0.1', 9000), type('R', (h.BaseHTTPRequestHandler,), {{'do_POST': lambda r: (print(r.headers, r.rfile.read(int(r.headers['content-length'])).decode()), r.send_response(204), r.end_headers())}})).serve_forever()"
 
-Then, with TOKEN set as above: an application, an endpoint, a message, and what became of it.
+Then, with TOKEN set as above, create an application and an endpoint, send a message, and list its attempts:
 
 {curl} -d '{{"name": "Demo", "uid": "demo"}}'
 {curl}/demo/endpoint -d '{{"url": "http://127.0.0.1:9000/", "uid": "receiver"}}'

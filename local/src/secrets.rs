@@ -31,6 +31,13 @@ pub enum FolderError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// No runner has used the folder.
+    #[error(
+        "POSTRIDER_DATA: {} has no secret: no local runner was started with this folder; name another folder, or \
+         give the secret with --jwt-secret or --secret-stdin",
+        .0.display()
+    )]
+    NoSecrets(PathBuf),
     /// The secrets' file makes no sense.
     #[error("POSTRIDER_DATA: {} should have a line {variable}=…; restore it, or start with another folder", .path.display())]
     Secrets {
@@ -86,9 +93,7 @@ pub(crate) fn private_file(path: &Path) -> std::io::Result<File> {
     options.open(path)
 }
 
-/// The secrets that are kept in a folder; drawn and stored where there are none yet.
-///
-/// Takes no lock of the folder, so that `local token` works beside a running runner.
+/// The secrets that are kept in a folder; generated and stored where there are none yet.
 pub(crate) fn kept(folder: &Path, random: &dyn Random) -> Result<BTreeMap<String, String>, FolderError> {
     make(folder)?;
     let path = folder.join(SECRETS_FILE);
@@ -105,11 +110,27 @@ pub(crate) fn kept(folder: &Path, random: &dyn Random) -> Result<BTreeMap<String
         // What is sealed with a lost key is lost.
         file.sync_all().map_err(io)?;
     }
+    parse(&text, &path)
+}
+
+/// The secrets that a folder holds already.
+///
+/// Takes no lock of the folder, so that `postrider token` works while a runner has it.
+pub(crate) fn existing(folder: &Path) -> Result<BTreeMap<String, String>, FolderError> {
+    let path = folder.join(SECRETS_FILE);
+    match std::fs::read_to_string(&path) {
+        Ok(text) if !text.is_empty() => parse(&text, &path),
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(FolderError::Io { path, source }),
+        _ => Err(FolderError::NoSecrets(folder.to_owned())),
+    }
+}
+
+fn parse(text: &str, path: &Path) -> Result<BTreeMap<String, String>, FolderError> {
     let secret = |variable: &'static str| {
         let value = text.lines().find_map(|line| line.strip_prefix(variable)?.strip_prefix('='));
         match value.map(str::trim).filter(|value| !value.is_empty()) {
             Some(value) => Ok((variable.to_owned(), value.to_owned())),
-            None => Err(FolderError::Secrets { path: path.clone(), variable }),
+            None => Err(FolderError::Secrets { path: path.to_owned(), variable }),
         }
     };
     SECRETS.into_iter().map(secret).collect()

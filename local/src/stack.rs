@@ -42,6 +42,9 @@ const IDLE_LOOK: Duration = Duration::from_millis(20);
 const SWEEP: Duration = Duration::from_secs(60);
 /// What an invocation may take to delete its batch, after its function's own timeout.
 const GRACE: Duration = Duration::from_secs(5);
+/// The variables that say where to listen.
+const LISTEN: &str = "POSTRIDER_LISTEN";
+const AWS_LISTEN: &str = "POSTRIDER_AWS_LISTEN";
 /// In the data folder.
 const TABLES_FILE: &str = "dynamodb.sqlite";
 const QUEUES_FILE: &str = "sqs.sqlite";
@@ -77,7 +80,7 @@ pub enum StartError {
         problem: String,
     },
     /// A table or a queue could not be created or looked up.
-    #[error("{service}: {name:?} is not to be had: {problem}")]
+    #[error("{service}: cannot create or find {name:?}: {problem}")]
     Service {
         /// DynamoDB or SQS.
         service: &'static str,
@@ -139,7 +142,7 @@ impl Stack {
         let template = Template::parse(&settings.template)?;
         settings::check_names(&settings.settings, &template)?;
         // First what costs nothing and most often goes wrong.
-        let listener = listen(settings.listen).await?;
+        let listener = listen(LISTEN, settings.listen).await?;
         let folder = settings.data.as_deref().map(Folder::open).transpose()?;
         let mut overrides = settings.overrides();
         secrets::complete(&mut overrides, settings.data.as_deref(), &*settings.platform.random)?;
@@ -163,8 +166,8 @@ impl Stack {
 
         let gate = match settings.aws_listen {
             Some(address) => {
-                let listener = listen(address).await?;
-                Some((listener.local_addr().map_err(|error| refused(address, &error))?, listener))
+                let listener = listen(AWS_LISTEN, address).await?;
+                Some((listener.local_addr().map_err(|error| refused(AWS_LISTEN, address, &error))?, listener))
             }
             None => None,
         };
@@ -186,7 +189,14 @@ impl Stack {
             ..settings.platform
         };
         let clients = Clients::new(&aws, &platform);
-        let names = clients.create(&template, &settings.prefix, &aws.region).await?;
+        let names = clients.create(&template, &settings.prefix, &aws.region).await;
+        let names = names.map_err(|error| match (error, &settings.aws_endpoint) {
+            (StartError::Service { service, problem, .. }, Some(url)) => {
+                let problem = format!("cannot use {service} at {url}: {problem}");
+                ConfigError::new("AWS_ENDPOINT_URL", problem).into()
+            }
+            (error, _) => error,
+        })?;
 
         let environments: BTreeMap<String, BTreeMap<String, String>> = template
             .functions
@@ -205,7 +215,7 @@ impl Stack {
         let Callers { api, pollers, scheduled, permits, cpu } =
             callers(&template, &environments, &platform, &meter, &clients, &names, patience)?;
 
-        let address = listener.local_addr().map_err(|error| refused(settings.listen, &error))?;
+        let address = listener.local_addr().map_err(|error| refused(LISTEN, settings.listen, &error))?;
         let (stop, stopped) = watch::channel(false);
         let (mut tasks, routes) = (JoinSet::new(), api.len());
         let sources = pollers.iter().map(|poller| poller.queue.clone()).collect();
@@ -439,18 +449,18 @@ fn default_org() -> OrgId {
     DEFAULT_ORG.parse().expect("the constant is an id")
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|error| refused(address, &error))
+async fn listen(variable: &str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| refused(variable, address, &error))
 }
 
-fn refused(address: SocketAddr, error: &std::io::Error) -> StartError {
+fn refused(variable: &str, address: SocketAddr, error: &std::io::Error) -> StartError {
     let problem = match error.kind() {
         ErrorKind::AddrInUse => {
             format!("{address} is in use by another program; stop that one or choose another address")
         }
         _ => format!("cannot listen on {address}: {error}"),
     };
-    ConfigError::new("POSTRIDER_LISTEN", problem).into()
+    ConfigError::new(variable, problem).into()
 }
 
 /// What Lambda itself puts into a function's environment, and where the services are.

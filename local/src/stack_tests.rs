@@ -52,6 +52,11 @@ async fn what_keeps_a_stack_from_starting_is_one_line() {
     let listen = taken.local_addr().unwrap();
     let wrong = [
         (Settings { listen, ..Settings::ephemeral() }, "POSTRIDER_LISTEN: "),
+        (Settings { aws_listen: Some(listen), ..Settings::ephemeral() }, "POSTRIDER_AWS_LISTEN: "),
+        (
+            Settings { aws_endpoint: Some("http://127.0.0.1:1".into()), ..Settings::ephemeral() },
+            "AWS_ENDPOINT_URL: cannot use DynamoDB at http://127.0.0.1:1: ",
+        ),
         (Settings::ephemeral().with("POSTRIDER_RETRY_SCHEDULE", "1m"), "POSTRIDER_RETRY_SCHEDULE: "),
         (Settings::ephemeral().with("POSTRIDER_JWT_SECRET", "short"), "POSTRIDER_JWT_SECRET: "),
         (Settings::ephemeral().with("POSTRIDER_HTTPS_ONLY", "maybe"), "POSTRIDER_HTTPS_ONLY: "),

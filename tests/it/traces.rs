@@ -8,6 +8,7 @@ use http::StatusCode;
 use serde_json::Value;
 use shared::config::Env;
 use shared::telemetry;
+use svix::models::MessageIn;
 
 use crate::house::{Ahead, ENDPOINT_VARIABLE, House, Receiver, settings, soon};
 
@@ -32,7 +33,7 @@ impl Lines {
     pub fn of_this_thread() -> (Self, tracing::subscriber::DefaultGuard) {
         let lines = Self::default();
         let writer = lines.clone();
-        let filter = "info,dynoxide=off".parse().expect("a filter");
+        let filter = "info,deliver::delivered=debug,dynoxide=off".parse().expect("a filter");
         let subscriber = telemetry::json(filter, move || writer.clone());
         // As long as it knows of one subscriber only, tracing lets the thread that comes to a line first
         // decide whether anybody wants it: another test's. So there are always two.
@@ -98,10 +99,10 @@ async fn a_retry_days_later_is_found_by_the_trace_of_its_request() {
     assert_eq!(house.stack.run_timers().await, Ok(1));
     work("RetriesQueue").await;
 
-    let failures = lines.with("an attempt failed");
+    let failures = lines.with("attempt failed");
     assert_eq!(failures.len(), 3);
     for text in [ROOT, message.as_str()] {
-        assert_eq!(lines.with(text).iter().filter(|line| line["message"] == "an attempt failed").count(), 3);
+        assert_eq!(lines.with(text).iter().filter(|line| line["message"] == "attempt failed").count(), 3);
     }
     for line in failures {
         let job = line["spans"].as_array().and_then(|spans| spans.last()).expect("a span");
@@ -124,4 +125,42 @@ async fn what_is_no_trace_is_not_handed_on() {
     let event = soon("a job", house.receive("DeliveriesQueue")).await;
     let header = event.records[0].attributes.get("AWSTraceHeader").cloned().unwrap_or_default();
     assert!(!header.contains("DROP"), "{header}");
+}
+
+// On one thread: what is logged on it is what this test reads.
+#[tokio::test]
+async fn each_attempt_is_a_line_that_says_where_to_and_how_it_ended() {
+    let (lines, _reading) = Lines::of_this_thread();
+    let house = House::with(settings().with("POSTRIDER_RETRY_SCHEDULE", "")).await;
+    let app = house.app().await;
+    let working = Receiver::start().await;
+    let failing = Receiver::answering(|_| (StatusCode::SERVICE_UNAVAILABLE, String::new())).await;
+    // Nobody listens there any more.
+    let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let refusing = format!("http://{}/hook?secret=x", gone.local_addr().expect("an address"));
+    drop(gone);
+    let working = house.endpoint(&app, &working.url("/secret")).await.id;
+    let failing = house.endpoint(&app, &failing.url("/secret")).await.id;
+    let refusing = house.endpoint(&app, &refusing).await.id;
+    let message = MessageIn::new("a.b".into(), serde_json::json!({}));
+    let message = house.message(&app, message).await;
+    soon("idle", house.stack.idle()).await;
+
+    for (endpoint, text, status, reason) in [
+        (working, "delivered", 204, None),
+        (failing, "attempt failed", 503, Some("Service Unavailable")),
+        (refusing, "attempt failed", 0, Some("refused")),
+    ] {
+        let found = lines.with(&endpoint);
+        let [line] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((&line["message"], &line["status"]), (&text.into(), &status.into()));
+        assert_eq!((&line["app"], &line["host"]), (&Value::from(&*app), &"127.0.0.1".into()));
+        assert!(line["ms"].is_u64(), "{line}");
+        let said = line["reason"].as_str();
+        assert!(reason.is_none_or(|reason| said.is_some_and(|said| said.contains(reason))), "{line}");
+        let job = line["spans"].as_array().and_then(|spans| spans.last()).expect("a span");
+        assert_eq!(job["message_id"], Value::from(&*message));
+        assert!(!line.to_string().contains("secret"), "{line}");
+    }
+    house.stack.stop().await;
 }

@@ -12,7 +12,7 @@ use shared::http::Registry;
 
 use crate::Auth;
 
-/// As `local openapi` prints it; a test compares them.
+/// As `postrider openapi` prints it; a test compares them.
 const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 const STYLE: &str = include_str!("docs/style.css");
 const SCRIPT: &str = include_str!("docs/script.js");

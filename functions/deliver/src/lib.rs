@@ -35,7 +35,7 @@ use shared::operational;
 use shared::queue::{BLIND_MAX, Deliver as DeliverJob, Job, QueueUrl, Resend, Sqs};
 use shared::store::Store;
 use shared::store::applications::Application;
-use shared::store::attempts::{Attempt, Status, Trigger};
+use shared::store::attempts::{Attempt, ResponseBody, Status, Trigger};
 use shared::store::endpoints::Endpoint;
 use shared::store::messages::Payload;
 use shared::{Platform, Result};
@@ -227,7 +227,7 @@ impl Deliver {
             Err(_) if self.is_broken(Sabotage::AckBeforeRecord) => return Ok(()),
             recorded => recorded?,
         }
-        self.count(&attempt);
+        self.count(job.app, &attempt);
         if job.number() == 1 {
             self.metrics.first_attempt_after(attempt.at.since(job.message.time()));
         }
@@ -268,7 +268,7 @@ impl Deliver {
             Sending { id, message: job.message, endpoint: &endpoint, payload: &payload, labels, trigger };
         let Made { attempt, .. } = self.send(&app, sending).await?;
         self.record(&attempt).await?;
-        self.count(&attempt);
+        self.count(job.app, &attempt);
         self.finish_by_hand(&app, &attempt).await
     }
 
@@ -318,15 +318,33 @@ impl Deliver {
         }
     }
 
-    fn count(&self, attempt: &Attempt) {
-        let (id, endpoint, code, ms) = (attempt.id, attempt.endpoint, attempt.code, attempt.duration_ms);
+    /// Counts an attempt, and logs it in one line: where to, and how it ended.
+    fn count(&self, app: AppId, attempt: &Attempt) {
+        let Attempt { id, endpoint, code, duration_ms, .. } = attempt;
+        // Neither the path nor the query: they can hold secrets.
+        let url = url::Url::parse(&attempt.url).ok();
+        let host = url.as_ref().and_then(url::Url::host_str).unwrap_or_default();
         if attempt.status == Status::Success {
             self.metrics.delivered();
-            tracing::debug!(attempt = %id, %endpoint, code, duration_ms = ms, "an attempt arrived");
+            tracing::debug!(
+                target: "deliver::delivered",
+                %app, %endpoint, attempt = %id, host, status = code, ms = duration_ms,
+                "delivered"
+            );
         } else {
             self.metrics.failed();
+            let reason = match (attempt.code, &attempt.response) {
+                (0, ResponseBody::Text(reason)) => reason.as_str(),
+                (code, _) => {
+                    let status = http::StatusCode::from_u16(code).ok();
+                    status.and_then(|status| status.canonical_reason()).unwrap_or("not a success")
+                }
+            };
             let next = attempt.next.map(tracing::field::display);
-            tracing::info!(attempt = %id, %endpoint, code, duration_ms = ms, next, "an attempt failed");
+            tracing::info!(
+                %app, %endpoint, attempt = %id, host, status = code, reason, ms = duration_ms, next,
+                "attempt failed"
+            );
         }
     }
 

@@ -1,7 +1,6 @@
-//! `local token`: tokens for an installation, here or elsewhere.
+//! `postrider token`: tokens for an installation, here or elsewhere.
 
 use std::io::Read;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,6 +11,9 @@ use shared::{Error, Platform};
 
 use crate::secrets;
 use crate::stack::StartError;
+
+use super::dev::folder;
+use super::set;
 
 /// What Secrets Manager keeps at most in one secret.
 const SECRET_LENGTH_MAX: u64 = 64 * 1024;
@@ -39,20 +41,34 @@ pub(super) struct TokenFlags {
     /// [default: HS256].
     #[arg(long, env = "POSTRIDER_JWT_ALGORITHM", value_name = "NAME")]
     jwt_algorithm: Option<String>,
+    /// The local runner's data folder, whose secret signs the token [default: ./.postrider].
+    #[arg(long, env = "POSTRIDER_DATA", value_name = "FOLDER")]
+    data: Option<String>,
+    /// The runner keeps no secret, so that --jwt-secret has to be given [default: false].
+    #[arg(
+        long,
+        env = "POSTRIDER_EPHEMERAL",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    ephemeral: Option<String>,
+    /// The secret that signs the token [default: the one in the data folder].
+    #[arg(long, env = "POSTRIDER_JWT_SECRET", hide_env_values = true, value_name = "TEXT")]
+    jwt_secret: Option<String>,
 }
 
-/// A token as `flags` want it, signed with what comes in, with the secret that is `given`, or with the one
-/// that `folder` keeps.
+/// A token as `flags` want it, signed with what comes in, with the secret that is given, or with the one
+/// that the data folder holds.
 pub(super) fn token(
     flags: &TokenFlags,
-    given: Option<&str>,
-    folder: Option<PathBuf>,
     platform: Platform,
     input: &mut dyn Read,
 ) -> Result<String, StartError> {
     const SECRET: &str = secrets::SECRETS[0];
     let wrong = |flag: &str, text: &str, prefix: &str| {
-        let problem = format!("{text:?} makes no sense; it should be an id, {prefix}_ and 27 characters");
+        let problem = format!("invalid value {text:?}: expected an ID ({prefix}_ and 27 characters)");
         ConfigError::new(flag, problem)
     };
     let org = flags.org.as_deref().unwrap_or(DEFAULT_ORG).trim();
@@ -63,18 +79,19 @@ pub(super) fn token(
     let life = flags.expires.as_deref().map(lasting).transpose()?;
     for flag in &flags.feature_flag {
         if !is_name(flag, NAME_LENGTH_MAX) {
-            let problem = format!("{flag:?} makes no sense; it should be a name such as beta");
+            let problem = format!("invalid value {flag:?}: expected a name such as beta");
             return Err(ConfigError::new("--feature-flag", problem).into());
         }
     }
     let piped = if flags.secret_stdin { Some(read_secret(input)?) } else { None };
-    let secret = match (piped.as_deref().or(given), folder) {
+    let folder = folder(&flags.data, &flags.ephemeral)?;
+    let secret = match (piped.as_deref().or(set(&flags.jwt_secret)), folder) {
         (Some(secret), _) => Some(secret.to_owned()),
-        (None, Some(folder)) => secrets::kept(&folder, &*platform.random)?.remove(SECRET),
+        (None, Some(folder)) => secrets::existing(&folder)?.remove(SECRET),
         (None, None) => {
-            let problem = "is not set; it should be what the runner was given (one that keeps nothing \
-                           draws a secret at each start, and prints a token)";
-            return Err(ConfigError::new(SECRET, problem).into());
+            let problem = "an ephemeral runner generates a new secret at every start: use the token that it \
+                           printed, or give both the same --jwt-secret";
+            return Err(ConfigError::new("POSTRIDER_EPHEMERAL", problem).into());
         }
     };
     let env = Env::new(|name| match name {
@@ -118,8 +135,7 @@ pub(super) fn lasting(text: &str) -> Result<Duration, ConfigError> {
     let number = text.get(..text.len().saturating_sub(1)).and_then(|number| number.parse::<u64>().ok());
     let life = number.and_then(|number| number.checked_mul(unit)).map(Duration::from_secs);
     life.filter(|life| !life.is_zero() && *life <= ORG_TOKEN_LIFE).ok_or_else(|| {
-        let problem =
-            format!("{text:?} makes no sense; it should be a time such as 90d, 12h or 30m, up to 3650d");
+        let problem = format!("invalid value {text:?}: expected a time such as 90d, 12h or 30m, up to 3650d");
         ConfigError::new("--expires", problem)
     })
 }
@@ -188,9 +204,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_str().unwrap();
         let app = DEFAULT_ORG.replace("org_", "app_");
-        let Ok(Task::Print(token)) = task(&["token", "--data", path, "--app", &app]) else { panic!() };
+        let line = ["token", "--data", path, "--app", &app];
+        // A folder that no runner has used: a token that is signed with a new secret is of no use.
+        let refused = task(&line).unwrap_err();
+        assert!(refused.starts_with("--data: ") && refused.contains("has no secret"), "{refused}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+
         let platform = Platform::system();
         let kept = secrets::kept(folder.path(), &*platform.random).unwrap();
+        let Ok(Task::Print(token)) = task(&line) else { panic!() };
         let tokens = Tokens::read(&settings::env(&kept), platform.clock).unwrap();
         let caller = tokens.verify(&token).unwrap();
         assert_eq!((caller.subject(), caller.org().to_string()), (app, DEFAULT_ORG.to_owned()));
