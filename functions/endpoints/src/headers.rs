@@ -22,7 +22,7 @@ const NAME_LENGTH_MAX: usize = 256;
 const VALUE_LENGTH_MAX: usize = 4096;
 
 /// Ours to set, or to do with the connection and not with what is sent.
-const FORBIDDEN: [&str; 21] = [
+const FORBIDDEN: [&str; 27] = [
     "user-agent",
     "keep-alive",
     "proxy-authenticate",
@@ -44,10 +44,27 @@ const FORBIDDEN: [&str; 21] = [
     "content-location",
     "host",
     "connection",
+    "expect",
+    "trailer",
+    "proxy-connection",
+    "http2-settings",
+    "via",
+    "forwarded",
 ];
 /// Of infrastructure, which trusts them, and of webhooks' own headers.
-const FORBIDDEN_PREFIXES: [&str; 10] = [
-    "x-amz-", "x-amzn-", "x-google", "x-goog-", "x-gfe", "x-azure-", "x-fd-", "x-svix-", "svix-", "webhook-",
+const FORBIDDEN_PREFIXES: [&str; 12] = [
+    "x-amz-",
+    "x-amzn-",
+    "x-google",
+    "x-goog-",
+    "x-gfe",
+    "x-azure-",
+    "x-fd-",
+    "x-svix-",
+    "svix-",
+    "webhook-",
+    "x-forwarded-",
+    "postrider-",
 ];
 /// Their values are not shown again.
 const SENSITIVE: [&str; 6] = [
@@ -248,6 +265,11 @@ mod tests {
             FORBIDDEN.iter().chain(&FORBIDDEN_PREFIXES).chain(&["", "a b", "a:b", "Webhook-Id", "HOST"])
         {
             assert!(broken_name(bad).is_some() && broken_name(&bad.to_uppercase()).is_some(), "{bad}");
+        }
+        for bad in
+            ["Expect", "Trailer", "Proxy-Connection", "HTTP2-Settings", "Via", "Forwarded", "X-Forwarded-For"]
+        {
+            assert!(broken_name(bad).is_some(), "{bad}");
         }
         assert!(broken_name(&"x".repeat(257)).is_some());
         assert_eq!(broken_value(&"x".repeat(4096)), None);
