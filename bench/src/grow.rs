@@ -92,6 +92,7 @@ async fn one(
             status: Status::Success,
             code: 204,
             response: ResponseBody::Text(String::new()),
+            error: None,
             duration_ms: 3,
             at,
             trigger: Trigger::Scheduled,

@@ -16,6 +16,9 @@ use time::format_description::well_known::{Rfc2822, Rfc3339};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
+/// How far ahead a year of two digits may lie (RFC 9110, section 5.6.7).
+const FIFTY_YEARS: Duration = Duration::from_secs(50 * 31_556_952);
+
 impl Timestamp {
     /// The time `ms` milliseconds after the epoch.
     pub const fn from_ms(ms: u64) -> Self {
@@ -52,9 +55,32 @@ impl Timestamp {
         Self::of(OffsetDateTime::parse(text, &Rfc3339).ok()?)
     }
 
-    /// Reads a date as HTTP headers have it (`Sun, 06 Nov 1994 08:49:37 GMT`, RFC 9110 section 5.6.7).
-    pub fn parse_http_date(text: &str) -> Option<Self> {
-        Self::of(OffsetDateTime::parse(text, &Rfc2822).ok()?)
+    /// Reads a date as HTTP headers have it (`Sun, 06 Nov 1994 08:49:37 GMT`, RFC 9110, section 5.6.7), also in
+    /// the two obsolete forms that recipients have to accept. `now` tells which century two digits are of.
+    pub fn parse_http_date(text: &str, now: Self) -> Option<Self> {
+        if let Ok(at) = OffsetDateTime::parse(text, &Rfc2822) {
+            return Self::of(at);
+        }
+        let parts: Vec<&str> = text.split_ascii_whitespace().collect();
+        match parts[..] {
+            // Sun Nov  6 08:49:37 1994
+            [_, month, day, time, year] if year.len() == 4 => Self::of_parts(day, month, year, time),
+            // Sunday, 06-Nov-94 08:49:37 GMT
+            [_, date, time, "GMT"] => {
+                let (day, rest) = date.split_once('-')?;
+                let (month, year) = rest.split_once('-')?;
+                let in_century =
+                    |century: u64| Self::of_parts(day, month, &format!("{century}{year:0>2}"), time);
+                let at = in_century(20).filter(|_| year.len() == 2)?;
+                if at.since(now) > FIFTY_YEARS { in_century(19) } else { Some(at) }
+            }
+            _ => None,
+        }
+    }
+
+    fn of_parts(day: &str, month: &str, year: &str, time: &str) -> Option<Self> {
+        let text = format!("{day:0>2} {month} {year} {time} GMT");
+        Self::of(OffsetDateTime::parse(&text, &Rfc2822).ok()?)
     }
 
     fn of(at: OffsetDateTime) -> Option<Self> {
@@ -210,8 +236,21 @@ mod tests {
         assert_eq!(Timestamp::parse(&at.to_string()), Some(at));
         assert_eq!(Timestamp::parse("yesterday"), None);
         assert_eq!(Timestamp::parse("1969-12-31T23:59:59Z"), None);
-        let at = Timestamp::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
-        assert_eq!(at.to_string(), "1994-11-06T08:49:37.000Z");
-        assert_eq!(Timestamp::parse_http_date("soon"), None);
+        let read = |text| Timestamp::parse_http_date(text, at).map(|at| at.to_string());
+        for same in
+            ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"]
+        {
+            assert_eq!(read(same).as_deref(), Some("1994-11-06T08:49:37.000Z"), "{same}");
+        }
+        assert_eq!(
+            read("Monday, 01-Jan-75 00:00:00 GMT").as_deref(),
+            Some("2075-01-01T00:00:00.000Z"),
+            "within fifty years"
+        );
+        for broken in
+            ["soon", "Sunday, 6-Nov 08:49:37 GMT", "Sunday, 06-Nov-1994 08:49:37 GMT", "a b c d e", "-"]
+        {
+            assert_eq!(read(broken), None, "{broken}");
+        }
     }
 }

@@ -43,6 +43,7 @@ mod operational;
 mod outage;
 mod proxies;
 mod redrive;
+mod responses;
 mod restore;
 mod rotation;
 mod rules;

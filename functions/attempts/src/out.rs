@@ -1,12 +1,11 @@
 //! The shapes of this function's answers.
 
-use base64::Engine as _;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use shared::Result;
 use shared::clock::Timestamp;
 use shared::ids::{AttemptId, EndpointId, MessageId};
-use shared::store::attempts::{Attempt, ResponseBody, State, Status, Trigger};
+use shared::store::attempts::{Attempt, State, Status, Trigger};
 use shared::store::endpoints::Endpoint;
 use shared::store::messages::Message;
 use shared::wire::{MessageOut, Shown};
@@ -48,7 +47,8 @@ pub struct AttemptOut {
     msg_id: MessageId,
     /// Where it was sent.
     url: String,
-    /// What the receiver answered, up to 20,000 bytes, or why there was no answer. What is no text is base64.
+    /// The response's body, up to 20,000 bytes, and in parentheses why it ends early; or why there was no
+    /// response. What is no text is base64.
     response: String,
     /// The answer's status; 0 where there was none.
     response_status_code: u16,
@@ -68,11 +68,7 @@ pub struct AttemptOut {
 
 impl AttemptOut {
     pub fn new(attempt: Attempt, with_content: bool) -> Self {
-        let response = match attempt.response {
-            _ if !with_content => String::new(),
-            ResponseBody::Text(text) => text,
-            ResponseBody::Bytes(bytes) => base64::engine::general_purpose::STANDARD.encode(bytes),
-        };
+        let response = if with_content { attempt.response_text() } else { String::new() };
         Self {
             id: attempt.id,
             endpoint_id: attempt.endpoint,

@@ -279,6 +279,7 @@ mod tests {
         assert_eq!(wait(300, Some(1), false), 300);
         assert_eq!(wait(300, Some(400), false), 400);
         assert_eq!(wait(300, Some(86_400), false), 600);
+        assert_eq!(wait(300, Some(u64::MAX), false), 600);
         assert_eq!(wait(5, None, true), 60);
         assert_eq!(wait(5, Some(8), true), 60);
         assert!((240..=360).contains(&wait(300, None, true)));

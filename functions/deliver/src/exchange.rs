@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use http_body_util::{BodyExt as _, Full};
 use shared::Result;
@@ -23,7 +23,7 @@ use shared::store::messages::Payload;
 use url::Url;
 
 use crate::chain::Pace;
-use crate::client::Transport;
+use crate::client::{Answer, Body, Transport, Unanswered};
 
 /// Most bytes of an answer that are read and kept.
 const RESPONSE_LENGTH_MAX: usize = 20_000;
@@ -85,18 +85,26 @@ enum Wish {
     Disable,
 }
 
-/// An answer, or why there is none.
+/// A response, or why there is none.
 struct Outcome {
-    /// 0 without an answer.
+    /// 0 without a response.
     code: u16,
     body: ResponseBody,
+    /// Why there is no response, or not all of one.
+    error: Option<String>,
     pace: Pace,
     wish: Wish,
 }
 
 impl Outcome {
     fn none(reason: impl Into<String>) -> Self {
-        Self { code: 0, body: ResponseBody::Text(reason.into()), pace: Pace::default(), wish: Wish::None }
+        Self {
+            code: 0,
+            body: ResponseBody::Text(String::new()),
+            error: Some(reason.into()),
+            pace: Pace::default(),
+            wish: Wish::None,
+        }
     }
 }
 
@@ -121,12 +129,17 @@ fn wish(code: u16, headers: &HeaderMap) -> Wish {
 /// What an answer says about when to try again.
 fn pace(code: u16, headers: &HeaderMap, now: Timestamp) -> Pace {
     let asked = headers.get(RETRY_AFTER).filter(|_| code == 429 || code >= 500);
-    let asked =
-        asked.and_then(|value| value.to_str().ok()).map(str::trim).and_then(|text| match text.parse() {
-            Ok(seconds) => Some(Duration::from_secs(seconds)),
-            Err(_) => Timestamp::parse_http_date(text).map(|at| at.since(now)),
-        });
+    let asked = asked.and_then(|value| retry_after(value.to_str().ok()?.trim(), now));
     Pace { retry_after: asked, overloaded: matches!(code, 429 | 502 | 504) }
+}
+
+/// Seconds, however many digits they have, or a date.
+fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than fits is cut to twice the schedule's wait, as all that is too long.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    Timestamp::parse_http_date(text, now).map(|at| at.since(now))
 }
 
 impl Exchange {
@@ -164,6 +177,7 @@ impl Exchange {
             status: if success { Status::Success } else { Status::Fail },
             code: outcome.code,
             response: outcome.body,
+            error: outcome.error,
             duration_ms: u64::try_from(ended.since(started).as_millis()).unwrap_or(u64::MAX),
             at: started,
             trigger,
@@ -178,48 +192,67 @@ impl Exchange {
 
     /// The deadline is over everything: resolving, connecting, the second try, and the body.
     async fn exchange(&self, request: Request<Full<Bytes>>, timeout: Duration) -> Outcome {
-        tokio::select! {
-            outcome = self.send(request) => outcome,
-            () = self.clock.sleep(timeout) => {
+        let mut deadline = self.clock.sleep(timeout);
+        let response = tokio::select! {
+            answered = self.send(request) => match answered {
+                Ok(response) => response,
+                Err(error) => return Outcome::none(error.reason),
+            },
+            () = &mut deadline => {
                 let reason = format!("no answer within {} seconds", timeout.as_secs());
-                Outcome { pace: Pace { overloaded: true, ..Pace::default() }, ..Outcome::none(reason) }
+                return Outcome { pace: Pace { overloaded: true, ..Pace::default() }, ..Outcome::none(reason) };
             }
-        }
+        };
+        // From here on the head counts, whatever becomes of the body: the receiver has decided.
+        let code = response.status().as_u16();
+        let wish = wish(code, response.headers());
+        let mut pace = pace(code, response.headers(), self.clock.now());
+        let mut body = Received::default();
+        let error = tokio::select! {
+            read = body.read(response.into_body()) => read.err(),
+            () = deadline => {
+                pace.overloaded = true;
+                Some(format!("the response was not complete within {} seconds", timeout.as_secs()))
+            }
+        };
+        Outcome { code, body: readable(body.bytes, body.cut), error, pace, wish }
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Outcome {
+    async fn send(&self, request: Request<Full<Bytes>>) -> std::result::Result<Answer, Unanswered> {
         let started = self.clock.now();
-        let mut answered = self.transport.send(request.clone()).await;
-        if let Err(error) = &answered
-            && error.unreached
-            && self.clock.now().since(started) < FAST_FAILURE
-        {
-            answered = self.transport.send(request).await;
+        let answered = self.transport.send(request.clone()).await;
+        match answered {
+            Err(error) if error.unreached && self.clock.now().since(started) < FAST_FAILURE => {
+                self.transport.send(request).await
+            }
+            answered => answered,
         }
-        let response = match answered {
-            Ok(response) => response,
-            Err(error) => return Outcome::none(error.reason),
-        };
-        let code = response.status().as_u16();
-        let pace = pace(code, response.headers(), self.clock.now());
-        let wish = wish(code, response.headers());
-        let mut body = response.into_body();
-        let mut kept = Vec::new();
-        let mut cut = false;
+    }
+}
+
+/// As much of a body as has come.
+#[derive(Default)]
+struct Received {
+    bytes: Vec<u8>,
+    /// There is more than is kept.
+    cut: bool,
+}
+
+impl Received {
+    /// Reads what is kept of a body. What was read until an error stays.
+    async fn read(&mut self, mut body: Body) -> std::result::Result<(), String> {
         while let Some(frame) = body.frame().await {
-            let Ok(frame) = frame else {
-                return Outcome::none("the answer ended before it was complete");
-            };
+            let frame = frame.map_err(|_| "the response ended before it was complete")?;
             let Ok(data) = frame.into_data() else { continue };
-            let room = RESPONSE_LENGTH_MAX - kept.len();
-            kept.extend_from_slice(&data[..data.len().min(room)]);
+            let room = RESPONSE_LENGTH_MAX - self.bytes.len();
+            self.bytes.extend_from_slice(&data[..data.len().min(room)]);
             if data.len() > room {
                 // Dropping the body closes the connection: the rest is neither read nor awaited.
-                cut = true;
+                self.cut = true;
                 break;
             }
         }
-        Outcome { code, body: readable(kept, cut), pace, wish }
+        Ok(())
     }
 }
 
@@ -272,6 +305,10 @@ fn request(
     };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    if payload.sent().is_empty() {
+        // The client leaves the length of no body out, and some receivers answer 411 to that.
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     let prefixes: &[&str] = match style {
         HeaderStyle::Webhook => &["webhook"],
         HeaderStyle::Svix => &["svix"],
@@ -316,7 +353,7 @@ mod tests {
 
     #[test]
     fn answers_pace_the_next_attempt() {
-        let now = Timestamp::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        let now = Timestamp::parse("1994-11-06T08:49:37Z").unwrap();
         let pace = |code, value: &'static str| {
             let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
             let Pace { retry_after, overloaded } = pace(code, &headers, now);
@@ -327,6 +364,11 @@ mod tests {
         assert_eq!(pace(502, "Sun, 06 Nov 1994 08:00:00 GMT"), (Some(0), true));
         assert_eq!(pace(404, "120"), (None, false));
         assert_eq!(pace(504, "-1"), (None, true));
+        assert_eq!(pace(503, "Sunday, 06-Nov-94 08:50:37 GMT"), (Some(60), false));
+        assert_eq!(pace(503, "Sun Nov  6 08:50:37 1994"), (Some(60), false));
+        assert_eq!(pace(503, "18446744073709551616"), (Some(u64::MAX), false));
+        assert_eq!(pace(503, "9999999999999999999999999999999999999999"), (Some(u64::MAX), false));
+        assert_eq!(pace(503, ""), (None, false));
     }
 
     #[test]

@@ -7,8 +7,10 @@
 mod chain;
 mod circuit;
 mod client;
+mod connection;
 mod connector;
 mod exchange;
+mod failure;
 mod guard;
 mod lanes;
 mod sabotage;

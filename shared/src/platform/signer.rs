@@ -293,10 +293,10 @@ impl Intercept for Signer {
         if !response.status().is_client_error() {
             return Ok(());
         }
-        let theirs = response.headers().get("date").and_then(Timestamp::parse_http_date);
         let ours = components.time_source().unwrap_or_default().now().duration_since(UNIX_EPOCH)?;
+        let ours = Timestamp::from_ms(u64::try_from(ours.as_millis())?);
+        let theirs = response.headers().get("date").and_then(|date| Timestamp::parse_http_date(date, ours));
         if let Some(theirs) = theirs {
-            let ours = Timestamp::from_ms(u64::try_from(ours.as_millis())?);
             let apart = theirs.since(ours).max(ours.since(theirs));
             self.0.clock_is_wrong.store(apart > CLOCKS_APART_MAX, Ordering::Relaxed);
         }

@@ -6,6 +6,8 @@
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::future::try_join_all;
 
 use super::audit::{ABSENT, Change, What};
@@ -149,10 +151,10 @@ fn status_of(item: &Item) -> Result<Status> {
     Status::from_number(item.number("s")?).ok_or_else(|| corrupt("an item")("its status is unknown"))
 }
 
-/// What was got back from an endpoint, or why nothing was.
+/// The body of an endpoint's response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ResponseBody {
-    /// Text, or the reason why there was no answer.
+    /// Text; empty where there was no response.
     Text(String),
     /// Bytes that are no UTF-8; shown as base64.
     Bytes(Vec<u8>),
@@ -175,6 +177,8 @@ pub struct Attempt {
     pub code: u16,
     /// What came back.
     pub response: ResponseBody,
+    /// Why there was no response, or not all of one.
+    pub error: Option<String>,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
     /// When it was made.
@@ -194,6 +198,17 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// The response as text: the body, and why it ends there; or why there is none. Bytes that are no
+    /// text are base64.
+    pub fn response_text(&self) -> String {
+        match (&self.response, &self.error) {
+            (ResponseBody::Bytes(bytes), _) => BASE64.encode(bytes),
+            (ResponseBody::Text(body), None) => body.clone(),
+            (ResponseBody::Text(body), Some(error)) if body.is_empty() => error.clone(),
+            (ResponseBody::Text(body), Some(error)) => format!("{body}\n({error})"),
+        }
+    }
+
     fn to_item(&self) -> Item {
         let (text, bytes) = match &self.response {
             ResponseBody::Text(text) => (Some(s(text)), None),
@@ -207,6 +222,7 @@ impl Attempt {
             .with("c", n(self.code))
             .with_some("r", text)
             .with_some("rb", bytes)
+            .with_some("er", self.error.as_ref().map(s))
             .with("d", n(self.duration_ms))
             .with("at", n(self.at.ms()))
             .with("g", n(self.trigger as u8))
@@ -232,6 +248,7 @@ impl Attempt {
                 Some(bytes) => ResponseBody::Bytes(bytes.to_vec()),
                 None => ResponseBody::Text(item.text_opt("r").unwrap_or_default().to_owned()),
             },
+            error: item.text_opt("er").map(str::to_owned),
             duration_ms: item.number("d")?,
             at: item.time("at")?,
             trigger: if item.number::<u8>("g")? == 1 { Trigger::Manual } else { Trigger::Scheduled },

@@ -114,6 +114,7 @@ pub fn attempt(
         status: if success { Status::Success } else { Status::Fail },
         code: row.code as u16,
         response: ResponseBody::Text("an answer".into()),
+        error: None,
         duration_ms: 5,
         at: id.time(),
         trigger: Trigger::Scheduled,

@@ -1,0 +1,135 @@
+//! Responses that go wrong after their head: what the head said counts.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+use shared::clock::Timestamp;
+use svix::models::{EndpointIn, MessageIn};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use crate::house::{House, Receiver, settings, soon};
+
+/// How a body goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Body {
+    BreaksOff,
+    IsReset,
+    IsWronglyChunked,
+    BreaksOffInAChunk,
+    Drips,
+}
+
+const BODIES: [Body; 5] =
+    [Body::BreaksOff, Body::IsReset, Body::IsWronglyChunked, Body::BreaksOffInAChunk, Body::Drips];
+
+/// A receiver whose every response has that head and a body that goes wrong.
+async fn receiver(head: &str, body: Body) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let (framing, part) = match body {
+        Body::BreaksOff | Body::IsReset | Body::Drips => ("content-length: 100", "part"),
+        Body::IsWronglyChunked => ("transfer-encoding: chunked", "4\r\npart\r\nwrong\r\n"),
+        Body::BreaksOffInAChunk => ("transfer-encoding: chunked", "64\r\npart"),
+    };
+    let response = format!("HTTP/1.1 {head}\r\n{framing}\r\n\r\n{part}");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let response = response.clone();
+            tokio::spawn(async move {
+                let mut request = Vec::new();
+                while !request.ends_with(b"{}") && stream.read_buf(&mut request).await.is_ok_and(|n| n > 0) {}
+                stream.write_all(response.as_bytes()).await.expect("the response is written");
+                match body {
+                    // Until the other side has had enough.
+                    Body::Drips => while stream.read_u8().await.is_ok() {},
+                    Body::IsReset => {
+                        // Once the part is there.
+                        tokio::task::yield_now().await;
+                        stream.set_zero_linger().expect("an open connection");
+                    }
+                    _ => {}
+                }
+            });
+        }
+    });
+    format!("http://{address}/")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_head_of_a_response_counts_although_its_body_fails() {
+    let settings = settings().with("POSTRIDER_RETRY_SCHEDULE", "600");
+    let house = House::with(settings.with("POSTRIDER_DELIVERY_TIMEOUT", "1")).await;
+    let app = house.app().await;
+    let heads = [
+        ("200 OK", 200, 0),
+        ("410 Gone", 410, 2),
+        ("500 Error\r\nwebhook-delivery: abort-message", 500, 2),
+        ("500 Error\r\nwebhook-delivery: disable", 500, 2),
+        ("500 Error", 500, 1),
+        ("503 Busy\r\nretry-after: 900", 503, 1),
+    ];
+    let mut endpoints = BTreeMap::new();
+    for (head, code, status) in heads {
+        for body in BODIES {
+            let url = receiver(head, body).await;
+            let endpoint = house.endpoint_with(&app, EndpointIn::new(url)).await;
+            endpoints.insert(endpoint.id, (head, code, status, body));
+        }
+    }
+    let message = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
+    let path = format!("/api/v1/app/{app}/msg/{message}/endpoint?limit=100");
+    let states = soon("an attempt each", async {
+        loop {
+            let page = house.request("GET", &path, &house.token, "").await.json();
+            let states = page["data"].as_array().expect("a list").clone();
+            if states.iter().all(|state| state["status"] != 3) {
+                return states;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let states: BTreeMap<_, _> =
+        states.iter().map(|state| (state["id"].as_str().expect("an id"), state)).collect();
+    let attempts = house.attempts(&app, &message).await;
+    assert_eq!(attempts.len(), endpoints.len());
+    for attempt in attempts {
+        let (head, code, status, body) = endpoints[&attempt.endpoint_id];
+        let case = format!("{head:?} {body:?}: {attempt:?}");
+        assert_eq!(attempt.response_status_code, code, "{case}");
+        let reason = match body {
+            Body::Drips => "(the response was not complete within 1 seconds)",
+            _ => "(the response ended before it was complete)",
+        };
+        // A reset may throw away what was not read yet.
+        let whole = attempt.response == format!("part\n{reason}");
+        assert!(whole || (body == Body::IsReset && reason.contains(&attempt.response)), "{case}");
+
+        let state = states[attempt.endpoint_id.as_str()];
+        assert_eq!(state["status"], status, "{case} {state}");
+        let next = state["nextAttempt"].as_str().and_then(Timestamp::parse);
+        assert_eq!(next.is_some(), status == 1, "{case} {state}");
+        if let Some(next) = next.filter(|_| head.contains("retry-after")) {
+            let wait = next.since(Timestamp::from_ms(attempt.timestamp.timestamp_millis().unsigned_abs()));
+            assert!((900..960).contains(&wait.as_secs()), "{case}: {wait:?}");
+        }
+        let endpoint = house.svix.endpoint().get(app.clone(), attempt.endpoint_id).await.expect("there");
+        assert_eq!(endpoint.disabled, Some(code == 410 || head.contains("disable")), "{case}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_payload_has_a_length() {
+    let house = House::start().await;
+    let mut receiver = Receiver::start().await;
+    let app = house.app().await;
+    let endpoint = house.endpoint(&app, &receiver.url("/")).await;
+    let body = r#"{"eventType":"a","payload":{},"transformationsParams":{"rawPayload":""}}"#;
+    let answer = house.request("POST", &format!("/api/v1/app/{app}/msg"), &house.token, body).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let webhook = receiver.next().await;
+    assert_eq!((webhook.header("content-length"), webhook.body.len()), ("0", 0));
+    webhook.verify(&endpoint.secret);
+}
