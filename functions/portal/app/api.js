@@ -1,0 +1,149 @@
+// @ts-check
+/** The API's client: our public API with the session's token, and nothing else. */
+import { session } from './session.js';
+
+/** Requests at a time: lists ask for details of each row that is seen. */
+const PARALLEL = 6;
+/** Answers that are shown at once while they are asked for again. */
+const KEPT = 150;
+
+/** Why a request failed. `status` is 0 where no answer came. */
+export class ApiError extends Error {
+  /** @param {number} status @param {string} code @param {string} detail @param {number} [after] @param {{loc: string[], msg: string}[]} [violations] */
+  constructor(status, code, detail, after, violations) {
+    super(detail);
+    this.status = status;
+    this.code = code;
+    this.after = after;
+    this.violations = violations || [];
+  }
+}
+
+/** Called when the API says that the session has ended. @type {{ended: () => void}} */
+export const events = { ended: () => {} };
+
+/** @type {(() => void)[]} */
+const waiting = [];
+let running = 0;
+
+async function turn() {
+  if (running >= PARALLEL) await new Promise((go) => waiting.push(() => go(null)));
+  running += 1;
+}
+
+function done() {
+  running -= 1;
+  waiting.shift()?.();
+}
+
+/** @typedef {Record<string, string | number | boolean | string[] | null | undefined>} Query */
+
+/** @param {string} path @param {Query} [query] */
+export function address(path, query = {}) {
+  const search = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    if (value === undefined || value === null || value === '') continue;
+    for (const each of Array.isArray(value) ? value : [value]) search.append(name, String(each));
+  }
+  const text = search.toString();
+  return path + (text ? '?' + text : '');
+}
+
+/** @param {Response} response @param {string} text */
+function failure(response, text) {
+  let body;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    body = {};
+  }
+  const violations = Array.isArray(body?.detail) ? body.detail : [];
+  const detail = violations.length
+    ? violations.map((v) => `${(v.loc || []).slice(1).join('.')}: ${v.msg}`).join('\n')
+    : typeof body?.detail === 'string' ? body.detail : response.statusText;
+  const after = Number(response.headers.get('retry-after')) || undefined;
+  return new ApiError(response.status, body?.code || '', detail, after, violations);
+}
+
+/**
+ * Asks the API; the answer's text, as it came.
+ * @param {string} method @param {string} path @param {{query?: Query, body?: unknown, signal?: AbortSignal}} [options]
+ */
+export async function text(method, path, { query, body, signal } = {}) {
+  await turn();
+  try {
+    /** @type {Record<string, string>} */
+    const headers = { authorization: 'Bearer ' + session.token };
+    if (body !== undefined) headers['content-type'] = 'application/json';
+    if (method === 'POST') headers['idempotency-key'] = key();
+    const init = { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body), credentials: /** @type {const} */ ('omit') };
+    let response;
+    try {
+      response = await fetch(session.base + '/api/v1' + address(path, query), init);
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new ApiError(0, 'unreachable', String(/** @type {Error} */ (error).message || ''));
+    }
+    const answer = await response.text();
+    if (response.ok) return answer;
+    if (response.status === 401 && session.who) events.ended();
+    throw failure(response, answer);
+  } finally {
+    done();
+  }
+}
+
+/** @param {string} method @param {string} path @param {{query?: Query, body?: unknown, signal?: AbortSignal}} [options] @returns {Promise<any>} */
+export async function call(method, path, options) {
+  const answer = await text(method, path, options);
+  return answer ? JSON.parse(answer) : null;
+}
+
+/** @param {string} path @param {Query} [query] @param {AbortSignal} [signal] */
+export async function get(path, query, signal) {
+  const answer = await call('GET', path, { query, signal });
+  keep(address(path, query), answer);
+  return answer;
+}
+
+/** @type {Map<string, any>} */
+const seen = new Map();
+
+/** @param {string} at @param {any} value */
+function keep(at, value) {
+  seen.delete(at);
+  seen.set(at, value);
+  if (seen.size > KEPT) seen.delete(/** @type {string} */ (seen.keys().next().value));
+}
+
+/** What was answered before, to show until the new answer is there. @param {string} path @param {Query} [query] */
+export const last = (path, query) => seen.get(address(path, query));
+
+/** Forgets answers: something was changed. @param {string} [part] */
+export function stale(part) {
+  for (const at of [...seen.keys()]) if (!part || at.includes(part)) seen.delete(at);
+}
+
+/** Sends a change and forgets what may be different now. @param {string} method @param {string} path @param {unknown} [body] */
+export async function change(method, path, body) {
+  const answer = await call(method, path, { body });
+  stale();
+  return answer;
+}
+
+/** All pages of a list, up to `most` items. @param {string} path @param {Query} [query] @param {number} [most] @param {AbortSignal} [signal] */
+export async function all(path, query = {}, most = 2500, signal) {
+  /** @type {any[]} */
+  const items = [];
+  let iterator;
+  do {
+    const page = await get(path, { limit: 250, ...query, iterator }, signal);
+    items.push(...page.data);
+    iterator = page.done ? null : page.iterator;
+  } while (iterator && items.length < most);
+  return { items, more: !!iterator };
+}
+
+function key() {
+  return crypto.randomUUID ? crypto.randomUUID() : Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');
+}

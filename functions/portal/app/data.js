@@ -1,0 +1,103 @@
+// @ts-check
+/** Hooks that load: one answer, a list page by page, and what a row needs once it is seen. */
+import { useCallback, useEffect, useRef, useState } from './preact.js';
+import { address, get, last } from './api.js';
+
+/** @typedef {import('./api.js').Query} Query */
+
+/**
+ * One answer; `null` as a path asks nothing. Loads again when path or query change.
+ * @param {string | null} path @param {Query} [query]
+ */
+export function useGet(path, query) {
+  const at = path && address(path, query);
+  const [state, set] = useState(/** @type {{at?: any, data?: any, error?: any}} */ ({}));
+  const [turn, again] = useState(0);
+  useEffect(() => {
+    if (!path) return undefined;
+    const stop = new AbortController();
+    get(path, query, stop.signal).then(
+      (data) => set({ at, data }),
+      (error) => stop.signal.aborted || set((old) => ({ at, error, data: old.at === at ? old.data : undefined })),
+    );
+    return () => stop.abort();
+  }, [at, turn]);
+  const known = state.at === at ? state : { data: path ? last(path, query) : undefined, error: undefined };
+  return { data: known.data, error: known.error, loading: !!path && state.at !== at && known.data === undefined, reload: useCallback(() => again((n) => n + 1), []) };
+}
+
+/**
+ * A list, page by page: nothing is asked for that nobody wants to see.
+ * @param {string | null} path @param {Query} [query] @param {number} [limit]
+ */
+export function usePages(path, query, limit = 50) {
+  const first = path && address(path, { ...query, limit });
+  const [state, set] = useState(/** @type {{at?: any, items: any[], iterator?: any, done?: boolean, error?: any}} */ ({ items: [] }));
+  const [busy, work] = useState(false);
+  const now = useRef(first);
+  now.current = first;
+  const ask = useCallback((/** @type {any} */ iterator, /** @type {any[]} */ before, /** @type {AbortSignal | undefined} */ signal) => {
+    if (!path) return;
+    work(true);
+    get(path, { ...query, limit, iterator }, signal).then(
+      (page) => now.current === first && set({ at: first, items: [...before, ...page.data], iterator: page.iterator, done: page.done }),
+      (error) => signal?.aborted || (now.current === first && set((old) => ({ ...old, at: first, items: before, error }))),
+    ).finally(() => now.current === first && work(false));
+  }, [first]);
+  useEffect(() => {
+    const stop = new AbortController();
+    ask(undefined, [], stop.signal);
+    return () => stop.abort();
+  }, [ask]);
+  const kept = path && state.at !== first ? last(path, { ...query, limit }) : null;
+  const shown = state.at === first ? state : { items: kept?.data || [], done: true, iterator: null, error: undefined };
+  return {
+    items: shown.items, error: shown.error, busy,
+    loading: !!path && state.at !== first && !kept,
+    done: shown.done ?? true,
+    more: () => ask(shown.iterator, shown.items, undefined),
+    reload: () => ask(undefined, [], undefined),
+    /** Changes shown items. @param {(items: any[]) => any[]} change */
+    edit: (change) => set((old) => ({ ...old, items: change(old.items) })),
+  };
+}
+
+/** Whether the element was seen, for rows that load details. */
+export function useSeen() {
+  const ref = useRef(/** @type {any} */ (null));
+  const [seen, set] = useState(false);
+  useEffect(() => {
+    if (seen || !ref.current) return undefined;
+    /** @type {any} */
+    let timer;
+    const watch = new IntersectionObserver(([entry]) => {
+      clearTimeout(timer);
+      // A row that is scrolled past asks nothing.
+      if (entry.isIntersecting) timer = setTimeout(() => set(true), 120);
+    }, { rootMargin: '80px' });
+    watch.observe(ref.current);
+    return () => {
+      clearTimeout(timer);
+      watch.disconnect();
+    };
+  }, [seen]);
+  return /** @type {[any, boolean]} */ ([ref, seen]);
+}
+
+/** Runs `work` each `seconds` while the page is visible. @param {() => void} work @param {number | null} seconds */
+export function useEvery(work, seconds) {
+  const latest = useRef(work);
+  latest.current = work;
+  useEffect(() => {
+    if (!seconds) return undefined;
+    const timer = setInterval(() => document.hidden || latest.current(), seconds * 1000);
+    return () => clearInterval(timer);
+  }, [seconds]);
+}
+
+/** The time, each second while something counts down. */
+export function useNow() {
+  const [now, set] = useState(Date.now());
+  useEvery(() => set(Date.now()), 1);
+  return now;
+}

@@ -1,0 +1,113 @@
+// @ts-check
+/** What was sent: messages of an application or of one endpoint, and what became of them. */
+import { html, useEffect, useMemo, useState } from './preact.js';
+import { can } from './session.js';
+import { change } from './api.js';
+import { useGet, useNow, usePages, useSeen } from './data.js';
+import { filter, go, href } from './router.js';
+import { Icon } from './icons.js';
+import { Button, Code, Empty, Head, Listed, Segments, Select, Status, Time, useWork } from './ui.js';
+import Undelivered from './undelivered.js';
+import { date, duration, num, relative, t, zone } from './i18n.js';
+
+/** Times to choose: hours back. @type {Record<string, number>} */
+const SPANS = { '1h': 1, '24h': 24, '7d': 168, '28d': 672 };
+const STATUS = { success: 0, pending: 1, fail: 2, sending: 3 };
+
+/** @param {Record<string, string>} query */
+export function span(query) {
+  const hours = SPANS[query.span];
+  // To the minute, so that the same filter is the same request.
+  if (hours) return { after: new Date(Math.floor(Date.now() / 60000) * 60000 - hours * 3.6e6).toISOString() };
+  const iso = (/** @type {string} */ text) => {
+    const at = new Date(text + (zone.utc ? 'Z' : ''));
+    return text && !Number.isNaN(at.getTime()) ? at.toISOString() : undefined;
+  };
+  return { after: iso(query.from || ''), before: iso(query.to || '') };
+}
+
+/** A text filter that applies with Enter or when left. @param {{name: string, label: string, value: string, size?: number}} props */
+function Text({ name, label, value, size = 14 }) {
+  return html`<input class="in" size=${size} aria-label=${label} placeholder=${label} value=${value} spellcheck=${false} onChange=${(/** @type {any} */ e) => filter({ [name]: e.target.value.trim() })} />`;
+}
+
+/** @param {{query: Record<string, string>, one: boolean, endpoints?: any[]}} props */
+function Filters({ query, one, endpoints }) {
+  const own = query.span === 'own' || query.from || query.to;
+  const wide = one || query.endpoint;
+  return html`<div class="row">
+    ${!one && endpoints && html`<${Select} label=${t('endpoint')} value=${query.endpoint || ''} set=${(/** @type {string} */ v) => filter({ endpoint: v, status: v && query.status })} options=${[['', t('allEndpoints')], ...endpoints.map((e) => [e.id, e.description || e.url])]} />`}
+    ${wide ? html`<${Segments} label=${t('status')} value=${query.status || ''} set=${(/** @type {string} */ v) => filter({ status: v })} options=${[['', t('all')], ...Object.keys(STATUS).map((s) => [s, t('st_' + s)])]} />` : ''}
+    ${wide ? html`<${Select} label=${t('codeClass')} value=${query.class || ''} set=${(/** @type {string} */ v) => filter({ class: v })} options=${[['', t('codeClass')], ...['200', '300', '400', '500'].map((c) => [c, c[0] + 'xx']), ['0', t('noAnswer')]]} />` : ''}
+    <${Select} label=${t('time')} value=${own ? 'own' : query.span || ''} set=${(/** @type {string} */ v) => filter({ span: v, from: '', to: '' })} options=${[['', t('anyTime')], ...Object.keys(SPANS).map((s) => [s, t('span_' + s)]), ['own', t('ownRange')]]} />
+    <${Text} name="type" label=${t('eventType')} value=${query.type || ''} /><${Text} name="channel" label=${t('channel')} size=${9} value=${query.channel || ''} /><${Text} name="tag" label=${t('tag')} size=${9} value=${query.tag || ''} /></div>
+    ${own && html`<div class="row">${['from', 'to'].map((name) => html`<label class="row tight small">${t(name)}<input class="in" type="datetime-local" value=${query[name] || ''} onChange=${(/** @type {any} */ e) => filter({ span: 'own', [name]: e.target.value })} /></label>`)}</div>`}`;
+}
+
+/** When the next attempt is. @param {{at: string | null | undefined, now: number}} props */
+export const Next = ({ at, now }) => (at ? html`<span class="warn-t row tight nowrap" title=${date(at)}><${Icon} name="clock" size=${13} />${new Date(at).getTime() > now ? relative(at, now) : t('soon')}</span>` : html`<span class="dim">–</span>`);
+
+/** How a message does at all of its endpoints. @param {{list: any[]}} props */
+const Summary = ({ list }) => html`<span class="row tight">${['success', 'sending', 'pending', 'fail'].map((state) => {
+  const n = list.filter((each) => each.statusText === state).length;
+  return n > 0 && html`<span class="row tight nowrap"><${Status} state=${state} />${list.length > 1 && html`<span class="dim small num">×${num(n)}</span>`}</span>`;
+})}</span>`;
+
+/** @param {{app: any, message: any, endpoint?: string, picked: boolean, pick: () => void, now: number}} props */
+function Row({ app, message, endpoint, picked, pick, now }) {
+  const [ref, seen] = useSeen();
+  const path = `${app.path}/msg/${message.id}`;
+  const attempts = useGet(seen && endpoint ? `${path}/endpoint/${endpoint}/attempt` : null, { limit: 20, with_content: false });
+  const ends = useGet(seen && !endpoint ? path + '/endpoint' : null, { limit: 50 });
+  const tries = attempts.data?.data || [];
+  const list = ends.data?.data || [];
+  const to = href(`${app.base}/messages/${message.id}`);
+  const next = endpoint ? message.nextAttempt : list.map((/** @type {any} */ e) => e.nextAttempt).filter(Boolean).sort()[0];
+  const wait = html`<svg class="sk" width="40" />`;
+  return html`<tr ref=${ref} class="go" onClick=${(/** @type {any} */ e) => e.target.closest('a,input') || go(to.slice(1))}>
+    ${can('CreateAttempts') && html`<td class="hide-s"><input type="checkbox" checked=${picked} onChange=${pick} aria-label=${t('pick', { name: message.id })} /></td>`}
+    <td><a class="plain col none" href=${to}><span class="cut strong">${message.eventType}</span><span class="cut mono dim">${message.eventId || message.id}</span></a></td>
+    <td>${endpoint ? html`<${Status} state=${message.statusText} />` : ends.loading || !seen ? wait : list.length ? html`<${Summary} list=${list} />` : html`<span class="dim small">${t('nobody')}</span>`}</td>
+    ${endpoint && html`<td class="num hide-s">${attempts.data ? num(tries.length) : wait}</td><td class="hide-s">${tries[0] ? html`<${Code} code=${tries[0].responseStatusCode} />` : attempts.data ? '–' : wait}</td><td class="num hide-s">${tries[0] ? duration(tries[0].responseDurationMs) : '–'}</td>`}
+    <td class="hide-s"><${Next} at=${next} now=${now} /></td><td class="dim hide-s"><${Time} at=${message.timestamp} now=${now} /></td></tr>`;
+}
+
+/** @param {{app: any, route: import('./router.js').Route, endpoint?: string}} props */
+export function List({ app, route, endpoint }) {
+  const { query } = route;
+  const of = endpoint || query.endpoint;
+  const times = useMemo(() => span(query), [query.span, query.from, query.to]);
+  const wanted = { with_content: false, event_types: query.type, channel: query.channel, tag: query.tag, ...times };
+  const path = of ? `${app.path}/endpoint/${of}/msg` : app.path + '/msg';
+  const list = usePages(path, of ? { ...wanted, status: STATUS[/** @type {keyof typeof STATUS} */ (query.status)], status_code_class: query.class } : wanted);
+  const endpoints = useGet(endpoint ? null : app.path + '/endpoint', { limit: 250 });
+  const [picked, pick] = useState(/** @type {string[]} */ ([]));
+  const now = useNow();
+  useEffect(() => pick([]), [path, JSON.stringify(wanted)]);
+  const [busy, resend] = useWork(async () => {
+    for (const id of picked) {
+      const to = of ? [of] : (await change('GET', `${app.path}/msg/${id}/endpoint`)).data.filter((/** @type {any} */ e) => e.status !== 0).map((/** @type {any} */ e) => e.id);
+      for (const each of to) await change('POST', `${app.path}/msg/${id}/endpoint/${each}/resend`);
+    }
+    pick([]);
+    list.reload();
+  }, t('resent'));
+  const filtered = Object.keys(query).some((name) => name !== 'view' && query[name]);
+  const empty = filtered ? html`<${Empty} icon="search" title=${t('noMatch')} actions=${html`<${Button} onClick=${() => go(route.path)}>${t('clearFilters')}<//>`} />` : html`<${Empty} icon="send" title=${t('noMessages')}>${t('noMessagesText')}<//>`;
+  const select = can('CreateAttempts');
+  return html`<${Filters} query=${query} one=${!!endpoint} endpoints=${endpoints.data?.data} />
+    ${picked.length > 0 && html`<div class="note"><span class="grow">${t('nPicked', { n: picked.length })}${!of && ' ' + t('resendWhere')}</span><${Button} small icon="send" busy=${busy} onClick=${() => resend()}>${t('resend')}<//></div>`}
+    <div class="card"><header><span class="dim small">${list.items.length ? t('nShown', { n: list.items.length }) : ''}</span><div class="row tight"><${Button} kind="ghost" small onClick=${() => { zone.utc = !zone.utc; pick([...picked]); }}>${zone.utc ? 'UTC' : t('localTime')}<//><${Button} kind="ghost" small icon="refresh" label=${t('refresh')} busy=${list.busy} onClick=${list.reload} /></div></header>
+      <${Listed} list=${list} empty=${empty}><div class="tablebox"><table class="fixed"><colgroup>${select && html`<col class="hide-s" width="44" />`}<col /><col width=${of ? 120 : 220} />${of && html`<col class="hide-s" width="60" /><col class="hide-s" width="110" /><col class="hide-s" width="90" />`}<col class="hide-s" width="130" /><col class="hide-s" width="120" /></colgroup>
+        <thead><tr>${select && html`<th class="hide-s"><input type="checkbox" aria-label=${t('pickAll')} checked=${picked.length > 0 && picked.length === list.items.length} onChange=${(/** @type {any} */ e) => pick(e.target.checked ? list.items.map((m) => m.id) : [])} /></th>`}<th>${t('message')}</th><th>${t('status')}</th>${of && html`<th class="hide-s">${t('tries')}</th><th class="hide-s">${t('answer')}</th><th class="hide-s">${t('duration')}</th>`}<th class="hide-s">${t('nextAttempt')}</th><th class="hide-s">${t('time')}</th></tr></thead>
+        <tbody>${list.items.map((m) => html`<${Row} key=${m.id + (m.status ?? '')} app=${app} message=${m} endpoint=${of} now=${now} picked=${picked.includes(m.id)} pick=${() => pick((old) => (old.includes(m.id) ? old.filter((id) => id !== m.id) : [...old, m.id]))} />`)}</tbody></table></div><//></div>`;
+}
+
+/** @param {{app: any, route: import('./router.js').Route}} props */
+export default function Deliveries({ app, route }) {
+  const view = route.query.view || '';
+  const [id, set] = useState('');
+  return html`<${Head} title=${t('deliveries')} sub=${t('deliveriesSub')}><form class="row nowrap" onSubmit=${(/** @type {Event} */ e) => { e.preventDefault(); if (id.trim()) go(`${app.base}/messages/${encodeURIComponent(id.trim())}`); }}><input class="in mono" data-search aria-label=${t('jumpTo')} placeholder=${t('jumpTo')} value=${id} onInput=${(/** @type {any} */ e) => set(e.target.value)} /><${Button} type="submit" icon="search" label=${t('open')} /></form><//>
+    <div class="row"><${Segments} label=${t('sections')} value=${view} set=${(/** @type {string} */ v) => go(app.base + '/deliveries', { view: v })} options=${[['', t('allMessages')], ['needs', t('needsMe')]]} /></div>
+    ${view ? html`<${Undelivered} app=${app} route=${route} />` : html`<${List} app=${app} route=${route} />`}`;
+}

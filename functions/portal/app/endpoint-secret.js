@@ -1,0 +1,42 @@
+// @ts-check
+/** An endpoint's signing secret: reveal it, rotate it, and how a receiver verifies with it. */
+import { html, useState } from './preact.js';
+import { can } from './session.js';
+import { call, change } from './api.js';
+import { Icon } from './icons.js';
+import { Button, Dialog, Field, Select, useWork } from './ui.js';
+import { Copy } from './code.js';
+import Verify from './verify.js';
+import { date, t } from './i18n.js';
+
+/** How long the secret before stays valid: seconds. */
+const GRACES = ['0', '3600', '86400', '259200', '604800'];
+
+/** @param {{path: string, close: () => void, done: (key: string | null, until: number) => void}} props */
+function Rotate({ path, close, done }) {
+  const [grace, set] = useState('86400');
+  const [key, own] = useState('');
+  const [busy, run] = useWork(async () => {
+    const answer = await change('POST', path + '/secret/rotate', { gracePeriodSeconds: Number(grace), key: key || undefined });
+    done(answer?.key || null, Date.now() + Number(grace) * 1000);
+    close();
+  }, t('rotated'));
+  return html`<${Dialog} title=${t('rotate')} close=${close} submit=${() => run()} foot=${html`<${Button} onClick=${close}>${t('cancel')}<//><${Button} kind="primary" type="submit" busy=${busy}>${t('rotate')}<//>`}><p class="dim">${t('rotateText')}</p>
+    <${Field} label=${t('grace')} hint=${t('graceHint')}>${(/** @type {any} */ p) => html`<${Select} label=${t('grace')} value=${grace} set=${set} options=${GRACES.map((g) => [g, t('grace_' + g)])} ...${p} />`}<//>
+    <${Field} label=${t('ownSecret')} hint=${t('ownSecretHint')}>${(/** @type {any} */ p) => html`<input class="in mono" autocomplete="off" spellcheck=${false} placeholder="whsec_…" ...${p} value=${key} onInput=${(/** @type {any} */ e) => own(e.target.value.trim())} />`}<//><//>`;
+}
+
+/** @param {{app: any, endpoint: any, path: string}} props */
+export default function Secret({ path }) {
+  const [key, set] = useState('');
+  const [asking, ask] = useState(false);
+  const [until, old] = useState(0);
+  const [busy, reveal] = useWork(async () => set((await call('GET', path + '/secret')).key));
+  const read = async () => key || (await call('GET', path + '/secret')).key;
+  const see = can('ViewEndpointSecret');
+  return html`<div class="card"><header><h2>${t('secret')}</h2>${can('ManageEndpointSecret') && html`<${Button} small icon="refresh" onClick=${() => ask(true)}>${t('rotate')}<//>`}</header><div class="pad col"><p class="dim">${t('secretText')}</p>
+      ${see ? html`<div class="row nowrap"><input class="in mono" readonly aria-label=${t('secret')} value=${key || '••••••••••••••••••••••••••••••••'} dir="ltr" />${key ? html`<${Button} onClick=${() => set('')}>${t('hide')}<//>` : html`<${Button} icon="eye" busy=${busy} onClick=${() => reveal()}>${t('reveal')}<//>`}<${Copy} text=${read} kind="" /></div>` : html`<div class="note warn">${t('needs', { capability: 'ViewEndpointSecret' })}</div>`}
+      ${until > 0 && html`<ul class="col tight small"><li class="row tight"><span class="ok-t"><${Icon} name="check" /></span>${t('keyNow')}</li><li class="row tight"><span class="warn-t"><${Icon} name="clock" /></span>${until > Date.now() ? t('keyOld', { at: date(until) }) : t('keyGone')}</li></ul>`}</div></div>
+    <${Verify} secret=${key} style="" />
+    ${asking && html`<${Rotate} path=${path} close=${() => ask(false)} done=${(/** @type {string | null} */ fresh, /** @type {number} */ end) => { set(see && fresh ? fresh : ''); old(end); }} />`}`;
+}

@@ -1,0 +1,36 @@
+// @ts-check
+/** An endpoint's settings and headers. */
+import { html, useEffect, useState } from './preact.js';
+import { can } from './session.js';
+import { change } from './api.js';
+import { useGet } from './data.js';
+import { Button, Failure, Skeleton, toast, useWork } from './ui.js';
+import EndpointForm, { body, Pairs, values } from './endpoint-form.js';
+import { t } from './i18n.js';
+
+/** Headers: those whose value nobody sees again stay unless they are removed. @param {{path: string}} props */
+function Headers({ path }) {
+  const now = useGet(path + '/headers');
+  const [pairs, set] = useState(/** @type {[string, string][]} */ ([]));
+  useEffect(() => set(Object.entries(now.data?.headers || {})), [now.data]);
+  const [busy, save] = useWork(async () => {
+    const wanted = Object.fromEntries(pairs.filter(([name]) => name.trim()));
+    const gone = Object.keys(now.data.headers).filter((name) => !(name in wanted));
+    await change('PATCH', path + '/headers', { headers: wanted, deleteHeaders: gone });
+    now.reload();
+  }, t('saved'));
+  const sensitive = now.data?.sensitive || [];
+  return html`<div class="card"><header><h2>${t('headers')}</h2></header><div class="pad col"><p class="hint">${t('headersHint')}</p>
+    ${now.error ? html`<${Failure} error=${now.error} retry=${now.reload} />` : !now.data ? html`<${Skeleton} rows=${2} />` : html`<${Pairs} label=${t('headers')} pairs=${pairs} set=${set} fixed=${sensitive} />
+    ${can('ManageEndpoint') && html`<div class="row end"><${Button} kind="primary" busy=${busy} onClick=${() => save()}>${t('save')}<//></div>`}`}</div></div>`;
+}
+
+/** @param {{endpoint: any, path: string, reload: () => void}} props */
+export default function Settings({ endpoint, path, reload }) {
+  if (!can('ManageEndpoint')) return html`<div class="note warn">${t('needs', { capability: 'ManageEndpoint' })}</div><${Headers} path=${path} />`;
+  return html`<${EndpointForm} key=${endpoint.updatedAt} start=${values(endpoint)} yes=${t('save')} save=${async (/** @type {any} */ v) => {
+    await change('PATCH', path, body(v));
+    toast(t('saved'));
+    reload();
+  }} /><${Headers} path=${path} />`;
+}

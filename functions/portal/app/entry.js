@@ -1,0 +1,24 @@
+// @ts-check
+/** What is shown where there is no session. */
+import { html, useState } from './preact.js';
+import { Mark } from './icons.js';
+import { Button, Failure, Field } from './ui.js';
+import { t } from './i18n.js';
+
+/** @param {{title: string, text: string, children?: any}} props */
+const Page = ({ title, text, children }) => html`<main class="main"><div class="hero"><svg class="logo" viewBox="0 0 32 32"><${Mark} /></svg><h1>${title}</h1><p>${text}</p>${children}</div></main>`;
+
+/** @param {{signIn: () => void}} props */
+export const Ended = ({ signIn }) => html`<${Page} title=${t('endedTitle')} text=${t('endedText')}><${Button} onClick=${signIn}>${t('useToken')}<//><//>`;
+
+/** @param {{error: any, retry: () => void}} props */
+export const Trouble = ({ error, retry }) => html`<${Page} title=${t('troubleTitle')} text=${t('troubleText')}><${Failure} error=${error} retry=${retry} /><//>`;
+
+/** @param {{broken: boolean, use: (token: string) => void}} props */
+export function SignIn({ broken, use }) {
+  const [token, set] = useState('');
+  return html`<${Page} title=${broken ? t('brokenTitle') : t('signInTitle')} text=${t('signInText')}>
+    <form class="card pad col" onSubmit=${(/** @type {Event} */ e) => { e.preventDefault(); if (token.trim()) use(token.trim()); }}>
+      <${Field} label=${t('token')} hint=${t('tokenHint')}>${(/** @type {any} */ p) => html`<input class="in" type="password" autocomplete="off" spellcheck=${false} ...${p} value=${token} onInput=${(/** @type {any} */ e) => set(e.target.value)} />`}<//>
+      <div class="row"><${Button} kind="primary" type="submit">${t('signIn')}<//></div></form><//>`;
+}

@@ -1,0 +1,32 @@
+// @ts-check
+/** Messages whose attempts are exhausted and which were never delivered since. */
+import { html, useState } from './preact.js';
+import { can } from './session.js';
+import { change } from './api.js';
+import { usePages } from './data.js';
+import { href } from './router.js';
+import { Button, Code, Empty, Listed, Time, useWork } from './ui.js';
+import { num, t } from './i18n.js';
+
+/** Of one application, or of all of the organisation. @param {{app?: any, endpoint?: string, route?: any}} props */
+export default function Undelivered({ app, endpoint }) {
+  const list = usePages(app ? app.path + '/undelivered' : '/undelivered', { endpointId: endpoint });
+  const [picked, pick] = useState(/** @type {any[]} */ ([]));
+  const at = (/** @type {any} */ u) => u.appId + u.msgId + u.endpointId;
+  const has = (/** @type {any} */ u) => picked.some((each) => at(each) === at(u));
+  const [busy, resend] = useWork(async () => {
+    for (const u of picked) await change('POST', `/app/${u.appId}/msg/${u.msgId}/endpoint/${u.endpointId}/resend`);
+    pick([]);
+    list.reload();
+  }, t('resent'));
+  const select = can('CreateAttempts');
+  return html`${picked.length > 0 && html`<div class="note"><span class="grow">${t('nPicked', { n: picked.length })}</span><${Button} small icon="send" busy=${busy} onClick=${() => resend()}>${t('resend')}<//></div>`}
+    <div class="card"><${Listed} list=${list} empty=${html`<${Empty} icon="check" title=${t('allDelivered')}>${t('allDeliveredText')}<//>`}><div class="tablebox"><table><thead><tr>
+      ${select && html`<th><input type="checkbox" aria-label=${t('pickAll')} checked=${picked.length > 0 && picked.length === list.items.length} onChange=${(/** @type {any} */ e) => pick(e.target.checked ? list.items : [])} /></th>`}<th>${t('message')}</th>${!app && html`<th>${t('application')}</th>`}<th class="hide-s">${t('endpoint')}</th><th class="hide-s">${t('tries')}</th><th>${t('lastAnswer')}</th><th class="hide-s">${t('exhausted')}</th></tr></thead>
+      <tbody>${list.items.map((u) => {
+        const base = app ? app.base : `/app/${u.appId}`;
+        return html`<tr key=${at(u)}>${select && html`<td><input type="checkbox" checked=${has(u)} aria-label=${t('pick', { name: u.msgId })} onChange=${() => pick(has(u) ? picked.filter((each) => at(each) !== at(u)) : [...picked, u])} /></td>`}
+          <td><a class="plain" href=${href(`${base}/messages/${u.msgId}`)}><span class="strong">${u.eventType}</span><br /><span class="mono dim">${u.msgId}</span></a></td>${!app && html`<td><a class="plain" href=${href(`${base}/endpoints`)}>${u.appName || u.appId}</a></td>`}
+          <td class="hide-s"><a class="mono" href=${href(`${base}/endpoints/${u.endpointId}`)}>${u.endpointId}</a></td><td class="num hide-s">${num(u.attempts)}</td><td><${Code} code=${u.responseStatusCode} />${u.error && html`<br /><span class="dim small wrapany">${u.error}</span>`}</td><td class="hide-s dim"><${Time} at=${u.exhaustedAt} /></td></tr>`;
+      })}</tbody></table></div><//></div>`;
+}
