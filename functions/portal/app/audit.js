@@ -11,7 +11,7 @@ import { date, t } from './i18n.js';
 /** @param {{event: any}} props */
 function Event({ event }) {
   const [open, set] = useState(false);
-  const state = (/** @type {string} */ title, /** @type {any} */ value) => value && html`<div class="col tight"><h3>${title}</h3><${Block} text=${JSON.stringify(value, null, 2)} json label=${title} /></div>`;
+  const state = (/** @type {string} */ title, /** @type {any} */ value) => value && html`<div class="col tight"><div class="lab">${title}</div><${Block} text=${JSON.stringify(value, null, 2)} json label=${title} /></div>`;
   return html`<details class="fold" onToggle=${(/** @type {any} */ e) => set(e.target.open)}><summary class="item stack"><span class="dim"><${Icon} name=${open ? 'down' : 'chevron'} /></span><span class="strong">${event.what}</span><span class="mono grow cut">${event.subject}</span><span class="dim small cut">${event.by}</span><span class="dim small"><${Time} at=${event.timestamp} /></span></summary>
     ${open && html`<div class="pad col"><dl class="kv"><dt>${t('time')}</dt><dd>${date(event.timestamp)}</dd><dt>${t('by')}</dt><dd class="mono">${event.by}</dd>${event.appId && html`<dt>${t('application')}</dt><dd><a class="mono" href=${href('/app/' + event.appId)}>${event.appId}</a></dd>`}${event.requestId && html`<dt>${t('request')}</dt><dd class="mono">${event.requestId}</dd>`}</dl>
       <div class="grid2">${state(t('before'), event.before)}${state(t('after'), event.after)}</div>${event.trimmed && html`<p class="hint">${t('trimmed')}</p>`}</div>`}</details>`;

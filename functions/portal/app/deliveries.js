@@ -6,7 +6,7 @@ import { change } from './api.js';
 import { useGet, useNow, usePages, useSeen } from './data.js';
 import { filter, go, href } from './router.js';
 import { Icon } from './icons.js';
-import { Button, Code, Empty, Head, Listed, Segments, Select, Status, Time, useWork } from './ui.js';
+import { Button, Code, Empty, Head, Listed, look, Pill, Segments, Select, Status, Time, useWork } from './ui.js';
 import Undelivered from './undelivered.js';
 import { date, duration, num, relative, t, zone } from './i18n.js';
 
@@ -47,11 +47,11 @@ function Filters({ query, one, endpoints }) {
 /** When the next attempt is. @param {{at: string | null | undefined, now: number}} props */
 export const Next = ({ at, now }) => (at ? html`<span class="warn-t row tight nowrap" title=${date(at)}><${Icon} name="clock" size=${13} />${new Date(at).getTime() > now ? relative(at, now) : t('soon')}</span>` : html`<span class="dim">–</span>`);
 
-/** How a message does at all of its endpoints. @param {{list: any[]}} props */
-const Summary = ({ list }) => html`<span class="row tight">${['success', 'sending', 'pending', 'fail'].map((state) => {
-  const n = list.filter((each) => each.statusText === state).length;
-  return n > 0 && html`<span class="row tight nowrap"><${Status} state=${state} />${list.length > 1 && html`<span class="dim small num">×${num(n)}</span>`}</span>`;
-})}</span>`;
+/** How a message does at all of its endpoints: a word where they agree, counts where they do not. @param {{list: any[]}} props */
+const Summary = ({ list }) => {
+  const states = ['success', 'sending', 'pending', 'fail'].map((state) => ({ state, n: list.filter((each) => each.statusText === state).length })).filter(({ n }) => n);
+  return html`<span class="row tight">${states.length === 1 ? html`<${Status} state=${states[0].state} />${list.length > 1 && html`<span class="dim small num">×${num(list.length)}</span>`}` : states.map(({ state, n }) => html`<${Pill} kind=${look(state)[0]} icon=${look(state)[1]} title=${t('st_' + state)}>${num(n)}<span class="sr"> ${t('st_' + state)}</span><//>`)}</span>`;
+};
 
 /** @param {{app: any, message: any, endpoint?: string, picked: boolean, pick: () => void, now: number}} props */
 function Row({ app, message, endpoint, picked, pick, now }) {

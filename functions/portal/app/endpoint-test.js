@@ -1,7 +1,7 @@
 // @ts-check
 /** Sending a test to one endpoint, with an example that can be edited; its answer is shown. */
 import { html, useEffect, useState } from './preact.js';
-import { can } from './session.js';
+import { can, operator } from './session.js';
 import { call, change } from './api.js';
 import { useGet } from './data.js';
 import { href } from './router.js';
@@ -50,9 +50,9 @@ export default function Test({ app, endpoint }) {
   }
   const [busy, send] = useWork(async () => {
     set(null);
-    // A message goes to every endpoint that wants it; a channel of its own would not. So the example is sent
-    // where it was not edited, to this endpoint alone; an edited one is posted as a message.
-    const own = example(detail.data) && JSON.stringify(example(detail.data)) === JSON.stringify(payload);
+    // The type's example goes to this endpoint alone. An edited one is posted as a message, which an
+    // organisation may do, and goes to every endpoint that wants it.
+    const own = !operator() || (example(detail.data) && JSON.stringify(example(detail.data)) === JSON.stringify(payload));
     const message = own ? await change('POST', `${app.path}/endpoint/${endpoint.id}/send-example`, { eventType: type })
       : await change('POST', app.path + '/msg', { eventType: type, payload, tags: ['test'] });
     const got = await answered(app.path, endpoint.id, message.id);
@@ -61,9 +61,9 @@ export default function Test({ app, endpoint }) {
   if (!can('CreateAttempts')) return html`<div class="note warn">${t('needs', { capability: 'CreateAttempts' })}</div>`;
   if (types.error) return html`<${Failure} error=${types.error} retry=${types.load} />`;
   return html`<div class="grid2"><div class="card"><header><h2>${t('testSend')}</h2><${Select} label=${t('eventType')} value=${type} set=${choose} options=${(names.length ? names : [type]).map((/** @type {string} */ n) => [n, n])} /></header><div class="pad col">
-      <label class="sr" for="payload">${t('payload')}</label><textarea id="payload" rows="14" spellcheck=${false} dir="ltr" value=${text} aria-invalid=${bad ? 'true' : undefined} onInput=${(/** @type {any} */ e) => edit(e.target.value)}></textarea>
-      ${bad && html`<p class="bad-t small" role="alert">${bad}</p>`}<p class="hint">${t('testHint')}</p>
-      <div class="row"><${Button} kind="primary" icon="send" busy=${busy} disabled=${!!bad || endpoint.disabled} onClick=${() => send()}>${t('sendTest')}<//><${Button} kind="ghost" onClick=${() => edit(pretty(text))}>${t('format')}<//></div>
+      <label class="sr" for="payload">${t('payload')}</label><textarea id="payload" rows="14" spellcheck=${false} dir="ltr" readonly=${!operator()} value=${text} aria-invalid=${bad ? 'true' : undefined} onInput=${(/** @type {any} */ e) => edit(e.target.value)}></textarea>
+      ${bad && html`<p class="bad-t small" role="alert">${bad}</p>`}<p class="hint">${t(operator() ? 'testHint' : 'testHintOwn')}</p>
+      <div class="row"><${Button} kind="primary" icon="send" busy=${busy} disabled=${!!bad || endpoint.disabled} onClick=${() => send()}>${t('sendTest')}<//>${operator() && html`<${Button} kind="ghost" onClick=${() => edit(pretty(text))}>${t('format')}<//>`}</div>
       ${endpoint.disabled && html`<p class="hint">${t('testDisabled')}</p>`}</div></div>
     <div class="card" aria-live="polite"><header><h2>${t('answer')}</h2>${attempt && html`<${Status} state=${attempt.statusText} />`}</header><div class="pad col">
       ${busy ? html`<p class="dim">${t('waiting')}</p>` : attempt ? html`<dl class="kv"><dt>${t('answer')}</dt><dd><${Code} code=${attempt.responseStatusCode} /></dd><dt>${t('duration')}</dt><dd>${duration(attempt.responseDurationMs)}</dd></dl><${Answer} text=${attempt.response} /><div class="row"><${LinkButton} small href=${href(`${app.base}/messages/${attempt.msgId}`)}>${t('openMessage', { id: '' })}<//></div>` : html`<p class="dim">${t('testEmpty')}</p>`}</div></div></div>`;

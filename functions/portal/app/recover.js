@@ -4,7 +4,7 @@ import { html, useState } from './preact.js';
 import { can } from './session.js';
 import { call, change } from './api.js';
 import { useEvery } from './data.js';
-import { Button, complain, Dialog, Field, Segments, Select, Status, useWork } from './ui.js';
+import { Button, complain, Dialog, Field, Pill, Segments, Select, Status, useWork } from './ui.js';
 import { num, t } from './i18n.js';
 
 const KINDS = ['recover', 'replay-missing', 'bulk-replay'];
@@ -16,8 +16,11 @@ export const started = [];
 /** @param {{task: any}} props */
 export function Progress({ task }) {
   const [now, set] = useState(task);
-  useEvery(() => call('GET', '/background-task/' + task.id).then((fresh) => { set(fresh); Object.assign(task, fresh); }, complain), now.status === 'running' ? 2 : null);
+  const [blind, see] = useState(false);
+  // Where this token may not read tasks, the page says that the work goes on, and no more.
+  useEvery(() => call('GET', '/background-task/' + task.id).then((fresh) => set({ ...Object.assign(task, fresh) }), (error) => (error.status === 403 ? see(true) : complain(error))), now.status === 'running' && !blind ? 2 : null);
   const sent = now.data?.messagesSent;
+  if (blind) return html`<div class="item"><${Pill} kind="info" icon="task">${t('taskStarted')}<//><span class="grow">${t('task_' + now.task)}</span><span class="dim small">${t('taskBlind')}</span></div>`;
   return html`<div class="item"><${Status} state=${now.status} /><span class="grow">${t('task_' + now.task)}</span>${sent !== undefined && html`<span class="num dim">${t('nSent', { n: sent })}</span>`}</div>`;
 }
 

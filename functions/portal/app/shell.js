@@ -164,7 +164,7 @@ export function Shell({ find, leave }) {
       ${!bare && html`<aside class="side" aria-label=${t('navigation')}><${Brand} />
         <button type="button" class="find" onClick=${() => set('palette')}><${Icon} name="search" size=${14} />${t('goTo')}<kbd>Ctrl K</kbd></button>${navs}
         <div class="foot">${foot(true)}<${Button} kind="ghost" icon="out" onClick=${leave}>${t('logOut')}<//></div></aside>
-      <header class="bar"><${Brand} />${foot(false)}<${Button} kind="ghost" icon="menu" label=${t('menu')} onClick=${() => set('menu')} /></header>`}
+      <header class="bar"><${Brand} />${foot(false)}<${Button} kind="ghost" icon="search" label=${t('goTo')} onClick=${() => set('palette')} /></header>`}
       <main class="main" id="main" ref=${main} tabindex="-1"><div class="wrap" ref=${wrap}><${Screen} name=${name} load=${load} props=${{ ...props, route, app }} /></div></main>
     </div>
     ${!bare && html`<nav class="tabs-bottom" aria-label=${t('tabs')}>${tabs.map(([icon, text, path]) => html`<a href=${'#' + path} aria-current=${route.path === path || route.path.startsWith(path + '/') ? 'page' : undefined}><${Icon} name=${icon} size=${20} /><span>${t(text)}</span></a>`)}<button type="button" onClick=${() => set('menu')}><${Icon} name="dots" size=${20} /><span>${t('menu')}</span></button></nav>`}

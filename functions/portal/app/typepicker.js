@@ -32,7 +32,7 @@ function Tri({ label, checked, mixed, set }) {
   useEffect(() => {
     ref.current.indeterminate = mixed;
   });
-  return html`<input type="checkbox" ref=${ref} checked=${checked} aria-label=${label} onClick=${(/** @type {Event} */ e) => e.stopPropagation()} onChange=${set} />`;
+  return html`<input type="checkbox" ref=${ref} checked=${checked} aria-label=${label} onChange=${set} />`;
 }
 
 /** @param {{value: string[], set: (names: string[]) => void}} props */
@@ -54,7 +54,7 @@ export default function TypePicker({ value, set }) {
     <div class="tree">${groups(shown).map(([name, types]) => {
       const names = types.map((type) => type.name);
       const on = names.filter((each) => chosen.has(each)).length;
-      return html`<details key=${name} open=${!!q || shown.length < 30 || on > 0}><summary><${Icon} name="chevron" size=${14} /><${Tri} label=${name || t('otherTypes')} checked=${on === names.length} mixed=${on > 0 && on < names.length} set=${() => turn(names, on < names.length)} /><span class="strong">${name || t('otherTypes')}</span><span class="dim small">${names.length}</span></summary>
-        <div>${types.map((type) => html`<label class="check" key=${type.name}><input type="checkbox" checked=${chosen.has(type.name)} onChange=${(/** @type {any} */ e) => turn([type.name], e.target.checked)} /><span class="grow"><span class="mono">${type.name}</span>${type.deprecated && html` <span class="tag">${t('deprecated')}</span>`}${type.description && html`<br /><span class="dim small">${type.description}</span>`}</span></label>`)}</div></details>`;
+      return html`<div class="branch" key=${name}><${Tri} label=${name || t('otherTypes')} checked=${on === names.length} mixed=${on > 0 && on < names.length} set=${() => turn(names, on < names.length)} /><details open=${!!q || shown.length < 30 || on > 0}><summary><${Icon} name="chevron" size=${14} /><span class="strong">${name || t('otherTypes')}</span><span class="dim small">${names.length}</span></summary>
+        <div>${types.map((type) => html`<label class="check" key=${type.name}><input type="checkbox" checked=${chosen.has(type.name)} onChange=${(/** @type {any} */ e) => turn([type.name], e.target.checked)} /><span class="grow"><span class="mono">${type.name}</span>${type.deprecated && html` <span class="tag">${t('deprecated')}</span>`}${type.description && html`<br /><span class="dim small">${type.description}</span>`}</span></label>`)}</div></details></div>`;
     })}${!shown.length && html`<p class="pad dim">${t(items.length ? 'noMatch' : 'noTypes')}</p>`}</div>${more && html`<p class="hint">${t('onlyLoaded')}</p>`}</div>`;
 }
