@@ -1,24 +1,20 @@
-//! What at least two functions of Postrider need, and nothing else.
+//! What the functions have in common: the layers of `shared/*` under one name.
+//!
+//! Nothing is defined here. Which layer may import which is in `docs/ARCHITECTURE.md`, "Layers".
 
-pub mod auth;
-pub mod batch;
-pub mod cache;
-pub mod clock;
-pub mod config;
-pub mod error;
-pub mod http;
-pub mod ids;
-pub mod metrics;
-pub mod operational;
-pub mod platform;
-pub mod queue;
-pub mod random;
-pub mod seal;
-pub mod signing;
-pub mod store;
-pub mod telemetry;
-pub mod trace;
-pub mod wire;
+pub use aws::{self as platform, Platform};
+pub use domain::{Error, Result, error, idempotency, ids, operational, page, signing};
+#[cfg(feature = "http")]
+pub use http_api::{self as http, Api, wire};
+pub use queue::{self, consumer as batch};
+pub use runtime::{cache, clock, config, metrics, random, telemetry, trace};
+pub use store::{self, seal};
+#[cfg(feature = "intake")]
+pub use {input, intake};
 
-pub use error::{Error, Result};
-pub use platform::{Api, Platform};
+/// Who calls, and how that is proved.
+pub mod auth {
+    pub use domain::caller::{Caller, DEFAULT_ORG, Who};
+    #[cfg(feature = "http")]
+    pub use http_api::auth::*;
+}

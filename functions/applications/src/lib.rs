@@ -2,13 +2,12 @@
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
-use shared::auth::{Caller, Organisation};
+use shared::auth::{Authenticated, Caller, Organisation};
 use shared::config::{ConfigError, Env};
 use shared::http::{
-    Body, Document, Fields, IdempotencyKey, ListOut, ListQuery, Order, Query, Registry, idempotent, json,
-    reference,
+    ApiResult, Body, Document, Fields, ListOut, ListQuery, Order, Query, Registry, idempotency_key,
+    idempotent, json, reference,
 };
 use shared::ids::{AppId, Reference};
 use shared::store::applications::{ApplicationSettings, Profile};
@@ -20,7 +19,7 @@ use shared::{Api, Error, Platform, Result};
 /// # Errors
 /// A setting is missing or makes no sense.
 pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError> {
-    Ok(shared::http::finish(operations(Router::new()), platform.api(env)?))
+    Ok(shared::http::finish(operations(Router::new()), Api::connect(env, platform)?))
 }
 
 /// Adds this function's operations to `document`.
@@ -86,7 +85,7 @@ fn get_if_exists(query: &Query) -> Result<bool> {
 }
 
 fn wanted(query: &Query) -> Result<ListQuery<AppId>> {
-    ListQuery::read(query, Order::Ascending)
+    query.list(Order::Ascending)
 }
 
 async fn create(
@@ -96,8 +95,8 @@ async fn create(
     headers: HeaderMap,
     uri: Uri,
     body: Body,
-) -> Result<Response> {
-    let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
+) -> ApiResult {
+    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
     Ok(idempotent(&api.store, &*api.clock, key, async || {
         let get_if_exists = get_if_exists(&query)?;
         let settings = ApplicationIn::parse(Fields::parse(&body.0)?)?;
@@ -127,12 +126,16 @@ async fn existing(api: &Api, caller: &Caller, uid: Option<&str>) -> Result<Optio
     }
 }
 
-async fn list(State(api): State<Api>, Organisation(caller): Organisation, query: Query) -> Result<Response> {
+async fn list(State(api): State<Api>, Organisation(caller): Organisation, query: Query) -> ApiResult {
     let page = api.store.list_applications(caller.org(), &wanted(&query)?).await?;
     Ok(json(StatusCode::OK, &ListOut::new(page, |profile| profile.id.to_string(), ApplicationOut::from)))
 }
 
-async fn read(State(api): State<Api>, caller: Caller, Path(app): Path<String>) -> Result<Response> {
+async fn read(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path(app): Path<String>,
+) -> ApiResult {
     let app = api.store.application_for(&caller, &reference(&app, "Application")?).await?;
     Ok(json(StatusCode::OK, &ApplicationOut::from(api.store.profile(&app).await?)))
 }
@@ -142,7 +145,7 @@ async fn replace(
     Organisation(caller): Organisation,
     Path(app): Path<String>,
     body: Body,
-) -> Result<Response> {
+) -> ApiResult {
     let settings = ApplicationIn::parse(Fields::parse(&body.0)?)?;
     let reference = reference(&app, "Application")?;
     loop {
@@ -155,7 +158,7 @@ async fn replace(
                 let (_, profile) = api.store.create_application(&caller, settings).await?;
                 return Ok(json(StatusCode::CREATED, &ApplicationOut::from(profile)));
             }
-            (Err(error), _) => return Err(error),
+            (Err(error), _) => return Err(error.into()),
         };
         let old = api.store.profile(&app).await?;
         if let Some(new) = api.store.update_application(&caller, &app, &old, settings.clone()).await? {
@@ -169,7 +172,7 @@ async fn patch(
     Organisation(caller): Organisation,
     Path(app): Path<String>,
     body: Body,
-) -> Result<Response> {
+) -> ApiResult {
     let reference = reference(&app, "Application")?;
     // Each turn means that somebody else's change came first, so this ends.
     loop {
@@ -186,7 +189,7 @@ async fn delete(
     State(api): State<Api>,
     Organisation(caller): Organisation,
     Path(app): Path<String>,
-) -> Result<StatusCode> {
+) -> ApiResult<StatusCode> {
     let reference = reference(&app, "Application")?;
     // As in `patch`.
     loop {

@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 
 use axum::extract::{Path, State as Held};
-use axum::response::Response;
 use http::StatusCode;
 use shared::Result;
-use shared::auth::Caller;
+use shared::auth::Authenticated;
 use shared::clock::Timestamp;
-use shared::http::{Cursor, ListOut, ListQuery, Order, Page, Query, json, reference};
+use shared::http::{ApiResult, Cursor, ListOut, ListQuery, Order, Page, Query, json, reference};
 use shared::ids::{AppId, EndpointId, MessageId};
 use shared::store::Store;
 use shared::store::attempts::State;
@@ -28,21 +27,21 @@ const JOINED_MAX: usize = 1_000;
 /// What a list of messages is asked for.
 pub fn wanted(query: &Query, now: Timestamp) -> Result<(bool, Filter, LogQuery<MessageId>)> {
     let with_content = query.flag("with_content", true)?;
-    Ok((with_content, Filter::read(query)?, LogQuery::read(query, now)?))
+    Ok((with_content, Filter::read(query)?, query.log(now)?))
 }
 
 /// What a list of endpoints is asked for.
 pub fn wanted_destinations(query: &Query) -> Result<ListQuery<EndpointId>> {
-    ListQuery::read(query, Order::Ascending)
+    query.list(Order::Ascending)
 }
 
 /// `GET …/endpoint/{endpoint_id}/msg`
 pub async fn messages(
     Held(held): Held<Attempts>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
     query: Query,
-) -> Result<Response> {
+) -> ApiResult {
     let store = &held.api.store;
     let (with_content, filter, wanted) = wanted(&query, held.api.clock.now())?;
     let endpoint = reference(&endpoint, "Endpoint")?;
@@ -113,10 +112,10 @@ async fn messages_of(
 /// `GET …/msg/{msg_id}/endpoint`
 pub async fn destinations(
     Held(held): Held<Attempts>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, message)): Path<(String, String)>,
     query: Query,
-) -> Result<Response> {
+) -> ApiResult {
     let wanted = wanted_destinations(&query)?;
     let app = held.application(&caller, &app).await?.id;
     let message = held.message(app, &message).await?;
@@ -183,7 +182,7 @@ mod tests {
             EndpointId::from_ksuid(Ksuid::new(at, [1; 15]))
         };
         let read = |text: String| {
-            let query = ListQuery::read(&Query::parse(&text), Order::Ascending).unwrap();
+            let query = Query::parse(&text).list(Order::Ascending).unwrap();
             in_reading_order([1, 2, 3, 4].map(id).to_vec(), &query)
         };
         assert_eq!(read(String::new()), [1, 2, 3, 4].map(id));

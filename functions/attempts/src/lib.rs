@@ -13,10 +13,10 @@ use axum::Router;
 use axum::extract::{FromRef, Path, State};
 use axum::response::Response;
 use http::StatusCode;
-use shared::auth::{Caller, Tokens};
+use shared::auth::{Authenticated, Caller, Tokens};
 use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env};
-use shared::http::{Document, ListOut, Page, Query, Registry, json, reference};
+use shared::http::{ApiResult, Document, ListOut, Page, Query, Registry, json, reference};
 use shared::ids::{AppId, AttemptId, EndpointId, MessageId, Reference};
 use shared::queue::{QueueUrl, Sqs};
 use shared::store::applications::Application;
@@ -48,7 +48,7 @@ impl FromRef<Attempts> for Tokens {
 /// A setting is missing or makes no sense.
 pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError> {
     let state = Attempts {
-        api: platform.api(env)?,
+        api: Api::connect(env, platform)?,
         sqs: platform.sqs(env)?,
         deliveries: QueueUrl::read(env, "POSTRIDER_DELIVERIES_QUEUE")?,
     };
@@ -160,11 +160,7 @@ struct Wanted {
 
 impl Wanted {
     fn read(query: &Query, now: Timestamp) -> Result<Self> {
-        Ok(Self {
-            with_content: with_content(query)?,
-            filter: Filter::read(query)?,
-            list: LogQuery::read(query, now)?,
-        })
+        Ok(Self { with_content: with_content(query)?, filter: Filter::read(query)?, list: query.log(now)? })
     }
 }
 
@@ -248,10 +244,10 @@ fn fit(page: Page<Attempt>, with_content: bool, backward: bool) -> Page<Attempt>
 
 async fn list_by_endpoint(
     State(state): State<Attempts>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
     query: Query,
-) -> Result<Response> {
+) -> ApiResult {
     let store = &state.api.store;
     let with_message = with_message(&query)?;
     let Wanted { with_content, filter, list } = Wanted::read(&query, state.api.clock.now())?;
@@ -276,28 +272,28 @@ async fn list_by_endpoint(
 
 async fn list_by_message(
     State(state): State<Attempts>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, message)): Path<(String, String)>,
     query: Query,
-) -> Result<Response> {
-    state.list_by_message(&caller, (&app, &message, endpoint_id(&query)), &query).await
+) -> ApiResult {
+    Ok(state.list_by_message(&caller, (&app, &message, endpoint_id(&query)), &query).await?)
 }
 
 async fn list_at_endpoint(
     State(state): State<Attempts>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, message, endpoint)): Path<(String, String, String)>,
     query: Query,
-) -> Result<Response> {
-    state.list_by_message(&caller, (&app, &message, Some(&endpoint)), &query).await
+) -> ApiResult {
+    Ok(state.list_by_message(&caller, (&app, &message, Some(&endpoint)), &query).await?)
 }
 
 async fn read(
     State(state): State<Attempts>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, message, attempt)): Path<(String, String, String)>,
     query: Query,
-) -> Result<Response> {
+) -> ApiResult {
     filter::expanded_statuses(&query)?;
     let (_, found) = state.attempt(&caller, &app, &message, &attempt).await?;
     Ok(json(StatusCode::OK, &AttemptOut::new(found, true)))
@@ -306,14 +302,14 @@ async fn read(
 /// Takes the text of an endpoint's answer out of the log. Whoever may read it may.
 async fn expunge(
     State(state): State<Attempts>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, message, attempt)): Path<(String, String, String)>,
-) -> Result<StatusCode> {
+) -> ApiResult<StatusCode> {
     let (app, found) = state.attempt(&caller, &app, &message, &attempt).await?;
     let store = &state.api.store;
     if store.expunge_attempt(&caller, app, found.endpoint, found.message, found.id).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
-        Err(Error::NotFound("Attempt"))
+        Err(Error::NotFound("Attempt").into())
     }
 }

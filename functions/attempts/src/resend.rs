@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::auth::Caller;
-use shared::http::{IdempotencyKey, idempotent, json, reference};
+use shared::auth::Authenticated;
+use shared::http::{ApiResult, idempotency_key, idempotent, json, reference};
 use shared::ids::AttemptId;
 use shared::queue::{Job, Outgoing, Resend};
 use shared::store::applications::Application;
@@ -30,14 +29,14 @@ pub struct ResendOut {}
 /// `POST …/msg/{msg_id}/endpoint/{endpoint_id}/resend`
 pub async fn resend(
     State(state): State<Attempts>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, message, endpoint)): Path<(String, String, String)>,
     headers: HeaderMap,
     uri: Uri,
-) -> Result<Response> {
+) -> ApiResult {
     let api = &state.api;
     let trace = Trace::of(&headers);
-    let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
+    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
     Ok(idempotent(&api.store, &*api.clock, key, async || {
         let endpoint = reference(&endpoint, "Endpoint")?;
         let app = state.application(&caller, &app).await?;

@@ -1,7 +1,6 @@
 //! Who changed what: the audit events of an organisation, for itself.
 
 use axum::extract::State;
-use axum::response::Response;
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -9,7 +8,7 @@ use serde_json::{Map, Value};
 use shared::Result;
 use shared::auth::Organisation;
 use shared::clock::Timestamp;
-use shared::http::{ListOut, ListQuery, Order, Query, Registry, Text, json};
+use shared::http::{ApiResult, ListOut, Order, Query, Registry, Text, json};
 use shared::ids::{AppId, AuditId, NAME_LENGTH_MAX};
 use shared::store::audit::{AuditEvent, AuditQuery, What};
 
@@ -33,7 +32,7 @@ pub fn operations<R: Registry<Auth>>(to: R) -> R {
 
 fn wanted(query: &Query) -> Result<AuditQuery> {
     Ok(AuditQuery {
-        list: ListQuery::read(query, Order::Descending)?,
+        list: query.list(Order::Descending)?,
         before: query.time("before")?,
         after: query.time("after")?,
         app: query.parsed("app_id", "an application's id, app_…", |text| text.parse().ok())?,
@@ -87,7 +86,7 @@ async fn list(
     State(Auth { api, .. }): State<Auth>,
     Organisation(caller): Organisation,
     query: Query,
-) -> Result<Response> {
+) -> ApiResult {
     let query = wanted(&query)?;
     let page = api.store.list_audit_events(caller.org(), &query).await?;
     let length = |facts: &Map<String, Value>| serde_json::to_string(facts).map_or(0, |text| text.len());

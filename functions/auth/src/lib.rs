@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRef, Path, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::IntoResponse as _;
 use http::{HeaderMap, StatusCode, Uri, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::{Bearer, Organisation, Tokens, token_id};
 use shared::config::{ConfigError, Env};
 use shared::http::{
-    Body, Document, Fields, IdempotencyKey, Registry, RequestBody, Text, idempotent, json, reference,
+    ApiResult, Body, Document, Fields, Registry, RequestBody, Text, idempotency_key, idempotent, json,
+    reference,
 };
 use shared::ids::{AppId, NAME_LENGTH_MAX, Reference};
 use shared::store::applications::ApplicationSettings;
@@ -54,7 +55,10 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
     if portal_url.as_deref().is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
         return Err(ConfigError::new("POSTRIDER_PORTAL_URL", "should be an http or https URL"));
     }
-    Ok(shared::http::finish(operations(Router::new()), Auth { api: platform.api(env)?, portal_url }))
+    Ok(shared::http::finish(
+        operations(Router::new()),
+        Auth { api: Api::connect(env, platform)?, portal_url },
+    ))
 }
 
 /// Adds this function's operations to `document`.
@@ -174,8 +178,8 @@ async fn portal_access(
     headers: HeaderMap,
     uri: Uri,
     body: Body,
-) -> Result<Response> {
-    let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
+) -> ApiResult {
+    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
     Ok(idempotent(&api.store, &*api.clock, key, async || {
         let reference: Reference<AppId> = reference(&app, "Application")?;
         let mut fields = Fields::parse_optional(&body.0)?;
@@ -203,7 +207,7 @@ async fn portal_access(
 }
 
 /// A repetition finds the token logged out already, and is answered as the first was.
-async fn logout(State(Auth { api, .. }): State<Auth>, Bearer(token): Bearer) -> Result<StatusCode> {
+async fn logout(State(Auth { api, .. }): State<Auth>, Bearer(token): Bearer) -> ApiResult<StatusCode> {
     api.tokens.log_out(&token).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -238,8 +242,8 @@ async fn revoke(
     headers: HeaderMap,
     uri: Uri,
     body: Body,
-) -> Result<Response> {
-    let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
+) -> ApiResult {
+    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
     Ok(idempotent(&api.store, &*api.clock, key, async || {
         let mut fields = Fields::parse(&body.0)?;
         let (token, id) = revoked(&mut fields);
@@ -302,8 +306,8 @@ async fn expire_all(
     headers: HeaderMap,
     uri: Uri,
     body: Body,
-) -> Result<Response> {
-    let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
+) -> ApiResult {
+    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
     Ok(idempotent(&api.store, &*api.clock, key, async || {
         let mut fields = Fields::parse_optional(&body.0)?;
         let grace = expiry(&mut fields);

@@ -3,19 +3,18 @@
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use shared::auth::Caller;
+use shared::Error;
+use shared::auth::Authenticated;
 use shared::error::{Chain, corrupt};
-use shared::http::{Body, Fields, IdempotencyKey, RequestBody, Text, idempotent, json};
+use shared::http::{ApiResult, Body, Fields, RequestBody, Text, idempotency_key, idempotent, json};
 use shared::ids::{MessageId, NAME_LENGTH_MAX};
 use shared::queue::{Deliver, Job, Outgoing};
 use shared::store::messages::{LOG_RETENTION_DAYS, NewMessage, Payload};
 use shared::trace::Trace;
 use shared::wire::MessageOut;
-use shared::{Error, Result};
 
 use crate::{Endpoints, first_sdks};
 
@@ -59,14 +58,14 @@ fn example(schemas: &str, index: usize) -> Option<Value> {
 /// Sends an example.
 pub async fn send_example(
     State(state): State<Endpoints>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
     headers: HeaderMap,
     uri: Uri,
     body: Body,
-) -> Result<Response> {
+) -> ApiResult {
     let api = &state.api;
-    let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
+    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
     let mut answer = idempotent(&api.store, &*api.clock, key, async || {
         let (app, endpoint) = state.find(&caller, &app, &endpoint).await?;
         let mut fields = Fields::parse(&body.0)?;

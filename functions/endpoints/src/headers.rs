@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 
 use axum::extract::{Path, State};
-use axum::response::Response;
 use http::{HeaderName, HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::Result;
-use shared::auth::Caller;
-use shared::http::{Body, Field, Fields, RequestBody, Rule, json};
+use shared::auth::Authenticated;
+use shared::http::{ApiResult, Body, Field, Fields, RequestBody, Rule, json};
 use shared::store::endpoint_secrets::EndpointHeaders;
 
 use crate::Endpoints;
@@ -209,19 +207,19 @@ impl<'a> HeadersOut<'a> {
 
 pub async fn get(
     State(state): State<Endpoints>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
-) -> Result<Response> {
+) -> ApiResult {
     let (_, endpoint) = state.find(&caller, &app, &endpoint).await?;
     Ok(json(StatusCode::OK, &HeadersOut::new(&endpoint.headers)))
 }
 
 pub async fn replace(
     State(state): State<Endpoints>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
     body: Body,
-) -> Result<StatusCode> {
+) -> ApiResult<StatusCode> {
     // Each turn means that somebody else's change came first, so this ends.
     loop {
         let (app, old) = state.find(&caller, &app, &endpoint).await?;
@@ -236,10 +234,10 @@ pub async fn replace(
 
 pub async fn patch(
     State(state): State<Endpoints>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
     body: Body,
-) -> Result<StatusCode> {
+) -> ApiResult<StatusCode> {
     // As in `replace`.
     loop {
         let (app, old) = state.find(&caller, &app, &endpoint).await?;

@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRef, Path, State};
-use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::auth::{Caller, Tokens};
+use shared::auth::{Authenticated, Caller, Tokens};
 use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env, flag, retry_horizon};
 use shared::http::{
-    Body, Document, Fields, IdempotencyKey, ListOut, ListQuery, Order, Query, Registry, idempotent, json,
-    reference,
+    ApiResult, Body, Document, Fields, ListOut, ListQuery, Order, Query, Registry, idempotency_key,
+    idempotent, json, reference,
 };
 use shared::ids::{EndpointId, Reference};
 use shared::operational;
@@ -70,7 +69,7 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
             "ed25519" => Some(KeyKind::Ed25519),
             _ => None,
         })?;
-    let mut api = platform.api(env)?;
+    let mut api = Api::connect(env, platform)?;
     api.store = api.store.telling(operational::enabled(env)?);
     let state = Endpoints {
         api,
@@ -239,7 +238,7 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
 }
 
 fn wanted(query: &Query) -> Result<ListQuery<EndpointId>> {
-    ListQuery::read(query, Order::Descending)
+    query.list(Order::Descending)
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -340,14 +339,14 @@ impl Endpoints {
 
 async fn create(
     State(state): State<Endpoints>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path(app): Path<String>,
     headers: HeaderMap,
     uri: Uri,
     body: Body,
-) -> Result<Response> {
+) -> ApiResult {
     let api = &state.api;
-    let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
+    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
     Ok(idempotent(&api.store, &*api.clock, key, async || {
         let app = state.application(&caller, &app).await?;
         let mut fields = Fields::parse(&body.0)?;
@@ -363,10 +362,10 @@ async fn create(
 
 async fn list(
     State(state): State<Endpoints>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path(app): Path<String>,
     query: Query,
-) -> Result<Response> {
+) -> ApiResult {
     let query = wanted(&query)?;
     let app = state.application(&caller, &app).await?;
     let page = state.api.store.list_endpoints(app.id, &query).await?;
@@ -375,19 +374,19 @@ async fn list(
 
 async fn read(
     State(state): State<Endpoints>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
-) -> Result<Response> {
+) -> ApiResult {
     let (_, endpoint) = state.find(&caller, &app, &endpoint).await?;
     Ok(json(StatusCode::OK, &EndpointOut::from(endpoint)))
 }
 
 async fn replace(
     State(state): State<Endpoints>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
     body: Body,
-) -> Result<Response> {
+) -> ApiResult {
     let app = state.application(&caller, &app).await?;
     let mut fields = Fields::parse(&body.0)?;
     let settings = bodies::settings_of(&mut fields, state.https_only);
@@ -402,7 +401,7 @@ async fn replace(
                 let made = state.make(&caller, &app, settings, None, EndpointHeaders::default()).await?;
                 return Ok(json(StatusCode::CREATED, &EndpointOut::from(made)));
             }
-            (Err(error), _) => return Err(error),
+            (Err(error), _) => return Err(error.into()),
         };
         state.check_event_types(&caller, &settings).await?;
         if let Some(new) = state.api.store.update_endpoint(&caller, &app, &old, settings.clone()).await? {
@@ -413,10 +412,10 @@ async fn replace(
 
 async fn patch(
     State(state): State<Endpoints>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
     body: Body,
-) -> Result<Response> {
+) -> ApiResult {
     // Each turn means that somebody else's change came first, so this ends.
     loop {
         let (app, old) = state.find(&caller, &app, &endpoint).await?;
@@ -434,9 +433,9 @@ async fn patch(
 
 async fn delete(
     State(state): State<Endpoints>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
-) -> Result<StatusCode> {
+) -> ApiResult<StatusCode> {
     // Each turn means that somebody else's change came first, so this ends.
     loop {
         let (app, endpoint) = state.find(&caller, &app, &endpoint).await?;

@@ -7,8 +7,8 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::auth::Caller;
-use shared::http::{Body, Fields, IdempotencyKey, RequestBody, idempotent, json};
+use shared::auth::Authenticated;
+use shared::http::{ApiResult, Body, Fields, RequestBody, idempotency_key, idempotent, json};
 use shared::signing::{KeyKind, SigningKey};
 use shared::store::endpoints::Endpoint;
 use shared::{Error, Result};
@@ -66,24 +66,24 @@ fn shown(endpoint: &Endpoint) -> Result<Response> {
 
 pub async fn get(
     State(state): State<Endpoints>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
-) -> Result<Response> {
+) -> ApiResult {
     let (_, endpoint) = state.find(&caller, &app, &endpoint).await?;
-    shown(&endpoint)
+    Ok(shown(&endpoint)?)
 }
 
 /// Answers with the new key, which current clients read; the first ones want an empty answer.
 pub async fn rotate(
     State(state): State<Endpoints>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
     headers: HeaderMap,
     uri: Uri,
     body: Body,
-) -> Result<Response> {
+) -> ApiResult {
     let api = &state.api;
-    let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
+    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
     let answer = idempotent(&api.store, &*api.clock, key, async || {
         let mut fields = Fields::parse_optional(&body.0)?;
         let (wanted, grace) = rotation(&mut fields);

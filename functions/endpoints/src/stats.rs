@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use axum::extract::{Path, State};
-use axum::response::Response;
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::auth::Caller;
+use shared::auth::Authenticated;
 use shared::clock::Timestamp;
-use shared::http::{Query, json};
+use shared::http::{ApiResult, Query, json};
 use shared::store::stats::{Counts, StatsQuery};
 use shared::{Error, Result};
 
@@ -59,10 +58,10 @@ pub fn window(query: &Query, now: Timestamp) -> Result<(Timestamp, Timestamp)> {
 
 pub async fn get(
     State(state): State<Endpoints>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
     query: Query,
-) -> Result<Response> {
+) -> ApiResult {
     let now = state.api.clock.now();
     let (since, until) = window(&query, now)?;
     let (_, endpoint) = state.find(&caller, &app, &endpoint).await?;

@@ -7,11 +7,12 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::auth::{Caller, Organisation};
+use shared::auth::{Authenticated, Caller, Organisation};
 use shared::clock::Timestamp;
 use shared::error::Chain;
 use shared::http::{
-    Body, Fields, IdempotencyKey, ListOut, ListQuery, Order, Query, RequestBody, Text, idempotent, json,
+    ApiResult, Body, Fields, ListOut, ListQuery, Order, Query, RequestBody, Text, idempotency_key,
+    idempotent, json,
 };
 use shared::ids::{AppId, EndpointId, NAME_LENGTH_MAX, TaskId};
 use shared::queue::{Job, Outgoing};
@@ -213,7 +214,7 @@ async fn begin(
 ) -> Result<Response> {
     let Asked { caller, app, endpoint, headers, uri, body } = asked;
     let api = &state.api;
-    let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
+    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
     Ok(idempotent(&api.store, &*api.clock, key, async || {
         let now = api.clock.now();
         let (app, endpoint) = state.find(&caller, &app, &endpoint).await?;
@@ -255,42 +256,42 @@ async fn begin(
 /// Sends again what failed and never succeeded.
 pub async fn recover(
     State(state): State<Endpoints>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
     headers: HeaderMap,
     uri: Uri,
     body: Body,
-) -> Result<Response> {
+) -> ApiResult {
     let asked = Asked { caller, app, endpoint, headers, uri, body };
     let kind = TaskKind::Recover;
-    begin(&state, asked, kind, |fields, now| parse_window(fields, now, kind)).await
+    Ok(begin(&state, asked, kind, |fields, now| parse_window(fields, now, kind)).await?)
 }
 
 /// Sends what the endpoint wants and was never sent.
 pub async fn replay_missing(
     State(state): State<Endpoints>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
     headers: HeaderMap,
     uri: Uri,
     body: Body,
-) -> Result<Response> {
+) -> ApiResult {
     let asked = Asked { caller, app, endpoint, headers, uri, body };
     let kind = TaskKind::ReplayMissing;
-    begin(&state, asked, kind, |fields, now| parse_window(fields, now, kind)).await
+    Ok(begin(&state, asked, kind, |fields, now| parse_window(fields, now, kind)).await?)
 }
 
 /// Sends again what was sent, whatever became of it.
 pub async fn bulk_replay(
     State(state): State<Endpoints>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
     headers: HeaderMap,
     uri: Uri,
     body: Body,
-) -> Result<Response> {
+) -> ApiResult {
     let asked = Asked { caller, app, endpoint, headers, uri, body };
-    begin(&state, asked, TaskKind::BulkReplay, parse_bulk).await
+    Ok(begin(&state, asked, TaskKind::BulkReplay, parse_bulk).await?)
 }
 
 /// Which tasks a list shows.
@@ -321,12 +322,12 @@ pub fn wanted(query: &Query) -> Result<Listed> {
                 ("event-type.aggregate", NONE),
             ],
         )?,
-        query: ListQuery::read(query, Order::Descending)?,
+        query: query.list(Order::Descending)?,
     })
 }
 
 /// Lists an organisation's tasks.
-pub async fn list(State(state): State<Endpoints>, caller: Organisation, query: Query) -> Result<Response> {
+pub async fn list(State(state): State<Endpoints>, caller: Organisation, query: Query) -> ApiResult {
     let Listed { query, status, kind } = wanted(&query)?;
     let keep = |task: &Task| {
         let stands = if task.finished { StatusOut::Finished } else { StatusOut::Running };
@@ -341,7 +342,7 @@ pub async fn read(
     State(state): State<Endpoints>,
     caller: Organisation,
     Path(task): Path<String>,
-) -> Result<Response> {
+) -> ApiResult {
     let id: TaskId = task.parse().map_err(|_| Error::NotFound("Task"))?;
     Ok(json(StatusCode::OK, &TaskOut::from(state.api.store.task(caller.0.org(), id).await?)))
 }

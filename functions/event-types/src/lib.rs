@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 
 use axum::Router;
 use axum::extract::{Path, State};
-use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use shared::auth::{Caller, Organisation};
+use shared::auth::{Authenticated, Caller, Organisation};
 use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env};
 use shared::error::corrupt;
 use shared::http::{
-    Body, Document, IdempotencyKey, ListOut, ListQuery, Order, Query, Registry, idempotent, json,
+    ApiResult, Body, Document, ListOut, ListQuery, Order, Query, Registry, idempotency_key, idempotent, json,
 };
 use shared::ids::{NAME_LENGTH_MAX, Name, is_name};
 use shared::store::event_types::EventType;
@@ -27,7 +26,7 @@ mod incoming;
 /// # Errors
 /// A setting is missing or makes no sense.
 pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError> {
-    Ok(shared::http::finish(operations(Router::new()), platform.api(env)?))
+    Ok(shared::http::finish(operations(Router::new()), Api::connect(env, platform)?))
 }
 
 /// Adds this function's operations to `document`.
@@ -99,7 +98,7 @@ impl Wanted {
         Ok(Self {
             with_archived: query.flag("include_archived", false)?,
             with_content: query.flag("with_content", false)?,
-            list: ListQuery::read(query, Order::Ascending)?,
+            list: query.list(Order::Ascending)?,
         })
     }
 }
@@ -159,8 +158,8 @@ async fn create(
     headers: HeaderMap,
     uri: Uri,
     body: Body,
-) -> Result<Response> {
-    let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
+) -> ApiResult {
+    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
     Ok(idempotent(&api.store, &*api.clock, key, async || {
         let made = api.store.create_event_type(&caller, incoming::create(&body.0)?).await?;
         Ok(json(StatusCode::CREATED, &EventTypeOut::new(made, true)?))
@@ -168,7 +167,7 @@ async fn create(
     .await)
 }
 
-async fn list(State(api): State<Api>, caller: Caller, query: Query) -> Result<Response> {
+async fn list(State(api): State<Api>, Authenticated(caller): Authenticated, query: Query) -> ApiResult {
     let Wanted { with_archived, with_content, list } = Wanted::read(&query)?;
     let page = api
         .store
@@ -195,7 +194,11 @@ async fn find(api: &Api, caller: &Caller, name: &str) -> Result<EventType> {
     api.store.event_type(caller, name).await
 }
 
-async fn read(State(api): State<Api>, caller: Caller, Path(name): Path<String>) -> Result<Response> {
+async fn read(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Path(name): Path<String>,
+) -> ApiResult {
     let found = find(&api, &caller, &name).await?;
     Ok(json(StatusCode::OK, &EventTypeOut::new(found, true)?))
 }
@@ -205,14 +208,14 @@ async fn replace(
     Organisation(caller): Organisation,
     Path(name): Path<String>,
     body: Body,
-) -> Result<Response> {
+) -> ApiResult {
     let wanted = incoming::replace(&name, &body.0)?;
     // Each turn means that somebody else's change came first, so this ends.
     loop {
         let old = match find(&api, &caller, &name).await {
             Ok(old) => Some(old),
             Err(Error::NotFound(_)) => None,
-            Err(error) => return Err(error),
+            Err(error) => return Err(error.into()),
         };
         let status = if old.is_some() { StatusCode::OK } else { StatusCode::CREATED };
         if let Some(new) = api.store.put_event_type(&caller, old.as_ref(), wanted.clone()).await? {
@@ -226,7 +229,7 @@ async fn patch(
     Organisation(caller): Organisation,
     Path(name): Path<String>,
     body: Body,
-) -> Result<Response> {
+) -> ApiResult {
     // As in `replace`.
     loop {
         let old = find(&api, &caller, &name).await?;
@@ -242,7 +245,7 @@ async fn delete(
     Organisation(caller): Organisation,
     Path(name): Path<String>,
     query: Query,
-) -> Result<StatusCode> {
+) -> ApiResult<StatusCode> {
     let expunge = expunge(&query)?;
     // As in `replace`.
     loop {

@@ -1,9 +1,10 @@
 //! A message as it is put into the queue.
 
-use messages::intake::MessageIn;
 use shared::Result;
-use shared::http::{Fields, KEY_LENGTH_MAX, Text};
+use shared::idempotency::KEY_LENGTH_MAX;
 use shared::ids::{AppId, NAME_LENGTH_MAX, OrgId, Reference};
+use shared::input::{Fields, Text};
+use shared::intake::MessageIn;
 
 /// A message, and what a request says beside its body.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! and the queue takes ten jobs a request.
 
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::IntoResponse as _;
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, OptionFuture};
 use http::{HeaderMap, StatusCode, Uri};
@@ -13,14 +13,15 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use shared::auth::Organisation;
-use shared::http::{Body, Fields, IdempotencyKey, Query, RequestBody, Rule, json, reference};
+use shared::http::{
+    ApiError, ApiResult, Body, Fields, Query, RequestBody, Rule, idempotency_key, json, reference,
+};
 use shared::ids::{AppId, Reference};
+use shared::intake::{MessageIn, Stored};
 use shared::trace::Trace;
 use shared::wire::MessageOut;
 use shared::{Error, Result};
 
-use crate::accept::Stored;
-use crate::incoming::MessageIn;
 use crate::{Messages, with_content};
 
 /// Most messages in one request.
@@ -78,7 +79,7 @@ impl OneOut {
                 Self { status: StatusCode::ACCEPTED.as_u16(), message: Some(message), error: None }
             }
             Err(error) => {
-                let (parts, body) = error.into_response().into_parts();
+                let (parts, body) = ApiError(error).into_response().into_parts();
                 // It is in memory: reading it does not fail.
                 let body = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
                 let error = serde_json::from_slice(&body).unwrap_or_default();
@@ -97,10 +98,10 @@ pub async fn create(
     headers: HeaderMap,
     uri: Uri,
     body: Body,
-) -> Result<Response> {
+) -> ApiResult {
     let with_content = with_content(&query)?;
     let reference = reference(&app, "Application")?;
-    let key = IdempotencyKey::read(&headers, &caller, &uri, &*state.api.random)?;
+    let key = idempotency_key(&headers, &caller, &uri, &*state.api.random)?;
     let mut fields = Fields::parse(&body.0)?;
     let texts = messages(&mut fields);
     fields.finish()?;

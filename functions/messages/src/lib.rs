@@ -1,28 +1,25 @@
 //! Messages: the hot path. Accept, store, hand on to the queue; list, get and expunge.
 //!
-//! What accepts them is [`intake`], which `ingest` uses, too.
+//! What accepts them is [`shared::intake`].
 
-mod accept;
 mod batch;
-mod incoming;
-pub mod intake;
-mod quota;
-mod targets;
 
 use axum::Router;
 use axum::extract::{FromRef, Path, State};
-use axum::response::Response;
 use futures_util::future::{OptionFuture, join};
 use http::{HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::auth::{Caller, Organisation, Tokens};
+use shared::auth::{Authenticated, Caller, Organisation, Tokens};
 use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env};
 use shared::http::{
-    Body, Document, Fields, IdempotencyKey, ListOut, Query, Registry, Text, idempotent, json, reference,
+    ApiResult, Body, Document, Fields, ListOut, Query, Registry, Text, idempotency_key, idempotent, json,
+    reference,
 };
 use shared::ids::{MessageId, NAME_LENGTH_MAX};
+use shared::input::RequestBody;
+use shared::intake::{Accepted, CHANNEL_LENGTH_MAX, Intake, MessageIn, TAG_LENGTH_MAX, labels};
 use shared::store::applications::Application;
 use shared::store::audit::What;
 use shared::store::messages::Message;
@@ -31,9 +28,6 @@ use shared::trace::Trace;
 use shared::wire::{MessageOut, Shown};
 use shared::{Api, Platform, Result};
 use tracing::Instrument as _;
-
-use incoming::{CHANNEL_LENGTH_MAX, MessageIn, TAG_LENGTH_MAX};
-use intake::{Accepted, Intake};
 
 /// What this function holds.
 #[derive(Clone, Debug)]
@@ -55,7 +49,7 @@ const BATCH: &str = "/api/v1/app/{app_id}/msg/batch";
 /// # Errors
 /// A setting is missing or makes no sense.
 pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError> {
-    let api = platform.api(env)?;
+    let api = Api::connect(env, platform)?;
     let intake = Intake::connect(env, platform, api.store.clone(), "messages")?;
     let metrics = intake.metrics().clone();
     let state = Messages { api, intake };
@@ -125,7 +119,7 @@ fn operations<R: Registry<Messages>>(to: R) -> R {
         operation
             .named("v1.message.precheck", TAG)
             .summary("Ask whether a message would go anywhere")
-            .body(&incoming::PRECHECK_IN)
+            .body(&PRECHECK_IN)
             .answers::<PrecheckOut>(200, "Whether any endpoint wants it.")
     })
 }
@@ -150,7 +144,7 @@ impl<'a> Wanted<'a> {
             channel: query.text("channel", Text::Name(CHANNEL_LENGTH_MAX))?,
             tag: query.text("tag", Text::Tag(TAG_LENGTH_MAX))?,
             types: query.texts("event_types", Text::Name(NAME_LENGTH_MAX))?,
-            list: LogQuery::read(query, now)?,
+            list: query.log(now)?,
         })
     }
 }
@@ -163,10 +157,10 @@ async fn create(
     headers: HeaderMap,
     uri: Uri,
     body: Body,
-) -> Result<Response> {
+) -> ApiResult {
     let with_content = with_content(&query)?;
     let reference = reference(&app, "Application")?;
-    let key = IdempotencyKey::read(&headers, &caller, &uri, &*state.api.random)?;
+    let key = idempotency_key(&headers, &caller, &uri, &*state.api.random)?;
     let message = MessageIn::parse(&body.0, &reference)?;
     let intake = &state.intake;
     let admitted = async {
@@ -181,7 +175,7 @@ async fn create(
             if let Some(Ok(claimed)) = claimed {
                 intake.let_go(&claimed).await;
             }
-            return Err(refused);
+            return Err(refused.into());
         }
     };
     let trace = Trace::of(&headers);
@@ -191,6 +185,18 @@ async fn create(
     let accepted = intake.accept(&app, claimed, message, trace).instrument(span).await?;
     Ok(json(StatusCode::ACCEPTED, &state.answer(&accepted, with_content).await?))
 }
+
+/// What a message would be, as a body.
+const PRECHECK_IN: RequestBody = RequestBody {
+    name: "MessagePrecheckIn",
+    read: |fields| drop(labels(fields)),
+    optional: false,
+    fields: &[
+        ("eventType", "The event type that it would have."),
+        ("channels", "The channels that it would have."),
+    ],
+    parts: &[],
+};
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "MessagePrecheckOut")]
@@ -207,16 +213,15 @@ async fn precheck(
     headers: HeaderMap,
     uri: Uri,
     body: Body,
-) -> Result<Response> {
+) -> ApiResult {
     let api = &state.api;
-    let key = IdempotencyKey::read(&headers, &caller, &uri, &*api.random)?;
+    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
     Ok(idempotent(&api.store, &*api.clock, key, async || {
         let mut fields = Fields::parse(&body.0)?;
-        let (event_type, channels) = incoming::labels(&mut fields);
+        let (event_type, channels) = labels(&mut fields);
         fields.finish()?;
         let app = state.intake.application(&caller, &reference(&app, "Application")?, None).await?;
-        let targets = state.intake.targets.of(&api.store, &*api.clock, &app).await?;
-        let active = targets.iter().any(|(_, filter)| filter.wants(&event_type, channels.as_deref()));
+        let active = state.intake.is_wanted(&app, &event_type, channels.as_deref()).await?;
         Ok(json(StatusCode::OK, &PrecheckOut { active }))
     })
     .await)
@@ -224,10 +229,10 @@ async fn precheck(
 
 async fn list(
     State(state): State<Messages>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path(app): Path<String>,
     query: Query,
-) -> Result<Response> {
+) -> ApiResult {
     let store = &state.api.store;
     let Wanted { with_content, channel, tag, types, list } = Wanted::read(&query, state.api.clock.now())?;
     let app = store.application_for(&caller, &reference(&app, "Application")?).await?;
@@ -255,10 +260,10 @@ async fn list(
 
 async fn read(
     State(state): State<Messages>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, message)): Path<(String, String)>,
     query: Query,
-) -> Result<Response> {
+) -> ApiResult {
     let with_content = with_content(&query)?;
     let (_, message) = state.find(&caller, &app, &message).await?;
     Ok(json(StatusCode::OK, &state.show(&message, with_content).await?))
@@ -267,19 +272,19 @@ async fn read(
 /// The message whose event id is `batch`.
 async fn read_called_batch(
     state: State<Messages>,
-    caller: Caller,
+    caller: Authenticated,
     Path(app): Path<String>,
     query: Query,
-) -> Result<Response> {
+) -> ApiResult {
     read(state, caller, Path((app, "batch".to_owned())), query).await
 }
 
 /// Takes the text out of a message: it is neither shown nor sent any more. Whoever may read it may.
 async fn expunge(
     State(state): State<Messages>,
-    caller: Caller,
+    Authenticated(caller): Authenticated,
     Path((app, message)): Path<(String, String)>,
-) -> Result<StatusCode> {
+) -> ApiResult<StatusCode> {
     let (app, message) = state.find(&caller, &app, &message).await?;
     state.api.store.expunge_message(&message).await?;
     // Jobs on their way carry the text. From now on they read the message instead.

@@ -18,6 +18,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use ring::digest::{SHA256, digest};
 use shared::Error;
 use shared::config::{ConfigError, Env};
+use shared::http::ApiError;
 
 use assets::{Asset, TREE};
 
@@ -64,14 +65,14 @@ fn refresh_url(text: &str) -> Option<String> {
 
 async fn answer(State(portal): State<Arc<Portal>>, request: Request<Body>) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return ([(header::ALLOW, "GET, HEAD")], Error::MethodNotAllowed).into_response();
+        return ([(header::ALLOW, "GET, HEAD")], ApiError(Error::MethodNotAllowed)).into_response();
     }
     let path = request.uri().path();
     let mut response = match path.strip_prefix(ASSETS_PATH) {
         Some(name) => asset(name, request.headers()),
         None if path == "/" => (StatusCode::FOUND, [(header::LOCATION, "/portal")]).into_response(),
         None if is_page(path) => portal.page(request.headers()),
-        None => Error::NotFound("Path").into_response(),
+        None => ApiError(Error::NotFound("Path")).into_response(),
     };
     response.headers_mut().extend(portal.headers.clone());
     if request.method() == Method::HEAD {
@@ -108,7 +109,7 @@ impl Portal {
 /// it gets the file that is there, and nobody keeps it.
 fn asset(name: &str, headers: &HeaderMap) -> Response {
     let found = name.split_once('/').and_then(|(tree, name)| Some((tree, Asset::named(name)?)));
-    let Some((tree, asset)) = found else { return Error::NotFound("File").into_response() };
+    let Some((tree, asset)) = found else { return ApiError(Error::NotFound("File")).into_response() };
     let cache = if tree == TREE { FOREVER } else { "no-store" };
     let body = if takes_gzip(headers) { Ok(asset.gzipped.to_vec()) } else { Err(asset.plain()) };
     ([(header::CACHE_CONTROL, cache)], encoded(asset.media_type, body)).into_response()

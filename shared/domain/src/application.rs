@@ -1,0 +1,58 @@
+//! Applications: one for each customer of an organisation.
+
+use std::collections::BTreeMap;
+
+use runtime::clock::Timestamp;
+
+use crate::ids::{AppId, EndpointId, OrgId};
+use crate::token::Expiry;
+
+/// What every message and every delivery has to know of an application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Application {
+    /// The organisation that it belongs to.
+    pub org: OrgId,
+    /// Its id.
+    pub id: AppId,
+    /// The owner's own id for it.
+    pub uid: Option<String>,
+    /// Messages per second that its endpoints take.
+    pub rate_limit: Option<u16>,
+    /// Raised by each change of its endpoints: tells whether a cache of them still holds.
+    pub version: u64,
+    /// When `version` was raised last.
+    pub version_at: Timestamp,
+    /// Its endpoints that are known to hang. Changing them raises no version.
+    pub hanging: Vec<EndpointId>,
+    /// The ends of tokens that it has had.
+    pub expiries: Vec<Expiry>,
+}
+
+/// What people know of an application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    /// The application's id.
+    pub id: AppId,
+    /// What its owner may change.
+    pub settings: ApplicationSettings,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its settings were changed last.
+    pub updated_at: Timestamp,
+}
+
+/// What the owner of an application may change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApplicationSettings {
+    /// For people.
+    pub name: String,
+    /// The owner's own id for it.
+    pub uid: Option<String>,
+    /// Messages per second that its endpoints take.
+    pub rate_limit: Option<u16>,
+    /// The owner's notes.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// Most endpoints that one application may have: what one fan-out and one cached list must carry.
+pub const ENDPOINTS_MAX: u32 = 10_000;

@@ -1,0 +1,251 @@
+//! What an audit event says of a thing before and after a change: what its owner may see of it, without
+//! what is secret, and not more than an item can bear.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::application::ApplicationSettings;
+use crate::endpoint::Endpoint;
+use crate::event_type::EventType;
+use crate::signing::SigningKey;
+use crate::task::Task;
+use crate::token::Expiry;
+
+/// Most bytes that one side of an event has, as JSON: two write units for each KB of it, in a
+/// transaction that is a few KB without.
+const LENGTH_MAX: usize = 8 * 1024;
+/// Stands where something secret is.
+const HIDDEN: &str = "***";
+
+/// One of the things that are known.
+#[derive(Clone, Debug, PartialEq)]
+struct Fact {
+    shown: Value,
+    /// What `shown` leaves out: compared and never written.
+    hidden: String,
+}
+
+/// What is known of a thing, by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts(BTreeMap<&'static str, Fact>);
+
+impl Facts {
+    /// One thing more, if it is set.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        let shown = value.into();
+        // What is not set is not there.
+        if !shown.is_null() {
+            self.0.insert(name, Fact { shown, hidden: String::new() });
+        }
+        self
+    }
+
+    fn with_hidden(self, name: &'static str, shown: impl Into<Value>, hidden: String) -> Self {
+        let mut facts = self.with(name, shown);
+        if let Some(fact) = facts.0.get_mut(name) {
+            fact.hidden = hidden;
+        }
+        facts
+    }
+
+    fn with_metadata(self, metadata: &BTreeMap<String, String>) -> Self {
+        let map: Map<String, Value> =
+            metadata.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+        self.with("metadata", map)
+    }
+
+    /// Both without what is the same in them.
+    #[must_use]
+    pub fn differing(mut self, mut other: Self) -> (Self, Self) {
+        let same = |a: &Fact, b: Option<&Fact>| b.is_some_and(|b| a == b);
+        let kept: Vec<_> = self.0.iter().filter(|(name, fact)| same(fact, other.0.get(*name))).collect();
+        let names: Vec<&'static str> = kept.into_iter().map(|(name, _)| *name).collect();
+        for name in names {
+            self.0.remove(name);
+            other.0.remove(name);
+        }
+        (self, other)
+    }
+
+    /// As JSON of up to [`LENGTH_MAX`] bytes, and whether that is all. What is longest gives way first,
+    /// to a text that says how long it was.
+    pub fn text(&self) -> (String, bool) {
+        let mut shown: BTreeMap<&str, Value> =
+            self.0.iter().map(|(name, fact)| (*name, fact.shown.clone())).collect();
+        let mut whole = true;
+        loop {
+            let map: Map<String, Value> =
+                shown.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+            let text = Value::Object(map).to_string();
+            let longest =
+                shown.iter().map(|(name, value)| (value.to_string().len(), *name)).max().unwrap_or_default();
+            if text.len() <= LENGTH_MAX || longest.0 < 64 {
+                return (text, whole);
+            }
+            whole = false;
+            shown.insert(longest.1, format!("({} bytes left out)", longest.0).into());
+        }
+    }
+}
+
+impl From<&ApplicationSettings> for Facts {
+    fn from(settings: &ApplicationSettings) -> Self {
+        let ApplicationSettings { name, uid, rate_limit, metadata } = settings;
+        Self::default()
+            .with("name", name.as_str())
+            .with("uid", uid.as_deref())
+            .with("rateLimit", *rate_limit)
+            .with_metadata(metadata)
+    }
+}
+
+impl From<&Endpoint> for Facts {
+    fn from(endpoint: &Endpoint) -> Self {
+        let settings = &endpoint.settings;
+        let names: Vec<&str> = endpoint.headers.iter().map(|(name, _)| name).collect();
+        let values: Vec<&str> = endpoint.headers.iter().map(|(_, value)| value).collect();
+        let keys: Vec<Value> = endpoint
+            .keys
+            .iter()
+            .map(|key| {
+                let kind = match key.key {
+                    SigningKey::Hmac256(_) => "hmac256",
+                    SigningKey::Ed25519(_) => "ed25519",
+                };
+                serde_json::json!({ "kind": kind, "until": key.until.map(|until| until.to_string()) })
+            })
+            .collect();
+        let private: Vec<String> = endpoint.keys.iter().map(|key| key.key.private_text()).collect();
+        Self::default()
+            .with_hidden("url", masked(&settings.url), settings.url.clone())
+            .with("description", settings.description.as_str())
+            .with("uid", settings.uid.as_deref())
+            .with("eventTypes", settings.event_types.as_deref())
+            .with("channels", settings.channels.as_deref())
+            .with("disabled", settings.disabled)
+            .with("rateLimit", settings.rate_limit)
+            .with_metadata(&settings.metadata)
+            .with_hidden("headers", names, values.join("\n"))
+            .with_hidden("secrets", keys, private.join("\n"))
+    }
+}
+
+impl From<&EventType> for Facts {
+    fn from(event_type: &EventType) -> Self {
+        let EventType {
+            name: _,
+            description,
+            schemas,
+            feature_flags,
+            group_name,
+            archived,
+            deprecated,
+            created_at: _,
+            updated_at: _,
+        } = event_type;
+        let schemas = schemas.as_deref().map(|text| {
+            // It was parsed when it was posted; if it cannot be read any more, its text says as much.
+            serde_json::from_str::<Value>(text).unwrap_or_else(|_| text.into())
+        });
+        Self::default()
+            .with("description", description.as_str())
+            .with("schemas", schemas)
+            .with("featureFlags", feature_flags.as_slice())
+            .with("groupName", group_name.as_deref())
+            .with("archived", *archived)
+            .with("deprecated", *deprecated)
+    }
+}
+
+impl From<&[Expiry]> for Facts {
+    fn from(expiries: &[Expiry]) -> Self {
+        let ends = expiries.iter().map(|expiry| {
+            serde_json::json!({ "madeUntil": expiry.made_until.to_string(), "end": expiry.ends.to_string() })
+        });
+        Self::default().with("tokenExpiries", Value::Array(ends.collect()))
+    }
+}
+
+impl From<&Task> for Facts {
+    fn from(task: &Task) -> Self {
+        let filter = &task.filter;
+        Self::default()
+            .with("taskId", task.id.to_string())
+            .with("since", task.since.to_string())
+            .with("until", task.until.to_string())
+            .with("eventTypes", filter.event_types.as_deref())
+            .with("channel", filter.channel.as_deref())
+            .with("tag", filter.tag.as_deref())
+            .with("status", filter.status.map(|status| status as u8))
+            .with("statusCodeClass", filter.code_class)
+    }
+}
+
+/// A URL without what lets one in: its password, and the values of its query.
+fn masked(text: &str) -> String {
+    let Ok(mut url) = Url::parse(text) else { return HIDDEN.to_owned() };
+    if url.password().is_some() && url.set_password(Some(HIDDEN)).is_err() {
+        return HIDDEN.to_owned();
+    }
+    if let Some(query) = url.query() {
+        let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+            Some((name, _)) => format!("{name}={HIDDEN}"),
+            None => HIDDEN.to_owned(),
+        });
+        let pairs: Vec<String> = pairs.collect();
+        url.set_query(Some(&pairs.join("&")));
+    }
+    url.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_show_where_and_not_with_what() {
+        for (url, shown) in [
+            ("https://example.com/a/b", "https://example.com/a/b"),
+            (
+                "https://user:pass@example.com:8443/?token=abc&x",
+                "https://user:***@example.com:8443/?token=***&***",
+            ),
+            ("https://example.com/?k=a=b&=c", "https://example.com/?k=***&=***"),
+            ("no url with a secret", "***"),
+        ] {
+            assert_eq!(masked(url), shown);
+        }
+    }
+
+    #[test]
+    fn only_what_differs_is_told_and_what_is_hidden_differs_too() {
+        let facts = |name: &str, hidden: &str| {
+            Facts::default().with("a", 1).with("name", name).with_hidden("url", "u", hidden.to_owned())
+        };
+        let text = |(before, after): (Facts, Facts)| (before.text().0, after.text().0);
+        assert_eq!(text(facts("x", "1").differing(facts("x", "1"))), ("{}".into(), "{}".into()));
+        let both = r#"{"url":"u"}"#.to_owned();
+        assert_eq!(text(facts("x", "1").differing(facts("x", "2"))), (both.clone(), both));
+        let more = facts("x", "1").with("uid", "new");
+        assert_eq!(text(facts("x", "1").differing(more)), ("{}".into(), r#"{"uid":"new"}"#.into()));
+        let less = Facts::default().with("a", None::<u8>).with("name", "y");
+        let (before, after) = text(facts("x", "1").differing(less));
+        assert_eq!((before.as_str(), after.as_str()), (r#"{"a":1,"name":"x","url":"u"}"#, r#"{"name":"y"}"#));
+    }
+
+    #[test]
+    fn what_is_too_long_is_left_out_and_says_so() {
+        let long = "x".repeat(LENGTH_MAX);
+        let facts = Facts::default().with("long", long.as_str()).with("name", "n");
+        let (text, whole) = facts.text();
+        assert_eq!((text.as_str(), whole), (r#"{"long":"(8194 bytes left out)","name":"n"}"#, false));
+        let halves = "x".repeat(LENGTH_MAX / 2);
+        let facts = Facts::default().with("a", halves.as_str()).with("b", halves.as_str());
+        let (text, whole) = facts.text();
+        assert!(!whole && text.len() <= LENGTH_MAX && text.len() > LENGTH_MAX / 2);
+        assert_eq!(Facts::default().with("name", "n").text(), (r#"{"name":"n"}"#.to_owned(), true));
+    }
+}

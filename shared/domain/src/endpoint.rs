@@ -1,0 +1,236 @@
+//! Endpoints: where an application's messages go, which of them, and what they are signed with.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use runtime::clock::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::ids::{AppId, EndpointId};
+use crate::signing::SigningKey;
+
+/// An endpoint as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The application that it belongs to.
+    pub app: AppId,
+    /// Its id.
+    pub id: EndpointId,
+    /// What its owner may change.
+    pub settings: EndpointSettings,
+    /// What its webhooks are signed with: the current key first.
+    pub keys: Vec<EndpointKey>,
+    /// What its webhooks carry besides ours.
+    pub headers: EndpointHeaders,
+    /// Since when nothing has arrived: the first message whose last attempt failed, with no success
+    /// since then. None while it works.
+    pub failing_since: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When its settings were changed last.
+    pub updated_at: Timestamp,
+}
+
+/// What the owner of an endpoint may change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointSettings {
+    /// Where to POST to, `http` or `https`.
+    pub url: String,
+    /// For people.
+    pub description: String,
+    /// The owner's own id for it.
+    pub uid: Option<String>,
+    /// Only messages of these event types; all if none.
+    pub event_types: Option<Vec<String>>,
+    /// Only messages with one of these channels; all if none.
+    pub channels: Option<Vec<String>>,
+    /// Gets nothing.
+    pub disabled: bool,
+    /// Messages per second that it takes.
+    pub rate_limit: Option<u16>,
+    /// The owner's notes.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A signing key and how long it is valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointKey {
+    /// The key.
+    pub key: SigningKey,
+    /// When it ends; the current key has no end.
+    pub until: Option<Timestamp>,
+}
+
+/// Headers that an endpoint's webhooks carry besides ours, spelled as their owner spelled them.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointHeaders(Vec<(String, String)>);
+
+impl fmt::Debug for EndpointHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+impl EndpointHeaders {
+    /// Names and values, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Sets a header, in whatever case it was written before.
+    pub fn set(&mut self, name: String, value: String) {
+        self.remove(&name);
+        let at = self.0.partition_point(|(other, _)| *other < name);
+        self.0.insert(at, (name, value));
+    }
+
+    /// Removes a header, in whatever case it was written.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+    }
+
+    /// Bytes of all names and values.
+    pub fn length(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+}
+
+/// What an endpoint wants of its application's messages: the part of its settings that each of them is held
+/// against.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    event_types: Option<Vec<String>>,
+    channels: Option<Vec<String>>,
+    disabled: bool,
+}
+
+impl From<EndpointSettings> for Filter {
+    fn from(EndpointSettings { event_types, channels, disabled, .. }: EndpointSettings) -> Self {
+        Self { event_types, channels, disabled }
+    }
+}
+
+impl Filter {
+    /// Whether a message of that type and those channels goes to the endpoint.
+    pub fn wants(&self, event_type: &str, channels: Option<&[String]>) -> bool {
+        let type_fits = self.event_types.as_ref().is_none_or(|types| types.iter().any(|t| t == event_type));
+        let channel_fits = self.channels.as_ref().is_none_or(|ours| {
+            channels.is_some_and(|theirs| theirs.iter().any(|channel| ours.contains(channel)))
+        });
+        !self.disabled && type_fits && channel_fits
+    }
+}
+
+impl Endpoint {
+    /// The keys that are valid at that time, the current one first.
+    pub fn valid_keys(&self, at: Timestamp) -> impl Iterator<Item = &SigningKey> {
+        self.keys.iter().filter(move |key| key.until.is_none_or(|until| until > at)).map(|key| &key.key)
+    }
+}
+
+/// Old keys of one endpoint that may be valid at the same time: each adds a signature to every webhook.
+pub const OLD_KEYS_MAX: usize = 10;
+
+/// The keys after a rotation to `key`: the current one until now ends at `until`, or at once.
+///
+/// # Errors
+/// `LimitReached` where too many old keys would be valid.
+pub fn rotated(
+    keys: &[EndpointKey],
+    key: SigningKey,
+    until: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Vec<EndpointKey>> {
+    let old = keys.iter().filter_map(|old| {
+        let until = old.until.or(until)?;
+        // The same key again is no old one.
+        (until > now && old.key != key).then(|| EndpointKey { key: old.key.clone(), until: Some(until) })
+    });
+    let old: Vec<_> = old.collect();
+    if old.len() > OLD_KEYS_MAX {
+        return Err(Error::LimitReached(format!(
+            "{OLD_KEYS_MAX} old keys are still valid: wait until one of them ends, or rotate with gracePeriodSeconds 0."
+        )));
+    }
+    let mut keys = vec![EndpointKey { key, until: None }];
+    keys.extend(old);
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters() {
+        let names = |list: &[&str]| Some(list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let all = Filter::default();
+        assert!(all.wants("a", None) && all.wants("a", names(&["x"]).as_deref()));
+        assert!(!Filter { disabled: true, ..all.clone() }.wants("a", None));
+        let typed = Filter { event_types: names(&["a", "b"]), ..all.clone() };
+        assert!(typed.wants("b", None) && !typed.wants("c", None));
+        let tuned = Filter { channels: names(&["x"]), ..all };
+        assert!(tuned.wants("a", names(&["y", "x"]).as_deref()));
+        assert!(!tuned.wants("a", None) && !tuned.wants("a", names(&["y"]).as_deref()));
+    }
+
+    fn key(byte: u8) -> SigningKey {
+        SigningKey::Hmac256(vec![byte; 24])
+    }
+
+    #[test]
+    fn headers_are_one_whatever_their_case() {
+        let mut headers = EndpointHeaders::default();
+        for (name, value) in [("X-b", "1"), ("A", "2"), ("x-B", "3")] {
+            headers.set(name.into(), value.into());
+        }
+        assert_eq!(headers.iter().collect::<Vec<_>>(), [("A", "2"), ("x-B", "3")]);
+        assert_eq!((headers.len(), headers.length()), (2, 6));
+        assert_eq!(format!("{headers:?}"), r#"["A", "x-B"]"#);
+        headers.remove("X-B");
+        assert_eq!(headers.iter().collect::<Vec<_>>(), [("A", "2")]);
+    }
+
+    #[test]
+    fn a_rotated_key_stays_until_its_end() {
+        let at = Timestamp::from_ms;
+        let first = vec![EndpointKey { key: key(1), until: None }];
+        let second = rotated(&first, key(2), Some(at(2_000)), at(1_000)).unwrap();
+        assert_eq!(second[1], EndpointKey { key: key(1), until: Some(at(2_000)) });
+        // The older key keeps its own end, and is dropped with it.
+        let third = rotated(&second, key(3), Some(at(9_000)), at(1_999)).unwrap();
+        assert_eq!(
+            third.iter().map(|key| key.until).collect::<Vec<_>>(),
+            [None, Some(at(9_000)), Some(at(2_000))]
+        );
+        let fourth = rotated(&third, key(4), None, at(2_000)).unwrap();
+        // Without grace the third is gone at once; the second keeps the end that it was given.
+        let left = EndpointKey { key: key(2), until: Some(at(9_000)) };
+        assert_eq!(fourth, [EndpointKey { key: key(4), until: None }, left]);
+        assert_eq!(rotated(&first, key(1), Some(at(2_000)), at(1_000)).unwrap(), first);
+    }
+
+    #[test]
+    fn ten_old_keys_are_valid_and_not_eleven() {
+        let (now, until) = (Timestamp::from_ms(1_000), Timestamp::from_ms(2_000));
+        let mut keys = vec![EndpointKey { key: key(0), until: None }];
+        for byte in 1..=10 {
+            keys = rotated(&keys, key(byte), Some(until), now).unwrap();
+        }
+        assert_eq!(keys.len(), 11);
+        assert!(matches!(rotated(&keys, key(11), Some(until), now), Err(Error::LimitReached(_))));
+        assert_eq!(rotated(&keys, key(11), None, now).unwrap().len(), 11);
+        assert_eq!(rotated(&keys, key(11), Some(until), until).unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,489 @@
+//! Jobs: what a queue carries.
+//!
+//! A job's body is JSON with its kind and version in `job`, so that jobs written by an earlier
+//! version are still understood after a deployment.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::application::Application;
+use crate::error::{Result, corrupt};
+use crate::ids::{AppId, AttemptId, EndpointId, MessageId, OrgId, TaskId};
+use crate::message::{Message, NewMessage, Payload};
+use runtime::clock::{Timestamp, millis, millis_list, millis_opt};
+use runtime::trace::{self, Trace};
+
+/// Largest payload that travels inside its job. SQS charges by 64 KB; with more than this the job
+/// reads the message instead.
+const PAYLOAD_LENGTH_MAX: usize = 48 * 1024;
+/// Longest body with a payload in it: what SQS charges as one request.
+const BODY_LENGTH_MAX: usize = 64 * 1024;
+
+/// One delivery attempt to be made.
+#[derive(Clone, Debug)]
+pub struct Deliver {
+    /// The organisation.
+    pub org: OrgId,
+    /// The application.
+    pub app: AppId,
+    /// The application's version when the job was written.
+    pub version: u64,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// The message.
+    pub message: MessageId,
+    /// Its event type.
+    pub event_type: String,
+    /// Its channels.
+    pub channels: Option<Vec<String>>,
+    /// Its tags.
+    pub tags: Option<Vec<String>>,
+    /// When each attempt so far was due, and at the end when this one is. Never empty.
+    pub due: Vec<Timestamp>,
+    /// Another copy of this job may exist or have existed: read before posting.
+    pub check: bool,
+    /// The text, where it is small; otherwise the message holds it.
+    pub payload: Option<Payload>,
+    /// From when on the text must not be sent.
+    pub payload_until: Timestamp,
+    /// The slot of its rate limit that this attempt has taken.
+    pub slot: Option<Timestamp>,
+    /// The trace of the request that it follows from.
+    pub trace: Option<Trace>,
+}
+
+impl Deliver {
+    /// The first attempt of a message that was just stored.
+    pub fn first(app: &Application, new: &NewMessage, endpoint: EndpointId, check: bool) -> Self {
+        Self {
+            org: app.org,
+            app: app.id,
+            version: app.version,
+            endpoint,
+            message: new.id,
+            event_type: new.event_type.clone(),
+            channels: new.channels.clone(),
+            tags: new.tags.clone(),
+            due: vec![new.id.time()],
+            check,
+            payload: Some(new.payload.clone()),
+            payload_until: new.payload_until(),
+            slot: None,
+            trace: None,
+        }
+    }
+
+    /// The first attempt of a message that was read, with its text if that is to travel along.
+    pub fn first_of(
+        app: &Application,
+        message: &Message,
+        payload: Option<Payload>,
+        endpoint: EndpointId,
+        check: bool,
+    ) -> Self {
+        Self {
+            org: app.org,
+            app: app.id,
+            version: app.version,
+            endpoint,
+            message: message.id,
+            event_type: message.event_type.clone(),
+            channels: message.channels.clone(),
+            tags: message.tags.clone(),
+            due: vec![message.id.time()],
+            check,
+            payload,
+            payload_until: message.payload_until,
+            slot: None,
+            trace: None,
+        }
+    }
+
+    /// The number of this attempt, from 1.
+    pub fn number(&self) -> u32 {
+        u32::try_from(self.due.len()).unwrap_or(u32::MAX)
+    }
+
+    /// When this attempt is due.
+    pub fn due(&self) -> Timestamp {
+        self.due.last().copied().unwrap_or_default()
+    }
+}
+
+/// One attempt that somebody, or a task, asked for: made once, not retried, whatever filters say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resend {
+    /// The organisation.
+    pub org: OrgId,
+    /// The application.
+    pub app: AppId,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// The message.
+    pub message: MessageId,
+    /// The id that the attempt gets.
+    pub attempt: AttemptId,
+    /// The slot of its rate limit that it has taken.
+    #[serde(default, with = "millis_opt", skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Timestamp>,
+    /// The trace of the request that it follows from.
+    #[serde(default, deserialize_with = "trace::lenient", skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
+}
+
+/// A message to be sent on to its endpoints, from one of them on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FanOut {
+    /// The organisation.
+    pub org: OrgId,
+    /// The application.
+    pub app: AppId,
+    /// The application's version when the job was written.
+    pub version: u64,
+    /// The message.
+    pub message: MessageId,
+    /// How many of its endpoints were served by jobs before this one.
+    pub from: usize,
+    /// Another copy of this job may exist or have existed.
+    pub check: bool,
+    /// The trace of the request that it follows from.
+    #[serde(default, deserialize_with = "trace::lenient", skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
+}
+
+/// Something that happened here, told as a message to whoever runs this installation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Operational {
+    /// The organisation that it happened in.
+    pub org: OrgId,
+    /// The id of the message that tells it: however often this job is worked on, it is one message.
+    pub message: MessageId,
+    /// Such as `endpoint.disabled`.
+    pub event_type: String,
+    /// The message's text, an object.
+    pub payload: Box<RawValue>,
+}
+
+/// A step of a task: one page of what the task goes through. Where the page begins is on the task's item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskStep {
+    /// The organisation.
+    pub org: OrgId,
+    /// The task.
+    pub task: TaskId,
+    /// The number of this step, from 1.
+    pub step: u32,
+}
+
+/// Which consumer a job is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// `deliver`.
+    Deliveries,
+    /// `fan-out`.
+    FanOut,
+}
+
+/// What a queue carries.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// To `deliver`.
+    Deliver(Deliver),
+    /// To `deliver`.
+    Resend(Resend),
+    /// To `fan-out`.
+    FanOut(FanOut),
+    /// To `fan-out`.
+    Operational(Operational),
+    /// To `fan-out`.
+    Task(TaskStep),
+}
+
+const DELIVER_V1: &str = "deliver.v1";
+const RESEND_V1: &str = "resend.v1";
+const FAN_OUT_V1: &str = "fan-out.v1";
+const OPERATIONAL_V1: &str = "operational.v1";
+const TASK_V1: &str = "task.v1";
+
+#[derive(Serialize, Deserialize)]
+struct DeliverV1 {
+    org: OrgId,
+    app: AppId,
+    version: u64,
+    endpoint: EndpointId,
+    message: MessageId,
+    event_type: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    channels: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tags: Option<Vec<String>>,
+    #[serde(with = "millis_list")]
+    due: Vec<Timestamp>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    check: bool,
+    #[serde(with = "millis")]
+    payload_until: Timestamp,
+    #[serde(default, with = "millis_opt", skip_serializing_if = "Option::is_none")]
+    slot: Option<Timestamp>,
+    #[serde(default, deserialize_with = "trace::lenient", skip_serializing_if = "Option::is_none")]
+    trace: Option<Trace>,
+    /// As text within text it would grow; as JSON within JSON it stays as it was posted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    payload: Option<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    raw: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Tagged<T> {
+    job: &'static str,
+    // `flatten` would send the raw JSON through serde's buffer, which cannot hold it.
+    with: T,
+}
+
+impl Job {
+    /// Which consumer this is for.
+    pub const fn lane(&self) -> Lane {
+        match self {
+            Self::Deliver(_) | Self::Resend(_) => Lane::Deliveries,
+            Self::FanOut(_) | Self::Operational(_) | Self::Task(_) => Lane::FanOut,
+        }
+    }
+
+    /// The trace of the request that it follows from. A task and an operational event have many, or none.
+    pub const fn trace(&self) -> Option<Trace> {
+        match self {
+            Self::Deliver(job) => job.trace,
+            Self::Resend(job) => job.trace,
+            Self::FanOut(job) => job.trace,
+            Self::Operational(_) | Self::Task(_) => None,
+        }
+    }
+
+    /// This job as a part of `trace`, unless it says itself what it follows from.
+    #[must_use]
+    pub fn following(mut self, trace: Option<Trace>) -> Self {
+        match &mut self {
+            Self::Deliver(Deliver { trace: own, .. })
+            | Self::Resend(Resend { trace: own, .. })
+            | Self::FanOut(FanOut { trace: own, .. }) => *own = own.or(trace),
+            Self::Operational(_) | Self::Task(_) => {}
+        }
+        self
+    }
+
+    /// The message that it is about.
+    pub const fn message(&self) -> Option<MessageId> {
+        match self {
+            Self::Deliver(job) => Some(job.message),
+            Self::Resend(job) => Some(job.message),
+            Self::FanOut(job) => Some(job.message),
+            Self::Operational(job) => Some(job.message),
+            Self::Task(_) => None,
+        }
+    }
+
+    /// The body of this job. SQS refuses some characters that JSON allows; a payload with one of
+    /// them, or a large one, is left out and read from the message.
+    ///
+    /// # Errors
+    /// `Corrupt` if the payload is no JSON.
+    pub fn body(&self) -> Result<String> {
+        const WHAT: &str = "a job";
+        fn text<T: Serialize>(job: &'static str, with: T) -> Result<String> {
+            serde_json::to_string(&Tagged { job, with }).map_err(corrupt(WHAT))
+        }
+        match self {
+            Self::FanOut(job) => text(FAN_OUT_V1, job),
+            Self::Resend(job) => text(RESEND_V1, job),
+            Self::Operational(job) => text(OPERATIONAL_V1, job),
+            Self::Task(job) => text(TASK_V1, job),
+            Self::Deliver(job) => {
+                let inline = job.payload.as_ref().filter(|payload| {
+                    payload.json.len() + payload.raw.as_deref().map_or(0, str::len) <= PAYLOAD_LENGTH_MAX
+                });
+                let json = inline.map(|payload| RawValue::from_string(payload.json.clone()));
+                let with = DeliverV1 {
+                    org: job.org,
+                    app: job.app,
+                    version: job.version,
+                    endpoint: job.endpoint,
+                    message: job.message,
+                    event_type: job.event_type.clone(),
+                    channels: job.channels.clone(),
+                    tags: job.tags.clone(),
+                    due: job.due.clone(),
+                    check: job.check,
+                    payload_until: job.payload_until,
+                    slot: job.slot,
+                    trace: job.trace,
+                    payload: json.transpose().map_err(corrupt(WHAT))?,
+                    raw: inline.and_then(|payload| payload.raw.clone()),
+                };
+                let body = text(DELIVER_V1, &with)?;
+                // A raw text is a JSON string here: escapes make it longer, and only control characters
+                // are escaped.
+                if body.len() <= BODY_LENGTH_MAX && is_for_sqs(&body) {
+                    return Ok(body);
+                }
+                let with = DeliverV1 { payload: None, raw: None, ..with };
+                text(DELIVER_V1, with)
+            }
+        }
+    }
+
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// `Corrupt`: it is not one of ours, or of a version that is not known here.
+    pub fn parse(body: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Envelope<'a> {
+            job: String,
+            #[serde(borrow)]
+            with: &'a RawValue,
+        }
+        const WHAT: &str = "a job";
+        let envelope: Envelope<'_> = serde_json::from_str(body).map_err(corrupt(WHAT))?;
+        fn read<'de, T: Deserialize<'de>>(with: &'de RawValue) -> Result<T> {
+            serde_json::from_str(with.get()).map_err(corrupt(WHAT))
+        }
+        let with = envelope.with;
+        match envelope.job.as_str() {
+            DELIVER_V1 => {
+                let job: DeliverV1 = read(with)?;
+                if job.due.is_empty() {
+                    return Err(corrupt(WHAT)("it is not said when the attempt is due"));
+                }
+                let raw = job.raw;
+                let payload =
+                    job.payload.map(|json| Payload { json: String::from(Box::<str>::from(json)), raw });
+                Ok(Self::Deliver(Deliver {
+                    org: job.org,
+                    app: job.app,
+                    version: job.version,
+                    endpoint: job.endpoint,
+                    message: job.message,
+                    event_type: job.event_type,
+                    channels: job.channels,
+                    tags: job.tags,
+                    due: job.due,
+                    check: job.check,
+                    payload,
+                    payload_until: job.payload_until,
+                    slot: job.slot,
+                    trace: job.trace,
+                }))
+            }
+            RESEND_V1 => read(with).map(Self::Resend),
+            FAN_OUT_V1 => read(with).map(Self::FanOut),
+            OPERATIONAL_V1 => read(with).map(Self::Operational),
+            TASK_V1 => read(with).map(Self::Task),
+            other => Err(corrupt(WHAT)(format!("its kind {other:?} is not known here"))),
+        }
+    }
+}
+
+/// The characters that SQS takes, by SendMessage's definition.
+const fn is_sqs_character(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}')
+}
+
+/// Whether SQS takes all characters of a text. Most texts are ASCII, whose bytes need not be decoded.
+fn is_for_sqs(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii() && is_sqs_character(char::from(byte)))
+        || text.chars().all(is_sqs_character)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Error;
+
+    const K: &str = "23rb8YdGqMT0qIzpgGwdXfHirMu";
+
+    fn job(json: &str, raw: Option<&str>) -> Deliver {
+        Deliver {
+            org: format!("org_{K}").parse().unwrap(),
+            app: format!("app_{K}").parse().unwrap(),
+            version: 3,
+            endpoint: format!("ep_{K}").parse().unwrap(),
+            message: format!("msg_{K}").parse().unwrap(),
+            event_type: "a.b".into(),
+            channels: None,
+            tags: None,
+            due: vec![Timestamp::from_ms(5)],
+            check: false,
+            payload: Some(Payload { json: json.into(), raw: raw.map(str::to_owned) }),
+            payload_until: Timestamp::from_ms(9),
+            slot: None,
+            trace: None,
+        }
+    }
+
+    fn round_trip(job: Deliver) -> Option<Payload> {
+        let Job::Deliver(read) = Job::parse(&Job::Deliver(job.clone()).body().unwrap()).unwrap() else {
+            panic!()
+        };
+        assert_eq!((read.app, read.due.clone(), read.version), (job.app, job.due, job.version));
+        read.payload
+    }
+
+    #[test]
+    fn payloads_travel_byte_for_byte() {
+        for json in ["{}", "{ \"a\" :\t1.0 ,\n \"b\":\"\\u00e9é\" }", "{\"n\":12345678901234567890.10e0}"] {
+            let payload = round_trip(job(json, None)).unwrap();
+            assert_eq!(payload.sent(), json);
+        }
+        let payload = round_trip(job("{}", Some("<a>\u{7}\"</a>"))).unwrap();
+        assert_eq!(payload.sent(), "<a>\u{7}\"</a>");
+    }
+
+    #[test]
+    fn what_sqs_refuses_stays_behind() {
+        assert_eq!(round_trip(job("{\"a\":\"\u{ffff}\"}", None)), None);
+        assert_eq!(round_trip(job("{}", Some("\u{fffe}"))), None);
+        assert_eq!(round_trip(job("{}", Some(&"\u{1}".repeat(40_000)))), None);
+        let large = format!("{{\"a\":\"{}\"}}", "x".repeat(PAYLOAD_LENGTH_MAX));
+        assert_eq!(round_trip(job(&large, None)), None);
+    }
+
+    #[test]
+    fn jobs_of_the_first_version_are_understood() {
+        let body = format!(
+            "{{\"job\":\"deliver.v1\",\"with\":{{\"org\":\"org_{K}\",\"app\":\"app_{K}\",\"version\":1,\"endpoint\":\"ep_{K}\",\
+             \"message\":\"msg_{K}\",\"event_type\":\"a\",\"due\":[1],\"payload_until\":2,\"payload\":{{\"x\":1}}}}}}"
+        );
+        assert!(matches!(Job::parse(&body), Ok(Job::Deliver(job)) if job.number() == 1));
+        let body = format!(
+            "{{\"job\":\"fan-out.v1\",\"with\":{{\"org\":\"org_{K}\",\"app\":\"app_{K}\",\"version\":1,\
+             \"message\":\"msg_{K}\",\"from\":0,\"check\":false}}}}"
+        );
+        assert!(matches!(Job::parse(&body), Ok(Job::FanOut(job)) if job.from == 0));
+    }
+
+    #[test]
+    fn a_job_keeps_the_trace_that_it_follows_from() {
+        let trace =
+            |nth: u32| Trace::parse(&format!("Root=1-0000000{nth}-bd862e3fe1be46a994272793;Sampled=1"));
+        let parsed = |job: Job| Job::parse(&job.body().unwrap()).unwrap().trace();
+        let plain = Job::Deliver(job("{}", None));
+        assert_eq!(parsed(plain.clone()), None);
+        let followed = plain.following(trace(1));
+        assert_eq!(parsed(followed.clone()), trace(1));
+        assert_eq!(parsed(followed.following(trace(2))), trace(1));
+        // What cannot be read is no reason not to deliver.
+        let body = Job::Deliver(job("{}", None)).following(trace(1)).body().unwrap();
+        assert!(
+            matches!(Job::parse(&body.replace("Root=1", "Root=9")), Ok(Job::Deliver(job)) if job.trace.is_none())
+        );
+    }
+
+    #[test]
+    fn what_is_no_job_of_ours_is_corrupt() {
+        for body in ["", "{}", "{\"job\":\"deliver.v9\",\"with\":{}}", "{\"job\":\"deliver.v1\",\"with\":{}}"]
+        {
+            assert!(matches!(Job::parse(body), Err(Error::Corrupt { .. })), "{body}");
+        }
+    }
+}

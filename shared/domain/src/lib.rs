@@ -1,0 +1,22 @@
+//! The product's nouns and the decisions about them: no I/O, no AWS, no HTTP.
+
+pub mod application;
+pub mod attempt;
+pub mod audit;
+pub mod caller;
+pub mod endpoint;
+pub mod error;
+pub mod event_type;
+pub mod idempotency;
+pub mod ids;
+pub mod job;
+pub mod limits;
+pub mod message;
+pub mod operational;
+pub mod page;
+pub mod rate_limit;
+pub mod signing;
+pub mod task;
+pub mod token;
+
+pub use error::{Error, Result};

@@ -1,0 +1,100 @@
+//! Messages: what was posted, kept byte for byte, and the endpoints that it goes to.
+
+use std::time::Duration;
+
+use runtime::clock::Timestamp;
+
+use crate::ids::{AppId, EndpointId, MessageId};
+
+/// How long messages, states and attempts are kept, in days.
+pub const LOG_RETENTION_DAYS: u64 = 90;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A message's text as it was posted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// The JSON text of the payload.
+    pub json: String,
+    /// What is sent instead of it.
+    pub raw: Option<String>,
+}
+
+impl Payload {
+    /// The bytes that are signed and sent.
+    pub fn sent(&self) -> &str {
+        self.raw.as_deref().unwrap_or(&self.json)
+    }
+}
+
+/// A message to be stored.
+#[derive(Clone, Debug)]
+pub struct NewMessage {
+    /// Its application.
+    pub app: AppId,
+    /// Its id, which holds its time.
+    pub id: MessageId,
+    /// Its event type.
+    pub event_type: String,
+    /// The caller's own id for it, unique in the application.
+    pub event_id: Option<String>,
+    /// Its channels.
+    pub channels: Option<Vec<String>>,
+    /// Its tags, to find it by.
+    pub tags: Option<Vec<String>>,
+    /// Its text.
+    pub payload: Payload,
+    /// After how many hours the text goes.
+    pub retention_hours: u64,
+    /// The endpoints that it goes to.
+    pub endpoints: Vec<EndpointId>,
+}
+
+impl NewMessage {
+    /// From when on the text is gone.
+    pub fn payload_until(&self) -> Timestamp {
+        self.id.time().after(HOUR * u32::try_from(self.retention_hours).unwrap_or(u32::MAX))
+    }
+}
+
+/// A message as stored.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Its application.
+    pub app: AppId,
+    /// Its id, which holds its time.
+    pub id: MessageId,
+    /// Its event type.
+    pub event_type: String,
+    /// The caller's own id for it.
+    pub event_id: Option<String>,
+    /// Its channels.
+    pub channels: Option<Vec<String>>,
+    /// Its tags, to find it by.
+    pub tags: Option<Vec<String>>,
+    /// From when on the text is not shown and not sent, whether or not it is still stored.
+    pub payload_until: Timestamp,
+    /// Where its text and the list of its endpoints are.
+    pub stored: PayloadLocation,
+}
+
+/// Where a message's text is kept, and the list of the endpoints that it goes to.
+#[derive(Clone, Debug, Default)]
+pub struct PayloadLocation {
+    /// The text, where it is in the message's own item.
+    pub inline: Option<Vec<u8>>,
+    /// How many parts the text has otherwise.
+    pub parts: usize,
+    /// What tells those parts from others.
+    pub parts_tag: String,
+    /// The text is compressed.
+    pub deflated: bool,
+    /// Where the JSON ends and the raw text begins.
+    pub json_length: Option<usize>,
+    /// The endpoints, where they are in the message's own item.
+    pub endpoints: Vec<EndpointId>,
+    /// How many parts the list of endpoints has otherwise.
+    pub endpoint_parts: usize,
+    /// What tells those parts from others.
+    pub endpoint_tag: String,
+}

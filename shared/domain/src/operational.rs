@@ -1,0 +1,189 @@
+//! Operational webhooks: what happens to endpoints and messages, told to whoever runs the installation.
+//!
+//! They are ordinary messages. They go to the endpoints of one application of the management
+//! organisation: the one whose uid is the id of the organisation that the event is about.
+
+use serde::Serialize;
+
+use crate::application::Application;
+use crate::attempt::Attempt;
+use crate::endpoint::Endpoint;
+use crate::error::{Result, corrupt};
+use crate::ids::{AppId, AttemptId, EndpointId, MessageId, OrgId};
+use crate::job::{Job, Operational};
+use runtime::clock::Timestamp;
+use runtime::config::{ConfigError, Env, flag};
+
+/// The organisation whose applications get operational webhooks, by the contract.
+pub const MANAGEMENT_ORG: &str = "org_00000000000SvixManagement00";
+/// The failed attempt after which a message counts as failing, by the contract.
+pub const FAILING_AFTER: u32 = 4;
+
+/// Reads `POSTRIDER_OPERATIONAL_WEBHOOKS`.
+///
+/// # Errors
+/// It is something else than `true` or `false`.
+pub fn enabled(env: &Env<'_>) -> Result<bool, ConfigError> {
+    flag(env, "POSTRIDER_OPERATIONAL_WEBHOOKS", false)
+}
+
+/// The management organisation.
+pub fn management_org() -> OrgId {
+    MANAGEMENT_ORG.parse().expect("the contract's own id is one")
+}
+
+/// What happened to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointEvent {
+    /// It was made.
+    Created,
+    /// Its settings, headers or keys were changed.
+    Updated,
+    /// It was deleted.
+    Deleted,
+    /// It was switched off: by its owner or, having failed since then, by us.
+    Disabled(Option<Timestamp>),
+    /// It was switched on again.
+    Enabled,
+}
+
+impl EndpointEvent {
+    const fn event_type(self) -> &'static str {
+        match self {
+            Self::Created => "endpoint.created",
+            Self::Updated => "endpoint.updated",
+            Self::Deleted => "endpoint.deleted",
+            Self::Disabled(_) => "endpoint.disabled",
+            Self::Enabled => "endpoint.enabled",
+        }
+    }
+}
+
+/// What became of a message at an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AttemptEvent {
+    /// It failed for the fourth time.
+    Failing,
+    /// The last attempt failed.
+    Exhausted,
+    /// It arrived after all.
+    Recovered,
+}
+
+impl AttemptEvent {
+    const fn event_type(self) -> &'static str {
+        match self {
+            Self::Failing => "message.attempt.failing",
+            Self::Exhausted => "message.attempt.exhausted",
+            Self::Recovered => "message.attempt.recovered",
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Text<D> {
+    r#type: &'static str,
+    data: D,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct EndpointData<'a> {
+    app_id: AppId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_uid: Option<&'a str>,
+    endpoint_id: EndpointId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint_uid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fail_since: Option<Timestamp>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AttemptData<'a> {
+    app_id: AppId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_uid: Option<&'a str>,
+    endpoint_id: EndpointId,
+    msg_id: MessageId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    msg_event_id: Option<&'a str>,
+    last_attempt: LastAttempt,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LastAttempt {
+    id: AttemptId,
+    response_status_code: u16,
+    timestamp: Timestamp,
+}
+
+/// Tells what happened to an endpoint, in the message of id `message`.
+///
+/// # Errors
+/// None in practice: the text can always be written.
+pub fn endpoint_event(
+    app: &Application,
+    endpoint: &Endpoint,
+    event: EndpointEvent,
+    message: MessageId,
+) -> Result<Operational> {
+    let data = EndpointData {
+        app_id: app.id,
+        app_uid: app.uid.as_deref(),
+        endpoint_id: endpoint.id,
+        endpoint_uid: endpoint.settings.uid.as_deref(),
+        fail_since: match event {
+            // Where its owner switched it off, it is since now.
+            EndpointEvent::Disabled(since) => Some(since.unwrap_or_else(|| message.time())),
+            _ => None,
+        },
+    };
+    told(app.org, event.event_type(), message, data)
+}
+
+/// Tells what became of a message at an endpoint. The id of the message that tells it follows from
+/// the attempt: however often it is told, it is one message.
+///
+/// # Errors
+/// None in practice: the text can always be written.
+pub fn attempt_event(
+    app: &Application,
+    attempt: &Attempt,
+    event_id: Option<&str>,
+    event: AttemptEvent,
+) -> Result<Operational> {
+    let data = AttemptData {
+        app_id: app.id,
+        app_uid: app.uid.as_deref(),
+        endpoint_id: attempt.endpoint,
+        msg_id: attempt.message,
+        msg_event_id: event_id,
+        last_attempt: LastAttempt {
+            id: attempt.id,
+            response_status_code: attempt.code,
+            timestamp: attempt.at,
+        },
+    };
+    let message = MessageId::telling(event.event_type(), attempt.id, attempt.at);
+    told(app.org, event.event_type(), message, data)
+}
+
+fn told(
+    org: OrgId,
+    event_type: &'static str,
+    message: MessageId,
+    data: impl Serialize,
+) -> Result<Operational> {
+    let payload = serde_json::value::to_raw_value(&Text { r#type: event_type, data });
+    let payload = payload.map_err(corrupt("an operational event"))?;
+    Ok(Operational { org, message, event_type: event_type.to_owned(), payload })
+}
+
+impl From<Operational> for Job {
+    fn from(told: Operational) -> Self {
+        Self::Operational(told)
+    }
+}

@@ -1,0 +1,105 @@
+//! Tasks: work in the background that sends messages to an endpoint again, and how far it is.
+
+use runtime::clock::Timestamp;
+
+use crate::attempt::Status;
+use crate::audit::What;
+use crate::ids::{AppId, EndpointId, OrgId, TaskId};
+use crate::job::TaskStep;
+
+/// What a task does: which messages it sends again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskKind {
+    /// What failed and never succeeded.
+    Recover,
+    /// What was never sent to the endpoint.
+    ReplayMissing,
+    /// What was sent to it, whatever became of that.
+    BulkReplay,
+    /// Nothing: it erases what a deleted application left.
+    Erase,
+}
+
+impl TaskKind {
+    const ALL: [Self; 4] = [Self::Recover, Self::ReplayMissing, Self::BulkReplay, Self::Erase];
+
+    /// The contract's word for it.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Recover => "endpoint.recover",
+            Self::ReplayMissing => "endpoint.replay",
+            Self::BulkReplay => "endpoint.bulk-replay",
+            Self::Erase => "application.purge_content",
+        }
+    }
+
+    /// What an audit event calls its beginning. An erasure follows from a change that has one.
+    pub const fn what(self) -> Option<What> {
+        match self {
+            Self::Recover => Some(What::EndpointRecover),
+            Self::ReplayMissing => Some(What::EndpointReplay),
+            Self::BulkReplay => Some(What::EndpointBulkReplay),
+            Self::Erase => None,
+        }
+    }
+
+    /// The kind that the contract's word means.
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.text() == text)
+    }
+}
+
+/// Which of the messages a task sends; what is not mentioned does not matter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    /// Of one of these event types.
+    pub event_types: Option<Vec<String>>,
+    /// With this channel.
+    pub channel: Option<String>,
+    /// With this tag.
+    pub tag: Option<String>,
+    /// Whose delivery stands like this.
+    pub status: Option<Status>,
+    /// Whose last attempt was answered with a code of this class: its first digit, 0 for no answer.
+    pub code_class: Option<u16>,
+}
+
+/// A task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// The organisation.
+    pub org: OrgId,
+    /// Its id, which holds the time when it was asked for.
+    pub id: TaskId,
+    /// What it sends again.
+    pub kind: TaskKind,
+    /// The application.
+    pub app: AppId,
+    /// The endpoint; none where it is about the whole application.
+    pub endpoint: Option<EndpointId>,
+    /// Only messages made at that time or later …
+    pub since: Timestamp,
+    /// … and not later than this.
+    pub until: Timestamp,
+    /// Which of them.
+    pub filter: TaskFilter,
+    /// The last step that is done.
+    pub step: u32,
+    /// The shard, or the stage of an erasure, that the next step goes through.
+    pub shard: u8,
+    /// The last message, or endpoint, within it that was looked at.
+    pub after: Option<String>,
+    /// How many messages were sent, or items erased, so far.
+    pub sent: u64,
+    /// There is nothing left to do.
+    pub finished: bool,
+    /// When it got on last.
+    pub updated_at: Timestamp,
+}
+
+impl Task {
+    /// Its next step.
+    pub const fn next_step(&self) -> TaskStep {
+        TaskStep { org: self.org, task: self.id, step: self.step + 1 }
+    }
+}

@@ -1,0 +1,73 @@
+//! Who calls, as an argument of a handler.
+
+use axum::extract::{FromRef, FromRequestParts};
+use domain::caller::Caller;
+use domain::error::{Error, Result};
+use http::HeaderMap;
+use http::request::Parts;
+
+use super::Tokens;
+use crate::{ApiError, ApiResult};
+
+/// A caller with a token of whichever kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authenticated(pub Caller);
+
+impl<S> FromRequestParts<S> for Authenticated
+where
+    S: Send + Sync,
+    Tokens: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        let caller = Tokens::from_ref(state).admit(bearer(&parts.headers)?).await?;
+        Ok(Self(Caller { request_id: crate::request_id(&parts.extensions), ..caller }))
+    }
+}
+
+/// The token of a request, which nobody has verified yet.
+#[derive(Clone)]
+pub struct Bearer(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Bearer {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        Ok(Self(bearer(&parts.headers)?.to_owned()))
+    }
+}
+
+/// The token of a request.
+///
+/// # Errors
+/// `Unauthenticated` where there is none.
+fn bearer(headers: &HeaderMap) -> Result<&str> {
+    let Some(header) = headers.get(http::header::AUTHORIZATION) else {
+        return Err(Error::Unauthenticated("No token: send `Authorization: Bearer <token>`."));
+    };
+    let token = header
+        .to_str()
+        .ok()
+        .and_then(|value| value.split_once(' '))
+        .and_then(|(scheme, token)| scheme.eq_ignore_ascii_case("bearer").then(|| token.trim()));
+    token.ok_or(Error::Unauthenticated("The Authorization header is not `Bearer <token>`."))
+}
+
+/// A caller that acts for a whole organisation; a handler that takes it refuses all others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Organisation(pub Caller);
+
+impl<S> FromRequestParts<S> for Organisation
+where
+    S: Send + Sync,
+    Tokens: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        let Authenticated(caller) = Authenticated::from_request_parts(parts, state).await?;
+        caller.organisation_only()?;
+        Ok(Self(caller))
+    }
+}

@@ -1,0 +1,257 @@
+//! Lists: limits, iterators and the envelope that every list answers with.
+
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use domain::error::{Error, Result};
+use domain::ids::{Id, Ksuid};
+use domain::page::{Cursor, ListQuery, LogQuery, Order, Page};
+use runtime::clock::Timestamp;
+
+use super::Query;
+
+const LIMIT_DEFAULT: u16 = 50;
+const LIMIT_MAX: u16 = 250;
+/// What an iterator begins with that leads to the entries before the one it names.
+const BACKWARD: char = '-';
+/// What an iterator begins with that leads to the entries behind the one it names, where that name
+/// itself begins with [`BACKWARD`]: names of event types may.
+const FORWARD: char = '~';
+/// How far a list of messages or attempts reaches from where it starts.
+const WINDOW: Duration = Duration::from_secs(90 * 24 * 3600);
+/// How far into the future `before` and `after` may lie.
+const FUTURE_MAX: Duration = Duration::from_secs(3600);
+
+impl Query {
+    /// Reads `limit`, `iterator` and `order`.
+    ///
+    /// # Errors
+    /// `BadRequest` for what cannot be parsed; `Invalid` for a limit out of range and an iterator
+    /// that belongs to another list.
+    pub fn list<K: FromStr>(&self, default: Order) -> Result<ListQuery<K>> {
+        let order =
+            self.choice("order", &[("ascending", Order::Ascending), ("descending", Order::Descending)])?;
+        let limit = self.number("limit", 1, LIMIT_MAX, LIMIT_DEFAULT)?.into();
+        let cursor = match self.one("iterator") {
+            None => Cursor::Start,
+            Some(text) => {
+                let key = |key: &str| {
+                    key.parse().map_err(|_| {
+                        Error::violation(["query", "iterator"], "Not an iterator of this list", "value_error")
+                    })
+                };
+                match text.strip_prefix(BACKWARD) {
+                    Some(text) => Cursor::Before(key(text)?),
+                    None => Cursor::Behind(key(text.strip_prefix(FORWARD).unwrap_or(text))?),
+                }
+            }
+        };
+        Ok(ListQuery { limit, cursor, order: order.unwrap_or(default) })
+    }
+
+    /// Reads `limit`, `iterator`, `before` and `after`.
+    ///
+    /// # Errors
+    /// `BadRequest` and `Invalid` as [`Query::list`] has them; `Invalid` for times far in the future.
+    pub fn log<K: Id>(&self, now: Timestamp) -> Result<LogQuery<K>> {
+        let mut list: ListQuery<K> = self.list(Order::Descending)?;
+        // These lists have one order, whatever is asked for; only `after` alone reads the other way.
+        list.order = Order::Descending;
+        let (before, after) = (self.time("before")?, self.time("after")?);
+        for (name, time) in [("before", before), ("after", after)] {
+            if time.is_some_and(|time| time > now.after(FUTURE_MAX)) {
+                let msg = "Must not lie more than one hour in the future";
+                return Err(Error::violation(["query", name], msg, "value_error"));
+            }
+        }
+        if before.is_none() && after.is_some() {
+            list.order = Order::Ascending;
+        }
+        let at = match &list.cursor {
+            Cursor::Start => None,
+            Cursor::Behind(id) | Cursor::Before(id) => Some(id.ksuid().time()),
+        };
+        let (mut from, mut to) = if list.reads_ascending() {
+            let start = at.or(after).unwrap_or_else(|| now.before(WINDOW));
+            (start, start.after(WINDOW))
+        } else {
+            let start = at.or(before).unwrap_or_else(|| now.after(FUTURE_MAX));
+            let length = if at.or(before).is_some() { WINDOW } else { WINDOW + FUTURE_MAX };
+            (start.before(length), start)
+        };
+        // Ids hold four milliseconds. The window's own bounds are inclusive, the client's are not.
+        if let Some(after) = after {
+            from = from.max(Timestamp::from_ms((after.ms() / 4 + 1) * 4));
+        }
+        if let Some(before) = before {
+            to = to.min(Timestamp::from_ms((before.ms().div_ceil(4) * 4).saturating_sub(4)));
+        }
+        Ok(LogQuery { list, window: (Ksuid::new(from, [0; 15]), Ksuid::new(to, [0xff; 15])) })
+    }
+}
+
+/// A page as it is answered.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ListOf{T}")]
+pub struct ListOut<T> {
+    /// The entries, in the order that was asked for.
+    data: Vec<T>,
+    /// Gets the next page, also where there is nothing behind this one yet. It is null where the list is empty.
+    iterator: Option<String>,
+    /// Gets the page before.
+    #[serde(rename = "prevIterator", skip_serializing_if = "Option::is_none")]
+    prev_iterator: Option<String>,
+    /// There is nothing more for now.
+    done: bool,
+}
+
+impl<T> ListOut<T> {
+    /// The answer for `page`, whose entries are named by `id` and shown by `show`.
+    pub fn new<E>(page: Page<E>, id: impl Fn(&E) -> String, show: impl Fn(E) -> T) -> Self {
+        let behind = |id: String| if id.starts_with(BACKWARD) { format!("{FORWARD}{id}") } else { id };
+        let before = |id: &dyn Display| format!("{BACKWARD}{id}");
+        let last = page.entries.last().map(|entry| behind(id(entry)));
+        let first = page.entries.first().map(|entry| before(&id(entry)));
+        let (iterator, prev_iterator) = match page.resume {
+            Some(Cursor::Behind(id)) => (Some(behind(id)), first),
+            // An empty page leads on too, whichever of the two the client follows.
+            Some(Cursor::Before(id)) => (last.or_else(|| Some(before(&id))), Some(before(&id))),
+            Some(Cursor::Start) | None => (last, first),
+        };
+        Self { iterator, prev_iterator, done: page.done, data: page.entries.into_iter().map(show).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use domain::ids::{AppId, MessageId};
+    use domain::page::{EXAMINED_MAX, Filling};
+
+    #[test]
+    fn limits_and_iterators() {
+        let read = |text: &str| Query::parse(text).list::<AppId>(Order::Ascending);
+        assert_eq!(read("").unwrap().limit, 50);
+        assert!(matches!(read("limit=251"), Err(Error::Invalid(_))));
+        assert!(matches!(read("limit=0"), Err(Error::Invalid(_))));
+        assert!(matches!(read("limit=x"), Err(Error::BadRequest(_))));
+        assert!(matches!(read("order=up"), Err(Error::BadRequest(_))));
+        assert!(matches!(read("iterator=msg_000000000000000000000000000"), Err(Error::Invalid(_))));
+        for text in
+            ["-", "~", "--", "app_", "app_00000000000000000000000000%00", "-~app_000000000000000000000000000"]
+        {
+            assert!(matches!(read(&format!("iterator={text}")), Err(Error::Invalid(_))), "{text}");
+        }
+        let back = read("iterator=-app_000000000000000000000000000").unwrap();
+        assert!(matches!(back.cursor, Cursor::Before(_)) && !back.reads_ascending());
+    }
+
+    fn out(page: Page<&str>) -> String {
+        serde_json::to_string(&ListOut::new(page, |e| (*e).to_owned(), |e| e)).unwrap()
+    }
+
+    #[test]
+    fn what_an_answer_cannot_carry_is_on_the_next_page() {
+        let mega = 1024 * 1024;
+        let page = |entries: &[usize]| Page { entries: entries.to_vec(), done: true, resume: None };
+        let fit = |entries: &[usize], backward| {
+            let page = page(entries).fit(backward, |length| *length);
+            (page.entries, page.done)
+        };
+        assert_eq!(fit(&[mega, mega, mega], false), (vec![mega; 3], true));
+        assert_eq!(fit(&[1, mega, 2 * mega, 2], false), (vec![1, mega], false));
+        assert_eq!(fit(&[1, mega, 2 * mega, 2], true), (vec![2 * mega, 2], false));
+        assert_eq!(fit(&[9 * mega, 1], false), (vec![9 * mega], false));
+        assert_eq!(fit(&[], true), (vec![], true));
+    }
+
+    #[test]
+    fn the_envelope() {
+        let page = Page { entries: vec!["a", "b"], done: true, resume: None };
+        assert_eq!(out(page), r#"{"data":["a","b"],"iterator":"b","prevIterator":"-a","done":true}"#);
+        let empty = Page { entries: Vec::new(), done: true, resume: None };
+        assert_eq!(out(empty), r#"{"data":[],"iterator":null,"done":true}"#);
+        let dashed = Page { entries: vec!["-a"], done: true, resume: None };
+        assert_eq!(out(dashed), r#"{"data":["-a"],"iterator":"~-a","prevIterator":"--a","done":true}"#);
+    }
+
+    #[test]
+    fn unfinished_pages_lead_on_in_their_direction() {
+        let of = |iterator: &str, entries: &[&'static str]| {
+            let text = format!("limit=2&iterator={iterator}");
+            let query = Query::parse(&text).list::<AppId>(Order::Ascending).unwrap();
+            out(Page::of(&query, entries.to_vec(), false, Some("z".into())))
+        };
+        let at = "app_000000000000000000000000000";
+        assert_eq!(of(at, &["a"]), r#"{"data":["a"],"iterator":"z","prevIterator":"-a","done":false}"#);
+        assert_eq!(of(at, &[]), r#"{"data":[],"iterator":"z","done":false}"#);
+        assert_eq!(
+            of(at, &["a", "b", "c"]),
+            r#"{"data":["a","b"],"iterator":"b","prevIterator":"-a","done":false}"#
+        );
+        let at = format!("-{at}");
+        assert_eq!(of(&at, &["a"]), r#"{"data":["a"],"iterator":"a","prevIterator":"-z","done":false}"#);
+        assert_eq!(of(&at, &[]), r#"{"data":[],"iterator":"-z","prevIterator":"-z","done":false}"#);
+        assert_eq!(
+            of(&at, &["c", "b", "a"]),
+            r#"{"data":["b","c"],"iterator":"c","prevIterator":"-b","done":false}"#
+        );
+    }
+
+    #[test]
+    fn what_is_read_ahead_follows_what_was_found() {
+        let query = Query::parse("limit=50").list::<AppId>(Order::Ascending).unwrap();
+        let mut filling = Filling::new(&query);
+        assert_eq!(filling.ahead(), 51);
+        for nth in 0..60 {
+            filling.examined(nth % 2 == 0);
+        }
+        assert_eq!(filling.ahead(), 21 * 61 / 31);
+        for _ in 60..EXAMINED_MAX - 10 {
+            filling.examined(false);
+        }
+        assert_eq!(filling.ahead(), 10);
+        assert!(filling.goes_on());
+        for _ in 0..10 {
+            filling.examined(false);
+        }
+        assert!(!filling.goes_on());
+    }
+
+    const NOW: Timestamp = Timestamp::from_ms(1_800_000_000_000);
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn read_log(text: &str) -> Result<LogQuery<MessageId>> {
+        Query::parse(text).log(NOW)
+    }
+
+    #[test]
+    fn windows_are_the_contracts() {
+        let days = |query: &str| {
+            let (from, to) = read_log(query).unwrap().window;
+            (NOW.since(from.time()).as_secs() / 86_400, NOW.since(to.time()).as_secs() / 86_400)
+        };
+        assert_eq!(days(""), (90, 0));
+        let before = NOW.before(DAY * 30);
+        assert_eq!(days(&format!("before={before}")), (120, 30));
+        let after = NOW.before(DAY * 200);
+        let query = read_log(&format!("after={after}")).unwrap();
+        assert!(query.list.reads_ascending());
+        assert_eq!(days(&format!("after={after}")), (199, 110));
+        let id = MessageId::from_ksuid(Ksuid::new(NOW.before(DAY * 10), [7; 15]));
+        assert_eq!(days(&format!("iterator={id}")), (100, 10));
+        assert!(matches!(read_log(&format!("before={}", NOW.after(DAY))), Err(Error::Invalid(_))));
+    }
+
+    #[test]
+    fn bounds_are_exclusive() {
+        let (from, to) =
+            read_log(&format!("after={NOW}&before={}", NOW.after(Duration::from_millis(8)))).unwrap().window;
+        assert_eq!(from.time(), NOW.after(Duration::from_millis(4)));
+        assert_eq!(to.time(), NOW.after(Duration::from_millis(4)));
+    }
+}

@@ -1,0 +1,257 @@
+//! Query strings: values are percent-decoded; repeated ones are accepted in all three spellings.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use serde_json::Value;
+
+use domain::error::{Error, Result};
+use input::{Rule, Shape, Text, either};
+use runtime::clock::Timestamp;
+
+/// Most pairs that a query may have; the rest is not looked at.
+const PAIRS_MAX: usize = 256;
+
+/// The pairs of a query string.
+///
+/// The same code that reads a query describes it: given [`Query::describing`], it finds every
+/// parameter absent, and leaves a note of each that it asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    pairs: Vec<(String, String)>,
+    /// Only while describing.
+    notes: Option<Arc<Mutex<Vec<Parameter>>>>,
+}
+
+/// What was noted of one parameter while it was read.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    pub(super) shape: Shape,
+    pub(super) rules: Vec<Rule>,
+    pub(super) choice: Vec<Value>,
+    pub(super) default: Option<Value>,
+    /// What it should be, where nothing else says it.
+    pub(super) what: Option<&'static str>,
+}
+
+impl Parameter {
+    const fn new(name: &'static str, shape: Shape) -> Self {
+        Self { name, shape, rules: Vec::new(), choice: Vec::new(), default: None, what: None }
+    }
+}
+
+impl Query {
+    /// Reads a query string, without its question mark.
+    pub fn parse(text: &str) -> Self {
+        let pairs = url::form_urlencoded::parse(text.as_bytes()).into_owned().take(PAIRS_MAX).collect();
+        Self { pairs, notes: None }
+    }
+
+    /// No parameters, but notes of what is asked for.
+    pub fn describing() -> Self {
+        Self { pairs: Vec::new(), notes: Some(Arc::default()) }
+    }
+
+    /// What was noted.
+    pub(super) fn notes(&self) -> Vec<Parameter> {
+        let Some(notes) = &self.notes else { return Vec::new() };
+        notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, parameter: impl FnOnce() -> Parameter) {
+        if let Some(notes) = &self.notes {
+            notes.lock().unwrap_or_else(PoisonError::into_inner).push(parameter());
+        }
+    }
+
+    /// The last value of that name, if it is not empty.
+    pub fn one(&self, name: &'static str) -> Option<&str> {
+        self.note(|| Parameter::new(name, Shape::Text));
+        self.value(name)
+    }
+
+    fn value(&self, name: &str) -> Option<&str> {
+        self.pairs
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+            .filter(|v| !v.is_empty())
+    }
+
+    /// All values of `name=a&name=b`, `name[]=a` and `name=a,b`; none if there is not one.
+    pub fn many(&self, name: &'static str) -> Option<Vec<String>> {
+        self.note(|| Parameter::new(name, Shape::List(&Shape::Text)));
+        self.values(name)
+    }
+
+    fn values(&self, name: &str) -> Option<Vec<String>> {
+        let values: Vec<String> = self
+            .pairs
+            .iter()
+            .filter(|(key, _)| key.strip_suffix("[]").unwrap_or(key) == name)
+            .flat_map(|(_, value)| value.split(',').filter(|v| !v.is_empty()).map(str::to_owned))
+            .collect();
+        (!values.is_empty()).then_some(values)
+    }
+
+    /// The value as `parse` reads it; `what` says what it should be.
+    ///
+    /// # Errors
+    /// `BadRequest`, naming the parameter, if it cannot.
+    pub fn parsed<T>(
+        &self,
+        name: &'static str,
+        what: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>> {
+        self.note(|| Parameter { what: Some(what), ..Parameter::new(name, Shape::Text) });
+        self.read(name, what, parse)
+    }
+
+    fn read<T>(&self, name: &str, what: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>> {
+        let Some(text) = self.value(name) else { return Ok(None) };
+        let value = parse(text)
+            .ok_or_else(|| Error::BadRequest(format!("The query parameter `{name}` should be {what}.")))?;
+        Ok(Some(value))
+    }
+
+    /// The value, which must keep to `rule`.
+    ///
+    /// # Errors
+    /// `Invalid` if it does not.
+    pub fn text(&self, name: &'static str, rule: Text) -> Result<Option<&str>> {
+        self.note(|| Parameter { rules: rule.rules(), ..Parameter::new(name, Shape::Text) });
+        let Some(text) = self.value(name) else { return Ok(None) };
+        match rule.broken(text) {
+            Some(msg) => Err(Error::violation(["query", name], msg, "value_error")),
+            None => Ok(Some(text)),
+        }
+    }
+
+    /// All values, as [`Query::many`] has them, each of which must keep to `rule`.
+    ///
+    /// # Errors
+    /// `Invalid` if one does not.
+    pub fn texts(&self, name: &'static str, rule: Text) -> Result<Option<Vec<String>>> {
+        self.note(|| Parameter {
+            rules: vec![Rule::Each(rule)],
+            ..Parameter::new(name, Shape::List(&Shape::Text))
+        });
+        let Some(texts) = self.values(name) else { return Ok(None) };
+        match texts.iter().find_map(|text| rule.broken(text)) {
+            Some(msg) => Err(Error::violation(["query", name], msg, "value_error")),
+            None => Ok(Some(texts)),
+        }
+    }
+
+    /// `true` or `false`.
+    ///
+    /// # Errors
+    /// `BadRequest` if it is something else.
+    pub fn flag(&self, name: &'static str, default: bool) -> Result<bool> {
+        self.note(|| Parameter { default: Some(default.into()), ..Parameter::new(name, Shape::Flag) });
+        Ok(self.read(name, "true or false", |text| text.parse().ok())?.unwrap_or(default))
+    }
+
+    /// A date and time.
+    ///
+    /// # Errors
+    /// `BadRequest` if it is something else.
+    pub fn time(&self, name: &'static str) -> Result<Option<Timestamp>> {
+        self.note(|| Parameter::new(name, Shape::Time));
+        // `+` of an offset arrives as a space where the client did not encode it.
+        self.read(name, "an RFC 3339 date and time", |text| Timestamp::parse(&text.replace(' ', "+")))
+    }
+
+    /// A whole number from `min` to `max`.
+    ///
+    /// # Errors
+    /// `BadRequest` if it is no number, `Invalid` if it is out of range.
+    pub fn number(&self, name: &'static str, min: u16, max: u16, default: u16) -> Result<u16> {
+        self.note(|| Parameter {
+            rules: vec![Rule::Range(min.into(), max.into())],
+            default: Some(default.into()),
+            ..Parameter::new(name, Shape::Integer(0, i64::MAX))
+        });
+        let what = format!("a number from {min} to {max}");
+        let number = self.read(name, &what, |text| text.parse::<u64>().ok())?.unwrap_or(default.into());
+        u16::try_from(number).ok().filter(|number| (min..=max).contains(number)).ok_or_else(|| {
+            Error::violation(["query", name], format!("Must be from {min} to {max}"), "value_error")
+        })
+    }
+
+    /// One of these words.
+    ///
+    /// # Errors
+    /// `BadRequest` if it is none of them.
+    pub fn choice<T: Copy>(&self, name: &'static str, choice: &[(&'static str, T)]) -> Result<Option<T>> {
+        self.note(|| Parameter {
+            choice: choice.iter().map(|(word, _)| (*word).into()).collect(),
+            ..Parameter::new(name, Shape::Text)
+        });
+        self.one_of(name, choice, |(word, _)| (*word).to_owned())
+    }
+
+    /// One of these numbers.
+    ///
+    /// # Errors
+    /// `BadRequest` if it is none of them.
+    pub fn code<T: Copy>(&self, name: &'static str, choice: &[(u16, T)]) -> Result<Option<T>> {
+        self.note(|| Parameter {
+            choice: choice.iter().map(|(number, _)| (*number).into()).collect(),
+            ..Parameter::new(name, Shape::Integer(i64::MIN, i64::from(u16::MAX)))
+        });
+        self.one_of(name, choice, |(number, _)| number.to_string())
+    }
+
+    fn one_of<K, T: Copy>(
+        &self,
+        name: &str,
+        choice: &[(K, T)],
+        word: impl Fn(&(K, T)) -> String,
+    ) -> Result<Option<T>> {
+        let Some(text) = self.value(name) else { return Ok(None) };
+        if let Some((_, value)) = choice.iter().find(|entry| word(entry) == text) {
+            return Ok(Some(*value));
+        }
+        let words: Vec<String> = choice.iter().map(word).collect();
+        let what = either(&words);
+        Err(Error::BadRequest(format!("The query parameter `{name}` should be {what}.")))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::parse(parts.uri.query().unwrap_or_default()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_spellings_of_repetition() {
+        for text in ["t=a&t=b", "t[]=a&t[]=b", "t=a,b", "t%5B%5D=a&t=b"] {
+            assert_eq!(Query::parse(text).many("t"), Some(vec!["a".to_owned(), "b".to_owned()]), "{text}");
+        }
+        assert_eq!(Query::parse("t=").many("t"), None);
+    }
+
+    #[test]
+    fn wrong_values_name_their_parameter() {
+        let query = Query::parse("with_content=maybe&before=2026-01-01T00:00:00+02:00&after=x");
+        assert_eq!(
+            query.flag("with_content", true).unwrap_err().to_string(),
+            "The query parameter `with_content` should be true or false."
+        );
+        assert!(query.time("before").unwrap().is_some());
+        assert!(query.time("after").is_err());
+    }
+}

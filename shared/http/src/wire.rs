@@ -1,0 +1,137 @@
+//! Applications and messages as requests and answers have them, where several functions do.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use domain::application::{ApplicationSettings, Profile};
+use domain::error::{Result, corrupt};
+use domain::ids::AppId;
+pub use domain::limits::TEXT_LENGTH_MAX;
+use domain::message::{Message, NewMessage};
+pub use input::ApplicationIn;
+use runtime::clock::Timestamp;
+
+/// An application in an answer.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApplicationOut {
+    id: AppId,
+    /// What people call it.
+    name: String,
+    /// The id that its owner chose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uid: Option<String>,
+    /// Most messages per second to each of its endpoints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_limit: Option<u16>,
+    /// The same as `rateLimit`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    throttle_rate: Option<u16>,
+    /// What its owner keeps of it.
+    metadata: BTreeMap<String, String>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl From<Profile> for ApplicationOut {
+    fn from(app: Profile) -> Self {
+        let ApplicationSettings { name, uid, rate_limit, metadata } = app.settings;
+        Self {
+            id: app.id,
+            name,
+            uid,
+            rate_limit,
+            throttle_rate: rate_limit,
+            metadata,
+            created_at: app.created_at,
+            updated_at: app.updated_at,
+        }
+    }
+}
+
+/// A message in an answer.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageOut {
+    id: domain::ids::MessageId,
+    event_type: String,
+    /// The id that the sender gave it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<String>,
+    /// Endpoints with channels get it only if they have one of these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channels: Option<Vec<String>>,
+    /// Free words that lists can be filtered by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags: Option<Vec<String>>,
+    /// What was sent; empty where it was not asked for, `{"expired": true}` where it is gone.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+    payload: Box<RawValue>,
+    /// When it was accepted.
+    timestamp: Timestamp,
+}
+
+/// How much of a message's text an answer shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown<'a> {
+    /// All of it.
+    Payload(&'a str),
+    /// None, because the caller does not want it.
+    Withheld,
+    /// None, because it is gone.
+    Expired,
+}
+
+impl Shown<'_> {
+    fn json(&self) -> Result<Box<RawValue>> {
+        let text = match self {
+            Self::Payload(text) => text,
+            Self::Withheld => "{}",
+            Self::Expired => r#"{"expired":true}"#,
+        };
+        RawValue::from_string(text.to_owned()).map_err(corrupt("a payload"))
+    }
+}
+
+impl MessageOut {
+    /// The message's id.
+    pub const fn id(&self) -> domain::ids::MessageId {
+        self.id
+    }
+
+    /// The answer for a message that was just stored.
+    ///
+    /// # Errors
+    /// `Corrupt` if its text is no JSON.
+    pub fn accepted(message: &NewMessage, with_content: bool) -> Result<Self> {
+        let shown = if with_content { Shown::Payload(&message.payload.json) } else { Shown::Withheld };
+        Ok(Self {
+            id: message.id,
+            event_type: message.event_type.clone(),
+            event_id: message.event_id.clone(),
+            channels: message.channels.clone(),
+            tags: message.tags.clone(),
+            payload: shown.json()?,
+            timestamp: message.id.time(),
+        })
+    }
+
+    /// The answer for `message`.
+    ///
+    /// # Errors
+    /// `Corrupt` if the stored text is no JSON.
+    pub fn new(message: &Message, shown: &Shown<'_>) -> Result<Self> {
+        Ok(Self {
+            id: message.id,
+            event_type: message.event_type.clone(),
+            event_id: message.event_id.clone(),
+            channels: message.channels.clone(),
+            tags: message.tags.clone(),
+            payload: shown.json()?,
+            timestamp: message.id.time(),
+        })
+    }
+}

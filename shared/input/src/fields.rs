@@ -1,0 +1,458 @@
+//! JSON objects, taken apart field by field, so that an answer lists
+//! every broken rule with its place, and so that absent, null and a value stay apart.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use super::schema::{Note, Rule, Shape, Shaped};
+use super::{Field, Text};
+use domain::error::{Error, Result, Violation};
+
+/// The fields of one JSON object, and the rules that were found broken so far.
+///
+/// The same code that reads a body describes it: given [`Fields::describing`], it finds every field
+/// absent, no rule broken, and leaves a note of each field that it asked for.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    at: Vec<String>,
+    values: BTreeMap<Cow<'a, str>, &'a RawValue>,
+    violations: Vec<Violation>,
+    /// Only while describing.
+    notes: Option<Vec<Note>>,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of a body. Unknown ones are ignored.
+    ///
+    /// # Errors
+    /// `Invalid` if it is no JSON object.
+    pub fn parse(body: &'a [u8]) -> Result<Self> {
+        let at = vec!["body".to_owned()];
+        match serde_json::from_slice(body) {
+            Ok(values) => Ok(Self { at, values, violations: Vec::new(), notes: None }),
+            Err(error) => Err(not_an_object(at, &error)),
+        }
+    }
+
+    /// No body, but notes of what is asked for.
+    pub const fn describing() -> Self {
+        Self { at: Vec::new(), values: BTreeMap::new(), violations: Vec::new(), notes: Some(Vec::new()) }
+    }
+
+    /// What was noted.
+    pub fn into_notes(self) -> Vec<Note> {
+        self.notes.unwrap_or_default()
+    }
+
+    /// While describing: the note of the field `name`, in whichever of its spellings.
+    fn note(&mut self, name: &str) -> Option<&mut Note> {
+        self.notes.as_mut()?.iter_mut().rev().find(|note| note.names.contains(&name))
+    }
+
+    /// While describing: notes a rule that the caller holds the field `name` to by itself.
+    pub fn rule(&mut self, name: &str, rule: Rule) {
+        if let Some(note) = self.note(name) {
+            note.rules.push(rule);
+        }
+    }
+
+    /// The fields of a body that may be missing altogether.
+    ///
+    /// # Errors
+    /// `Invalid` if there is a body and it is no JSON object.
+    pub fn parse_optional(body: &'a [u8]) -> Result<Self> {
+        Self::parse(if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body })
+    }
+
+    /// Notes a broken rule about the field `name`.
+    pub fn violation(&mut self, name: &str, msg: impl Display, kind: &'static str) {
+        if self.notes.is_some() {
+            return;
+        }
+        let mut loc = self.at.clone();
+        if !name.is_empty() {
+            loc.push(name.to_owned());
+        }
+        self.violations.push(Violation { loc, msg: msg.to_string(), kind });
+    }
+
+    /// Notes a broken rule about what `path` leads to.
+    pub fn violation_at(&mut self, path: &[&str], msg: impl Display, kind: &'static str) {
+        if self.notes.is_some() {
+            return;
+        }
+        let loc = self.at.iter().cloned().chain(path.iter().map(|part| (*part).to_owned())).collect();
+        self.violations.push(Violation { loc, msg: msg.to_string(), kind });
+    }
+
+    /// Whether a rule about the field `name` was found broken.
+    pub fn has_violation(&self, name: &str) -> bool {
+        self.violations.iter().any(|violation| violation.loc.last().is_some_and(|last| last == name))
+    }
+
+    /// The JSON text of the first of `names` that is there and not null.
+    fn raw(&self, names: &[&'static str]) -> Option<(&'static str, &'a RawValue)> {
+        names.iter().find_map(|name| {
+            let value = self.values.get(*name).filter(|value| value.get() != "null")?;
+            Some((*name, *value))
+        })
+    }
+
+    /// The field of that name; of several spellings the first that has a value.
+    pub fn take<T: DeserializeOwned + Shaped>(&mut self, names: &'static [&'static str]) -> Field<T> {
+        if let Some(notes) = &mut self.notes {
+            notes.push(Note::new(names, T::SHAPE));
+            return Field::Absent;
+        }
+        let Some((name, value)) = self.raw(names) else {
+            let is_null = names.iter().any(|name| self.values.contains_key(*name));
+            return if is_null { Field::Null } else { Field::Absent };
+        };
+        match serde_json::from_str(value.get()) {
+            Ok(value) => Field::Value(value),
+            Err(error) => {
+                self.violation(name, reason(&error), "type_error");
+                Field::Absent
+            }
+        }
+    }
+
+    /// The field, if it is there and not null.
+    pub fn optional<T: DeserializeOwned + Shaped>(&mut self, names: &'static [&'static str]) -> Option<T> {
+        self.take(names).value()
+    }
+
+    /// The field, or `default` where it is absent or null.
+    pub fn or<T>(&mut self, names: &'static [&'static str], default: T) -> T
+    where
+        T: DeserializeOwned + Shaped + Clone + Into<serde_json::Value>,
+    {
+        let value = self.optional(names);
+        if let Some(note) = self.note(names[0]) {
+            note.default = Some(default.clone().into());
+        }
+        value.unwrap_or(default)
+    }
+
+    /// The field, which must be there.
+    pub fn required<T: DeserializeOwned + Shaped>(&mut self, names: &'static [&'static str]) -> Option<T> {
+        let before = self.violations.len();
+        let value = self.optional(names);
+        self.must_be_there(names[0], value.is_none() && self.violations.len() == before);
+        value
+    }
+
+    /// A text, which must be there, checked against `rule`.
+    pub fn required_text(&mut self, names: &'static [&'static str], rule: Text) -> Option<String> {
+        let before = self.violations.len();
+        let value = self.text(names, rule).value();
+        self.must_be_there(names[0], value.is_none() && self.violations.len() == before);
+        value
+    }
+
+    fn must_be_there(&mut self, name: &str, is_missing: bool) {
+        if let Some(note) = self.note(name) {
+            (note.required, note.nullable) = (true, false);
+        } else if is_missing {
+            self.violation(name, "Field required", "missing");
+        }
+    }
+
+    /// Holds a field that may be absent to not being null.
+    pub fn not_null<T>(&mut self, name: &str, field: &Field<T>) {
+        if let Some(note) = self.note(name) {
+            note.nullable = false;
+        } else if matches!(field, Field::Null) {
+            self.violation(name, "Must not be null", "type_error");
+        }
+    }
+
+    /// A whole number within `range`.
+    pub fn number(
+        &mut self,
+        names: &'static [&'static str],
+        range: std::ops::RangeInclusive<u64>,
+    ) -> Field<u64> {
+        let number: Field<u64> = self.take(names);
+        let (min, max) = (*range.start(), *range.end());
+        self.rule(names[0], Rule::Range(min.cast_signed(), max.cast_signed()));
+        if number.value_ref().is_some_and(|number| !range.contains(number)) {
+            self.violation(names[0], format!("Must be from {min} to {max}"), "value_error");
+        }
+        number
+    }
+
+    /// One of these numbers.
+    pub fn code(&mut self, names: &'static [&'static str], choice: &'static [u64]) -> Field<u64> {
+        let number: Field<u64> = self.take(names);
+        self.rule(names[0], Rule::OneOf(choice));
+        if number.value_ref().is_some_and(|number| !choice.contains(number)) {
+            let words: Vec<String> = choice.iter().map(u64::to_string).collect();
+            self.violation(names[0], format!("Must be {}", crate::either(&words)), "value_error");
+        }
+        number
+    }
+
+    /// The text of a JSON object, as it was sent.
+    pub fn raw_object(&mut self, names: &'static [&'static str]) -> Field<&'a RawValue> {
+        if let Some(notes) = &mut self.notes {
+            notes.push(Note::new(names, Shape::Object));
+            return Field::Absent;
+        }
+        match self.raw(names) {
+            Some((_, raw)) if raw.get().starts_with('{') => Field::Value(raw),
+            Some((name, _)) => {
+                self.violation(name, "Must be a JSON object", "type_error");
+                Field::Absent
+            }
+            None if names.iter().any(|name| self.values.contains_key(*name)) => Field::Null,
+            None => Field::Absent,
+        }
+    }
+
+    /// The text of a field that can be read as `T`, as it was sent.
+    pub fn raw_as<T: DeserializeOwned + Shaped>(
+        &mut self,
+        names: &'static [&'static str],
+    ) -> Field<&'a RawValue> {
+        let raw = self.raw(names).map(|(_, raw)| raw);
+        match (self.take::<T>(names), raw) {
+            (Field::Value(_), Some(raw)) => Field::Value(raw),
+            (Field::Null, _) => Field::Null,
+            _ => Field::Absent,
+        }
+    }
+
+    /// The text of a JSON object, as it was sent; it must be there.
+    pub fn required_raw_object(&mut self, names: &'static [&'static str]) -> Option<&'a RawValue> {
+        let before = self.violations.len();
+        let value = self.raw_object(names).value();
+        self.must_be_there(names[0], value.is_none() && self.violations.len() == before);
+        value
+    }
+
+    /// A text, checked against `rule`.
+    pub fn text(&mut self, names: &'static [&'static str], rule: Text) -> Field<String> {
+        let field: Field<String> = self.take(names);
+        if let Some(note) = self.note(names[0]) {
+            note.rules = rule.rules();
+        }
+        if let Field::Value(text) = &field
+            && let Some(broken) = rule.broken(text)
+        {
+            self.violation(names[0], broken, "value_error");
+        }
+        field
+    }
+
+    /// A list of names without repetition, of `min` to `max` entries.
+    pub fn names(
+        &mut self,
+        names: &'static [&'static str],
+        length: usize,
+        min: usize,
+        max: usize,
+    ) -> Field<Vec<String>> {
+        self.list(names, Text::Name(length), min, max)
+    }
+
+    /// A list of texts without repetition, each checked against `rule`, of `min` to `max` entries.
+    pub fn list(
+        &mut self,
+        names: &'static [&'static str],
+        rule: Text,
+        min: usize,
+        max: usize,
+    ) -> Field<Vec<String>> {
+        let field: Field<Vec<String>> = self.take(names);
+        if let Some(note) = self.note(names[0]) {
+            note.rules = vec![Rule::Each(rule), Rule::Entries(min, max), Rule::Unique];
+        }
+        if let Field::Value(list) = &field {
+            let unique: std::collections::BTreeSet<_> = list.iter().collect();
+            if unique.len() != list.len() {
+                self.violation(names[0], "Entries must not repeat", "value_error");
+            } else if list.len() < min || list.len() > max {
+                self.violation(names[0], format!("Must have between {min} and {max} entries"), "value_error");
+            } else if let Some(broken) = list.iter().find_map(|entry| rule.broken(entry)) {
+                self.violation(names[0], broken, "value_error");
+            }
+        }
+        field
+    }
+
+    /// A map of texts, at most 4096 bytes in all.
+    pub fn metadata(&mut self) -> Field<BTreeMap<String, String>> {
+        const LENGTH_MAX: usize = 4096;
+        let field: Field<BTreeMap<String, String>> = self.take(&["metadata"]);
+        self.rule("metadata", Rule::BytesInAll(LENGTH_MAX));
+        // The store has no attribute without a name.
+        if let Field::Value(map) = &field
+            && map.contains_key("")
+        {
+            self.violation("metadata", "Each name must have at least one character", "value_error");
+        }
+        if let Field::Value(map) = &field
+            && map.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > LENGTH_MAX
+        {
+            self.violation("metadata", format!("Must have at most {LENGTH_MAX} bytes in all"), "value_error");
+        }
+        field
+    }
+
+    /// Messages per second, 1 to 65,535, in either spelling.
+    pub fn rate_limit(&mut self) -> Field<u16> {
+        let field: Field<u16> = self.take(&["rateLimit", "throttleRate"]);
+        self.rule("rateLimit", Rule::Range(1, i64::from(u16::MAX)));
+        if field == Field::Value(0) {
+            self.violation("rateLimit", "Must be 1 or more", "value_error");
+        }
+        field
+    }
+
+    /// The fields of the object in the field `name`, which must be there.
+    pub fn required_object(&mut self, name: &'static str) -> Option<Fields<'a>> {
+        let before = self.violations.len();
+        let part = self.object(name);
+        let is_missing = part.is_none() && self.violations.len() == before;
+        self.must_be_there(name, is_missing);
+        part
+    }
+
+    /// The fields of the object in the field `name`.
+    pub fn object(&mut self, name: &'static str) -> Option<Fields<'a>> {
+        let mut at = self.at.clone();
+        at.push(name.to_owned());
+        if let Some(notes) = &mut self.notes {
+            notes.push(Note::new(&[name], Shape::Object));
+            return Some(Fields { at, ..Self::describing() });
+        }
+        let (_, raw) = self.raw(&[name])?;
+        match serde_json::from_str(raw.get()) {
+            Ok(values) => Some(Fields { at, values, violations: Vec::new(), notes: None }),
+            Err(error) => {
+                self.violation(name, reason(&error), "type_error");
+                None
+            }
+        }
+    }
+
+    /// Every field with its name, of an object whose names are data.
+    pub fn each<T: DeserializeOwned + Shaped>(&mut self) -> Vec<(String, Field<T>)> {
+        if let Some(notes) = &mut self.notes {
+            // It has no name: it is what the object itself is.
+            notes.push(Note::new(&[], <BTreeMap<String, Option<T>>>::SHAPE));
+        }
+        let mut found = Vec::with_capacity(self.values.len());
+        for (name, raw) in std::mem::take(&mut self.values) {
+            let field = match serde_json::from_str::<Option<T>>(raw.get()) {
+                Ok(value) => value.map_or(Field::Null, Field::Value),
+                Err(error) => {
+                    self.violation(&name, reason(&error), "type_error");
+                    Field::Absent
+                }
+            };
+            found.push((name.into_owned(), field));
+        }
+        found
+    }
+
+    /// Holds the object to having no fields but these.
+    pub fn no_others(&mut self, names: &[&str]) {
+        let others: Vec<String> =
+            self.values.keys().filter(|name| !names.contains(&&***name)).map(ToString::to_string).collect();
+        for name in others {
+            self.violation(&name, "There is no such field", "value_error");
+        }
+    }
+
+    /// Takes over what was found broken in a part.
+    pub fn absorb(&mut self, part: Fields<'_>) {
+        if let (Some(name), Some(parts)) = (part.at.last(), part.notes)
+            && let Some(note) = self.note(name)
+        {
+            match parts.as_slice() {
+                [whole] if whole.names.is_empty() => note.shape = whole.shape,
+                _ => note.parts = Some(parts),
+            }
+        }
+        self.violations.extend(part.violations);
+    }
+
+    /// Ends the reading.
+    ///
+    /// # Errors
+    /// `Invalid` with everything that was found broken.
+    pub fn finish(self) -> Result<()> {
+        if self.violations.is_empty() { Ok(()) } else { Err(Error::Invalid(self.violations)) }
+    }
+}
+
+fn not_an_object(loc: Vec<String>, error: &serde_json::Error) -> Error {
+    let (msg, kind) = if error.is_data() {
+        ("A JSON object is expected".to_owned(), "type_error")
+    } else {
+        (format!("The body is not JSON: {error}"), "json_invalid")
+    };
+    Error::Invalid(vec![Violation { loc, msg, kind }])
+}
+
+/// serde's text without the position, which counts from the field's own beginning.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn violations(fields: Fields<'_>) -> Vec<(String, String)> {
+        let Err(Error::Invalid(found)) = fields.finish() else { return Vec::new() };
+        found.into_iter().map(|v| (v.loc.join("."), v.msg)).collect()
+    }
+
+    #[test]
+    fn every_broken_rule_is_listed_with_its_place() {
+        let mut fields = Fields::parse(br#"{"name": 1, "uid": "app_x", "inner": {"rateLimit": 0}}"#).unwrap();
+        assert_eq!(fields.required::<String>(&["name"]), None);
+        assert_eq!(fields.required::<String>(&["url"]), None);
+        fields.text(&["uid"], Text::Uid("app_"));
+        let mut inner = fields.object("inner").unwrap();
+        inner.rate_limit();
+        fields.absorb(inner);
+        let found = violations(fields);
+        assert_eq!(found[0], ("body.name".into(), "Invalid type: integer `1`, expected a string".into()));
+        assert_eq!(found[1], ("body.url".into(), "Field required".into()));
+        assert_eq!(found[2], ("body.uid".into(), "A uid must not begin with app_".into()));
+        assert_eq!(found[3], ("body.inner.rateLimit".into(), "Must be 1 or more".into()));
+    }
+
+    #[test]
+    fn absent_null_and_value_stay_apart_in_both_spellings() {
+        let mut fields = Fields::parse(br#"{"filterTypes": null, "eventTypes": ["a"], "n": null}"#).unwrap();
+        assert_eq!(fields.take(&["filterTypes", "eventTypes"]), Field::Value(vec!["a".to_owned()]));
+        assert_eq!(fields.take::<u8>(&["n"]), Field::Null);
+        assert_eq!(fields.take::<u8>(&["m"]), Field::Absent);
+        assert_eq!(Field::Absent.over(Some(1)), Some(1));
+        assert_eq!(Field::Null.over(Some(1)), None);
+    }
+
+    #[test]
+    fn what_is_no_object_says_so() {
+        for (body, msg) in [("[1]", "A JSON object is expected"), ("{", "The body is not JSON: EOF")] {
+            let Err(Error::Invalid(found)) = Fields::parse(body.as_bytes()) else {
+                panic!("{body} was accepted")
+            };
+            assert!(found[0].msg.starts_with(msg), "{found:?}");
+            assert_eq!(found[0].loc, ["body"]);
+        }
+        assert!(Fields::parse_optional(b" ").is_ok());
+    }
+}

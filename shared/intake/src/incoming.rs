@@ -1,0 +1,175 @@
+//! A message as it is posted.
+
+use domain::Result;
+use domain::application::ApplicationSettings;
+use domain::ids::{AppId, NAME_LENGTH_MAX, Reference};
+use domain::message::Payload;
+use input::{ApplicationIn, Fields, RequestBody, Text};
+
+const CHANNELS_MAX: usize = 5;
+/// Longest name of a channel.
+pub const CHANNEL_LENGTH_MAX: usize = 128;
+const RETENTION_DAYS: std::ops::RangeInclusive<u64> = 5..=90;
+const RETENTION_DAYS_DEFAULT: u64 = 90;
+const RETENTION_HOURS: std::ops::RangeInclusive<u64> = 1..=2160;
+const TAGS_MAX: usize = 5;
+/// Longest tag.
+pub const TAG_LENGTH_MAX: usize = 128;
+
+/// A message as it is posted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageIn {
+    /// Its event type.
+    pub event_type: String,
+    /// The sender's own id for it, unique in the application.
+    pub event_id: Option<String>,
+    /// Its channels.
+    pub channels: Option<Vec<String>>,
+    /// Its tags, to find it by.
+    pub tags: Option<Vec<String>>,
+    /// Its text.
+    pub payload: Payload,
+    /// After how many hours the text goes.
+    pub retention_hours: u64,
+    /// Made if it is missing.
+    pub application: Option<ApplicationSettings>,
+}
+
+impl MessageIn {
+    /// A new message, as a body.
+    pub const BODY: RequestBody = RequestBody {
+        name: "MessageIn",
+        read: |fields| drop(Self::read(fields)),
+        optional: false,
+        fields: &[
+            ("eventType", "The event type; it need not exist."),
+            (
+                "eventId",
+                "An id of the caller's own choice, unique in the application. Paths take it in place of the id.",
+            ),
+            ("channels", "Endpoints with channels get the message only if they have one of these."),
+            ("payload", "What is sent, byte for byte as it is written here."),
+            ("transformationsParams", "What is sent instead of the payload."),
+            ("transformationsParams.rawPayload", "This text is sent."),
+            ("tags", "Free words that lists can be filtered by."),
+            ("payloadRetentionPeriod", "Days after which the payload is removed; 90 if nothing is said."),
+            ("payloadRetentionHours", "The same in hours, in place of days."),
+            ("application", "Created if it is missing; its uid has to be the one in the path."),
+        ],
+        parts: &[("application", &ApplicationIn::BODY)],
+    };
+
+    /// Reads a body that was posted to `app`.
+    ///
+    /// # Errors
+    /// `Invalid` with every broken rule.
+    pub fn parse(body: &[u8], app: &Reference<AppId>) -> Result<Self> {
+        let mut fields = Fields::parse(body)?;
+        let message = Self::read(&mut fields);
+        message.check_application(&mut fields, app, "Its uid must be the one in the path");
+        fields.finish()?;
+        Ok(message)
+    }
+
+    /// The application that it would make has to be the one that it is for; `otherwise` is noted.
+    pub fn check_application(&self, fields: &mut Fields<'_>, app: &Reference<AppId>, otherwise: &str) {
+        if let Some(new) = &self.application
+            && !matches!(app, Reference::Uid(uid) if new.uid.as_ref() == Some(uid))
+        {
+            fields.violation("application", otherwise, "value_error");
+        }
+    }
+
+    /// Reads a message that may be a part of something; broken rules stay in `fields`.
+    pub fn read(fields: &mut Fields<'_>) -> Self {
+        let (event_type, channels) = labels(fields);
+        let event_id = fields.text(&["eventId"], Text::Uid("msg_")).value();
+        let tags = fields.list(&["tags"], Text::Tag(TAG_LENGTH_MAX), 0, TAGS_MAX).value();
+        let json = fields.required_raw_object(&["payload", "data"]).map(|raw| raw.get().to_owned());
+        let raw = fields.object("transformationsParams").and_then(|mut part| {
+            let raw = part.optional::<String>(&["rawPayload"]);
+            fields.absorb(part);
+            raw
+        });
+        let retention_hours = retention_hours(fields);
+        let application = fields.object("application").map(|mut part| {
+            let settings = ApplicationIn::fields(&mut part);
+            fields.absorb(part);
+            settings
+        });
+        let payload = Payload { json: json.unwrap_or_default(), raw };
+        Self { event_type, event_id, channels, tags, payload, retention_hours, application }
+    }
+}
+
+/// What decides which endpoints a message goes to: its event type and its channels.
+pub fn labels(fields: &mut Fields<'_>) -> (String, Option<Vec<String>>) {
+    let event_type = fields.required_text(&["eventType"], Text::Name(NAME_LENGTH_MAX)).unwrap_or_default();
+    (event_type, fields.names(&["channels"], CHANNEL_LENGTH_MAX, 1, CHANNELS_MAX).value())
+}
+
+/// How long the text is kept: given in days or in hours, not in both.
+fn retention_hours(fields: &mut Fields<'_>) -> u64 {
+    let days = fields.number(&["payloadRetentionPeriod"], RETENTION_DAYS).value();
+    let hours = fields.number(&["payloadRetentionHours"], RETENTION_HOURS).value();
+    if days.is_some() && hours.is_some() {
+        let msg = "Must not be given together with payloadRetentionPeriod";
+        fields.violation("payloadRetentionHours", msg, "value_error");
+    }
+    hours.unwrap_or_else(|| days.unwrap_or(RETENTION_DAYS_DEFAULT).saturating_mul(24))
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::Error;
+
+    use super::*;
+
+    fn parse(body: &str) -> Result<MessageIn> {
+        MessageIn::parse(body.as_bytes(), &Reference::Uid("acme".into()))
+    }
+
+    fn broken(body: &str) -> Vec<String> {
+        match parse(body) {
+            Err(Error::Invalid(found)) => found.into_iter().map(|v| v.loc.join(".")).collect(),
+            other => panic!("{body} gave {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_payload_is_kept_byte_for_byte() {
+        let body = "{\"eventType\":\"a.b\",\"payload\": { \"b\" : 1.0,\n\t\"a\":\"\\u00e9\" } }";
+        let message = parse(body).unwrap();
+        assert_eq!(message.payload.sent(), "{ \"b\" : 1.0,\n\t\"a\":\"\\u00e9\" }");
+        assert_eq!(message.retention_hours, 90 * 24);
+        let message =
+            parse(r#"{"eventType":"a","data":{},"transformationsParams":{"rawPayload":"<x/>"}}"#).unwrap();
+        assert_eq!((message.payload.json.as_str(), message.payload.sent()), ("{}", "<x/>"));
+    }
+
+    #[test]
+    fn broken_rules_are_named() {
+        assert_eq!(broken("{}"), ["body.eventType", "body.payload"]);
+        assert_eq!(broken(r#"{"eventType":"a b","payload":[]}"#), ["body.eventType", "body.payload"]);
+        let long = "x".repeat(257);
+        assert_eq!(
+            broken(&format!(r#"{{"eventType":"a","payload":{{}},"eventId":"{long}"}}"#)),
+            ["body.eventId"]
+        );
+        for (field, value) in [
+            ("channels", "[]"),
+            ("channels", r#"["a","b","c","d","e","f"]"#),
+            ("channels", r#"["a","a"]"#),
+            ("payloadRetentionPeriod", "4"),
+            ("payloadRetentionPeriod", "91"),
+            ("payloadRetentionHours", "0"),
+            ("payloadRetentionHours", "2161"),
+            ("tags", r#"["a b"]"#),
+            ("eventId", r#""msg_x""#),
+            ("application", r#"{"name":"x","uid":"other"}"#),
+        ] {
+            let body = format!(r#"{{"eventType":"a","payload":{{}},"{field}":{value}}}"#);
+            assert_eq!(broken(&body), [format!("body.{field}")], "{body}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! What accepts messages, by whichever way they come: requests, or a queue.
+
+mod accept;
+mod incoming;
+mod quota;
+mod targets;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws::Platform;
+use domain::application::{Application, ApplicationSettings};
+use domain::caller::Caller;
+use domain::ids::{AppId, Reference};
+use domain::message::Message;
+use domain::{Error, Result};
+use queue::{QueueUrl, Sqs};
+use runtime::clock::SharedClock;
+use runtime::config::{ConfigError, Env, delivery_timeout};
+use runtime::metrics::Metrics;
+use runtime::random::SharedRandom;
+use store::Store;
+
+pub use accept::{Accepted, Claimed, Placed, Stored};
+pub use incoming::{CHANNEL_LENGTH_MAX, MessageIn, TAG_LENGTH_MAX, labels};
+use quota::Quota;
+use targets::Targets;
+
+/// Accepts messages of whoever may send them: that is for its holder to know.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    store: Store,
+    clock: SharedClock,
+    random: SharedRandom,
+    sqs: Sqs,
+    deliveries: QueueUrl,
+    fan_out: QueueUrl,
+    /// How long one delivery can take: repair waits for those that may be running.
+    delivery_timeout: Duration,
+    targets: Arc<Targets>,
+    quota: Arc<Quota>,
+    metrics: Arc<Metrics>,
+}
+
+impl Intake {
+    /// Reads the settings. `function` is the folder of the function that holds it.
+    ///
+    /// # Errors
+    /// A setting is missing or makes no sense.
+    pub fn connect(
+        env: &Env<'_>,
+        platform: &Platform,
+        store: Store,
+        function: &'static str,
+    ) -> Result<Self, ConfigError> {
+        Ok(Self {
+            store,
+            clock: platform.clock.clone(),
+            random: platform.random.clone(),
+            sqs: platform.sqs(env)?,
+            deliveries: QueueUrl::read(env, "POSTRIDER_DELIVERIES_QUEUE")?,
+            fan_out: QueueUrl::read(env, "POSTRIDER_FAN_OUT_QUEUE")?,
+            delivery_timeout: delivery_timeout(env)?,
+            targets: Arc::default(),
+            quota: Arc::new(Quota::new(quota::read(env)?)),
+            metrics: platform.metrics(function),
+        })
+    }
+
+    /// The queue service.
+    pub const fn sqs(&self) -> &Sqs {
+        &self.sqs
+    }
+
+    /// What counts.
+    pub const fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The application that messages are for, which is made if it is missing and a message says how.
+    ///
+    /// # Errors
+    /// `NotFound`; the store's own.
+    pub async fn application(
+        &self,
+        caller: &Caller,
+        reference: &Reference<AppId>,
+        new: Option<&ApplicationSettings>,
+    ) -> Result<Application> {
+        let find = || self.targets.application_for(&self.store, &*self.clock, caller, reference);
+        match (find().await, new) {
+            (Err(Error::NotFound(_)), Some(new)) => {
+                match self.store.create_application(caller, new.clone()).await {
+                    // Somebody else made it meanwhile.
+                    Err(Error::Conflict(_)) => find().await,
+                    made => made.map(|(app, _)| app),
+                }
+            }
+            (found, _) => found,
+        }
+    }
+
+    /// Whether a message of that type and those channels would go to any endpoint of `app`, which was just
+    /// read.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn is_wanted(
+        &self,
+        app: &Application,
+        event_type: &str,
+        channels: Option<&[String]>,
+    ) -> Result<bool> {
+        let targets = self.targets.of(&self.store, &*self.clock, app).await?;
+        Ok(targets.iter().any(|(_, filter)| filter.wants(event_type, channels)))
+    }
+
+    /// Lets one message of an application pass.
+    ///
+    /// # Errors
+    /// `TooMany` if the application has posted as many within this second as it may; the store's own.
+    pub async fn admit(&self, app: &Application) -> Result<()> {
+        self.quota.pass(&self.store, &*self.clock, app.id).await
+    }
+
+    /// Whether what is on record is what `posted` asks for. A text that is gone is not compared.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn is_same(&self, stored: &Message, posted: &MessageIn) -> Result<bool> {
+        let labels = (&stored.event_type, &stored.event_id, &stored.channels, &stored.tags)
+            == (&posted.event_type, &posted.event_id, &posted.channels, &posted.tags);
+        Ok(labels && self.store.payload(stored).await?.is_none_or(|payload| payload == posted.payload))
+    }
+}

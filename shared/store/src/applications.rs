@@ -1,0 +1,423 @@
+//! Applications: one for each customer of an organisation.
+//!
+//! An application is two items. The one that deliveries need is small, and its endpoints follow it in its
+//! own partition: one query reads them all. What people know of it, its profile, stands with the others of
+//! its organisation, where lists read it.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
+
+use super::audit::{ABSENT, Change, What, put};
+use super::endpoints::Endpoint;
+use super::item::{FromItem, Get as _, Item, Put as _, SCHEMA, ToItem, ToItemOf, n, s};
+use super::tokens::expiries_of;
+use super::{Range, Store, Table, Transacted, health, keys};
+use domain::caller::Caller;
+use domain::error::{Error, Result, corrupt};
+use domain::ids::{AppId, OrgId, Reference};
+use domain::page::{ListQuery, Page};
+use runtime::clock::Timestamp;
+
+/// Applications that one instance knows by their uid.
+pub(super) const UIDS_MAX: usize = 10_000;
+
+pub use domain::application::{Application, ApplicationSettings, ENDPOINTS_MAX, Profile};
+
+const NOT_FOUND: Error = Error::NotFound("Application");
+
+/// Endpoints that are read along with their application at most: with ten of usual size it is one read unit.
+const ENDPOINTS_ALONG_MAX: usize = 10;
+
+/// An application, and all its endpoints if they came along.
+pub type Along = (Application, Option<Vec<Endpoint>>);
+
+impl FromItem for Application {
+    fn from_item(item: &Item) -> Result<Self> {
+        item.check_schema()?;
+        Ok(Self {
+            org: item.text("org")?.parse().map_err(corrupt("an application's organisation"))?,
+            id: keys::application_of(item)?,
+            uid: item.text_opt("uid").map(str::to_owned),
+            rate_limit: item.number_opt("rateLimit"),
+            version: item.number("version")?,
+            version_at: item.time("versionAt")?,
+            hanging: health::hanging_of(item),
+            expiries: expiries_of(item),
+        })
+    }
+}
+
+impl ToItem for Application {
+    /// The item of an application that has no endpoints yet.
+    fn to_item(&self) -> Item {
+        keys::application(self.id)
+            .with("v", n(SCHEMA))
+            .with("org", s(self.org.to_string()))
+            .with_some("uid", self.uid.as_ref().map(s))
+            .with_some("rateLimit", self.rate_limit.map(n))
+            .with("endpoints", n(0))
+            .with("version", n(self.version))
+            .with("versionAt", n(self.version_at.ms()))
+    }
+}
+
+impl FromItem for Profile {
+    fn from_item(item: &Item) -> Result<Self> {
+        item.check_schema()?;
+        let id = item.text("sk")?.strip_prefix("APP#").unwrap_or_default();
+        Ok(Self {
+            id: id.parse().map_err(corrupt("an application's key"))?,
+            settings: ApplicationSettings {
+                name: item.text("name")?.to_owned(),
+                uid: item.text_opt("uid").map(str::to_owned),
+                rate_limit: item.number_opt("rateLimit"),
+                metadata: metadata_of(item),
+            },
+            created_at: item.time("createdAt")?,
+            updated_at: item.time("updatedAt")?,
+        })
+    }
+}
+
+impl ToItemOf<OrgId> for Profile {
+    fn to_item(&self, org: OrgId) -> Item {
+        keys::profile(org, self.id)
+            .with("v", n(SCHEMA))
+            .with("name", s(&self.settings.name))
+            .with_some("uid", self.settings.uid.as_ref().map(s))
+            .with_some("rateLimit", self.settings.rate_limit.map(n))
+            .with_some("metadata", metadata(&self.settings.metadata))
+            .with("createdAt", n(self.created_at.ms()))
+            .with("updatedAt", n(self.updated_at.ms()))
+    }
+}
+
+/// A map of texts as an attribute; an empty one leaves none.
+pub(super) fn metadata(map: &BTreeMap<String, String>) -> Option<AttributeValue> {
+    let entries = map.iter().map(|(key, value)| (key.clone(), s(value)));
+    (!map.is_empty()).then(|| AttributeValue::M(entries.collect()))
+}
+
+/// The map of texts of an item.
+pub(super) fn metadata_of(item: &Item) -> BTreeMap<String, String> {
+    let Some(AttributeValue::M(map)) = item.get("metadata") else { return BTreeMap::new() };
+    map.iter().filter_map(|(key, value)| Some((key.clone(), value.as_s().ok()?.clone()))).collect()
+}
+
+impl Store {
+    /// Makes an application.
+    ///
+    /// # Errors
+    /// `Conflict` if another one of the organisation has its uid.
+    pub async fn create_application(
+        &self,
+        by: &Caller,
+        settings: ApplicationSettings,
+    ) -> Result<(Application, Profile)> {
+        let now = self.clock.now();
+        let id = AppId::new(now, &*self.random);
+        let app = Application {
+            org: by.org(),
+            id,
+            uid: settings.uid.clone(),
+            rate_limit: settings.rate_limit,
+            version: 1,
+            version_at: now,
+            hanging: Vec::new(),
+            expiries: Vec::new(),
+        };
+        let profile = Profile { id, settings, created_at: now, updated_at: now };
+        let mut writes = vec![
+            put(&self.tables.config, app.to_item(), ABSENT)?,
+            put(&self.tables.config, profile.to_item(app.org), ABSENT)?,
+        ];
+        if let Some(uid) = &app.uid {
+            writes.push(self.claim_application_uid(app.org, uid, id)?);
+        }
+        let change = Change::new(by, What::ApplicationCreated, id).within(id).to(&profile.settings);
+        writes.push(self.audit(change)?);
+        match self.transact(writes, "create an application").await? {
+            Transacted::Done => Ok((app, profile)),
+            Transacted::Refused(_) => Err(uid_taken()),
+        }
+    }
+
+    fn claim_application_uid(&self, org: OrgId, uid: &str, id: AppId) -> Result<TransactWriteItem> {
+        let item = keys::application_uid(org, uid).with("v", n(SCHEMA)).with("id", s(id.to_string()));
+        put(&self.tables.config, item, ABSENT)
+    }
+
+    fn free_application_uid(&self, org: OrgId, uid: &str, id: AppId) -> Result<TransactWriteItem> {
+        let delete = Delete::builder()
+            .table_name(&self.tables.config)
+            .set_key(Some(keys::application_uid(org, uid)))
+            .condition_expression("#id = :id")
+            .expression_attribute_names("#id", "id")
+            .expression_attribute_values(":id", s(id.to_string()))
+            .build();
+        Ok(TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build())
+    }
+
+    /// Reads an application strongly: its version decides whether caches hold.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn application(&self, org: OrgId, id: AppId) -> Result<Application> {
+        self.find_application(org, id).await?.ok_or(NOT_FOUND)
+    }
+
+    /// Like [`Store::application`], with none where there is none, or where it is another organisation's.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn find_application(&self, org: OrgId, id: AppId) -> Result<Option<Application>> {
+        let item = self.get(Table::Config, keys::application(id), true, "read an application").await?;
+        let app = item.map(|item| Application::from_item(&item)).transpose()?;
+        Ok(app.filter(|app| app.org == org))
+    }
+
+    /// Like [`Store::find_application`], with its first endpoints, and whether those are all: for who has
+    /// none of them in a cache. Where they are few, it costs no more than the application alone.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn find_application_and_endpoints(
+        &self,
+        org: OrgId,
+        id: AppId,
+    ) -> Result<Option<(Application, Vec<Endpoint>, bool)>> {
+        let (from, to) = keys::application_and_endpoints();
+        let range = Range {
+            pk: keys::application_pk(id),
+            from,
+            to,
+            ascending: true,
+            limit: 1 + ENDPOINTS_ALONG_MAX,
+            strong: true,
+            start: None,
+            operation: "read an application and its endpoints",
+        };
+        let page = self.query(Table::Config, range).await?;
+        let Some((first, others)) = page.items.split_first() else { return Ok(None) };
+        // Of a deleted application endpoints may be left for a while.
+        if keys::is_endpoint(first)? {
+            return Ok(None);
+        }
+        let app = Application::from_item(first)?;
+        if app.org != org {
+            return Ok(None);
+        }
+        let endpoints: Result<Vec<_>> = others.iter().map(|item| self.endpoint_of(id, item)).collect();
+        Ok(Some((app, endpoints?, page.last.is_none())))
+    }
+
+    /// The id behind an application's uid.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn application_id(&self, org: OrgId, uid: &str) -> Result<Option<AppId>> {
+        let key = keys::application_uid(org, uid);
+        let item = self.get(Table::Config, key, true, "read an application's uid").await?;
+        item.map(|item| item.text("id")?.parse().map_err(corrupt("an application's uid"))).transpose()
+    }
+
+    /// The application that `caller` means by `reference`.
+    ///
+    /// # Errors
+    /// `NotFound`, also for applications that are not the caller's; `Unauthenticated` for a token that
+    /// was expired with all others of the application.
+    pub async fn application_for(
+        &self,
+        caller: &Caller,
+        reference: &Reference<AppId>,
+    ) -> Result<Application> {
+        Ok(self.application_along_for(caller, reference, |_| false).await?.0)
+    }
+
+    /// The same, with all its endpoints if `along` says so of its id and they are few.
+    ///
+    /// # Errors
+    /// As [`Store::application_for`].
+    pub async fn application_along_for(
+        &self,
+        caller: &Caller,
+        reference: &Reference<AppId>,
+        along: impl Fn(AppId) -> bool + Send + Sync,
+    ) -> Result<Along> {
+        let org = caller.org();
+        let found = match caller.narrow(reference.clone())? {
+            Reference::Id(id) => self.application_along(org, id, along(id)).await?,
+            Reference::Uid(uid) => self.application_called(org, uid, along).await?,
+        };
+        let (app, endpoints) = found.ok_or(NOT_FOUND)?;
+        caller.still_admitted(&app.expiries, self.clock.now())?;
+        match reference {
+            Reference::Uid(uid) if app.uid.as_ref() != Some(uid) => Err(NOT_FOUND),
+            _ => Ok((app, endpoints)),
+        }
+    }
+
+    async fn application_along(&self, org: OrgId, id: AppId, along: bool) -> Result<Option<Along>> {
+        if !along {
+            return Ok(self.find_application(org, id).await?.map(|app| (app, None)));
+        }
+        let found = self.find_application_and_endpoints(org, id).await?;
+        Ok(found.map(|(app, endpoints, all)| (app, all.then_some(endpoints))))
+    }
+
+    /// The application that has that uid. Whose it was a moment ago is remembered; whether it still is, the
+    /// application itself says.
+    async fn application_called(
+        &self,
+        org: OrgId,
+        uid: String,
+        along: impl Fn(AppId) -> bool + Send + Sync,
+    ) -> Result<Option<Along>> {
+        let key = (org, uid);
+        if let Some(id) = self.uids.get(&key, self.clock.now()) {
+            let found = self.application_along(org, id, along(id)).await?;
+            let found = found.filter(|(app, _)| app.uid.as_ref() == Some(&key.1));
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        let Some(id) = self.application_id(org, &key.1).await? else { return Ok(None) };
+        self.uids.put(key, id, self.clock.now());
+        self.application_along(org, id, along(id)).await
+    }
+
+    /// What people know of an application that was just read.
+    ///
+    /// # Errors
+    /// `NotFound` if it was deleted meanwhile.
+    pub async fn profile(&self, app: &Application) -> Result<Profile> {
+        let key = keys::profile(app.org, app.id);
+        let item = self.get(Table::Config, key, true, "read an application's profile").await?;
+        Profile::from_item(&item.ok_or(NOT_FOUND)?)
+    }
+
+    /// Lists an organisation's applications by id, which is by age.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn list_applications(&self, org: OrgId, query: &ListQuery<AppId>) -> Result<Page<Profile>> {
+        self.list_range(Table::Config, keys::org_pk(org), "APP#", query, "list applications", |item| {
+            Profile::from_item(item).map(Some)
+        })
+        .await
+    }
+
+    /// Replaces the settings of `old`, the profile of `app`, as it was read; the caller reads both again
+    /// where that has changed.
+    ///
+    /// # Errors
+    /// `Conflict` if the uid is another's.
+    pub async fn update_application(
+        &self,
+        by: &Caller,
+        app: &Application,
+        old: &Profile,
+        settings: ApplicationSettings,
+    ) -> Result<Option<Profile>> {
+        // Never the same time twice: it is what the condition compares.
+        let updated_at = self.clock.now().max(Timestamp::from_ms(old.updated_at.ms() + 1));
+        let new = Profile { settings, updated_at, ..old.clone() };
+        let (uid, old_uid) = (&new.settings.uid, &old.settings.uid);
+        let put = aws_sdk_dynamodb::types::Put::builder()
+            .table_name(&self.tables.config)
+            .set_item(Some(new.to_item(app.org)))
+            .condition_expression("updatedAt = :old")
+            .expression_attribute_values(":old", n(old.updated_at.ms()))
+            .build()
+            .map_err(corrupt("a write"))?;
+        let mut writes = vec![
+            TransactWriteItem::builder().put(put).build(),
+            self.application_update(app, &new.settings, updated_at)?,
+        ];
+        if uid != old_uid {
+            if let Some(uid) = uid {
+                writes.push(self.claim_application_uid(app.org, uid, app.id)?);
+            }
+            if let Some(uid) = old_uid {
+                writes.push(self.free_application_uid(app.org, uid, app.id)?);
+            }
+        }
+        let change = Change::new(by, What::ApplicationUpdated, app.id).within(app.id);
+        writes.push(self.audit(change.from(&old.settings).to(&new.settings))?);
+        match self.transact(writes, "update an application").await? {
+            Transacted::Done => Ok(Some(new)),
+            Transacted::Refused(which) if which.contains(&0) || which.contains(&1) => Ok(None),
+            Transacted::Refused(_) => Err(uid_taken()),
+        }
+    }
+
+    /// Writes what deliveries have to know of new settings.
+    fn application_update(
+        &self,
+        app: &Application,
+        settings: &ApplicationSettings,
+        now: Timestamp,
+    ) -> Result<TransactWriteItem> {
+        let mut set = "SET versionAt = :now, #version = #version + :one".to_owned();
+        let mut update = Update::builder()
+            .table_name(&self.tables.config)
+            .set_key(Some(keys::application(app.id)))
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_values(":now", n(now.ms()))
+            .expression_attribute_values(":one", n(1));
+        let mut remove = Vec::new();
+        for (name, value) in
+            [("uid", settings.uid.as_ref().map(s)), ("rateLimit", settings.rate_limit.map(n))]
+        {
+            match value {
+                Some(value) => {
+                    set.push_str(&format!(", {name} = :{name}"));
+                    update = update.expression_attribute_values(format!(":{name}"), value);
+                }
+                None => remove.push(name),
+            }
+        }
+        if !remove.is_empty() {
+            set.push_str(&format!(" REMOVE {}", remove.join(", ")));
+        }
+        let update = update.update_expression(set).build().map_err(corrupt("a write"))?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+
+    /// Deletes an application, whose profile is as it was read: from now on nobody finds it, and nothing of
+    /// it is delivered any more. A task erases what it leaves. `false` where it was changed meanwhile, and
+    /// the caller reads again.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn delete_application(
+        &self,
+        by: &Caller,
+        app: &Application,
+        profile: &Profile,
+    ) -> Result<bool> {
+        let delete = |key| Delete::builder().table_name(&self.tables.config).set_key(Some(key));
+        let of_profile = delete(keys::profile(app.org, app.id))
+            .condition_expression("updatedAt = :old")
+            .expression_attribute_values(":old", n(profile.updated_at.ms()));
+        let of_app = delete(keys::application(app.id)).condition_expression("attribute_exists(pk)");
+        let mut writes = Vec::new();
+        for delete in [of_profile, of_app] {
+            let delete = delete.build().map_err(corrupt("a write"))?;
+            writes.push(TransactWriteItem::builder().delete(delete).build());
+        }
+        if let Some(uid) = &profile.settings.uid {
+            writes.push(self.free_application_uid(app.org, uid, app.id)?);
+        }
+        let change = Change::new(by, What::ApplicationDeleted, app.id).within(app.id);
+        writes.push(self.audit(change.from(&profile.settings))?);
+        writes.extend(self.erasure(app.org, app.id)?);
+        Ok(self.transact(writes, "delete an application").await? == Transacted::Done)
+    }
+}
+
+fn uid_taken() -> Error {
+    Error::Conflict("An application with this uid exists already.".into())
+}

@@ -1,0 +1,352 @@
+//! The log of an endpoint: what became of each message (the delivery state) and each attempt.
+//!
+//! An attempt is written once, under an id that follows from what it attempts; the state only
+//! moves forward. Together with the order attempt, successor, state this is what keeps a retry
+//! chain from forking (docs/ARCHITECTURE.md, "Invariants").
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+use futures_util::future::try_join_all;
+
+use super::audit::{ABSENT, Change, What};
+use super::item::{FromItemOf, Get as _, Item, Put as _, SCHEMA, ToItem, b, n, s, texts};
+use super::messages::log_ttl;
+use super::shards::LogQuery;
+use super::{BATCH_GET_MAX, Store, Table, Transacted, keys};
+use domain::caller::Caller;
+use domain::error::{Result, corrupt};
+use domain::ids::{AppId, AttemptId, EndpointId, Id as _, Ksuid, MessageId};
+use domain::page::Page;
+use runtime::clock::Timestamp;
+
+pub use domain::attempt::{Attempt, ResponseBody, State, Status, Trigger};
+
+impl FromItemOf<EndpointId> for State {
+    fn from_item(endpoint: EndpointId, item: &Item) -> Result<Self> {
+        item.check_schema()?;
+        let message = item.text("sk")?.strip_prefix("MSG#").unwrap_or_default();
+        let due = item.get("t").and_then(|list| list.as_l().ok()).map(Vec::as_slice).unwrap_or_default();
+        let due = due.iter().map(|at| at.as_n().ok()?.parse().ok().map(Timestamp::from_ms));
+        Ok(Self {
+            endpoint,
+            message: message.parse().map_err(corrupt("a delivery state's key"))?,
+            status: status_of(item)?,
+            due: due
+                .collect::<Option<_>>()
+                .ok_or_else(|| corrupt("a delivery state")("its times are none"))?,
+            next: item.time_opt("nx"),
+            stopped: item.contains_key("st"),
+            by_hand: item
+                .get("ma")
+                .and_then(|set| set.as_bs().ok())
+                .map(|set| ids_of_set(set))
+                .unwrap_or_default(),
+            delivered_by_hand: item.contains_key("ms"),
+        })
+    }
+}
+
+fn ids_of_set(set: &[Blob]) -> Vec<AttemptId> {
+    let ids = set.iter().filter_map(|id| <[u8; 20]>::try_from(id.as_ref()).ok());
+    let mut ids: Vec<_> = ids.map(|bytes| AttemptId::from_ksuid(Ksuid::from_bytes(bytes))).collect();
+    ids.sort();
+    ids
+}
+
+fn status_of(item: &Item) -> Result<Status> {
+    Status::from_number(item.number("s")?).ok_or_else(|| corrupt("an item")("its status is unknown"))
+}
+
+impl ToItem for Attempt {
+    fn to_item(&self) -> Item {
+        let (text, bytes) = match &self.response {
+            ResponseBody::Text(text) => (Some(s(text)), None),
+            ResponseBody::Bytes(bytes) => (None, Some(b(bytes.clone()))),
+        };
+        keys::attempt(self.endpoint, self.message, self.id)
+            .with("v", n(SCHEMA))
+            .with("m", s(self.message.to_string()))
+            .with("u", s(&self.url))
+            .with("s", n(self.status as u8))
+            .with("c", n(self.code))
+            .with_some("r", text)
+            .with_some("rb", bytes)
+            .with_some("er", self.error.as_ref().map(s))
+            .with("d", n(self.duration_ms))
+            .with("at", n(self.at.ms()))
+            .with("g", n(self.trigger as u8))
+            .with_some("nx", self.next.map(|at| n(at.ms())))
+            .with_some("di", self.disables.then(|| n(1)))
+            .with("et", s(&self.event_type))
+            .with_some("ch", texts(self.channels.as_deref()))
+            .with_some("tg", texts(self.tags.as_deref()))
+            .with("ttl", n(log_ttl(self.message)))
+    }
+}
+
+impl FromItemOf<EndpointId> for Attempt {
+    fn from_item(endpoint: EndpointId, item: &Item) -> Result<Self> {
+        item.check_schema()?;
+        let id = item.text("sk")?.strip_prefix("ATT#").unwrap_or_default();
+        Ok(Self {
+            id: id.parse().map_err(corrupt("an attempt's key"))?,
+            endpoint,
+            message: item.text("m")?.parse().map_err(corrupt("an attempt"))?,
+            url: item.text("u")?.to_owned(),
+            status: status_of(item)?,
+            code: item.number("c")?,
+            response: match item.bytes("rb") {
+                Some(bytes) => ResponseBody::Bytes(bytes.to_vec()),
+                None => ResponseBody::Text(item.text_opt("r").unwrap_or_default().to_owned()),
+            },
+            error: item.text_opt("er").map(str::to_owned),
+            duration_ms: item.number("d")?,
+            at: item.time("at")?,
+            trigger: if item.number::<u8>("g")? == 1 { Trigger::Manual } else { Trigger::Scheduled },
+            next: item.time_opt("nx"),
+            disables: item.contains_key("di"),
+            event_type: item.text("et")?.to_owned(),
+            channels: item.texts("ch"),
+            tags: item.texts("tg"),
+        })
+    }
+}
+
+/// The endpoint whose log an item is of.
+fn endpoint_of(item: &Item) -> Result<EndpointId> {
+    let pk = item.text("pk")?.strip_prefix("EP#").unwrap_or_default();
+    pk.split('#').next().unwrap_or_default().parse().map_err(corrupt("a log's key"))
+}
+
+impl Store {
+    /// Records an attempt. If it is on record already, that record comes back and this one is
+    /// dropped: the outcome of an attempt is what was written first.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn record_attempt(&self, attempt: &Attempt) -> Result<Option<Attempt>> {
+        let first = self.put_log(attempt.to_item(), ABSENT, [], "record an attempt").await?;
+        first.map(|first| Attempt::from_item(attempt.endpoint, &first)).transpose()
+    }
+
+    /// Moves a delivery's state forward to `state`; `false` if it is there or further already.
+    /// That a state counts *n* attempts says that attempt *n + 1*, if there is one, was queued.
+    /// What was made by hand is not touched.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn advance(&self, state: &State) -> Result<bool> {
+        let due = state.due.iter().map(|at| n(at.ms())).collect();
+        let mut set = "SET v = :v, s = :s, n = :n, t = :t, #ttl = :ttl".to_owned();
+        let mut remove = Vec::new();
+        let mut values = vec![
+            (":v", n(SCHEMA)),
+            (":s", n(state.status as u8)),
+            (":n", n(state.number())),
+            (":t", AttributeValue::L(due)),
+            (":ttl", n(log_ttl(state.message))),
+        ];
+        for (name, value, present) in
+            [("nx", ":nx", state.next.map(|at| n(at.ms()))), ("st", ":st", state.stopped.then(|| n(1)))]
+        {
+            match present {
+                Some(present) => {
+                    set.push_str(&format!(", {name} = {value}"));
+                    values.push((value, present));
+                }
+                None => remove.push(name),
+            }
+        }
+        if !remove.is_empty() {
+            set.push_str(&format!(" REMOVE {}", remove.join(", ")));
+        }
+        let condition = "attribute_not_exists(pk) OR n < :n";
+        self.update_log(
+            keys::state(state.endpoint, state.message),
+            &set,
+            condition,
+            values,
+            "move a delivery state",
+        )
+        .await
+    }
+
+    /// Notes in a delivery's state that `attempt` was made by hand; once, however often it is noted.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn note_by_hand(&self, attempt: &Attempt) -> Result<bool> {
+        let id = b(attempt.id.ksuid().bytes().to_vec());
+        let success = attempt.status == Status::Success;
+        let mut set =
+            "SET v = if_not_exists(v, :v), s = if_not_exists(s, :fail), n = if_not_exists(n, :zero), \
+                       t = if_not_exists(t, :none), #ttl = if_not_exists(#ttl, :ttl)"
+                .to_owned();
+        if success {
+            set.push_str(", ms = :one");
+        }
+        set.push_str(" ADD ma :ids");
+        let mut values = vec![
+            (":v", n(SCHEMA)),
+            (":fail", n(Status::Fail as u8)),
+            (":zero", n(0)),
+            (":none", AttributeValue::L(Vec::new())),
+            (":ttl", n(log_ttl(attempt.message))),
+            (":ids", AttributeValue::Bs(vec![Blob::new(attempt.id.ksuid().bytes().to_vec())])),
+            (":id", id),
+        ];
+        if success {
+            values.push((":one", n(1)));
+        }
+        let condition = "attribute_not_exists(ma) OR NOT contains(ma, :id)";
+        let key = keys::state(attempt.endpoint, attempt.message);
+        self.update_log(key, &set, condition, values, "note an attempt by hand").await
+    }
+
+    /// Takes the text of an answer out of an attempt, and leaves an audit event; `false` if there is no
+    /// such attempt.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn expunge_attempt(
+        &self,
+        by: &Caller,
+        app: AppId,
+        endpoint: EndpointId,
+        message: MessageId,
+        id: AttemptId,
+    ) -> Result<bool> {
+        let update = Update::builder()
+            .table_name(self.table(Table::Log))
+            .set_key(Some(keys::attempt(endpoint, message, id)))
+            .update_expression("SET r = :empty REMOVE rb")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":empty", s(""))
+            .build()
+            .map_err(corrupt("a write"))?;
+        let writes = vec![
+            TransactWriteItem::builder().update(update).build(),
+            self.audit(Change::new(by, What::AttemptExpunged, id).within(app))?,
+        ];
+        Ok(self.transact(writes, "expunge an attempt").await? == Transacted::Done)
+    }
+
+    /// The state of a delivery, and one attempt of it if that is on record, read strongly.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn delivery(
+        &self,
+        endpoint: EndpointId,
+        message: MessageId,
+        attempt: AttemptId,
+    ) -> Result<(Option<State>, Option<Attempt>)> {
+        let wanted = vec![keys::state(endpoint, message), keys::attempt(endpoint, message, attempt)];
+        let (mut state, mut found) = (None, None);
+        for item in self.batch_get(Table::Log, wanted, true, "read a delivery").await? {
+            if item.text("sk")?.starts_with("ATT#") {
+                found = Some(Attempt::from_item(endpoint, &item)?);
+            } else {
+                state = Some(State::from_item(endpoint, &item)?);
+            }
+        }
+        Ok((state, found))
+    }
+
+    /// The states of a message at those endpoints that have one.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn states(
+        &self,
+        message: MessageId,
+        endpoints: &[EndpointId],
+        strong: bool,
+    ) -> Result<Vec<State>> {
+        const AT_ONCE: usize = 8 * BATCH_GET_MAX;
+        let mut states = Vec::with_capacity(endpoints.len());
+        for group in endpoints.chunks(AT_ONCE) {
+            let keys: Vec<Item> = group.iter().map(|endpoint| keys::state(*endpoint, message)).collect();
+            let batches = keys.chunks(BATCH_GET_MAX).map(<[Item]>::to_vec).collect::<Vec<_>>().into_iter();
+            let batches =
+                batches.map(|batch| self.batch_get(Table::Log, batch, strong, "read delivery states"));
+            for item in try_join_all(batches).await?.iter().flatten() {
+                states.push(State::from_item(endpoint_of(item)?, item)?);
+            }
+        }
+        Ok(states)
+    }
+
+    /// The states at one endpoint of those messages that have one.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn states_at(&self, endpoint: EndpointId, messages: &[MessageId]) -> Result<Vec<State>> {
+        let wanted = messages.iter().map(|message| keys::state(endpoint, *message)).collect();
+        let found = self.batch_get(Table::Log, wanted, true, "read delivery states").await?;
+        found.iter().map(|item| State::from_item(endpoint, item)).collect()
+    }
+
+    /// A page of one shard of an endpoint's states, oldest message first, read strongly.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn shard_states(
+        &self,
+        endpoint: EndpointId,
+        shard: u8,
+        query: &LogQuery<MessageId>,
+    ) -> Result<Vec<State>> {
+        let pk = keys::log_pk(endpoint, shard);
+        let items = self.read_shard(pk, "MSG#", query, "go through delivery states").await?;
+        items.iter().map(|item| State::from_item(endpoint, item)).collect()
+    }
+
+    /// Those of the attempts that are on record, in any order.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn attempts(
+        &self,
+        message: MessageId,
+        wanted: &[(EndpointId, AttemptId)],
+    ) -> Result<Vec<Attempt>> {
+        let wanted = wanted.iter().map(|(endpoint, id)| keys::attempt(*endpoint, message, *id)).collect();
+        let found = self.batch_get(Table::Log, wanted, false, "read attempts").await?;
+        found.iter().map(|item| Attempt::from_item(endpoint_of(item)?, item)).collect()
+    }
+
+    /// Lists an endpoint's attempts. `keep` decides which are shown.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn list_attempts(
+        &self,
+        endpoint: EndpointId,
+        query: &LogQuery<AttemptId>,
+        keep: impl Fn(&Attempt) -> bool,
+    ) -> Result<Page<Attempt>> {
+        let pk = |shard| keys::log_pk(endpoint, shard);
+        self.list_shards(pk, "ATT#", query, "list attempts", |item| {
+            Attempt::from_item(endpoint, item).map(|attempt| keep(&attempt).then_some(attempt))
+        })
+        .await
+    }
+
+    /// Lists the delivery states of an endpoint by their messages. `keep` decides which are shown.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn list_states(
+        &self,
+        endpoint: EndpointId,
+        query: &LogQuery<MessageId>,
+        keep: impl Fn(&State) -> bool,
+    ) -> Result<Page<State>> {
+        let pk = |shard| keys::log_pk(endpoint, shard);
+        self.list_shards(pk, "MSG#", query, "list delivery states", |item| {
+            State::from_item(endpoint, item).map(|state| keep(&state).then_some(state))
+        })
+        .await
+    }
+}

@@ -1,0 +1,376 @@
+//! Endpoints: where an application's messages go. Every change of one raises the application's
+//! version in the same transaction, which is what keeps caches honest.
+
+use aws_sdk_dynamodb::types::builders::UpdateBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
+
+use super::applications::{ENDPOINTS_MAX, metadata, metadata_of};
+use super::audit::{ABSENT, Change, What, put};
+use super::endpoint_secrets::EndpointHeaders;
+use super::item::{Get as _, Item, Put as _, SCHEMA, n, s, texts};
+use super::{Range, Store, Table, Transacted, keys};
+use domain::caller::Caller;
+use domain::error::{Error, Result, corrupt};
+use domain::ids::{AppId, EndpointId, Reference};
+use domain::operational::EndpointEvent;
+use domain::page::{ListQuery, Page};
+use domain::signing::SigningKey;
+use runtime::clock::Timestamp;
+
+use super::applications::Application;
+
+pub use domain::endpoint::{Endpoint, EndpointKey, EndpointSettings, Filter};
+
+const NOT_FOUND: Error = Error::NotFound("Endpoint");
+
+impl Store {
+    fn endpoint_item(&self, endpoint: &Endpoint) -> Result<Item> {
+        let settings = &endpoint.settings;
+        Ok(keys::endpoint(endpoint.app, endpoint.id)
+            .with("v", n(SCHEMA))
+            .with("url", s(&settings.url))
+            .with("description", s(&settings.description))
+            .with_some("uid", settings.uid.as_ref().map(s))
+            .with_some("eventTypes", texts(settings.event_types.as_deref()))
+            .with_some("channels", texts(settings.channels.as_deref()))
+            .with("disabled", AttributeValue::Bool(settings.disabled))
+            .with_some("rateLimit", settings.rate_limit.map(n))
+            .with_some("metadata", metadata(&settings.metadata))
+            .with("keys", self.sealed_keys(endpoint))
+            .with_some("headers", self.sealed_headers(endpoint)?)
+            .with_some("failingSince", endpoint.failing_since.map(|at| n(at.ms())))
+            .with("createdAt", n(endpoint.created_at.ms()))
+            .with("updatedAt", n(endpoint.updated_at.ms())))
+    }
+
+    pub(super) fn endpoint_of(&self, app: AppId, item: &Item) -> Result<Endpoint> {
+        item.check_schema()?;
+        let id = item.text("sk")?.strip_prefix("EP#").unwrap_or_default();
+        let id: EndpointId = id.parse().map_err(corrupt("an endpoint's key"))?;
+        Ok(Endpoint {
+            app,
+            id,
+            settings: EndpointSettings {
+                url: item.text("url")?.to_owned(),
+                description: item.text("description")?.to_owned(),
+                uid: item.text_opt("uid").map(str::to_owned),
+                event_types: item.texts("eventTypes"),
+                channels: item.texts("channels"),
+                disabled: item.get("disabled").and_then(|flag| flag.as_bool().ok()).copied().unwrap_or(false),
+                rate_limit: item.number_opt("rateLimit"),
+                metadata: metadata_of(item),
+            },
+            keys: self.opened_keys(id, item)?,
+            headers: self.opened_headers(id, item)?,
+            failing_since: item.time_opt("failingSince"),
+            created_at: item.time("createdAt")?,
+            updated_at: item.time("updatedAt")?,
+        })
+    }
+
+    /// Raises the application's version, and its count of endpoints by `more`.
+    pub(super) fn raise_version(&self, app: &Application, more: i32) -> Result<TransactWriteItem> {
+        let update = self.raised_version(app, more, "");
+        Ok(TransactWriteItem::builder().update(update.build().map_err(corrupt("a write"))?).build())
+    }
+
+    /// The same for an endpoint that nothing is sent to any more, with what is noted of it there.
+    pub(super) fn raise_version_without(
+        &self,
+        app: &Application,
+        more: i32,
+        gone: EndpointId,
+    ) -> Result<TransactWriteItem> {
+        let update = self
+            .raised_version(app, more, " DELETE hanging :gone")
+            .expression_attribute_values(":gone", AttributeValue::Ss(vec![gone.to_string()]));
+        Ok(TransactWriteItem::builder().update(update.build().map_err(corrupt("a write"))?).build())
+    }
+
+    fn raised_version(&self, app: &Application, more: i32, also: &str) -> UpdateBuilder {
+        let limit = if more > 0 { " AND endpoints < :max" } else { "" };
+        let mut update = Update::builder()
+            .table_name(&self.tables.config)
+            .set_key(Some(keys::application(app.id)))
+            .condition_expression(format!("attribute_exists(pk){limit}"))
+            .update_expression(format!(
+                "SET #version = #version + :one, versionAt = :now, endpoints = endpoints + :more{also}"
+            ))
+            .expression_attribute_names("#version", "version")
+            .expression_attribute_values(":one", n(1))
+            .expression_attribute_values(":more", n(more))
+            .expression_attribute_values(":now", n(self.clock.now().ms()));
+        if more > 0 {
+            update = update.expression_attribute_values(":max", n(ENDPOINTS_MAX));
+        }
+        update
+    }
+
+    /// Tells all caches, and the jobs that carry a text, that something of the application is no
+    /// longer what it was: the text of a message, say. `what` and `subject` go into the audit event.
+    ///
+    /// # Errors
+    /// `NotFound` if the application is gone.
+    pub async fn invalidate(
+        &self,
+        by: &Caller,
+        app: &Application,
+        what: What,
+        subject: String,
+    ) -> Result<()> {
+        let change = Change::new(by, what, subject).within(app.id);
+        let writes = vec![self.raise_version(app, 0)?, self.audit(change)?];
+        match self.transact(writes, "invalidate caches").await? {
+            Transacted::Done => Ok(()),
+            Transacted::Refused(_) => Err(Error::NotFound("Application")),
+        }
+    }
+
+    fn claim_endpoint_uid(&self, app: AppId, uid: &str, id: EndpointId) -> Result<TransactWriteItem> {
+        let item = keys::endpoint_uid(app, uid).with("v", n(SCHEMA)).with("id", s(id.to_string()));
+        put(&self.tables.config, item, ABSENT)
+    }
+
+    fn free_endpoint_uid(&self, app: AppId, uid: &str, id: EndpointId) -> Result<TransactWriteItem> {
+        let delete = Delete::builder()
+            .table_name(&self.tables.config)
+            .set_key(Some(keys::endpoint_uid(app, uid)))
+            .condition_expression("#id = :id")
+            .expression_attribute_names("#id", "id")
+            .expression_attribute_values(":id", s(id.to_string()))
+            .build();
+        Ok(TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build())
+    }
+
+    /// Makes an endpoint.
+    ///
+    /// # Errors
+    /// `Conflict` if its uid is taken or the application has as many endpoints as it may have;
+    /// `NotFound` if the application was deleted meanwhile.
+    pub async fn create_endpoint(
+        &self,
+        by: &Caller,
+        app: &Application,
+        settings: EndpointSettings,
+        key: SigningKey,
+        headers: EndpointHeaders,
+    ) -> Result<Endpoint> {
+        let now = self.clock.now();
+        let endpoint = Endpoint {
+            app: app.id,
+            id: EndpointId::new(now, &*self.random),
+            settings,
+            keys: vec![EndpointKey { key, until: None }],
+            headers,
+            failing_since: None,
+            created_at: now,
+            updated_at: now,
+        };
+        let mut writes = vec![
+            self.raise_version(app, 1)?,
+            put(&self.tables.config, self.endpoint_item(&endpoint)?, ABSENT)?,
+            self.audit(Change::new(by, What::EndpointCreated, endpoint.id).within(app.id).to(&endpoint))?,
+        ];
+        if let Some(uid) = &endpoint.settings.uid {
+            writes.push(self.claim_endpoint_uid(app.id, uid, endpoint.id)?);
+        }
+        writes.extend(self.announce(app, &endpoint, EndpointEvent::Created)?);
+        match self.transact(writes, "create an endpoint").await? {
+            Transacted::Done => Ok(endpoint),
+            Transacted::Refused(which) if which.contains(&0) => {
+                self.application(app.org, app.id).await?;
+                let text = format!("The application has {ENDPOINTS_MAX} endpoints: it cannot have more.");
+                Err(Error::Conflict(text))
+            }
+            Transacted::Refused(_) => Err(uid_taken()),
+        }
+    }
+
+    /// Reads an endpoint strongly.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn find_endpoint(&self, app: AppId, id: EndpointId) -> Result<Option<Endpoint>> {
+        let item = self.get(Table::Config, keys::endpoint(app, id), true, "read an endpoint").await?;
+        item.map(|item| self.endpoint_of(app, &item)).transpose()
+    }
+
+    /// Those of an application's endpoints that are there, in any order.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn endpoints(&self, app: AppId, ids: &[EndpointId]) -> Result<Vec<Endpoint>> {
+        let wanted = ids.iter().map(|id| keys::endpoint(app, *id)).collect();
+        let found = self.batch_get(Table::Config, wanted, true, "read endpoints").await?;
+        found.iter().map(|item| self.endpoint_of(app, item)).collect()
+    }
+
+    /// The endpoint of `app` that a path means.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn endpoint_for(&self, app: AppId, reference: &Reference<EndpointId>) -> Result<Endpoint> {
+        let id = match reference {
+            Reference::Id(id) => *id,
+            Reference::Uid(uid) => {
+                let key = keys::endpoint_uid(app, uid);
+                let item =
+                    self.get(Table::Config, key, true, "read an endpoint's uid").await?.ok_or(NOT_FOUND)?;
+                item.text("id")?.parse().map_err(corrupt("an endpoint's uid"))?
+            }
+        };
+        self.find_endpoint(app, id).await?.ok_or(NOT_FOUND)
+    }
+
+    /// Lists an application's endpoints by id, which is by age.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn list_endpoints(&self, app: AppId, query: &ListQuery<EndpointId>) -> Result<Page<Endpoint>> {
+        self.list_range(Table::Config, keys::application_pk(app), "EP#", query, "list endpoints", |item| {
+            self.endpoint_of(app, item).map(Some)
+        })
+        .await
+    }
+
+    /// All endpoints of an application, strongly: what a cache is filled with.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn all_endpoints(&self, app: AppId) -> Result<Vec<Endpoint>> {
+        let mut endpoints = Vec::new();
+        let mut start = None;
+        loop {
+            let range = Range {
+                pk: keys::application_pk(app),
+                from: "EP#".into(),
+                to: "EP#~".into(),
+                ascending: true,
+                limit: ENDPOINTS_MAX as usize,
+                strong: true,
+                start,
+                operation: "read an application's endpoints",
+            };
+            let page = self.query(Table::Config, range).await?;
+            for item in &page.items {
+                endpoints.push(self.endpoint_of(app, item)?);
+            }
+            start = page.last;
+            if start.is_none() {
+                return Ok(endpoints);
+            }
+        }
+    }
+
+    /// Replaces the settings of `old` as it was read; none where it was changed meanwhile, and the
+    /// caller reads again.
+    ///
+    /// # Errors
+    /// `Conflict` if the uid is another's, `NotFound` if the application is gone.
+    pub async fn update_endpoint(
+        &self,
+        by: &Caller,
+        app: &Application,
+        old: &Endpoint,
+        settings: EndpointSettings,
+    ) -> Result<Option<Endpoint>> {
+        let new = Endpoint { settings, ..old.clone() };
+        self.replace_endpoint(by, app, old, new, What::EndpointUpdated).await
+    }
+
+    /// Writes `new` over `old` as it was read, with what is sealed in it; `what` names the change.
+    pub(super) async fn replace_endpoint(
+        &self,
+        by: &Caller,
+        app: &Application,
+        old: &Endpoint,
+        new: Endpoint,
+        what: What,
+    ) -> Result<Option<Endpoint>> {
+        // Never the same time twice: it is what the condition compares.
+        let updated_at = self.clock.now().max(Timestamp::from_ms(old.updated_at.ms() + 1));
+        let enabled = old.settings.disabled && !new.settings.disabled;
+        let disabled = !old.settings.disabled && new.settings.disabled;
+        // Whoever switches an endpoint on again begins anew.
+        let failing_since = old.failing_since.filter(|_| !enabled);
+        let new = Endpoint { failing_since, updated_at, ..new };
+        let put = aws_sdk_dynamodb::types::Put::builder()
+            .table_name(&self.tables.config)
+            .set_item(Some(self.endpoint_item(&new)?))
+            .condition_expression(format!(
+                "attribute_exists(pk) AND updatedAt = :old AND {}",
+                failing_is(old)
+            ))
+            .expression_attribute_values(":old", n(old.updated_at.ms()));
+        let put = match old.failing_since {
+            Some(since) => put.expression_attribute_values(":since", n(since.ms())),
+            None => put,
+        };
+        let put = put.build().map_err(corrupt("a write"))?;
+        let raise =
+            if disabled { self.raise_version_without(app, 0, old.id) } else { self.raise_version(app, 0) };
+        let mut writes = vec![
+            raise?,
+            TransactWriteItem::builder().put(put).build(),
+            self.audit(Change::new(by, what, old.id).within(app.id).from(old).to(&new))?,
+        ];
+        let (uid, old_uid) = (&new.settings.uid, &old.settings.uid);
+        if uid != old_uid {
+            if let Some(uid) = uid {
+                writes.push(self.claim_endpoint_uid(app.id, uid, old.id)?);
+            }
+            if let Some(uid) = old_uid {
+                writes.push(self.free_endpoint_uid(app.id, uid, old.id)?);
+            }
+        }
+        writes.extend(self.announce(app, &new, EndpointEvent::Updated)?);
+        if enabled {
+            writes.extend(self.announce(app, &new, EndpointEvent::Enabled)?);
+        }
+        if disabled {
+            writes.extend(self.announce(app, &new, EndpointEvent::Disabled(None))?);
+        }
+        match self.transact(writes, "update an endpoint").await? {
+            Transacted::Done => Ok(Some(new)),
+            Transacted::Refused(which) if which.contains(&0) => Err(Error::NotFound("Application")),
+            Transacted::Refused(which) if which.contains(&1) => Ok(None),
+            Transacted::Refused(_) => Err(uid_taken()),
+        }
+    }
+
+    /// Deletes an endpoint as it was read; jobs that are on their way to it find out before they are sent.
+    /// `false` where it was changed meanwhile, and the caller reads again.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn delete_endpoint(&self, by: &Caller, app: &Application, endpoint: &Endpoint) -> Result<bool> {
+        let delete = Delete::builder()
+            .table_name(&self.tables.config)
+            .set_key(Some(keys::endpoint(app.id, endpoint.id)))
+            .condition_expression("attribute_exists(pk) AND updatedAt = :old")
+            .expression_attribute_values(":old", n(endpoint.updated_at.ms()))
+            .build();
+        let mut writes = vec![
+            self.raise_version_without(app, -1, endpoint.id)?,
+            TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build(),
+            self.audit(Change::new(by, What::EndpointDeleted, endpoint.id).within(app.id).from(endpoint))?,
+        ];
+        if let Some(uid) = &endpoint.settings.uid {
+            writes.push(self.free_endpoint_uid(app.id, uid, endpoint.id)?);
+        }
+        writes.extend(self.announce(app, endpoint, EndpointEvent::Deleted)?);
+        Ok(self.transact(writes, "delete an endpoint").await? == Transacted::Done)
+    }
+}
+
+/// The condition that nobody noted meanwhile that an endpoint fails, or works again.
+fn failing_is(endpoint: &Endpoint) -> &'static str {
+    match endpoint.failing_since {
+        Some(_) => "failingSince = :since",
+        None => "attribute_not_exists(failingSince)",
+    }
+}
+
+fn uid_taken() -> Error {
+    Error::Conflict("An endpoint with this uid exists already.".into())
+}

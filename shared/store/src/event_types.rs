@@ -1,0 +1,207 @@
+//! Event types: the names that an organisation's messages carry.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put as PutRequest, TransactWriteItem};
+
+use super::audit::{Change, What};
+use super::item::{FromItem, Get as _, Item, Put as _, SCHEMA, ToItemOf, n, s, texts};
+use super::{Store, Table, Transacted, keys};
+use domain::caller::Caller;
+use domain::error::{Error, Result, corrupt};
+use domain::ids::{Name, OrgId};
+use domain::page::{ListQuery, Page};
+use runtime::clock::Timestamp;
+
+pub use domain::event_type::EventType;
+
+const NOT_FOUND: Error = Error::NotFound("Event type");
+
+impl FromItem for EventType {
+    fn from_item(item: &Item) -> Result<Self> {
+        item.check_schema()?;
+        let flag = |name: &str| item.get(name).and_then(|flag| flag.as_bool().ok()).copied().unwrap_or(false);
+        Ok(Self {
+            name: item.text("sk")?.strip_prefix("ET#").unwrap_or_default().to_owned(),
+            description: item.text("description")?.to_owned(),
+            schemas: item.text_opt("schemas").map(str::to_owned),
+            feature_flags: item.texts("featureFlags").unwrap_or_default(),
+            group_name: item.text_opt("groupName").map(str::to_owned),
+            archived: flag("archived"),
+            deprecated: flag("deprecated"),
+            created_at: item.time("createdAt")?,
+            updated_at: item.time("updatedAt")?,
+        })
+    }
+}
+
+impl ToItemOf<OrgId> for EventType {
+    fn to_item(&self, org: OrgId) -> Item {
+        keys::event_type(org, &self.name)
+            .with("v", n(SCHEMA))
+            .with("description", s(&self.description))
+            .with_some("schemas", self.schemas.as_ref().map(s))
+            .with_some(
+                "featureFlags",
+                texts((!self.feature_flags.is_empty()).then_some(self.feature_flags.as_slice())),
+            )
+            .with_some("groupName", self.group_name.as_ref().map(s))
+            .with("archived", AttributeValue::Bool(self.archived))
+            .with("deprecated", AttributeValue::Bool(self.deprecated))
+            .with("createdAt", n(self.created_at.ms()))
+            .with("updatedAt", n(self.updated_at.ms()))
+    }
+}
+
+impl Store {
+    /// Makes an event type, or brings an archived one of that name back with what is given now.
+    ///
+    /// # Errors
+    /// `Conflict` if there is one that is not archived.
+    pub async fn create_event_type(&self, by: &Caller, new: EventType) -> Result<EventType> {
+        // Each turn means that somebody else's change came first, so this ends.
+        loop {
+            let old = self.find_event_type(by.org(), &new.name).await?;
+            if old.as_ref().is_some_and(|old| !old.archived) {
+                return Err(Error::Conflict("An event type with this name exists already.".into()));
+            }
+            let now = self.clock.now();
+            // Never the same time twice: it is what the condition of a change compares.
+            let now = old.as_ref().map_or(now, |old| now.max(Timestamp::from_ms(old.updated_at.ms() + 1)));
+            let new = EventType { created_at: now, updated_at: now, ..new.clone() };
+            let put = self.event_type_put(by.org(), old.as_ref(), &new);
+            let what = What::EventTypeCreated;
+            if let Some(made) = self.write_event_type(by, what, old.as_ref(), new, put).await? {
+                return Ok(made);
+            }
+        }
+    }
+
+    /// The write of `new`, on the condition that there is nothing but `old` as it was read.
+    fn event_type_put(
+        &self,
+        org: OrgId,
+        old: Option<&EventType>,
+        new: &EventType,
+    ) -> aws_sdk_dynamodb::types::builders::PutBuilder {
+        let put = PutRequest::builder().table_name(&self.tables.config).set_item(Some(new.to_item(org)));
+        match old {
+            None => put.condition_expression("attribute_not_exists(pk)"),
+            Some(old) => put
+                .condition_expression("attribute_exists(pk) AND updatedAt = :old")
+                .expression_attribute_values(":old", n(old.updated_at.ms())),
+        }
+    }
+
+    /// Replaces `old` as it was read, or makes what was not there; none where somebody else's change
+    /// came first, and the caller reads again. What the change is called depends on what it does.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn put_event_type(
+        &self,
+        by: &Caller,
+        old: Option<&EventType>,
+        new: EventType,
+    ) -> Result<Option<EventType>> {
+        let now = self.clock.now();
+        // Never the same time twice: it is what the condition compares.
+        let updated_at = old.map_or(now, |old| now.max(Timestamp::from_ms(old.updated_at.ms() + 1)));
+        let new = EventType { created_at: old.map_or(now, |old| old.created_at), updated_at, ..new };
+        let put = self.event_type_put(by.org(), old, &new);
+        let what = match old {
+            None => What::EventTypeCreated,
+            Some(old) if new.archived && !old.archived => What::EventTypeArchived,
+            Some(_) => What::EventTypeUpdated,
+        };
+        self.write_event_type(by, what, old, new, put).await
+    }
+
+    async fn write_event_type(
+        &self,
+        by: &Caller,
+        what: What,
+        old: Option<&EventType>,
+        new: EventType,
+        put: aws_sdk_dynamodb::types::builders::PutBuilder,
+    ) -> Result<Option<EventType>> {
+        let change = Change::new(by, what, &new.name).to(&new);
+        let change = match old {
+            Some(old) => change.from(old),
+            None => change,
+        };
+        let writes = vec![
+            TransactWriteItem::builder().put(put.build().map_err(corrupt("a write"))?).build(),
+            self.audit(change)?,
+        ];
+        match self.transact(writes, "change an event type").await? {
+            Transacted::Done => Ok(Some(new)),
+            Transacted::Refused(_) => Ok(None),
+        }
+    }
+
+    /// Removes an event type, as it was read, altogether; `false` where it was changed meanwhile, and the
+    /// caller reads again. Endpoints that name it go on naming it.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn expunge_event_type(&self, by: &Caller, old: &EventType) -> Result<bool> {
+        let delete = Delete::builder()
+            .table_name(&self.tables.config)
+            .set_key(Some(keys::event_type(by.org(), &old.name)))
+            .condition_expression("attribute_exists(pk) AND updatedAt = :old")
+            .expression_attribute_values(":old", n(old.updated_at.ms()))
+            .build();
+        let writes = vec![
+            TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build(),
+            self.audit(Change::new(by, What::EventTypeDeleted, &old.name).from(old))?,
+        ];
+        Ok(self.transact(writes, "expunge an event type").await? == Transacted::Done)
+    }
+
+    /// Reads an event type.
+    ///
+    /// # Errors
+    /// `NotFound`, also for one that `caller` may not see.
+    pub async fn event_type(&self, caller: &Caller, name: &str) -> Result<EventType> {
+        let found = self.find_event_type(caller.org(), name).await?;
+        found.filter(|found| found.visible_to(caller)).ok_or(NOT_FOUND)
+    }
+
+    async fn find_event_type(&self, org: OrgId, name: &str) -> Result<Option<EventType>> {
+        let key = keys::event_type(org, name);
+        let item = self.get(Table::Config, key, true, "read an event type").await?;
+        item.map(|item| EventType::from_item(&item)).transpose()
+    }
+
+    /// Lists an organisation's event types by name. `keep` is asked about each that was read.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn list_event_types(
+        &self,
+        org: OrgId,
+        query: &ListQuery<Name>,
+        keep: impl Fn(&EventType) -> bool,
+    ) -> Result<Page<EventType>> {
+        self.list_range(Table::Config, keys::org_pk(org), "ET#", query, "list event types", |item| {
+            EventType::from_item(item).map(|found| keep(&found).then_some(found))
+        })
+        .await
+    }
+
+    /// Those of `names` that are no event types of the organisation that `caller` may see.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn unknown_event_types(&self, caller: &Caller, names: &[String]) -> Result<Vec<String>> {
+        let wanted = names.iter().map(|name| keys::event_type(caller.org(), name)).collect();
+        let mut known: BTreeMap<String, EventType> = BTreeMap::new();
+        for item in self.batch_get(Table::Config, wanted, true, "look event types up").await? {
+            let found = EventType::from_item(&item)?;
+            known.insert(found.name.clone(), found);
+        }
+        let usable = |name: &&String| known.get(*name).is_some_and(|found| found.visible_to(caller));
+        Ok(names.iter().filter(|name| !usable(name)).cloned().collect())
+    }
+}

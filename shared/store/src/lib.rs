@@ -1,0 +1,374 @@
+//! The only code that speaks DynamoDB: two tables, every key in [`keys`], one file per kind of item.
+//!
+//! Every write states its condition, so that work that is done twice is written once.
+
+pub mod applications;
+pub mod attempts;
+pub mod audit;
+pub mod destinations;
+pub mod endpoint_secrets;
+pub mod endpoints;
+pub mod erasure;
+pub mod event_types;
+mod health;
+pub mod idempotency;
+mod item;
+pub mod keys;
+pub mod messages;
+pub mod payloads;
+mod ranges;
+pub mod seal;
+pub mod shards;
+pub mod stats;
+pub mod tasks;
+pub mod throttles;
+pub mod timers;
+pub mod tokens;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, DeleteRequest, KeysAndAttributes, ReturnConsumedCapacity,
+    ReturnValuesOnConditionCheckFailure, TransactWriteItem, WriteRequest,
+};
+
+use domain::error::{Result, unavailable};
+use domain::ids::{AppId, OrgId};
+use runtime::cache::Cache;
+use runtime::clock::SharedClock;
+use runtime::config::Tables;
+use runtime::random::SharedRandom;
+use seal::Sealer;
+
+pub use item::Item;
+
+/// Most keys of one BatchGetItem, by its definition.
+const BATCH_GET_MAX: usize = 100;
+/// Most writes of one BatchWriteItem, by its definition.
+const BATCH_WRITE_MAX: usize = 25;
+
+/// The two tables.
+#[derive(Clone, Debug)]
+pub struct Store {
+    client: Client,
+    tables: Tables,
+    sealer: Sealer,
+    clock: SharedClock,
+    random: SharedRandom,
+    /// What is asked of DynamoDB about what a request consumed.
+    told: Option<ReturnConsumedCapacity>,
+    /// Changes of endpoints are told as operational webhooks.
+    telling: bool,
+    /// Which application has a uid, as it was when it was last looked up.
+    uids: Arc<Cache<(OrgId, String), AppId>>,
+}
+
+/// How a transaction ended that did not fail altogether.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Transacted {
+    Done,
+    /// The conditions that were not met, by position.
+    Refused(Vec<usize>),
+}
+
+/// The table an item is in.
+#[derive(Clone, Copy, Debug)]
+enum Table {
+    Config,
+    Log,
+}
+
+impl Store {
+    /// A store over `client`.
+    pub fn new(
+        client: Client,
+        tables: Tables,
+        sealer: Sealer,
+        clock: SharedClock,
+        random: SharedRandom,
+        told: Option<ReturnConsumedCapacity>,
+    ) -> Self {
+        let uids = Arc::new(Cache::new(applications::UIDS_MAX));
+        Self { client, tables, sealer, clock, random, told, telling: false, uids }
+    }
+
+    /// This store, telling changes of endpoints as operational webhooks if `telling` is true.
+    #[must_use]
+    pub fn telling(self, telling: bool) -> Self {
+        Self { telling, ..self }
+    }
+
+    fn table(&self, table: Table) -> &str {
+        match table {
+            Table::Config => &self.tables.config,
+            Table::Log => &self.tables.log,
+        }
+    }
+
+    async fn get(
+        &self,
+        table: Table,
+        key: Item,
+        strong: bool,
+        operation: &'static str,
+    ) -> Result<Option<Item>> {
+        let out = self
+            .client
+            .get_item()
+            .table_name(self.table(table))
+            .set_key(Some(key))
+            .consistent_read(strong)
+            .set_return_consumed_capacity(self.told.clone())
+            .send()
+            .await
+            .map_err(unavailable(operation))?;
+        Ok(out.item)
+    }
+
+    /// Reads up to any number of items; those that are not there are left out, the order is lost.
+    async fn batch_get(
+        &self,
+        table: Table,
+        keys: Vec<Item>,
+        strong: bool,
+        operation: &'static str,
+    ) -> Result<Vec<Item>> {
+        let table = self.table(table);
+        let mut found = Vec::with_capacity(keys.len());
+        let mut waiting = keys;
+        let mut wait = Duration::from_millis(20);
+        while !waiting.is_empty() {
+            let batch: Vec<Item> = waiting.drain(..waiting.len().min(BATCH_GET_MAX)).collect();
+            let wanted = batch.len();
+            let request = KeysAndAttributes::builder().set_keys(Some(batch)).consistent_read(strong).build();
+            let mut out = self
+                .client
+                .batch_get_item()
+                .request_items(table, request.map_err(unavailable(operation))?)
+                .set_return_consumed_capacity(self.told.clone())
+                .send()
+                .await
+                .map_err(unavailable(operation))?;
+            let mut responses = out.responses.take().unwrap_or_default();
+            found.extend(responses.remove(table).unwrap_or_default());
+            let left = out.unprocessed_keys.take().and_then(|mut left| left.remove(table));
+            let left = left.map(|left| left.keys).unwrap_or_default();
+            // 16 MB of answer or throttling leave keys over; with none served it is throttling.
+            if left.len() == wanted {
+                self.clock.sleep(wait).await;
+                wait = (wait * 2).min(Duration::from_secs(1));
+            }
+            waiting.extend(left);
+        }
+        Ok(found)
+    }
+
+    /// Deletes items, whether or not they are there: what is deleted twice is deleted.
+    async fn batch_delete(&self, table: Table, keys: Vec<Item>, operation: &'static str) -> Result<()> {
+        let mut wait = Duration::from_millis(20);
+        for chunk in keys.chunks(BATCH_WRITE_MAX) {
+            let deletes: Result<Vec<WriteRequest>> = chunk
+                .iter()
+                .map(|key| {
+                    let delete = DeleteRequest::builder().set_key(Some(key.clone())).build();
+                    let delete = delete.map_err(domain::error::corrupt("a write"))?;
+                    Ok(WriteRequest::builder().delete_request(delete).build())
+                })
+                .collect();
+            let mut waiting = HashMap::from([(self.table(table).to_owned(), deletes?)]);
+            while !waiting.is_empty() {
+                let sent = waiting.values().map(Vec::len).sum::<usize>();
+                let out = self
+                    .client
+                    .batch_write_item()
+                    .set_request_items(Some(waiting))
+                    .set_return_consumed_capacity(self.told.clone())
+                    .send()
+                    .await
+                    .map_err(unavailable(operation))?;
+                waiting = out.unprocessed_items.unwrap_or_default();
+                // With none done it is throttling.
+                if waiting.values().map(Vec::len).sum::<usize>() == sent {
+                    self.clock.sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(1));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts an item into the log on a condition, which may speak of `#ttl`. None if it was written,
+    /// otherwise the item that is there.
+    async fn put_log(
+        &self,
+        item: Item,
+        condition: &str,
+        values: impl IntoIterator<Item = (&'static str, AttributeValue)>,
+        operation: &'static str,
+    ) -> Result<Option<Item>> {
+        let values: HashMap<String, AttributeValue> =
+            values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let alias =
+            condition.contains("#ttl").then(|| HashMap::from([("#ttl".to_owned(), "ttl".to_owned())]));
+        let sent = self
+            .client
+            .put_item()
+            .table_name(self.table(Table::Log))
+            .set_item(Some(item))
+            .condition_expression(condition)
+            .set_expression_attribute_names(alias)
+            .set_expression_attribute_values((!values.is_empty()).then_some(values))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .set_return_consumed_capacity(self.told.clone())
+            .send()
+            .await;
+        let error = match sent {
+            Ok(_) => return Ok(None),
+            Err(error) => error,
+        };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(refused)) => {
+                Ok(Some(refused.item.clone().unwrap_or_default()))
+            }
+            _ => Err(unavailable(operation)(error)),
+        }
+    }
+
+    /// Changes an item of the log on a condition; `false` where the condition was not met. `update`
+    /// and `condition` may speak of `#ttl`.
+    async fn update_log(
+        &self,
+        key: Item,
+        update: &str,
+        condition: &str,
+        values: Vec<(&'static str, AttributeValue)>,
+        operation: &'static str,
+    ) -> Result<bool> {
+        let values: HashMap<String, AttributeValue> =
+            values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let aliased = update.contains("#ttl") || condition.contains("#ttl");
+        let alias = aliased.then(|| HashMap::from([("#ttl".to_owned(), "ttl".to_owned())]));
+        let sent = self
+            .client
+            .update_item()
+            .table_name(self.table(Table::Log))
+            .set_key(Some(key))
+            .update_expression(update)
+            .condition_expression(condition)
+            .set_expression_attribute_names(alias)
+            .set_expression_attribute_values(Some(values))
+            .set_return_consumed_capacity(self.told.clone())
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(true),
+            Err(error) if crate::is_condition(&error) => Ok(false),
+            Err(error) => Err(unavailable(operation)(error)),
+        }
+    }
+
+    /// Writes all or nothing. Two transactions that meet on one item are no error: the later waits.
+    async fn transact(&self, items: Vec<TransactWriteItem>, operation: &'static str) -> Result<Transacted> {
+        const TRIES: u32 = 6;
+        let mut wait = Duration::from_millis(25);
+        for _ in 1..TRIES {
+            match self.transact_once(&items, operation).await? {
+                Some(ended) => return Ok(ended),
+                None => self.clock.sleep(wait).await,
+            }
+            wait *= 2;
+        }
+        self.transact_once(&items, operation)
+            .await?
+            .ok_or_else(|| unavailable(operation)("other transactions kept changing the same item"))
+    }
+
+    /// None where another transaction was in the way.
+    async fn transact_once(
+        &self,
+        items: &[TransactWriteItem],
+        operation: &'static str,
+    ) -> Result<Option<Transacted>> {
+        let sent = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(items.to_vec()))
+            .set_return_consumed_capacity(self.told.clone())
+            .send()
+            .await;
+        let error = match sent {
+            Ok(_) => return Ok(Some(Transacted::Done)),
+            Err(error) => error,
+        };
+        if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
+            error.as_service_error()
+        {
+            let codes: Vec<&str> = canceled
+                .cancellation_reasons()
+                .iter()
+                .map(|reason| reason.code().unwrap_or_default())
+                .collect();
+            let refused: Vec<usize> =
+                (0..codes.len()).filter(|at| codes[*at] == "ConditionalCheckFailed").collect();
+            if !refused.is_empty() {
+                return Ok(Some(Transacted::Refused(refused)));
+            }
+            if codes.contains(&"TransactionConflict") {
+                return Ok(None);
+            }
+        }
+        Err(unavailable(operation)(error))
+    }
+}
+
+/// Whether a DynamoDB write was refused by its own condition.
+pub(crate) fn is_condition<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
+    error.code() == Some("ConditionalCheckFailedException")
+}
+
+/// One page of a partition: the items, and the key to go on behind.
+struct QueryPage {
+    items: Vec<Item>,
+    last: Option<Item>,
+}
+
+/// A range of sort keys within a partition.
+struct Range {
+    pk: String,
+    /// Inclusive bounds.
+    from: String,
+    to: String,
+    ascending: bool,
+    limit: usize,
+    strong: bool,
+    start: Option<Item>,
+    operation: &'static str,
+}
+
+impl Store {
+    async fn query(&self, table: Table, range: Range) -> Result<QueryPage> {
+        let out = self
+            .client
+            .query()
+            .table_name(self.table(table))
+            .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to")
+            .expression_attribute_values(":pk", AttributeValue::S(range.pk))
+            .expression_attribute_values(":from", AttributeValue::S(range.from))
+            .expression_attribute_values(":to", AttributeValue::S(range.to))
+            .scan_index_forward(range.ascending)
+            .limit(i32::try_from(range.limit).unwrap_or(i32::MAX))
+            .consistent_read(range.strong)
+            .set_exclusive_start_key(range.start)
+            .set_return_consumed_capacity(self.told.clone())
+            .send()
+            .await
+            .map_err(unavailable(range.operation))?;
+        Ok(QueryPage { items: out.items.unwrap_or_default(), last: out.last_evaluated_key })
+    }
+}

@@ -1,0 +1,439 @@
+//! Messages: what was posted, kept byte for byte, and the endpoints that it goes to.
+
+use std::io::{Read as _, Write as _};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use flate2::Compression;
+use flate2::read::DeflateDecoder;
+use flate2::write::DeflateEncoder;
+
+use super::audit::ABSENT;
+use super::item::{FromItemOf, Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
+use super::shards::LogQuery;
+use super::{Store, Table, keys};
+use domain::error::{Error, Result, corrupt, unavailable};
+use domain::ids::{AppId, EndpointId, Id as _, Ksuid, MessageId, Reference};
+use domain::limits::BODY_LENGTH_MAX;
+use domain::page::Page;
+use runtime::clock::Timestamp;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Largest payload that goes into the message's own item; an item may have 400 KB.
+const INLINE_MAX: usize = 300 * 1024;
+const PART_LENGTH: usize = 350 * 1024;
+/// Most endpoints that are named in the message's own item, 20 bytes each.
+const ENDPOINTS_INLINE_MAX: usize = 500;
+const ENDPOINTS_PER_PART: usize = 10_000;
+const ID_LENGTH: usize = 20;
+
+pub use domain::message::{LOG_RETENTION_DAYS, Message, NewMessage, Payload, PayloadLocation};
+
+/// Who has an event id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventIdClaim {
+    /// The message that asked for it, now or in an earlier run.
+    Ours,
+    /// Another message.
+    Taken(MessageId),
+}
+
+fn deflate(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).and_then(|()| encoder.finish()).map_err(corrupt("a payload"))
+}
+
+fn inflate(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut plain = Vec::new();
+    // Twice the largest body: JSON and raw text.
+    let limit = 2 * BODY_LENGTH_MAX as u64;
+    DeflateDecoder::new(bytes).take(limit).read_to_end(&mut plain).map_err(corrupt("a payload"))?;
+    Ok(plain)
+}
+
+/// The size of an item as DynamoDB counts it, near enough to place the kilobyte's edge.
+fn size(item: &Item) -> usize {
+    fn of(value: &AttributeValue) -> usize {
+        match value {
+            AttributeValue::S(text) => text.len(),
+            AttributeValue::N(digits) => digits.len() / 2 + 2,
+            AttributeValue::B(bytes) => bytes.as_ref().len(),
+            AttributeValue::L(list) => 3 + list.iter().map(|entry| 1 + of(entry)).sum::<usize>(),
+            _ => 1,
+        }
+    }
+    item.iter().map(|(name, value)| name.len() + of(value)).sum()
+}
+
+/// What tells the parts of one body from those of another.
+fn tag(whole: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, whole);
+    digest.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn ids_to_bytes(ids: &[EndpointId]) -> Vec<u8> {
+    ids.iter().flat_map(|id| *id.ksuid().bytes()).collect()
+}
+
+fn ids_of_bytes(bytes: &[u8]) -> Vec<EndpointId> {
+    let ids = bytes.as_chunks::<ID_LENGTH>().0.iter();
+    ids.map(|bytes| EndpointId::from_ksuid(Ksuid::from_bytes(*bytes))).collect()
+}
+
+/// When what belongs to a message leaves the log, in seconds, as TTL has it.
+pub(super) fn log_ttl(message: MessageId) -> u64 {
+    message.time().after(DAY * LOG_RETENTION_DAYS as u32).seconds()
+}
+
+/// The message's item, and the items of its parts.
+fn items(new: &NewMessage) -> Result<(Item, Vec<Item>)> {
+    let mut plain = new.payload.json.clone().into_bytes();
+    plain.extend_from_slice(new.payload.raw.as_deref().unwrap_or_default().as_bytes());
+    let ttl = log_ttl(new.id);
+    let until = new.payload_until();
+    let own_life = new.retention_hours < 24 * LOG_RETENTION_DAYS;
+    let mut item = keys::message(new.app, new.id)
+        .with("v", n(SCHEMA))
+        .with("et", s(&new.event_type))
+        .with_some("ei", new.event_id.as_ref().map(s))
+        .with_some("ch", texts(new.channels.as_deref()))
+        .with_some("tg", texts(new.tags.as_deref()))
+        .with_some("jl", new.payload.raw.is_some().then(|| n(new.payload.json.len())))
+        .with_some("x", own_life.then(|| n(until.seconds())))
+        .with("ttl", n(ttl));
+    let mut parts = Vec::new();
+    if new.endpoints.len() <= ENDPOINTS_INLINE_MAX {
+        item.insert("e".into(), b(ids_to_bytes(&new.endpoints)));
+    } else {
+        let tag = tag(&ids_to_bytes(&new.endpoints));
+        for (at, ids) in new.endpoints.chunks(ENDPOINTS_PER_PART).enumerate() {
+            let key = keys::fan_out_part(new.app, new.id, &tag, at);
+            parts.push(key.with("v", n(SCHEMA)).with("e", b(ids_to_bytes(ids))).with("ttl", n(ttl)));
+        }
+        item.insert("en".into(), n(parts.len()));
+        item.insert("eg".into(), s(tag));
+    }
+    let units = |length: usize| (size(&item) + length + 8).div_ceil(1024);
+    // What is one unit as it is saves none, and is most of what there is.
+    let packed = if units(plain.len()) > 1 { Some(deflate(&plain)?) } else { None };
+    let (body, deflated) = match packed {
+        Some(packed) if units(packed.len()) < units(plain.len()) => (packed, true),
+        _ => (plain, false),
+    };
+    if deflated {
+        item.insert("z".into(), n(1));
+    }
+    if body.len() <= INLINE_MAX && !own_life {
+        item.insert("p".into(), b(body));
+    } else {
+        let tag = tag(&body);
+        let chunks: Vec<&[u8]> = body.chunks(PART_LENGTH).collect();
+        for (at, chunk) in chunks.iter().enumerate() {
+            let key = keys::payload_part(new.app, new.id, &tag, at);
+            let ttl = until.seconds().min(ttl);
+            parts.push(key.with("v", n(SCHEMA)).with("p", b(*chunk)).with("ttl", n(ttl)));
+        }
+        item.insert("pn".into(), n(chunks.len()));
+        item.insert("pg".into(), s(tag));
+    }
+    Ok((item, parts))
+}
+
+impl FromItemOf<AppId> for Message {
+    fn from_item(app: AppId, item: &Item) -> Result<Self> {
+        item.check_schema()?;
+        let id = item.text("sk")?.strip_prefix("MSG#").unwrap_or_default();
+        let id: MessageId = id.parse().map_err(corrupt("a message's key"))?;
+        let ttl: u64 = item.number("ttl")?;
+        Ok(Self {
+            app,
+            id,
+            event_type: item.text("et")?.to_owned(),
+            event_id: item.text_opt("ei").map(str::to_owned),
+            channels: item.texts("ch"),
+            tags: item.texts("tg"),
+            payload_until: Timestamp::from_ms(item.number_opt("x").unwrap_or(ttl) * 1000),
+            stored: PayloadLocation {
+                inline: item.bytes("p").map(<[u8]>::to_vec),
+                parts: item.number_opt("pn").unwrap_or(0),
+                parts_tag: item.text_opt("pg").unwrap_or_default().to_owned(),
+                deflated: item.contains_key("z"),
+                json_length: item.number_opt("jl"),
+                endpoints: item.bytes("e").map(ids_of_bytes).unwrap_or_default(),
+                endpoint_parts: item.number_opt("en").unwrap_or(0),
+                endpoint_tag: item.text_opt("eg").unwrap_or_default().to_owned(),
+            },
+        })
+    }
+}
+
+impl Store {
+    /// Stores a message; `false` if there is one of that id already.
+    ///
+    /// # Errors
+    /// The store's own; then nothing of it can be read.
+    pub async fn put_message(&self, new: &NewMessage) -> Result<bool> {
+        const OPERATION: &str = "store a message";
+        let (item, parts) = items(new)?;
+        // The parts first: a message that can be read is whole. Their keys hold a digest of the whole,
+        // so that two callers who post different bodies under one key do not mix theirs.
+        for part in parts {
+            self.put_if_absent(part, OPERATION).await?;
+        }
+        self.put_if_absent(item, OPERATION).await
+    }
+
+    /// Puts an item into the log; `false` if it is there already.
+    pub(super) async fn put_if_absent(&self, item: Item, operation: &'static str) -> Result<bool> {
+        Ok(self.put_log(item, ABSENT, [], operation).await?.is_none())
+    }
+
+    /// Takes a message back that could not be queued: its caller is told that it was not accepted.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn remove_message(&self, app: AppId, id: MessageId) -> Result<()> {
+        self.client
+            .delete_item()
+            .table_name(self.table(Table::Log))
+            .set_key(Some(keys::message(app, id)))
+            .set_return_consumed_capacity(self.told.clone())
+            .send()
+            .await
+            .map_err(unavailable("take a message back"))?;
+        Ok(())
+    }
+
+    /// Takes a message's text out of it: from now on it is neither shown nor sent. The parts of a
+    /// large one go first, so that none is left behind when the message says that it has none.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn expunge_message(&self, message: &Message) -> Result<()> {
+        let stored = &message.stored;
+        for part in 0..stored.parts {
+            let key = keys::payload_part(message.app, message.id, &stored.parts_tag, part);
+            let out = self
+                .client
+                .delete_item()
+                .table_name(self.table(Table::Log))
+                .set_key(Some(key))
+                .condition_expression("attribute_exists(pk)")
+                .set_return_consumed_capacity(self.told.clone())
+                .send()
+                .await;
+            match out {
+                Ok(_) => {}
+                Err(error) if crate::is_condition(&error) => {}
+                Err(error) => return Err(unavailable("expunge a payload")(error)),
+            }
+        }
+        let key = keys::message(message.app, message.id);
+        let values = vec![(":gone", n(0))];
+        // A time in the past: whoever reads the message sees that its text has expired.
+        let update = "SET x = :gone REMOVE p, pn, pg, jl, z";
+        self.update_log(key, update, "attribute_exists(pk)", values, "expunge a message").await.map(drop)
+    }
+
+    /// Reads a message; strongly where it may have been written a moment ago.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn find_message(&self, app: AppId, id: MessageId) -> Result<Option<Message>> {
+        let item = self.get(Table::Log, keys::message(app, id), true, "read a message").await?;
+        // TTL removes items some time after they have expired; for readers they are gone at once.
+        let item = item.filter(|item| item.number_opt::<u64>("ttl") > Some(self.clock.now().seconds()));
+        item.map(|item| Message::from_item(app, &item)).transpose()
+    }
+
+    /// The message of `app` that a path means, by its id or by its event id.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn message_for(&self, app: AppId, reference: &Reference<MessageId>) -> Result<Message> {
+        const NOT_FOUND: Error = Error::NotFound("Message");
+        let id = match reference {
+            Reference::Id(id) => *id,
+            Reference::Uid(event_id) => self.message_of_event_id(app, event_id).await?.ok_or(NOT_FOUND)?,
+        };
+        self.find_message(app, id).await?.ok_or(NOT_FOUND)
+    }
+
+    /// Those of an application's messages that are there, in any order.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn messages(&self, app: AppId, ids: &[MessageId]) -> Result<Vec<Message>> {
+        let wanted = ids.iter().map(|id| keys::message(app, *id)).collect();
+        let found = self.batch_get(Table::Log, wanted, false, "read messages").await?;
+        let now = self.clock.now().seconds();
+        let there = found.iter().filter(|item| item.number_opt::<u64>("ttl") > Some(now));
+        there.map(|item| Message::from_item(app, item)).collect()
+    }
+
+    /// A page of one shard of an application's messages, oldest first, read strongly.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn shard_messages(
+        &self,
+        app: AppId,
+        shard: u8,
+        query: &LogQuery<MessageId>,
+    ) -> Result<Vec<Message>> {
+        let items =
+            self.read_shard(keys::messages_pk(app, shard), "MSG#", query, "go through messages").await?;
+        items.iter().map(|item| Message::from_item(app, item)).collect()
+    }
+
+    /// A message's text; none once its time has passed.
+    ///
+    /// # Errors
+    /// The store's own, and `Corrupt` if a part is missing before its time.
+    pub async fn payload(&self, message: &Message) -> Result<Option<Payload>> {
+        if message.payload_until <= self.clock.now() {
+            return Ok(None);
+        }
+        let stored = &message.stored;
+        let bytes = match &stored.inline {
+            Some(bytes) => bytes.clone(),
+            None => {
+                let mut bytes = Vec::new();
+                for part in 0..stored.parts {
+                    let key = keys::payload_part(message.app, message.id, &stored.parts_tag, part);
+                    let item = self.get(Table::Log, key, true, "read a payload").await?;
+                    let Some(item) = item else { return Ok(None) };
+                    bytes.extend_from_slice(item.bytes("p").unwrap_or_default());
+                }
+                bytes
+            }
+        };
+        let bytes = if stored.deflated { inflate(&bytes)? } else { bytes };
+        let mut json = String::from_utf8(bytes).map_err(corrupt("a payload"))?;
+        let raw = stored.json_length.filter(|length| json.is_char_boundary(*length));
+        let raw = raw.map(|length| json.split_off(length));
+        Ok(Some(Payload { json, raw }))
+    }
+
+    /// The endpoints that a message goes to.
+    ///
+    /// # Errors
+    /// The store's own, and `Corrupt` if a part is missing.
+    pub async fn message_endpoints(&self, message: &Message) -> Result<Vec<EndpointId>> {
+        let mut ids = message.stored.endpoints.clone();
+        for part in 0..message.stored.endpoint_parts {
+            let key = keys::fan_out_part(message.app, message.id, &message.stored.endpoint_tag, part);
+            let item = self.get(Table::Log, key, true, "read a fan-out").await?;
+            let item = item.ok_or_else(|| corrupt("a fan-out")("a part of its endpoints is missing"))?;
+            ids.extend(ids_of_bytes(item.bytes("e").unwrap_or_default()));
+        }
+        Ok(ids)
+    }
+
+    /// Lists an application's messages. `keep` decides which are shown.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn list_messages(
+        &self,
+        app: AppId,
+        query: &LogQuery<MessageId>,
+        keep: impl Fn(&Message) -> bool,
+    ) -> Result<Page<Message>> {
+        let pk = |shard| keys::messages_pk(app, shard);
+        self.list_shards(pk, "MSG#", query, "list messages", |item| {
+            Message::from_item(app, item).map(|message| keep(&message).then_some(message))
+        })
+        .await
+    }
+
+    /// Claims an event id for a message. A claim that has expired counts as absent.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn claim_event_id(
+        &self,
+        app: AppId,
+        event_id: &str,
+        message: MessageId,
+    ) -> Result<EventIdClaim> {
+        let item = keys::event_id(app, event_id)
+            .with("v", n(SCHEMA))
+            .with("m", s(message.to_string()))
+            .with("ttl", n(log_ttl(message)));
+        let condition = "attribute_not_exists(pk) OR m = :message OR #ttl <= :now";
+        let values = [(":message", s(message.to_string())), (":now", n(self.clock.now().seconds()))];
+        match self.put_log(item, condition, values, "claim an event id").await? {
+            None => Ok(EventIdClaim::Ours),
+            Some(old) => Ok(EventIdClaim::Taken(old.text("m")?.parse().map_err(corrupt("an event id"))?)),
+        }
+    }
+
+    /// The message that has an event id.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn message_of_event_id(&self, app: AppId, event_id: &str) -> Result<Option<MessageId>> {
+        let item = self.get(Table::Log, keys::event_id(app, event_id), true, "read an event id").await?;
+        let item = item.filter(|item| item.number_opt::<u64>("ttl") > Some(self.clock.now().seconds()));
+        item.map(|item| item.text("m")?.parse().map_err(corrupt("an event id"))).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(json: &str, days: u64, endpoints: usize) -> NewMessage {
+        let id = |byte| Ksuid::new(Timestamp::from_ms(1_800_000_000_000), [byte; 15]);
+        NewMessage {
+            app: AppId::from_ksuid(id(1)),
+            id: MessageId::from_ksuid(id(2)),
+            event_type: "invoice.paid".into(),
+            event_id: None,
+            channels: None,
+            tags: None,
+            payload: Payload { json: json.into(), raw: None },
+            retention_hours: days * 24,
+            endpoints: vec![EndpointId::from_ksuid(id(3)); endpoints],
+        }
+    }
+
+    #[test]
+    fn a_kilobyte_of_json_with_one_endpoint_is_one_write_unit() {
+        let words: String =
+            (0..31).map(|at| format!(r#""field_{at}":"value number {}","#, at * 7919)).collect();
+        let json = format!("{{{}\"end\":true}}", words);
+        assert!((900..1100).contains(&json.len()), "{}", json.len());
+        let (item, parts) = items(&message(&json, 90, 1)).unwrap();
+        assert!(parts.is_empty());
+        assert!(size(&item) <= 1024, "{}", size(&item));
+        assert!(item.contains_key("z"));
+        // Compressing that saves no unit is not done.
+        assert!(!items(&message("{}", 90, 1)).unwrap().0.contains_key("z"));
+    }
+
+    #[test]
+    fn large_payloads_and_shorter_lives_are_items_of_their_own() {
+        use std::fmt::Write as _;
+        let mut state = 1u64;
+        let mut noise = String::new();
+        while noise.len() < 1_000_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            write!(noise, "{state:016x}").unwrap();
+        }
+        let (item, parts) = items(&message(&format!("\"{noise}\""), 90, 1)).unwrap();
+        assert!(size(&item) < 1024 && (1..=3).contains(&parts.len()));
+        assert!(parts.iter().all(|part| size(part) < 400 * 1024));
+        let (item, parts) = items(&message("{}", 5, 1)).unwrap();
+        assert!(!item.contains_key("p") && parts.len() == 1);
+        assert!(parts[0].number::<u64>("ttl").unwrap() < item.number::<u64>("ttl").unwrap());
+    }
+
+    #[test]
+    fn very_many_endpoints_are_named_in_parts() {
+        let (item, parts) = items(&message("{}", 90, 10_001)).unwrap();
+        assert!(size(&item) < 1024 && parts.len() == 2);
+        assert_eq!(ids_of_bytes(parts[1].bytes("e").unwrap()).len(), 1);
+    }
+}

@@ -1,0 +1,189 @@
+//! Tasks: work in the background that sends messages to an endpoint again, and how far it is.
+//!
+//! A task goes through its messages in steps. Each is a job that sends its page, says here that it is
+//! done and where the next page begins, and then queues its successor. A copy of the job of the last
+//! step that is done queues that successor again, in case the first died before it could; a copy of
+//! an earlier one stops. So a task never stands still, and copies never multiply.
+
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+
+use super::audit::{ABSENT, Change, put};
+use super::item::{FromItemOf, Get as _, Item, Put as _, SCHEMA, ToItem, n, s, texts};
+use super::messages::LOG_RETENTION_DAYS;
+use super::{Store, Table, Transacted, keys};
+use crate::attempts::Status;
+use domain::caller::Caller;
+use domain::error::{Error, Result, corrupt};
+use domain::ids::{AppId, OrgId, TaskId};
+use domain::job::Job;
+use domain::page::{ListQuery, Page};
+use runtime::clock::Timestamp;
+
+pub use domain::task::{Task, TaskFilter, TaskKind};
+
+impl ToItem for Task {
+    fn to_item(&self) -> Item {
+        let filter = &self.filter;
+        keys::task(self.org, self.id)
+            .with("v", n(SCHEMA))
+            .with("k", s(self.kind.text()))
+            .with("a", s(self.app.to_string()))
+            .with_some("e", self.endpoint.map(|id| s(id.to_string())))
+            .with("si", n(self.since.ms()))
+            .with("un", n(self.until.ms()))
+            .with_some("et", texts(filter.event_types.as_deref()))
+            .with_some("ch", filter.channel.as_ref().map(s))
+            .with_some("tg", filter.tag.as_ref().map(s))
+            .with_some("s", filter.status.map(|status| n(status as u8)))
+            .with_some("cc", filter.code_class.map(n))
+            .with("n", n(self.step))
+            .with("sh", n(self.shard))
+            .with_some("af", self.after.as_ref().map(s))
+            .with("c", n(self.sent))
+            .with("f", AttributeValue::Bool(self.finished))
+            .with("up", n(self.updated_at.ms()))
+            .with("ttl", n(self.id.time().seconds() + LOG_RETENTION_DAYS * 86_400))
+    }
+}
+
+impl FromItemOf<OrgId> for Task {
+    fn from_item(org: OrgId, item: &Item) -> Result<Self> {
+        item.check_schema()?;
+        const WHAT: &str = "a task";
+        let kind = TaskKind::from_text(item.text("k")?);
+        Ok(Self {
+            org,
+            id: item.text("sk")?.strip_prefix("TASK#").unwrap_or_default().parse().map_err(corrupt(WHAT))?,
+            kind: kind.ok_or_else(|| corrupt(WHAT)("its kind is unknown"))?,
+            app: item.text("a")?.parse().map_err(corrupt(WHAT))?,
+            endpoint: item.text_opt("e").map(str::parse).transpose().map_err(corrupt(WHAT))?,
+            since: item.time("si")?,
+            until: item.time("un")?,
+            filter: TaskFilter {
+                event_types: item.texts("et"),
+                channel: item.text_opt("ch").map(str::to_owned),
+                tag: item.text_opt("tg").map(str::to_owned),
+                status: item.number_opt("s").and_then(Status::from_number),
+                code_class: item.number_opt("cc"),
+            },
+            step: item.number("n")?,
+            shard: item.number("sh")?,
+            after: item.text_opt("af").map(str::to_owned),
+            sent: item.number("c")?,
+            finished: item.get("f").and_then(|flag| flag.as_bool().ok()).copied().unwrap_or(false),
+            updated_at: item.time("up")?,
+        })
+    }
+}
+
+const NOT_FOUND: Error = Error::NotFound("Task");
+
+impl Store {
+    /// Begins a task: its first step is a timer that is due, written with it. Whoever sends the step
+    /// at once saves the minute until timers are looked at; the copy finds that it is one.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn create_task(&self, by: &Caller, task: &Task) -> Result<()> {
+        let subject = task.endpoint.map_or_else(|| task.app.to_string(), |endpoint| endpoint.to_string());
+        let mut writes = self.task_writes(task)?;
+        if let Some(what) = task.kind.what() {
+            writes.push(self.audit(Change::new(by, what, subject).within(task.app).to(task))?);
+        }
+        match self.transact(writes, "begin a task").await? {
+            Transacted::Done => Ok(()),
+            Transacted::Refused(_) => Err(Error::Conflict("A task with this id exists already.".into())),
+        }
+    }
+
+    /// The writes that begin a task, as part of the transaction that it follows from.
+    fn task_writes(&self, task: &Task) -> Result<Vec<TransactWriteItem>> {
+        let step = Job::Task(task.next_step());
+        Ok(vec![
+            put(self.table(Table::Log), task.to_item(), ABSENT)?,
+            self.outbox(task.id, task.id.time(), &task.app.to_string(), &step)?,
+        ])
+    }
+
+    /// The writes that begin the erasure of an application.
+    pub(super) fn erasure(&self, org: OrgId, app: AppId) -> Result<Vec<TransactWriteItem>> {
+        let now = self.clock.now();
+        self.task_writes(&Task {
+            org,
+            id: TaskId::new(now, &*self.random),
+            kind: TaskKind::Erase,
+            app,
+            endpoint: None,
+            since: Timestamp::default(),
+            until: now,
+            filter: TaskFilter::default(),
+            step: 0,
+            shard: 0,
+            after: None,
+            sent: 0,
+            finished: false,
+            updated_at: now,
+        })
+    }
+
+    /// Reads a task strongly.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn find_task(&self, org: OrgId, id: TaskId) -> Result<Option<Task>> {
+        let item = self.get(Table::Log, keys::task(org, id), true, "read a task").await?;
+        let item = item.filter(|item| item.number_opt::<u64>("ttl") > Some(self.clock.now().seconds()));
+        item.map(|item| Task::from_item(org, &item)).transpose()
+    }
+
+    /// Reads a task.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn task(&self, org: OrgId, id: TaskId) -> Result<Task> {
+        self.find_task(org, id).await?.ok_or(NOT_FOUND)
+    }
+
+    /// Says how far a task is after its step `task.step`; `false` where that is known already.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn advance_task(&self, task: &Task) -> Result<bool> {
+        let mut update = "SET n = :n, sh = :sh, c = :c, f = :f, up = :up".to_owned();
+        let mut values = vec![
+            (":n", n(task.step)),
+            (":sh", n(task.shard)),
+            (":c", n(task.sent)),
+            (":f", AttributeValue::Bool(task.finished)),
+            (":up", n(self.clock.now().ms())),
+        ];
+        match &task.after {
+            Some(after) => {
+                update.push_str(", af = :af");
+                values.push((":af", s(after)));
+            }
+            None => update.push_str(" REMOVE af"),
+        }
+        let condition = "attribute_exists(pk) AND n < :n";
+        self.update_log(keys::task(task.org, task.id), &update, condition, values, "note a task's step").await
+    }
+
+    /// Lists an organisation's tasks by id, which is by age. `keep` decides which are shown.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn list_tasks(
+        &self,
+        org: OrgId,
+        query: &ListQuery<TaskId>,
+        keep: impl Fn(&Task) -> bool,
+    ) -> Result<Page<Task>> {
+        let now = self.clock.now().seconds();
+        self.list_range(Table::Log, keys::tasks_pk(org), "TASK#", query, "list tasks", |item| {
+            let expired = item.number_opt::<u64>("ttl").is_some_and(|ttl| ttl <= now);
+            let task = Task::from_item(org, item)?;
+            Ok((!expired && keep(&task)).then_some(task))
+        })
+        .await
+    }
+}

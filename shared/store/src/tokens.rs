@@ -1,0 +1,97 @@
+//! Tokens that no longer count: one by one, and all that an application has had so far.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+
+use super::applications::Application;
+use super::audit::{ABSENT, Change, What, put};
+use super::item::{Get as _, Item, Put as _, SCHEMA, n};
+use super::{Store, Table, Transacted, keys};
+use domain::caller::Caller;
+use domain::error::{Result, corrupt};
+use domain::ids::OrgId;
+use runtime::clock::Timestamp;
+
+pub use domain::token::Expiry;
+
+pub(super) fn expiries_of(item: &Item) -> Vec<Expiry> {
+    let list = item.get("expiries").and_then(|list| list.as_l().ok()).map(Vec::as_slice).unwrap_or_default();
+    let read = list.iter().filter_map(|entry| {
+        let entry = entry.as_m().ok()?;
+        Some(Expiry { made_until: entry.time_opt("made")?, ends: entry.time_opt("ends")? })
+    });
+    read.collect()
+}
+
+fn attribute(all: &[Expiry]) -> AttributeValue {
+    let entry = |expiry: &Expiry| {
+        let item = Item::new().with("made", n(expiry.made_until.ms())).with("ends", n(expiry.ends.ms()));
+        AttributeValue::M(item)
+    };
+    AttributeValue::L(all.iter().map(entry).collect())
+}
+
+impl Store {
+    /// Notes that a token of that id no longer counts: its bearer gives it back. `until` is when it
+    /// would end.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn log_token_out(&self, org: OrgId, id: &str, until: Timestamp) -> Result<()> {
+        let item = keys::token(org, id).with("v", n(SCHEMA)).with("ttl", n(until.seconds()));
+        // Where it is there already, it says the same.
+        self.put_log(item, ABSENT, [], "log a token out").await.map(drop)
+    }
+
+    /// Notes that a token of that id no longer counts, because its organisation says so. Of one that
+    /// counts no longer already there is no second event.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn revoke_token(&self, by: &Caller, id: &str, until: Timestamp) -> Result<()> {
+        let item = keys::token(by.org(), id).with("v", n(SCHEMA)).with("ttl", n(until.seconds()));
+        let writes = vec![
+            put(self.table(Table::Log), item, ABSENT)?,
+            self.audit(Change::new(by, What::TokenRevoked, id))?,
+        ];
+        self.transact(writes, "revoke a token").await.map(drop)
+    }
+
+    /// Whether a token no longer counts. Read eventually: a moment later is soon enough.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn is_token_revoked(&self, org: OrgId, id: &str) -> Result<bool> {
+        Ok(self.get(Table::Log, keys::token(org, id), false, "look a token up").await?.is_some())
+    }
+
+    /// Ends, after `grace`, all tokens that `app` has had so far; `false` where somebody else did so
+    /// meanwhile, and the caller reads again.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn expire_tokens(&self, by: &Caller, app: &Application, grace: Duration) -> Result<bool> {
+        let now = self.clock.now();
+        let all = Expiry::with(&app.expiries, Expiry { made_until: now, ends: now.after(grace) });
+        let update = Update::builder()
+            .table_name(&self.tables.config)
+            .set_key(Some(keys::application(app.id)))
+            .update_expression("SET expiries = :new")
+            .expression_attribute_values(":new", attribute(&all));
+        let update = if app.expiries.is_empty() {
+            update.condition_expression("attribute_exists(pk) AND attribute_not_exists(expiries)")
+        } else {
+            update
+                .condition_expression("attribute_exists(pk) AND expiries = :old")
+                .expression_attribute_values(":old", attribute(&app.expiries))
+        };
+        let change = Change::new(by, What::TokensExpired, app.id).within(app.id);
+        let change = change.from(app.expiries.as_slice()).to(all.as_slice());
+        let writes = vec![
+            TransactWriteItem::builder().update(update.build().map_err(corrupt("a write"))?).build(),
+            self.audit(change)?,
+        ];
+        Ok(self.transact(writes, "expire tokens").await? == Transacted::Done)
+    }
+}
