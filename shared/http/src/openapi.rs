@@ -454,7 +454,7 @@ mod tests {
             body["properties"]["name"],
             json!({
                 "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[a-zA-Z0-9\\-_.]+$",
-                "description": "Its name. It must not begin with `app_`.",
+                "description": "Its name. It must not be `.` or `..`. It must not begin with `app_`.",
             })
         );
         let part = &body["properties"]["part"]["properties"];
