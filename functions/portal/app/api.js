@@ -59,7 +59,7 @@ function failure(response, text) {
   }
   const violations = Array.isArray(body?.detail) ? body.detail : [];
   const detail = violations.length
-    ? violations.map((v) => `${(v.loc || []).slice(1).join('.')}: ${v.msg}`).join('\n')
+    ? violations.map((/** @type {any} */ v) => `${(v.loc || []).slice(1).join('.')}: ${v.msg}`).join('\n')
     : typeof body?.detail === 'string' ? body.detail : response.statusText;
   const after = Number(response.headers.get('retry-after')) || undefined;
   return new ApiError(response.status, body?.code || '', detail, after, violations);

@@ -52,7 +52,7 @@ export function usePages(path, query, limit = 50) {
   const kept = path && state.at !== first ? last(path, { ...query, limit }) : null;
   const shown = state.at === first ? state : { items: kept?.data || [], done: true, iterator: null, error: undefined };
   return {
-    items: shown.items, error: shown.error, busy,
+    items: /** @type {any[]} */ (shown.items), error: shown.error, busy,
     loading: !!path && state.at !== first && !kept,
     done: shown.done ?? true,
     more: () => ask(shown.iterator, shown.items, undefined),

@@ -15,7 +15,7 @@ export default function EndpointNew({ app, route }) {
   if (!can('ManageEndpoint')) return html`${head}<div class="card"><${Empty} icon="shield" title=${t('e_403')}>${t('needs', { capability: 'ManageEndpoint' })}<//></div>`;
   const start = values({ url: route.query.url, eventTypes: route.query.type ? [route.query.type] : [] });
   return html`${head}<${EndpointForm} isNew start=${start} yes=${t('addEndpoint')} cancel=${html`<${LinkButton} href=${back}>${t('cancel')}<//>`} save=${async (/** @type {any} */ v) => {
-    const headers = Object.fromEntries(v.headers.filter(([/** @type {string} */ name]) => name));
+    const headers = Object.fromEntries(v.headers.filter((/** @type {string[]} */ pair) => pair[0]));
     const made = await change('POST', app.path + '/endpoint', { ...body(v), secret: v.secret || undefined, headers: Object.keys(headers).length ? headers : undefined });
     toast(t('endpointAdded'));
     go(`${app.base}/endpoints/${made.id}/test`);

@@ -41,6 +41,7 @@ export default function Test({ app, endpoint }) {
   const [attempt, set] = useState(/** @type {any} */ (null));
   useEffect(() => edit(JSON.stringify(example(detail.data) || { type, test: true, at: new Date().toISOString() }, null, 2)), [type, detail.data]);
   let bad = '';
+  /** @type {any} */
   let payload;
   try {
     payload = JSON.parse(text || '{}');

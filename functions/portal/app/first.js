@@ -49,7 +49,7 @@ export default function FirstRun() {
       if (attempt.status !== 0) throw new Error(attempt.response || String(attempt.responseStatusCode));
       say('s_arrived');
       const { data } = await dev('/dev/receiver/requests?id=' + message.id);
-      const headers = Object.fromEntries(data[0].headers.map(([/** @type {string} */ name, /** @type {string} */ value]) => [name.toLowerCase(), value]));
+      const headers = Object.fromEntries(data[0].headers.map((/** @type {string[]} */ [name, value]) => [name.toLowerCase(), value]));
       const prefix = headers['webhook-id'] ? 'webhook-' : 'svix-';
       const signed = await sign(key, headers[prefix + 'id'], headers[prefix + 'timestamp'], data[0].body);
       if (!headers[prefix + 'signature'].split(' ').includes(signed)) throw new Error(t('badSignature'));

@@ -60,13 +60,13 @@ function Destination({ app, message, payload, endpoint, path, now, style, change
     const at = Math.floor(Date.now() / 1000);
     const first = list.items[0];
     const sent = first && (await call('GET', `${path}/attempt/${first.id}/headers`).catch(() => null));
-    const svix = !!sent?.sentHeaders.some(([/** @type {string} */ name]) => name.toLowerCase() === 'svix-id') && !sent.sentHeaders.some(([/** @type {string} */ name]) => name.toLowerCase() === 'webhook-id');
+    const svix = !!sent?.sentHeaders.some((/** @type {string[]} */ [name]) => name.toLowerCase() === 'svix-id') && !sent.sentHeaders.some((/** @type {string[]} */ [name]) => name.toLowerCase() === 'webhook-id');
     style(svix ? 'svix' : '');
     const prefix = svix ? 'svix' : 'webhook';
     const { key } = await call('GET', `${app.path}/endpoint/${endpoint.id}/secret`);
     if (key.startsWith('whpk_')) {
       if (!sent) throw new Error(t('verifyEd'));
-      return curl(endpoint.url, sent.sentHeaders.filter(([/** @type {string} */ name]) => !/^(host|content-length|accept-encoding)$/i.test(name)), payload);
+      return curl(endpoint.url, sent.sentHeaders.filter((/** @type {string[]} */ [name]) => !/^(host|content-length|accept-encoding)$/i.test(name)), payload);
     }
     return curl(endpoint.url, [['content-type', 'application/json'], [prefix + '-id', message.id], [prefix + '-timestamp', String(at)], [prefix + '-signature', await sign(key, message.id, at, payload)]], payload);
   };
