@@ -1,6 +1,6 @@
 // @ts-check
 /** Hooks that load: one answer, a list page by page, and what a row needs once it is seen. */
-import { useCallback, useEffect, useRef, useState } from './preact.js';
+import { Component, useCallback, useEffect, useRef, useState } from './preact.js';
 import { address, get, last } from './api.js';
 
 /** @typedef {import('./api.js').Query} Query */
@@ -70,10 +70,10 @@ export function useSeen() {
     if (seen || !ref.current) return undefined;
     /** @type {any} */
     let timer;
-    const watch = new IntersectionObserver(([entry]) => {
+    const watch = new IntersectionObserver((entries) => {
       clearTimeout(timer);
       // A row that is scrolled past asks nothing.
-      if (entry.isIntersecting) timer = setTimeout(() => set(true), 120);
+      if (entries.at(-1)?.isIntersecting) timer = setTimeout(() => set(true), 120);
     }, { rootMargin: '80px' });
     watch.observe(ref.current);
     return () => {
@@ -95,9 +95,21 @@ export function useEvery(work, seconds) {
   }, [seconds]);
 }
 
-/** The time, each second while something counts down. */
-export function useNow() {
+/** The time, as often as what counts down to `at` changes. @param {string | null | undefined} at */
+export function useNow(at) {
   const [now, set] = useState(Date.now());
-  useEvery(() => set(Date.now()), 1);
+  useEvery(() => set(Date.now()), at ? (Math.abs(new Date(at).getTime() - now) < 120_000 ? 1 : 30) : null);
   return now;
+}
+
+/** A part of a long list that is drawn again only when something of `on` changes. */
+export class Kept extends Component {
+  /** @param {{on: any[]}} next */
+  shouldComponentUpdate({ on }) {
+    return on.some((value, i) => value !== this.props.on[i]);
+  }
+
+  render() {
+    return this.props.view();
+  }
 }

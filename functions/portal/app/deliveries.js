@@ -3,7 +3,7 @@
 import { html, useEffect, useMemo, useState } from './preact.js';
 import { can } from './session.js';
 import { change } from './api.js';
-import { useGet, useNow, usePages, useSeen } from './data.js';
+import { Kept, useGet, useNow, usePages, useSeen } from './data.js';
 import { filter, go, href } from './router.js';
 import { Icon } from './icons.js';
 import { Button, Code, Empty, Head, Listed, look, Pill, Segments, Select, Status, Time, useWork } from './ui.js';
@@ -44,8 +44,11 @@ function Filters({ query, one, endpoints }) {
     ${own && html`<div class="row">${['from', 'to'].map((name) => html`<label class="row tight small">${t(name)}<input class="in" type="datetime-local" value=${query[name] || ''} onChange=${(/** @type {any} */ e) => filter({ span: 'own', [name]: e.target.value })} /></label>`)}</div>`}`;
 }
 
-/** When the next attempt is. @param {{at: string | null | undefined, now: number}} props */
-export const Next = ({ at, now }) => (at ? html`<span class="warn-t row tight nowrap" title=${date(at)}><${Icon} name="clock" size=${13} />${new Date(at).getTime() > now ? relative(at, now) : t('soon')}</span>` : html`<span class="dim">–</span>`);
+/** When the next attempt is. @param {{at: string | null | undefined}} props */
+export function Next({ at }) {
+  const now = useNow(at);
+  return at ? html`<span class="warn-t row tight nowrap" title=${date(at)}><${Icon} name="clock" size=${13} />${new Date(at).getTime() > now ? relative(at, now) : t('soon')}</span>` : html`<span class="dim">–</span>`;
+}
 
 /** How a message does at all of its endpoints: a word where they agree, counts where they do not. @param {{list: any[]}} props */
 const Summary = ({ list }) => {
@@ -53,8 +56,8 @@ const Summary = ({ list }) => {
   return html`<span class="row tight">${states.length === 1 ? html`<${Status} state=${states[0].state} />${list.length > 1 && html`<span class="dim small num">×${num(list.length)}</span>`}` : states.map(({ state, n }) => html`<${Pill} kind=${look(state)[0]} icon=${look(state)[1]} title=${t('st_' + state)}>${num(n)}<span class="sr"> ${t('st_' + state)}</span><//>`)}</span>`;
 };
 
-/** @param {{app: any, message: any, endpoint?: string, picked: boolean, pick: () => void, now: number}} props */
-function Row({ app, message, endpoint, picked, pick, now }) {
+/** @param {{app: any, message: any, endpoint?: string, picked: boolean, pick: () => void}} props */
+function Row({ app, message, endpoint, picked, pick }) {
   const [ref, seen] = useSeen();
   const path = `${app.path}/msg/${message.id}`;
   const attempts = useGet(seen && endpoint ? `${path}/endpoint/${endpoint}/attempt` : null, { limit: 20, with_content: false });
@@ -64,12 +67,12 @@ function Row({ app, message, endpoint, picked, pick, now }) {
   const to = href(`${app.base}/messages/${message.id}`);
   const next = endpoint ? message.nextAttempt : list.map((/** @type {any} */ e) => e.nextAttempt).filter(Boolean).sort()[0];
   const wait = html`<svg class="sk" width="40" />`;
-  return html`<tr ref=${ref} class="go" onClick=${(/** @type {any} */ e) => e.target.closest('a,input') || go(to.slice(1))}>
-    ${can('CreateAttempts') && html`<td class="hide-s"><input type="checkbox" checked=${picked} onChange=${pick} aria-label=${t('pick', { name: message.id })} /></td>`}
-    <td><a class="plain col none" href=${to}><span class="cut strong">${message.eventType}</span><span class="cut mono dim">${message.eventId || message.id}</span></a></td>
-    <td>${endpoint ? html`<${Status} state=${message.statusText} />` : ends.loading || !seen ? wait : list.length ? html`<${Summary} list=${list} />` : html`<span class="dim small">${t('nobody')}</span>`}</td>
-    ${endpoint && html`<td class="num hide-s">${attempts.data ? num(tries.length) : wait}</td><td class="hide-s">${tries[0] ? html`<${Code} code=${tries[0].responseStatusCode} />` : attempts.data ? '–' : wait}</td><td class="num hide-s">${tries[0] ? duration(tries[0].responseDurationMs) : '–'}</td>`}
-    <td class="hide-s"><${Next} at=${next} now=${now} /></td><td class="dim hide-s"><${Time} at=${message.timestamp} now=${now} /></td></tr>`;
+  return html`<tr role="row" ref=${ref} class="go" onClick=${(/** @type {any} */ e) => e.target.closest('a,input') || go(to.slice(1))}>
+    ${can('CreateAttempts') && html`<td role="cell" class="hide-s"><input type="checkbox" checked=${picked} onChange=${pick} aria-label=${t('pick', { name: message.id })} /></td>`}
+    <td role="cell"><a class="plain col none" href=${to}><span class="cut strong">${message.eventType}</span><span class="cut mono dim">${message.eventId || message.id}</span></a></td>
+    <td role="cell">${endpoint ? html`<${Status} state=${message.statusText} />` : ends.loading || !seen ? wait : list.length ? html`<${Summary} list=${list} />` : html`<span class="dim small">${t('nobody')}</span>`}</td>
+    ${endpoint && html`<td role="cell" class="num hide-s">${attempts.data ? num(tries.length) : wait}</td><td role="cell" class="hide-s">${tries[0] ? html`<${Code} code=${tries[0].responseStatusCode} />` : attempts.data ? '–' : wait}</td><td role="cell" class="num hide-s">${tries[0] ? duration(tries[0].responseDurationMs) : '–'}</td>`}
+    <td role="cell" class="hide-s"><${Next} at=${next} /></td><td role="cell" class="dim hide-s"><${Time} at=${message.timestamp} /></td></tr>`;
 }
 
 /** @param {{app: any, route: import('./router.js').Route, endpoint?: string}} props */
@@ -82,7 +85,7 @@ export function List({ app, route, endpoint }) {
   const list = usePages(path, of ? { ...wanted, status: STATUS[/** @type {keyof typeof STATUS} */ (query.status)], status_code_class: query.class } : wanted);
   const endpoints = useGet(endpoint ? null : app.path + '/endpoint', { limit: 250 });
   const [picked, pick] = useState(/** @type {string[]} */ ([]));
-  const now = useNow();
+  const chosen = new Set(picked);
   useEffect(() => pick([]), [path, JSON.stringify(wanted)]);
   const [busy, resend] = useWork(async () => {
     for (const id of picked) {
@@ -98,9 +101,8 @@ export function List({ app, route, endpoint }) {
   return html`<${Filters} query=${query} one=${!!endpoint} endpoints=${endpoints.data?.data} />
     ${picked.length > 0 && html`<div class="note"><span class="grow">${t('nPicked', { n: picked.length })}${!of && ' ' + t('resendWhere')}</span><${Button} small icon="send" busy=${busy} onClick=${() => resend()}>${t('resend')}<//></div>`}
     <div class="card"><header><span class="dim small">${list.items.length ? t('nShown', { n: list.items.length }) : ''}</span><div class="row tight"><${Button} kind="ghost" small onClick=${() => { zone.utc = !zone.utc; pick([...picked]); }}>${zone.utc ? 'UTC' : t('localTime')}<//><${Button} kind="ghost" small icon="refresh" label=${t('refresh')} busy=${list.busy} onClick=${list.reload} /></div></header>
-      <${Listed} list=${list} empty=${empty}><div class="tablebox"><table class="fixed"><colgroup>${select && html`<col class="hide-s" width="44" />`}<col /><col width=${of ? 120 : 220} />${of && html`<col class="hide-s" width="60" /><col class="hide-s" width="110" /><col class="hide-s" width="90" />`}<col class="hide-s" width="130" /><col class="hide-s" width="120" /></colgroup>
-        <thead><tr>${select && html`<th class="hide-s"><input type="checkbox" aria-label=${t('pickAll')} checked=${picked.length > 0 && picked.length === list.items.length} onChange=${(/** @type {any} */ e) => pick(e.target.checked ? list.items.map((m) => m.id) : [])} /></th>`}<th>${t('message')}</th><th>${t('status')}</th>${of && html`<th class="hide-s">${t('tries')}</th><th class="hide-s">${t('answer')}</th><th class="hide-s">${t('duration')}</th>`}<th class="hide-s">${t('nextAttempt')}</th><th class="hide-s">${t('time')}</th></tr></thead>
-        <tbody>${list.items.map((m) => html`<${Row} key=${m.id + (m.status ?? '')} app=${app} message=${m} endpoint=${of} now=${now} picked=${picked.includes(m.id)} pick=${() => pick((old) => (old.includes(m.id) ? old.filter((id) => id !== m.id) : [...old, m.id]))} />`)}</tbody></table></div><//></div>`;
+      <${Listed} list=${list} empty=${empty}><table role="table" class=${`lines ${of ? 'of-one' : 'of-all'} ${select ? '' : 'unpicked'}`}><thead role="rowgroup"><tr role="row">${select && html`<th role="columnheader" class="hide-s"><input type="checkbox" aria-label=${t('pickAll')} checked=${picked.length > 0 && picked.length === list.items.length} onChange=${(/** @type {any} */ e) => pick(e.target.checked ? list.items.map((m) => m.id) : [])} /></th>`}<th role="columnheader">${t('message')}</th><th role="columnheader">${t('status')}</th>${of && html`<th role="columnheader" class="hide-s">${t('tries')}</th><th role="columnheader" class="hide-s">${t('answer')}</th><th role="columnheader" class="hide-s">${t('duration')}</th>`}<th role="columnheader" class="hide-s">${t('nextAttempt')}</th><th role="columnheader" class="hide-s">${t('time')}</th></tr></thead>
+        <tbody role="rowgroup">${list.items.map((m) => html`<${Kept} key=${m.id + (m.status ?? '')} on=${[m, of, chosen.has(m.id), zone.utc]} view=${() => html`<${Row} app=${app} message=${m} endpoint=${of} picked=${chosen.has(m.id)} pick=${() => pick((old) => (old.includes(m.id) ? old.filter((id) => id !== m.id) : [...old, m.id]))} />`} />`)}</tbody></table><//></div>`;
 }
 
 /** @param {{app: any, route: import('./router.js').Route}} props */

@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from './preact.js';
 import { can } from './session.js';
 import { call, change, text } from './api.js';
-import { useEvery, useGet, useNow, usePages } from './data.js';
+import { useEvery, useGet, usePages } from './data.js';
 import { href } from './router.js';
 import { Icon } from './icons.js';
 import { Button, Code, Empty, Failure, Head, look, More, Segments, Skeleton, Status, Time, Url, useWork } from './ui.js';
@@ -45,8 +45,8 @@ function Attempt({ path, attempt }) {
     ${!attempt.responseStatusCode && html`<span class="dim small wrapany">${attempt.response}</span>`}</summary>${open && html`<${Details} path=${path} attempt=${attempt} />`}</details></li>`;
 }
 
-/** A message at one endpoint. @param {{app: any, message: any, payload: string, endpoint: any, path: string, now: number, style: (s: string) => void, changed: () => void}} props */
-function Destination({ app, message, payload, endpoint, path, now, style, changed }) {
+/** A message at one endpoint. @param {{app: any, message: any, payload: string, endpoint: any, path: string, style: (s: string) => void, changed: () => void}} props */
+function Destination({ app, message, payload, endpoint, path, style, changed }) {
   const list = usePages(`${path}/endpoint/${endpoint.id}/attempt`, {}, 20);
   const stamp = endpoint.statusText + endpoint.nextAttempt;
   useEffect(() => {
@@ -72,7 +72,7 @@ function Destination({ app, message, payload, endpoint, path, now, style, change
   };
   return html`<div class="card"><header><div class="grow"><h2><a class="plain" href=${href(`${app.base}/endpoints/${endpoint.id}`)}><${Url} url=${endpoint.url} /></a></h2>${endpoint.description && html`<div class="dim small cut">${endpoint.description}</div>`}</div><div class="row tight"><${Status} state=${endpoint.statusText} />
       ${can('ViewEndpointSecret') && html`<${Copy} text=${request} kind="">curl<//>`}${can('CreateAttempts') && html`<${Button} small icon="send" busy=${busy} onClick=${() => resend()}>${t('resend')}<//>`}</div></header>
-    <div class="pad">${list.error && !list.items.length ? html`<${Failure} error=${list.error} retry=${list.reload} />` : list.loading ? html`<${Skeleton} rows=${2} />` : html`<ol class="time">${endpoint.nextAttempt && html`<li><span class="dot warn"><${Icon} name="clock" size=${13} /></span><span class="row small">${t('nextAttempt')} <${Next} at=${endpoint.nextAttempt} now=${now} /></span></li>`}${list.items.map((a) => html`<${Attempt} key=${a.id} path=${path} attempt=${a} />`)}</ol>${!list.items.length && !endpoint.nextAttempt && html`<p class="dim">${t('noAttempts')}</p>`}<${More} list=${list} />`}</div></div>`;
+    <div class="pad">${list.error && !list.items.length ? html`<${Failure} error=${list.error} retry=${list.reload} />` : list.loading ? html`<${Skeleton} rows=${2} />` : html`<ol class="time">${endpoint.nextAttempt && html`<li><span class="dot warn"><${Icon} name="clock" size=${13} /></span><span class="row small">${t('nextAttempt')} <${Next} at=${endpoint.nextAttempt} /></span></li>`}${list.items.map((a) => html`<${Attempt} key=${a.id} path=${path} attempt=${a} />`)}</ol>${!list.items.length && !endpoint.nextAttempt && html`<p class="dim">${t('noAttempts')}</p>`}<${More} list=${list} />`}</div></div>`;
 }
 
 /** @param {{app: any, id: string, route: any}} props */
@@ -81,7 +81,6 @@ export default function Message({ app, id }) {
   const { data, payload = '', error, load } = useMessage(path);
   const ends = usePages(path + '/endpoint', {}, 50);
   const [style, set] = useState('');
-  const now = useNow();
   const unsettled = ends.items.some((e) => e.status === 1 || e.status === 3);
   useEvery(() => ends.reload(), unsettled && ends.items.length <= 50 ? 3 : null);
   const [busy, all] = useWork(async (/** @type {boolean} */ onlyFailed) => {
@@ -95,6 +94,6 @@ export default function Message({ app, id }) {
   return html`<${Head} crumbs=${crumbs} title=${data.eventType} sub=${html`<span class="row tight"><span class="mono wrapany">${data.id}</span><${Copy} text=${data.id} /><span>${date(data.timestamp)}</span></span>`}>
       ${can('CreateAttempts') && ends.items.length > 1 && html`${failed > 0 && html`<${Button} icon="send" busy=${busy} onClick=${() => all(true)}>${t('resendFailed')}<//>`}<${Button} icon="send" busy=${busy} onClick=${() => all(false)}>${t('resendAll')}<//>`}<//>
     ${(data.eventId || data.tags?.length || data.channels?.length) && html`<div class="row">${data.eventId && html`<span class="tag" title=${t('eventId')}>${data.eventId}</span>`}${(data.channels || []).map((/** @type {string} */ c) => html`<span class="tag">${t('channel')}: ${c}</span>`)}${(data.tags || []).map((/** @type {string} */ c) => html`<span class="tag">${t('tag')}: ${c}</span>`)}</div>`}
-    <div class="grid2"><div class="col">${ends.error && !ends.items.length ? html`<${Failure} error=${ends.error} retry=${ends.reload} />` : ends.loading ? html`<div class="card"><${Skeleton} rows=${3} /></div>` : ends.items.length ? html`${ends.items.map((e) => html`<${Destination} key=${e.id} app=${app} message=${data} payload=${payload} endpoint=${e} path=${path} now=${now} style=${set} changed=${ends.reload} />`)}<${More} list=${ends} />` : html`<div class="card"><${Empty} icon="endpoint" title=${t('nobody')}>${t('nobodyText')}<//></div>`}</div>
+    <div class="grid2"><div class="col">${ends.error && !ends.items.length ? html`<${Failure} error=${ends.error} retry=${ends.reload} />` : ends.loading ? html`<div class="card"><${Skeleton} rows=${3} /></div>` : ends.items.length ? html`${ends.items.map((e) => html`<${Destination} key=${e.id} app=${app} message=${data} payload=${payload} endpoint=${e} path=${path} style=${set} changed=${ends.reload} />`)}<${More} list=${ends} />` : html`<div class="card"><${Empty} icon="endpoint" title=${t('nobody')}>${t('nobodyText')}<//></div>`}</div>
       <div class="col"><${Payload} payload=${payload} id=${data.id} gone=${data.payload?.expired === true} /><${Verify} style=${style} /></div></div>`;
 }

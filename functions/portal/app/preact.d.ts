@@ -10,3 +10,4 @@ export function useEffect(work: () => void | (() => void), on?: any[]): void;
 export function useMemo<T>(make: () => T, on: any[]): T;
 export function useCallback<T>(work: T, on: any[]): T;
 export function useErrorBoundary(caught: (error: any) => void): [any, () => void];
+export class Component { props: any; constructor(props?: any); setState(part: any): void; }

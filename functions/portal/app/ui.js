@@ -165,7 +165,20 @@ export const Search = ({ label, value, set }) => html`<div class="search" role="
 export const Tabs = ({ items, now }) => html`<nav class="tabs" aria-label=${t('sections')}>${items.map(([key, text, to]) => html`<a href=${to} aria-current=${key === now ? 'page' : undefined}>${text}</a>`)}</nav>`;
 
 /** The way to a list's next page. @param {{list: any}} props */
-export const More = ({ list }) => list.error && list.items.length ? html`<div class="pad"><${Failure} error=${list.error} retry=${list.more} /></div>` : !list.done && html`<div class="pad row"><${Button} busy=${list.busy} onClick=${list.more}>${t('more')}<//></div>`;
+export function More({ list }) {
+  const ref = useRef(/** @type {any} */ (null));
+  const now = useRef(list);
+  now.current = list;
+  // Scrolling asks for the next page by itself; filtered to nothing, one asks by the button.
+  useEffect(() => {
+    if (!ref.current || list.done || list.busy || list.error || !list.items.length) return undefined;
+    const watch = new IntersectionObserver((entries) => entries.at(-1)?.isIntersecting && scrollY > 0 && now.current.more(), { rootMargin: '200px' });
+    watch.observe(ref.current);
+    return () => watch.disconnect();
+  }, [list.items.length, list.busy, list.done, list.error]);
+  if (list.error && list.items.length) return html`<div class="pad"><${Failure} error=${list.error} retry=${list.more} /></div>`;
+  return !list.done && html`<div class="pad row" ref=${ref}><${Button} busy=${list.busy} onClick=${list.more}>${t('more')}<//></div>`;
+}
 
 /** A list's states: skeleton, reason, nothing there. @param {{list: any, empty: any, children: any}} props */
 export function Listed({ list, empty, children }) {
