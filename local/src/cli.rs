@@ -249,6 +249,7 @@ mod tests {
             (&["--aws-listen", "8072"], "--aws-listen: "),
             (&["--aws-listen", "127.0.0.1:0", "--aws-endpoint-url", "http://x"], "--aws-listen: "),
             (&["--template", "/nowhere"], "--template: "),
+            (&["--cors-origins", "http://localhost:3000/"], "--cors-origins: "),
             (&["cost", "--messages", "ten"], "--messages: "),
             (&["cost", "--failure-rate", "2"], "--failure-rate: "),
             (&["cost", "--batch", "11"], "--batch: "),

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
@@ -92,11 +93,42 @@ pub(crate) struct Invoking {
     pub(crate) timeout: Duration,
     /// What they have used.
     pub(crate) cpu: Cpu,
+    /// Requests, jobs and ticks in progress.
+    pub(crate) progress: InProgress,
+}
+
+/// How many requests, jobs or ticks of a function are in progress.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct InProgress(Arc<AtomicUsize>);
+
+impl InProgress {
+    /// So many more, until the guard is dropped.
+    pub(crate) fn begin(&self, number: usize) -> Begun {
+        self.0.fetch_add(number, Ordering::Relaxed);
+        Begun { number, all: self.clone() }
+    }
+
+    pub(crate) fn now(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What [`InProgress::begin`] has counted.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    number: usize,
+    all: InProgress,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.all.0.fetch_sub(self.number, Ordering::Relaxed);
+    }
 }
 
 impl Invoking {
     pub(crate) fn new(timeout: Duration) -> Self {
-        Self { timeout, cpu: Cpu::default() }
+        Self { timeout, cpu: Cpu::default(), progress: InProgress::default() }
     }
 
     /// Runs one invocation, as Lambda does: not longer than the function's timeout, and a panic ends the

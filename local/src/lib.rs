@@ -11,6 +11,7 @@
 mod audit;
 mod aws;
 mod cli;
+mod cors;
 mod cost;
 mod cpu;
 mod dynamo;
@@ -43,4 +44,4 @@ pub use meter::{Call, Ledger, Spent};
 pub use openapi::openapi;
 pub use secrets::FolderError;
 pub use settings::{Settings, TEMPLATE};
-pub use stack::{Stack, StartError};
+pub use stack::{Progress, Stack, StartError};

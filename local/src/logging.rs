@@ -20,20 +20,28 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 pub(crate) const VARIABLE: &str = "POSTRIDER_LOG";
 /// The workspace's own crates, by the names that their lines carry. What they depend on says nothing
 /// below a warning unless it is named.
-const OWN: [&str; 14] = [
+const OWN: [&str; 22] = [
     "applications",
     "attempts",
     "auth",
+    "aws",
     "deliver",
+    "domain",
     "endpoints",
     "event_types",
     "fan_out",
+    "http_api",
     "ingest",
+    "input",
+    "intake",
     "local",
     "local_sqs",
     "messages",
     "portal",
+    "queue",
+    "runtime",
     "shared",
+    "store",
     "timers",
 ];
 /// Successful attempts. Functions log them at debug, as each line costs in the cloud.
@@ -57,7 +65,9 @@ fn filter(text: &str) -> Option<Targets> {
     // out what is there.
     let others = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
-        .with_target("dynoxide", level.min(LevelFilter::ERROR));
+        .with_target("dynoxide", level.min(LevelFilter::ERROR))
+        // Targets are beginnings: these are not parts of our `aws`.
+        .with_target("aws_", level.min(LevelFilter::WARN));
     let delivered = if level >= LevelFilter::INFO { level.max(LevelFilter::DEBUG) } else { level };
     let own = others.with_targets(OWN.map(|target| (target, level))).with_target(DELIVERED, delivered);
     Some(own.with_targets(named))

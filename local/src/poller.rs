@@ -153,6 +153,7 @@ impl Poller {
     /// One invocation: the batch goes to the function, and what it has done leaves the queue. The rest
     /// stays hidden until its visibility timeout ends, and it is the queue that moves it aside.
     async fn work(&self, batch: Vec<Message>) {
+        let _begun = self.invoking.progress.begin(batch.len());
         let answer = match event(&batch, &self.queue.arn, &self.region) {
             Ok(event) => self.invoking.invoke((self.code)(event)).await.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),

@@ -115,6 +115,7 @@ impl Api {
             let body = json!({ "code": "not_found", "detail": "The template has no such route." });
             return shared::http::json(StatusCode::NOT_FOUND, &body);
         };
+        let _begun = function.invoking.progress.begin(1);
         let unanswered = match function.invoking.invoke(function.router.clone().oneshot(request)).await {
             Ok(Ok(response)) => return response,
             Ok(Err(never)) => match never {},

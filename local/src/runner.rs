@@ -2,21 +2,26 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use shared::Platform;
 use shared::auth::DEFAULT_ORG;
+use shared::clock::SharedClock;
 use shared::config::Env;
 
 use crate::audit;
 use crate::cli::{Cli, Task};
 use crate::logging;
 use crate::settings::Settings;
-use crate::stack::{Stack, StartError};
+use crate::stack::{Progress, Stack, StartError};
 
 /// The exit code where configuration is missing, contradicts itself, or cannot be had.
 const EXIT_CONFIG: u8 = 2;
 /// The exit code after a second Ctrl-C: that of a process that the first one killed.
 const EXIT_INTERRUPTED: i32 = 130;
+/// How often it is said what the end waits for.
+const REPORT: Duration = Duration::from_secs(2);
+const DELIVERY_TIMEOUT: &str = "POSTRIDER_DELIVERY_TIMEOUT";
 /// What is logged if nothing else is said.
 const LOG_DEFAULT: &str = "info";
 
@@ -69,14 +74,32 @@ async fn run(settings: Settings) -> Result<(), StartError> {
     // Before anything is started: from now on a signal waits until it can be heard.
     let mut signals = Signals::new()
         .map_err(|error| StartError::Embedded { service: "signal handler", problem: error.to_string() })?;
+    let clock = settings.platform.clock.clone();
     let stack = Stack::start(settings).await?;
     say(&format!("{}{}", warning, welcome(&stack, &data)));
 
     signals.next().await;
-    say("Stopping: what is under way is brought to its end. Again to stop at once.");
+    let deadline = stack.environment("deliver").and_then(|variables| variables.get(DELIVERY_TIMEOUT));
+    let deadline = deadline.map_or_else(String::new, |seconds| format!(" (up to {seconds} s)"));
+    say(&format!("Shutting down: finishing in-flight deliveries{deadline}. Press Ctrl-C again to quit now."));
+    let progress = stack.in_progress();
     tokio::select! {
         () = stack.stop() => Ok(()),
         () = signals.next() => std::process::exit(EXIT_INTERRUPTED),
+        () = report(&progress, &clock) => Ok(()),
+    }
+}
+
+/// Says every now and then what is waited for.
+async fn report(progress: &Progress, clock: &SharedClock) {
+    loop {
+        clock.sleep(REPORT).await;
+        let waiting = progress.now();
+        if !waiting.is_empty() {
+            let waiting =
+                waiting.iter().map(|(function, number)| format!("{function} ({number} in progress)"));
+            say(&format!("Waiting for {}.", waiting.collect::<Vec<_>>().join(", ")));
+        }
     }
 }
 

@@ -53,6 +53,7 @@ impl Scheduled {
     }
 
     async fn invoke(&self) -> Result<usize, String> {
+        let _begun = self.invoking.progress.begin(1);
         let deadline = self.clock.now().after(self.invoking.timeout);
         match self.invoking.invoke((self.code)(deadline)).await {
             Ok(Ok(done)) => Ok(done),

@@ -1,17 +1,22 @@
 //! `/metrics`: the functions' own metrics, and what AWS tells of its services in the cloud.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
-use http::{Method, Request, header};
+use http::{HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use local_sqs::Engine;
+use serde_json::json;
 use shared::Platform;
+use shared::clock::SharedClock;
 use shared::ids::Ksuid;
 use shared::random;
 use shared::trace::{self, Trace};
 
 use crate::aws::{Clients, Names};
+use crate::cors::Cors;
 use crate::meter::Metered;
 use crate::metrics::{Registry, Text};
 use crate::routes::Api;
@@ -19,6 +24,10 @@ use crate::template::Template;
 
 /// Where Prometheus finds the metrics. It is the runner's own path: the template has no such route.
 const PATH: &str = "/metrics";
+/// How long a request's body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest body of a request: API Gateway's limit.
+const BODY_MAX: usize = 10 * 1024 * 1024;
 
 /// A queue of the template.
 struct Queue {
@@ -127,12 +136,28 @@ impl Sources {
 /// What requests meet first: the runner's own path, and API Gateway's part in tracing.
 pub(crate) struct Front {
     pub(crate) api: Arc<Api>,
+    pub(crate) cors: Cors,
     pub(crate) sources: Sources,
 }
 
 impl Front {
     /// Answers a request.
-    pub(crate) async fn answer(&self, mut request: Request<Body>) -> Response {
+    pub(crate) async fn answer(&self, request: Request<Body>) -> Response {
+        if let Some(answer) = self.cors.preflight(&request) {
+            return answer;
+        }
+        let origin = self.cors.allowed(request.headers());
+        let mut answer = match whole(request, &self.sources.platform.clock).await {
+            Ok(request) => self.answer_whole(request).await,
+            Err(refused) => refused,
+        };
+        if let Some(origin) = origin {
+            Cors::expose(answer.headers_mut(), origin);
+        }
+        answer
+    }
+
+    async fn answer_whole(&self, mut request: Request<Body>) -> Response {
         if request.uri().path() == PATH && request.method() == Method::GET {
             let text = self.sources.text().await.into_string();
             return ([(header::CONTENT_TYPE, Text::CONTENT_TYPE)], text).into_response();
@@ -153,6 +178,37 @@ impl Front {
             response.headers_mut().insert("apigw-requestid", id);
         }
         response
+    }
+}
+
+/// A request with all of its body: API Gateway hands over no other.
+async fn whole(request: Request<Body>, clock: &SharedClock) -> Result<Request<Body>, Response> {
+    let refused = |status: StatusCode, code: &str, detail: String| {
+        let mut answer = shared::http::json(status, &json!({ "code": code, "detail": detail }));
+        // What is left of the body is not read.
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        answer
+    };
+    let (parts, body) = request.into_parts();
+    let body = tokio::select! {
+        biased;
+        body = Limited::new(body, BODY_MAX).collect() => Some(body),
+        () = clock.sleep(BODY_TIMEOUT) => None,
+    };
+    match body {
+        Some(Ok(body)) => Ok(Request::from_parts(parts, body.to_bytes().into())),
+        Some(Err(error)) if error.is::<LengthLimitError>() => {
+            let detail = format!("The request body exceeds {} MiB.", BODY_MAX / 1024 / 1024);
+            Err(refused(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail))
+        }
+        Some(Err(error)) => {
+            let detail = format!("The request body cannot be read: {error}");
+            Err(refused(StatusCode::BAD_REQUEST, "bad_request", detail))
+        }
+        None => {
+            let detail = format!("The request body did not arrive within {} s.", BODY_TIMEOUT.as_secs());
+            Err(refused(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail))
+        }
     }
 }
 

@@ -16,6 +16,9 @@ pub const TEMPLATE: &str = include_str!("../../template.yaml");
 pub(crate) const REGION: &str = "us-east-1";
 /// Deliveries of the local runner reach the machine itself; in the cloud that takes a setting.
 const LOOPBACK: &str = "127.0.0.0/8,::1/128";
+/// A developer's machine lets a process open 1,024 files by default, and the queues and deliveries need
+/// some too.
+const CONNECTIONS_MAX: usize = 512;
 const ALLOWED_SUBNETS: &str = "POSTRIDER_ALLOWED_SUBNETS";
 const HTTPS_ONLY: &str = "POSTRIDER_HTTPS_ONLY";
 
@@ -35,6 +38,11 @@ pub struct Settings {
     pub aws_listen: Option<SocketAddr>,
     /// A file to write the functions' environments to, as `sam local --env-vars` wants them.
     pub env_vars: Option<PathBuf>,
+    /// Most connections to the API at a time. When there are as many, those that wait for a request go
+    /// first.
+    pub connections_max: usize,
+    /// Origins whose pages may call the API from a browser; `*` is all of them.
+    pub cors_origins: Vec<String>,
     /// Whether embedded services are reached over their sockets, as foreign ones are; otherwise requests
     /// are handed over inside the process.
     pub sockets: bool,
@@ -60,6 +68,8 @@ impl Settings {
             aws_endpoint: None,
             aws_listen: None,
             env_vars: None,
+            connections_max: CONNECTIONS_MAX,
+            cors_origins: Vec::new(),
             sockets: false,
             platform: Platform::system(),
             prefix: "postrider".to_owned(),

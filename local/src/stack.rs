@@ -11,6 +11,7 @@ use shared::Platform;
 use shared::auth::{DEFAULT_ORG, Tokens};
 use shared::clock::SharedClock;
 use shared::config::{Aws, ConfigError};
+use shared::draining::Draining;
 use shared::error::Chain;
 use shared::ids::{AppId, OrgId};
 use tokio::net::TcpListener;
@@ -18,9 +19,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::aws::{Clients, Names, QueueRef};
+use crate::cors::Cors;
 use crate::cpu::Cpu;
 use crate::dynamo::{self, Dynamo};
-use crate::functions::told;
+use crate::functions::{InProgress, told};
 use crate::in_process::InProcess;
 use crate::meter::{Ledger, Metered, Spent};
 use crate::metrics::Registry;
@@ -117,6 +119,7 @@ pub struct Stack {
     scheduled: Vec<Arc<Scheduled>>,
     permits: BTreeMap<String, Permits>,
     cpu: BTreeMap<String, Cpu>,
+    progress: BTreeMap<String, InProgress>,
     sources: Vec<QueueRef>,
     longest: Duration,
     stop: watch::Sender<bool>,
@@ -180,12 +183,14 @@ impl Stack {
             }),
             _ => settings.platform.http.clone(),
         };
+        let (stop, stopped) = watch::channel(false);
         let meter = Metered::new(http, &settings.prefix);
         let registry = Arc::new(Registry::default());
         let platform = Platform {
             http: SharedHttpClient::new(meter.clone()),
             metrics: registry.clone(),
             consumption: true,
+            draining: Draining::when(stopped.clone()),
             ..settings.platform
         };
         let clients = Clients::new(&aws, &platform);
@@ -212,11 +217,10 @@ impl Stack {
         }
         let tokens = tokens(&environments, &overrides, &platform)?;
         let patience = if sqs.is_some() { Patience::Embedded } else { Patience::Foreign };
-        let Callers { api, pollers, scheduled, permits, cpu } =
+        let Callers { api, pollers, scheduled, permits, cpu, progress } =
             callers(&template, &environments, &platform, &meter, &clients, &names, patience)?;
 
         let address = listener.local_addr().map_err(|error| refused(LISTEN, settings.listen, &error))?;
-        let (stop, stopped) = watch::channel(false);
         let (mut tasks, routes) = (JoinSet::new(), api.len());
         let sources = pollers.iter().map(|poller| poller.queue.clone()).collect();
         let aws_address = gate.as_ref().map(|(address, _)| *address);
@@ -226,8 +230,9 @@ impl Stack {
         let engine = sqs.as_ref().map(|sqs| sqs.engine.clone());
         let (meters, world) = (meter.clone(), platform.clone());
         let read = Sources::new(&template, &names, clients.clone(), engine, world, meters, registry);
-        let front = Front { api: Arc::new(api), sources: read };
-        tasks.spawn(server::serve(listener, Arc::new(front), stopped.clone()));
+        let cors = Cors::new(settings.cors_origins.clone());
+        let front = Front { api: Arc::new(api), cors, sources: read };
+        tasks.spawn(server::serve(listener, settings.connections_max, Arc::new(front), stopped.clone()));
         if settings.poll {
             for poller in pollers {
                 tasks.spawn(poller.run(stopped.clone()));
@@ -256,6 +261,7 @@ impl Stack {
             scheduled,
             permits,
             cpu,
+            progress,
             sources,
             longest,
             stop,
@@ -354,6 +360,11 @@ impl Stack {
         self.cpu.iter().map(|(function, cpu)| (function.clone(), cpu.used())).collect()
     }
 
+    /// What each function has in progress.
+    pub fn in_progress(&self) -> Progress {
+        Progress(self.progress.clone())
+    }
+
     /// What functions and pollers asked of DynamoDB and SQS, and what that consumed.
     pub fn ledger(&self) -> Ledger {
         self.meter.ledger()
@@ -432,7 +443,7 @@ impl Stack {
             }
         };
         if tokio::time::timeout(self.longest + GRACE, drained).await.is_err() {
-            tracing::warn!("invocations under way were given up");
+            tracing::warn!("invocations in progress were given up");
         }
         self.tasks.shutdown().await;
         // The services last: what came to its end above needed them.
@@ -442,6 +453,18 @@ impl Stack {
         if let Some(dynamo) = self.dynamo.take() {
             dynamo.stop().await;
         }
+    }
+}
+
+/// What functions have in progress, now and later.
+#[derive(Clone, Debug)]
+pub struct Progress(BTreeMap<String, InProgress>);
+
+impl Progress {
+    /// The functions that have requests, jobs or ticks in progress, and how many.
+    pub fn now(&self) -> Vec<(&str, usize)> {
+        let all = self.0.iter().map(|(function, progress)| (function.as_str(), progress.now()));
+        all.filter(|(_, number)| *number > 0).collect()
     }
 }
 

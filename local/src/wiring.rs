@@ -9,7 +9,7 @@ use shared::Platform;
 
 use crate::aws::{Clients, Names};
 use crate::cpu::Cpu;
-use crate::functions::{Code, Invoking, connect};
+use crate::functions::{Code, InProgress, Invoking, connect};
 use crate::meter::Metered;
 use crate::permits::Permits;
 use crate::poller::{Patience, Poller};
@@ -28,6 +28,8 @@ pub(crate) struct Callers {
     pub(crate) permits: BTreeMap<String, Permits>,
     /// By function.
     pub(crate) cpu: BTreeMap<String, Cpu>,
+    /// By function.
+    pub(crate) progress: BTreeMap<String, InProgress>,
 }
 
 /// How long one invocation may take.
@@ -46,7 +48,7 @@ pub(crate) fn callers(
     patience: Patience,
 ) -> Result<Callers, StartError> {
     let (mut http, mut pollers, mut scheduled) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut permits, mut cpu) = (BTreeMap::new(), BTreeMap::new());
+    let (mut permits, mut cpu, mut progress) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for function in &template.functions {
         let wrong = |problem: &str| StartError::Function(format!("{}: {problem}", function.logical_id));
         let env = settings::env(&environments[&function.name]);
@@ -55,6 +57,7 @@ pub(crate) fn callers(
         permits.insert(function.name.clone(), permit);
         let invoking = Invoking::new(timeout(function));
         cpu.insert(function.name.clone(), invoking.cpu.clone());
+        progress.insert(function.name.clone(), invoking.progress.clone());
         let code = connect(&function.name, &env, &permitted)?
             .ok_or_else(|| wrong("the local runner has no such function"))?;
         let kinds = (function.routes.is_empty(), function.queues.is_empty(), function.schedules.is_empty());
@@ -89,5 +92,5 @@ pub(crate) fn callers(
     let api = Api::new(http).map_err(|route| {
         StartError::Function(format!("the route {} {} makes no sense", route.method, route.path))
     })?;
-    Ok(Callers { api, pollers, scheduled, permits, cpu })
+    Ok(Callers { api, pollers, scheduled, permits, cpu, progress })
 }

@@ -7,7 +7,7 @@ pub use domain::{Error, Result, error, idempotency, ids, operational, page, sign
 #[cfg(feature = "http")]
 pub use http_api::{self as http, Api, wire};
 pub use queue::{self, consumer as batch};
-pub use runtime::{cache, clock, config, metrics, random, telemetry, trace};
+pub use runtime::{cache, clock, config, draining, metrics, random, telemetry, trace};
 pub use store::{self, seal};
 #[cfg(feature = "intake")]
 pub use {input, intake};

@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(10);
 
 /// The machine's clock, some times as fast. A change of pace counts for who sleeps already.
 #[derive(Clone, Debug, Default)]
-struct Fast(Arc<Pace>);
+pub struct Fast(Arc<Pace>);
 
 #[derive(Debug)]
 struct Pace {
@@ -41,7 +41,7 @@ impl Fast {
         (pace, shown.after(passed), machine)
     }
 
-    fn set_pace(&self, pace: u64) {
+    pub fn set_pace(&self, pace: u64) {
         let (_, shown, machine) = self.read();
         *self.0.set.lock().unwrap_or_else(PoisonError::into_inner) = (shown, machine);
         self.0.pace.store(pace, Ordering::Relaxed);

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use shared::Platform;
 use shared::clock::{Clock as _, SharedClock};
 use shared::config::Env;
+use shared::draining::Draining;
 use timers::Timers;
 use tower::ServiceExt as _;
 
@@ -189,6 +190,7 @@ impl World {
             http: SharedHttpClient::new(self.aws.connector(faulty)),
             consumption: false,
             metrics: Arc::new(Unread),
+            draining: Draining::default(),
         };
         if faulty {
             self.clocks.lock().unwrap_or_else(PoisonError::into_inner).push(clock);

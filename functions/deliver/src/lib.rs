@@ -30,6 +30,7 @@ use shared::batch::{self, Received, Source};
 use shared::cache::Cache;
 use shared::clock::{SharedClock, Timestamp};
 use shared::config::{ConfigError, Delivery, Env};
+use shared::draining::Draining;
 use shared::error::{corrupt, unavailable};
 use shared::ids::{AppId, AttemptId, EndpointId, OrgId};
 use shared::metrics::Metrics;
@@ -74,6 +75,7 @@ pub struct Deliver {
     endpoints: Cache<EndpointId, (u64, Arc<Endpoint>)>,
     circuits: Circuits,
     metrics: Arc<Metrics>,
+    draining: Draining,
     /// None but in the simulation's own tests.
     sabotage: Option<Sabotage>,
 }
@@ -149,6 +151,7 @@ impl Deliver {
             endpoints: Cache::new(ENDPOINTS_MAX),
             circuits: Circuits::default(),
             metrics: platform.metrics("deliver"),
+            draining: platform.draining.clone(),
             sabotage: None,
         })
     }
@@ -288,6 +291,8 @@ impl Deliver {
         }
         tokio::select! {
             biased;
+            // The job goes back into its queue: whoever ends the process waits for one delivery, not for two.
+            () = self.draining.begun() => Err(unavailable("begin a delivery")("the process is shutting down")),
             turn = batch.lane(endpoint).acquire_owned() => turn.map(Some).map_err(unavailable("wait for a turn")),
             () = self.clock.sleep(HANGS), if lane == Lane::First => Ok(None),
         }

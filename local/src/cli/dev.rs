@@ -103,6 +103,10 @@ pub(super) struct DevFlags {
     /// functions in containers [default: nowhere].
     #[arg(long, env = "POSTRIDER_AWS_LISTEN", value_name = "ADDRESS")]
     aws_listen: Option<String>,
+    /// Origins whose pages may call the API from a browser, separated by commas, such as
+    /// http://localhost:3000; * for all [default: none; in the cloud the parameter CorsOrigins].
+    #[arg(long, env = "POSTRIDER_CORS_ORIGINS", value_name = "ORIGINS")]
+    cors_origins: Option<String>,
     /// Write the environments of all functions into this file, for `sam local … --env-vars`. It holds the
     /// secrets [default: none].
     #[arg(long, env = "POSTRIDER_ENV_VARS", value_name = "FILE")]
@@ -129,6 +133,22 @@ pub(super) fn folder(
         (None, true) => Ok(None),
         (folder, false) => Ok(Some(folder.unwrap_or(DATA).into())),
     }
+}
+
+/// Origins as a browser writes them: anything else would never match.
+fn origins(text: &str) -> Result<Vec<String>, ConfigError> {
+    let origins = text.split(',').map(str::trim).filter(|origin| !origin.is_empty());
+    origins
+        .map(|origin| {
+            let url = url::Url::parse(origin).ok();
+            if origin == "*" || url.is_some_and(|url| url.origin().ascii_serialization() == origin) {
+                return Ok(origin.to_owned());
+            }
+            let problem =
+                format!("invalid value {origin:?}: expected an origin such as http://localhost:3000, or *");
+            Err(ConfigError::new("POSTRIDER_CORS_ORIGINS", problem))
+        })
+        .collect()
 }
 
 fn address(variable: &str, given: &str) -> Result<SocketAddr, ConfigError> {
@@ -179,6 +199,7 @@ impl DevFlags {
             aws_endpoint,
             aws_listen,
             env_vars: set(&self.env_vars).map(PathBuf::from),
+            cors_origins: origins(set(&self.cors_origins).unwrap_or_default())?,
             platform,
             template,
             ..Settings::ephemeral()

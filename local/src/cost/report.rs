@@ -21,8 +21,9 @@ fn grouped(value: f64, decimals: usize) -> String {
     grouped + &rest
 }
 
+/// What a million messages cost at this volume, besides what is fixed.
 fn million(bill: &Bill) -> Option<f64> {
-    (bill.month.messages > 0.0).then(|| bill.total() / bill.month.messages * 1e6)
+    (bill.month.messages > 0.0).then(|| (bill.total() - bill.fixed()) / bill.month.messages * 1e6)
 }
 
 /// For people.
@@ -58,9 +59,9 @@ pub(super) fn table(bill: &Bill) -> String {
         row(line.service, line.what, &amount, &format!("{shown} {per}"), &grouped(line.usd, 2));
     }
     row("total", "", "", "", &grouped(bill.total(), 2));
-    row("", "of it whatever is sent", "", "", &grouped(bill.fixed(), 2));
+    row("", "fixed, per month", "", "", &grouped(bill.fixed(), 2));
     if let Some(million) = million(bill) {
-        row("", "for a million messages", "", "", &grouped(million, 2));
+        row("", "per million messages", "", "", &grouped(million, 2));
     }
     text.push_str("\nElsewhere, by public prices:\n");
     for other in &prices.alternatives {
@@ -130,6 +131,21 @@ mod tests {
         assert!(rows.len() > 10, "{table}");
         let missing: Vec<&&str> = rows.iter().filter(|row| !document.contains(**row)).collect();
         assert!(missing.is_empty(), "{missing:#?}");
+    }
+
+    #[test]
+    fn one_price_is_said() {
+        let bill = bill(month()).unwrap();
+        let said = format!(
+            "about ${:.0} per million messages, plus about ${:.0} a month of fixed charges",
+            million(&bill).unwrap(),
+            bill.fixed()
+        );
+        for document in [include_str!("../../../README.md"), include_str!("../../../docs/COST.md")] {
+            let text = document.replace('\n', " ");
+            assert!(text.contains(&said), "a document does not say: {said}");
+            assert!(!text.contains("next to nothing"));
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use queue::Sqs;
 use runtime::clock::{SharedClock, SystemClock};
 use runtime::config::{Aws, ConfigError, Env, Tables};
+use runtime::draining::Draining;
 use runtime::metrics::{Metrics, SharedSink, Stdout};
 use runtime::random::{SharedRandom, SystemRandom};
 use store::Store;
@@ -37,6 +38,8 @@ pub struct Platform {
     pub consumption: bool,
     /// Takes the lines of metrics.
     pub metrics: SharedSink,
+    /// Says when the process ends.
+    pub draining: Draining,
 }
 
 impl Platform {
@@ -49,6 +52,7 @@ impl Platform {
             http: aws_smithy_http_client::Builder::new().tls_provider(ring).build_https(),
             consumption: false,
             metrics: Arc::new(Stdout),
+            draining: Draining::default(),
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod clock;
 pub mod config;
+pub mod draining;
 pub mod metrics;
 pub mod random;
 pub mod telemetry;

@@ -4,13 +4,14 @@
   const menu = document.getElementById('menu');
   const content = document.getElementById('content');
   const search = document.getElementById('search');
+  const toggle = document.getElementById('toggle');
   let api;
 
   // Text only ever becomes text nodes: nothing of the document is read as HTML.
   function make(name, attributes, ...children) {
     const element = document.createElement(name);
     for (const [key, value] of Object.entries(attributes || {})) element.setAttribute(key, value);
-    element.append(...children.flat().filter((child) => child !== undefined && child !== null));
+    element.append(...children.flat(Infinity).filter((child) => child !== undefined && child !== null));
     return element;
   }
 
@@ -40,8 +41,8 @@
   function typeOf(raw) {
     const { schema, name } = resolve(raw);
     let text = schema.format === 'date-time' ? 'date and time' : schema.type || 'anything';
-    if (schema.type === 'integer') text = 'whole number';
-    if (schema.type === 'array') text = 'list of ' + typeOf(schema.items);
+    if (schema.type === 'integer') text = 'integer';
+    if (schema.type === 'array') text = 'array of ' + typeOf(schema.items);
     if (name) text = name;
     else if (schema.type === 'object' && schema.additionalProperties && schema.additionalProperties.type) {
       text = 'map of ' + typeOf(schema.additionalProperties);
@@ -105,8 +106,8 @@
 
   function caller(operation) {
     const kinds = operation.security.flatMap(Object.keys);
-    if (kinds.includes('application')) return 'Any token.';
-    return kinds.length ? 'An organisation’s token.' : 'No token.';
+    if (kinds.includes('application')) return 'organisation or application token';
+    return kinds.length ? 'organisation token' : 'none';
   }
 
   function answers(operation) {
@@ -125,12 +126,12 @@
     const media = operation.requestBody && Object.values(operation.requestBody.content)[0];
     details.append(make('div', {},
       paragraphs(operation.description),
-      make('p', { class: 'faint' }, 'Who may call: ' + caller(operation)),
+      make('p', { class: 'faint' }, 'Auth: ' + caller(operation)),
       parameters.length ? [make('h3', {}, 'Parameters'), make('dl', {}, parameters.map((parameter) =>
         entry(parameter.name, parameter.required, parameter.schema,
           `${parameter.description} (${parameter.in})`, 0)))] : [],
-      media ? body(operation.requestBody.required ? 'Body' : 'Body, if any', media.schema) : [],
-      make('h3', {}, 'Answers'), answers(operation)));
+      media ? body(operation.requestBody.required ? 'Request body' : 'Request body (optional)', media.schema) : [],
+      make('h3', {}, 'Responses'), answers(operation)));
   }
 
   // Everything that a search looks at.
@@ -174,7 +175,7 @@
       content.append(section);
       menu.append(links);
     }
-    const none = make('p', { hidden: '' }, 'Nothing matches.');
+    const none = make('p', { hidden: '' }, 'No results.');
     content.append(none);
     search.addEventListener('input', () => {
       const wanted = search.value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -186,6 +187,15 @@
       }
       for (const one of shown) one.section.hidden = one.links.hidden = !(kept.has(one.section));
       none.hidden = kept.size > 0;
+    });
+    // On a phone the menu is behind a button, and closes when something is chosen.
+    const showMenu = (open) => {
+      document.body.classList.toggle('menu-open', open);
+      toggle.setAttribute('aria-expanded', String(open));
+    };
+    toggle.addEventListener('click', () => showMenu(toggle.getAttribute('aria-expanded') !== 'true'));
+    menu.addEventListener('click', (event) => {
+      if (event.target.closest('a')) showMenu(false);
     });
     document.addEventListener('keydown', (event) => {
       if (event.key === '/' && document.activeElement !== search) {
