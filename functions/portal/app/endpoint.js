@@ -72,7 +72,7 @@ export default function Endpoint({ app, route, id, tab = 'overview' }) {
   const props = { app, endpoint: e, path, route, reload: endpoint.reload };
   return html`<${Head} crumbs=${[[t('endpoints'), back], [e.description || e.id]]} title=${html`<${Url} url=${e.url} />`} sub=${html`<span class="row"><${EndpointState} endpoint=${e} failing=${fail} /><span>${e.description || typesText(e.eventTypes)}</span></span>`}>
       ${can('ManageEndpoint') && html`<${Button} icon=${e.disabled ? 'play' : 'pause'} busy=${busy} onClick=${() => turn(!e.disabled)}>${t(e.disabled ? 'enable' : 'disable')}<//><${Button} kind="danger" icon="trash" label=${t('delete')} onClick=${() => ask(true)} />`}<//>
-    ${fail && html`<div class="note bad"><span class="grow">${t(e.disabled ? 'failOff' : 'failOn')}${fail.lastStatus ? ` HTTP ${fail.lastStatus}.` : ''} ${fail.lastError || ''}</span><${LinkButton} small href=${href(at + '/recovery')}>${t('tab_recovery')}<//></div>`}
+    ${fail && html`<div class="note bad"><span class="grow">${t(!e.disabled ? 'failOn' : fail.lastStatus === 410 ? 'ep_off410' : 'failOff')}${fail.lastStatus && fail.lastStatus !== 410 ? ` HTTP ${fail.lastStatus}.` : ''} ${fail.lastError || ''}</span><${LinkButton} small href=${href(at + '/recovery')}>${t('tab_recovery')}<//></div>`}
     <${Tabs} items=${tabs} now=${tab} />
     ${tab === 'overview' ? html`<${Overview} ...${props} />` : tab === 'deliveries' ? html`<${List} app=${app} route=${route} endpoint=${e.id} />` : View ? html`<${View} ...${props} />` : html`<${Skeleton} />`}
     ${asking && html`<${Confirm} danger title=${t('deleteEndpoint')} text=${t('deleteEndpointText')} yes=${t('delete')} close=${() => ask(false)} act=${async () => {
