@@ -138,6 +138,8 @@ pub(crate) struct Front {
     pub(crate) api: Arc<Api>,
     pub(crate) cors: Cors,
     pub(crate) sources: Sources,
+    /// Where the API is.
+    pub(crate) url: String,
 }
 
 impl Front {
@@ -173,6 +175,7 @@ impl Front {
         // Function and client are told the request's id, also as API Gateway does.
         let id = Ksuid::new(platform.clock.now(), random::bytes(&*platform.random)).to_string();
         shared::http::set_request_id(request.extensions_mut(), id.clone());
+        request.extensions_mut().insert(shared::http::OwnUrl(self.url.clone()));
         let mut response = self.api.clone().answer(request).await;
         if let Ok(id) = id.try_into() {
             response.headers_mut().insert("apigw-requestid", id);

@@ -136,6 +136,14 @@ impl std::fmt::Debug for Stack {
     }
 }
 
+/// The API's URL as a browser on this machine opens it.
+fn own_url(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    format!("http://{address}")
+}
+
 impl Stack {
     /// Starts everything, and returns when the API answers.
     ///
@@ -231,7 +239,7 @@ impl Stack {
         let (meters, world) = (meter.clone(), platform.clone());
         let read = Sources::new(&template, &names, clients.clone(), engine, world, meters, registry);
         let cors = Cors::new(settings.cors_origins.clone());
-        let front = Front { api: Arc::new(api), cors, sources: read };
+        let front = Front { api: Arc::new(api), cors, sources: read, url: own_url(address) };
         tasks.spawn(server::serve(listener, settings.connections_max, Arc::new(front), stopped.clone()));
         if settings.poll {
             for poller in pollers {
@@ -306,7 +314,7 @@ impl Stack {
     /// The stack was given a public key only, which makes no tokens.
     pub fn app_token(&self, org: Option<OrgId>, app: AppId) -> String {
         let org = org.unwrap_or_else(default_org);
-        self.tokens.for_app(org, app, Vec::new()).expect("the stack has a key to sign with")
+        self.tokens.for_app(org, app, Default::default()).expect("the stack has a key to sign with")
     }
 
     /// A client of the DynamoDB in use.

@@ -15,6 +15,7 @@ pub use {input, intake};
 /// Who calls, and how that is proved.
 pub mod auth {
     pub use domain::caller::{Caller, DEFAULT_ORG, Who};
+    pub use domain::capability::{self, Capabilities, Capability};
     #[cfg(feature = "http")]
     pub use http_api::auth::*;
 }

@@ -42,6 +42,7 @@ mod obeys;
 mod openapi;
 mod operational;
 mod outage;
+mod portal_access;
 mod proxies;
 mod redrive;
 mod responses;

@@ -363,8 +363,9 @@ impl Course<'_> {
         let (messages, attempts) = (world.undisturbed("messages"), world.undisturbed("attempts"));
         let app = customers[*owner].app;
         for stranger in customers.iter().filter(|other| other.app != app) {
-            let mut tokens =
-                vec![world.tokens().for_app(stranger.org, stranger.app, Vec::new()).expect("a token")];
+            let mut tokens = vec![
+                world.tokens().for_app(stranger.org, stranger.app, Default::default()).expect("a token"),
+            ];
             if stranger.org != customers[*owner].org {
                 tokens.push(stranger.token.clone());
             }

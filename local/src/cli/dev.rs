@@ -85,6 +85,19 @@ pub(super) struct DevFlags {
         default_missing_value = "true"
     )]
     operational_webhooks: Option<String>,
+    /// Where app portal links lead, without the path /login [default: the API's own address].
+    #[arg(long, env = "POSTRIDER_PORTAL_URL", value_name = "URL")]
+    portal_url: Option<String>,
+    /// App portal links work once and for ten minutes [default: false].
+    #[arg(
+        long,
+        env = "POSTRIDER_PORTAL_ONE_TIME_LINKS",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    portal_one_time_links: Option<String>,
     /// Messages that one application may post per second; more are answered with 429 [default: 0, no
     /// limit].
     #[arg(long, env = "POSTRIDER_MESSAGE_QUOTA", value_name = "NUMBER")]
@@ -213,6 +226,8 @@ impl DevFlags {
             ("POSTRIDER_SIGNATURE", &self.signature),
             ("POSTRIDER_HEADER_STYLE", &self.header_style),
             ("POSTRIDER_OPERATIONAL_WEBHOOKS", &self.operational_webhooks),
+            ("POSTRIDER_PORTAL_URL", &self.portal_url),
+            ("POSTRIDER_PORTAL_ONE_TIME_LINKS", &self.portal_one_time_links),
             ("POSTRIDER_MESSAGE_QUOTA", &self.message_quota),
             ("POSTRIDER_LOG", &self.log),
         ] {

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use clap::Args;
-use shared::auth::{DEFAULT_ORG, ORG_TOKEN_LIFE, Tokens};
+use shared::auth::{AppAccess, DEFAULT_ORG, ORG_TOKEN_LIFE, Tokens};
 use shared::config::{ConfigError, Env};
 use shared::ids::{AppId, NAME_LENGTH_MAX, OrgId, is_name};
 use shared::{Error, Platform};
@@ -105,7 +105,10 @@ pub(super) fn token(
         None => tokens,
     };
     let made = match app {
-        Some(app) => tokens.for_app(org, app, flags.feature_flag.clone()),
+        Some(app) => {
+            let feature_flags = flags.feature_flag.clone();
+            tokens.for_app(org, app, AppAccess { feature_flags, ..AppAccess::default() })
+        }
         None => tokens.for_org(org),
     };
     made.map_err(|error: Error| ConfigError::new(SECRET, error.to_string()).into())

@@ -1,5 +1,6 @@
 //! Who a request comes from, and what that may mean by what it names.
 
+use crate::capability::Capabilities;
 use crate::error::{Error, Result};
 use crate::ids::{AppId, OrgId, Reference};
 use crate::token::Expiry;
@@ -23,6 +24,10 @@ pub enum Who {
         feature_flags: Vec<String>,
         /// When its token was made.
         made: Timestamp,
+        /// What its token allows.
+        capabilities: Capabilities,
+        /// The session that its token belongs to, as whoever asked for the token named it.
+        session: Option<String>,
     },
     /// Postrider itself, on behalf of that organisation. No token says so.
     Postrider(OrgId),

@@ -62,7 +62,15 @@ mod tests {
         let org: OrgId = crate::caller::DEFAULT_ORG.parse().unwrap();
         let app = "app_23rb8YdGqMT0qIzpgGwdXfHirMu".parse().unwrap();
         let with = |flags: &[&str]| -> Caller {
-            Who::App { org, app, feature_flags: names(flags), made: Timestamp::default() }.into()
+            Who::App {
+                org,
+                app,
+                feature_flags: names(flags),
+                made: Timestamp::default(),
+                capabilities: crate::capability::Capabilities::ALL,
+                session: None,
+            }
+            .into()
         };
         assert!(
             flagged(&["x", "y"]).visible_to(&with(&["y"]))

@@ -4,6 +4,7 @@ pub mod application;
 pub mod attempt;
 pub mod audit;
 pub mod caller;
+pub mod capability;
 pub mod endpoint;
 pub mod error;
 pub mod event_type;

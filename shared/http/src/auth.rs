@@ -17,13 +17,16 @@ use runtime::config::{ConfigError, Env};
 use store::Store;
 
 use domain::caller::{Caller, Who};
+use domain::capability::Capabilities;
 pub use extract::{Authenticated, Bearer, Organisation};
 use revocation::Revocations;
 
 /// How long an organisation's token lasts: 10 years.
 pub const ORG_TOKEN_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// How long an application's token lasts.
-const APP_TOKEN_LIFE: Duration = Duration::from_secs(28 * 24 * 3600);
+/// How long an application's token lasts that the token command makes.
+pub const APP_TOKEN_LIFE: Duration = Duration::from_secs(28 * 24 * 3600);
+/// How far `iat` and `nbf` may lie ahead: a minute of difference between two clocks is nobody's fault.
+const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
 /// Longer than any token lasts.
 const FOR_GOOD: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// Shortest secret: RFC 7518 section 3.2 wants as many bits as the hash has.
@@ -42,14 +45,53 @@ struct Claims {
     org: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     feature_flags: Option<Vec<String>>,
-    #[serde(default)]
+    /// Absent: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    capabilities: Option<Vec<String>>,
+    /// The session that the token belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sid: Option<String>,
+    #[serde(default, deserialize_with = "seconds")]
     iat: Option<u64>,
     /// `iat` in milliseconds: a token may be made in the second in which the older ones were expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     iat_ms: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "seconds")]
     nbf: Option<u64>,
-    exp: u64,
+    #[serde(default, deserialize_with = "seconds")]
+    exp: Option<u64>,
+}
+
+/// A `NumericDate`, which may have a fraction (RFC 7519, section 2), in whole seconds.
+fn seconds<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let Some(number) = Option::<serde_json::Number>::deserialize(from)? else { return Ok(None) };
+    let fraction = |seconds: f64| (0.0..1e15).contains(&seconds).then_some(seconds as u64);
+    let seconds = number.as_u64().or_else(|| number.as_f64().and_then(fraction));
+    seconds.map(Some).ok_or_else(|| serde::de::Error::custom("no point in time"))
+}
+
+/// What a new token of an application says besides whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppAccess {
+    /// Names of event types' feature flags.
+    pub feature_flags: Vec<String>,
+    /// What it allows.
+    pub capabilities: Capabilities,
+    /// The session that it belongs to.
+    pub session: Option<String>,
+    /// How long it lasts.
+    pub life: Duration,
+}
+
+impl Default for AppAccess {
+    fn default() -> Self {
+        Self {
+            feature_flags: Vec::new(),
+            capabilities: Capabilities::ALL,
+            session: None,
+            life: APP_TOKEN_LIFE,
+        }
+    }
 }
 
 /// Verifies tokens, and makes them.
@@ -145,31 +187,38 @@ impl Tokens {
     ///
     /// # Errors
     /// This installation has no key to sign with.
-    pub fn for_app(&self, org: OrgId, app: AppId, feature_flags: Vec<String>) -> Result<String> {
-        let flags = (!feature_flags.is_empty()).then_some(feature_flags);
-        self.make(app.to_string(), Some(org.to_string()), flags, APP_TOKEN_LIFE)
+    pub fn for_app(&self, org: OrgId, app: AppId, access: AppAccess) -> Result<String> {
+        let life = access.life;
+        self.make(app.to_string(), Some(org.to_string()), Some(access), life)
     }
 
     fn make(
         &self,
         sub: String,
         org: Option<String>,
-        feature_flags: Option<Vec<String>>,
+        access: Option<AppAccess>,
         life: Duration,
     ) -> Result<String> {
         let Some(key) = &self.sign else {
             return Err(Error::Forbidden("This installation only verifies tokens: it holds no private key."));
         };
         let now = self.clock.now();
+        let restricted = access.as_ref().filter(|access| access.capabilities != Capabilities::ALL);
+        let names =
+            |access: &AppAccess| access.capabilities.iter().map(|one| one.name().to_owned()).collect();
+        let capabilities = restricted.map(names);
+        let (flags, sid) = access.map(|access| (access.feature_flags, access.session)).unwrap_or_default();
         let claims = Claims {
             iss: Some("postrider".into()),
             sub,
             org,
-            feature_flags,
+            feature_flags: (!flags.is_empty()).then_some(flags),
+            capabilities,
+            sid,
             iat: Some(now.seconds()),
             iat_ms: Some(now.ms()),
             nbf: Some(now.seconds()),
-            exp: now.after(self.life.unwrap_or(life)).seconds(),
+            exp: Some(now.after(self.life.unwrap_or(life)).seconds()),
         };
         jsonwebtoken::encode(&Header::new(self.algorithm), &claims, key)
             .map_err(domain::error::corrupt("a token"))
@@ -197,6 +246,11 @@ impl Tokens {
             && revocations.contain(&caller, id, self.clock.now()).await?
         {
             return Err(Error::Unauthenticated("The token was logged out or revoked."));
+        }
+        if let Some(revocations) = &self.revocations
+            && revocations.is_session_ended(&caller, self.clock.now()).await?
+        {
+            return Err(Error::Unauthenticated("The session has ended."));
         }
         Ok(caller)
     }
@@ -266,13 +320,13 @@ impl Tokens {
 
     /// Who bears `token`, and until when.
     fn claims(&self, token: &str) -> Result<(Caller, Timestamp)> {
-        const INVALID: Error = Error::Unauthenticated("Invalid token.");
+        const INVALID: Error = Error::Unauthenticated("Invalid token");
         if self.secrets.iter().any(|secret| secret == token) {
             return Err(Error::Unauthenticated(
                 "The signing secret itself was sent as a token: make a token with it instead.",
             ));
         }
-        if token.len() > TOKEN_LENGTH_MAX {
+        if token.len() > TOKEN_LENGTH_MAX || is_critical(token) {
             return Err(INVALID);
         }
         let mut rules = Validation::new(self.algorithm);
@@ -286,12 +340,12 @@ impl Tokens {
             return Err(INVALID);
         };
         let now = self.clock.now();
-        let exp = Timestamp::from_ms(claims.exp.saturating_mul(1000));
+        let exp = Timestamp::from_ms(claims.exp.ok_or(INVALID)?.saturating_mul(1000));
         if exp <= now {
             return Err(Error::Unauthenticated("The token has expired."));
         }
-        // A minute of difference between two machines' clocks is nobody's fault.
-        if claims.nbf.is_some_and(|nbf| nbf > now.after(Duration::from_secs(60)).seconds()) {
+        let ahead = |at: Option<u64>| at.is_some_and(|at| at > now.after(CLOCK_SKEW_MAX).seconds());
+        if ahead(claims.nbf) || ahead(claims.iat) {
             return Err(Error::Unauthenticated("The token is not valid yet."));
         }
         // A token that does not say when it was made is older than all that do.
@@ -307,11 +361,25 @@ impl Tokens {
                 app,
                 feature_flags: claims.feature_flags.unwrap_or_default(),
                 made: Timestamp::from_ms(made),
+                capabilities: claims.capabilities.map_or(Capabilities::ALL, |names| {
+                    Capabilities::of_claim(names.iter().map(String::as_str))
+                }),
+                session: claims.sid,
             },
             _ => return Err(INVALID),
         };
         Ok((who.into(), exp))
     }
+}
+
+/// Whether a token's header has `crit`: extensions that whoever reads it must understand, and we understand
+/// none (RFC 7515, section 4.1.11).
+fn is_critical(token: &str) -> bool {
+    use base64::Engine as _;
+    let header = token.split('.').next().unwrap_or_default();
+    let header = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
+    let header: serde_json::Value = serde_json::from_slice(&header).unwrap_or_default();
+    header.get("crit").is_some()
 }
 
 /// Names a token without holding it: a digest of what is signed in it, in hexadecimal digits. Not of the
@@ -393,10 +461,18 @@ mod tests {
         let (org, app) = (DEFAULT_ORG.parse().unwrap(), "app_23rb8YdGqMT0qIzpgGwdXfHirMu".parse().unwrap());
         assert_eq!(at.verify(&at.for_org(org).unwrap()).unwrap().who, Who::Org(org));
         let flags = vec!["beta".to_owned()];
-        let token = at.for_app(org, app, flags.clone()).unwrap();
+        let access = AppAccess { feature_flags: flags.clone(), ..AppAccess::default() };
+        let token = at.for_app(org, app, access).unwrap();
         assert_eq!(
             at.verify(&token).unwrap().who,
-            Who::App { org, app, feature_flags: flags, made: at.clock.now() }
+            Who::App {
+                org,
+                app,
+                feature_flags: flags,
+                made: at.clock.now(),
+                capabilities: Capabilities::ALL,
+                session: None,
+            }
         );
     }
 
@@ -429,13 +505,16 @@ mod tests {
         let org = DEFAULT_ORG.parse().unwrap();
         let app = "app_23rb8YdGqMT0qIzpgGwdXfHirMu".parse().unwrap();
         let message = |result: Result<Caller>| result.unwrap_err().to_string();
-        assert_eq!(message(ours.verify(&theirs.for_org(org).unwrap())), "Invalid token.");
-        assert_eq!(message(later.verify(&ours.for_app(org, app, vec![]).unwrap())), "The token has expired.");
-        assert_eq!(message(ours.verify("x.y.z")), "Invalid token.");
+        assert_eq!(message(ours.verify(&theirs.for_org(org).unwrap())), "Invalid token");
+        assert_eq!(
+            message(later.verify(&ours.for_app(org, app, AppAccess::default()).unwrap())),
+            "The token has expired."
+        );
+        assert_eq!(message(ours.verify("x.y.z")), "Invalid token");
         assert!(message(ours.verify(SECRET)).starts_with("The signing secret itself"));
         // `alg: none`, unsigned
         let none = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJvcmdfMjNyYjhZZEdxTVQwcUl6cGdHd2RYZkhpck11IiwiZXhwIjo5OTk5OTk5OTk5fQ.";
-        assert_eq!(message(ours.verify(none)), "Invalid token.");
+        assert_eq!(message(ours.verify(none)), "Invalid token");
     }
 
     #[test]
@@ -466,12 +545,63 @@ mod tests {
         assert_eq!(tokens.known(&token).unwrap_err().to_string(), "The token has expired.");
     }
 
+    /// A token with these parts, signed with [`SECRET`].
+    fn signed(header: &str, claims: &str) -> String {
+        use base64::Engine as _;
+        use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+        let text = format!("{}.{}", BASE64.encode(header), BASE64.encode(claims));
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET.as_bytes());
+        format!("{text}.{}", BASE64.encode(ring::hmac::sign(&key, text.as_bytes())))
+    }
+
+    #[test]
+    fn dates_may_have_fractions_and_none_may_lie_ahead() {
+        const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
+        let at = tokens(SECRET, 1_800_000_000);
+        let verified = |claims: &str| {
+            let claims = format!(r#"{{"sub":"{DEFAULT_ORG}",{claims}}}"#);
+            at.verify(&signed(HEADER, &claims)).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(verified(r#""exp":1800003600.25"#), Ok(()));
+        assert_eq!(verified(r#""exp":1800003600,"iat":1799999999.9,"nbf":1799999999.9"#), Ok(()));
+        assert_eq!(verified(r#""exp":1800003600,"iat":1800000050"#), Ok(()), "a clock that is a little off");
+        assert_eq!(
+            verified(r#""exp":1800003600,"iat":1800000061"#),
+            Err("The token is not valid yet.".into())
+        );
+        assert_eq!(
+            verified(r#""exp":1800003600,"nbf":1800000061"#),
+            Err("The token is not valid yet.".into())
+        );
+        assert_eq!(verified(r#""exp":1799999999.5"#), Err("The token has expired.".into()));
+        for none in [r#""iat":1"#, r#""exp":"soon""#, r#""exp":-1"#, r#""exp":null"#, r#""exp":1e300"#] {
+            assert_eq!(verified(none), Err("Invalid token".into()), "{none}");
+        }
+    }
+
+    #[test]
+    fn extensions_that_have_to_be_understood_are_refused() {
+        let at = tokens(SECRET, 1_800_000_000);
+        let claims = format!(r#"{{"sub":"{DEFAULT_ORG}","exp":1800003600}}"#);
+        assert!(at.verify(&signed(r#"{"alg":"HS256"}"#, &claims)).is_ok());
+        let critical = signed(r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, &claims);
+        assert_eq!(at.verify(&critical).unwrap_err().to_string(), "Invalid token");
+    }
+
     #[test]
     fn a_customer_means_its_own_application() {
         let org = DEFAULT_ORG.parse().unwrap();
         let app: AppId = "app_23rb8YdGqMT0qIzpgGwdXfHirMu".parse().unwrap();
         let other: AppId = "app_23rb8YdGqMT0qIzpgGwdXfHirMv".parse().unwrap();
-        let caller: Caller = Who::App { org, app, feature_flags: vec![], made: Timestamp::default() }.into();
+        let caller: Caller = Who::App {
+            org,
+            app,
+            feature_flags: vec![],
+            made: Timestamp::default(),
+            capabilities: Capabilities::ALL,
+            session: None,
+        }
+        .into();
         assert_eq!(caller.narrow(Reference::Id(app)).unwrap(), Reference::Id(app));
         assert!(matches!(caller.narrow(Reference::Id(other)), Err(Error::NotFound(_))));
         assert!(matches!(caller.organisation_only(), Err(Error::Forbidden(_))));

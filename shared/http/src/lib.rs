@@ -26,7 +26,7 @@ pub use list::ListOut;
 pub use openapi::Document;
 pub use operation::{Input, Inputs, Operation, Registry, Takes, Verb};
 pub use query::Query;
-pub use request_id::{request_id, set_request_id};
+pub use request_id::{OwnUrl, own_url, request_id, set_request_id};
 
 use std::sync::Arc;
 

@@ -200,6 +200,7 @@ takes! {
     Query: Input::Query,
     Body: Input::Body,
     HeaderMap: Input::Nothing,
+    http::Extensions: Input::Nothing,
     Uri: Input::Nothing,
 }
 

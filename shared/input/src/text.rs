@@ -4,6 +4,10 @@ use domain::ids::{NAME_LENGTH_MAX, is_dot_segment, is_name};
 
 use super::schema::{NAME_PATTERN, Rule, TAG_PATTERN};
 
+/// Characters of a session's id.
+const SESSION_LENGTH_MAX: usize = 64;
+const SESSION_PATTERN: &str = "^[a-zA-Z0-9@_-]+$";
+
 /// A rule about a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Text {
@@ -15,6 +19,8 @@ pub enum Text {
     Name(usize),
     /// `^[a-zA-Z0-9\-_./\\#]+$`, 1 to that many characters.
     Tag(usize),
+    /// `^[a-zA-Z0-9@_-]+$`, 1 to 64 characters: a session of the portal.
+    Session,
     /// A name of up to 256 characters that does not begin with this prefix of our own ids.
     Uid(&'static str),
 }
@@ -40,6 +46,14 @@ impl Text {
                     )
                 })
             }
+            Self::Session => {
+                let fits = |c: u8| c.is_ascii_alphanumeric() || b"@_-".contains(&c);
+                (!(1..=SESSION_LENGTH_MAX).contains(&text.len()) || !text.bytes().all(fits)).then(|| {
+                    format!(
+                        "String must match ^[a-zA-Z0-9@_-]+$ and have between 1 and {SESSION_LENGTH_MAX} characters"
+                    )
+                })
+            }
             Self::Uid(prefix) if text.starts_with(prefix) => {
                 Some(format!("A uid must not begin with {prefix}"))
             }
@@ -54,6 +68,7 @@ impl Text {
             Self::UpTo(max) => vec![Rule::Length(0, max)],
             Self::Name(max) => vec![Rule::Length(1, max), Rule::Pattern(NAME_PATTERN), Rule::NotDots],
             Self::Tag(max) => vec![Rule::Length(1, max), Rule::Pattern(TAG_PATTERN)],
+            Self::Session => vec![Rule::Length(1, SESSION_LENGTH_MAX), Rule::Pattern(SESSION_PATTERN)],
             Self::Uid(prefix) => {
                 let mut rules = Self::Name(NAME_LENGTH_MAX).rules();
                 rules.push(Rule::NotBeginning(prefix));

@@ -19,6 +19,8 @@
 //! | log    | counts of a day    | `EP#{ep}#STATS`             | `{day}`               |
 //! | log    | idempotency record | `IDEM#{hash}`               | `-`                   |
 //! | log    | token that counts no longer | `TOKEN#{org}#{hash}` | `-`                   |
+//! | log    | end of a session   | `SESSION#{app}#{session}`   | `-`                   |
+//! | log    | token behind a one-time token | `ONCE#{hash}`    | `-`                   |
 //! | log    | slots of a limit   | `THROTTLE#{ep or app}#{nth}` | `-`                  |
 //! | log    | quota of a second  | `QUOTA#{app}#{seconds}`     | `-`                   |
 //! | log    | task               | `TASKS#{org}`               | `TASK#{qtask}`        |
@@ -160,6 +162,14 @@ pub(super) fn token(org: OrgId, hash: &str) -> Item {
     key(format!("TOKEN#{org}#{hash}"), "-")
 }
 
+pub(super) fn session(app: AppId, session: &str) -> Item {
+    key(format!("SESSION#{app}#{session}"), "-")
+}
+
+pub(super) fn one_time_token(hash: &str) -> Item {
+    key(format!("ONCE#{hash}"), "-")
+}
+
 pub(super) fn throttle(of: Limited, nth: u32) -> Item {
     key(format!("THROTTLE#{of}#{nth}"), "-")
 }
@@ -234,6 +244,8 @@ mod tests {
             (throttle(Limited::Application(app), 3), format!("THROTTLE#app_{K}#3"), "-".into()),
             (quota(app, Timestamp::from_ms(7_500)), format!("QUOTA#app_{K}#7"), "-".into()),
             (token(org, "00ff"), format!("TOKEN#org_{K}#00ff"), "-".into()),
+            (session(app, "s"), format!("SESSION#app_{K}#s"), "-".into()),
+            (one_time_token("00ff"), "ONCE#00ff".into(), "-".into()),
             (
                 task(org, format!("qtask_{K}").parse().unwrap()),
                 format!("TASKS#org_{K}"),

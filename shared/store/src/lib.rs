@@ -18,6 +18,7 @@ pub mod messages;
 pub mod payloads;
 mod ranges;
 pub mod seal;
+pub mod sessions;
 pub mod shards;
 pub mod stats;
 pub mod tasks;

@@ -160,6 +160,13 @@ impl From<&EventType> for Facts {
     }
 }
 
+impl From<&[String]> for Facts {
+    /// Sessions by their names.
+    fn from(sessions: &[String]) -> Self {
+        Self::default().with("sessionIds", sessions)
+    }
+}
+
 impl From<&[Expiry]> for Facts {
     fn from(expiries: &[Expiry]) -> Self {
         let ends = expiries.iter().map(|expiry| {

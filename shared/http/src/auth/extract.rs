@@ -1,7 +1,8 @@
 //! Who calls, as an argument of a handler.
 
-use axum::extract::{FromRef, FromRequestParts};
-use domain::caller::Caller;
+use axum::extract::{FromRef, FromRequestParts, MatchedPath};
+use domain::caller::{Caller, Who};
+use domain::capability;
 use domain::error::{Error, Result};
 use http::HeaderMap;
 use http::request::Parts;
@@ -22,6 +23,10 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
         let caller = Tokens::from_ref(state).admit(bearer(&parts.headers)?).await?;
+        if let Who::App { capabilities, .. } = &caller.who {
+            let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+            capability::check(*capabilities, parts.method.as_str(), path)?;
+        }
         Ok(Self(Caller { request_id: crate::request_id(&parts.extensions), ..caller }))
     }
 }
@@ -43,9 +48,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Bearer {
 /// # Errors
 /// `Unauthenticated` where there is none.
 fn bearer(headers: &HeaderMap) -> Result<&str> {
-    let Some(header) = headers.get(http::header::AUTHORIZATION) else {
+    let mut all = headers.get_all(http::header::AUTHORIZATION).iter();
+    let Some(header) = all.next() else {
         return Err(Error::Unauthenticated("No token: send `Authorization: Bearer <token>`."));
     };
+    // API Gateway joins them with a comma, and then none of them is read: the same here.
+    if all.next().is_some() {
+        return Err(Error::Unauthenticated("There are several Authorization headers: send one."));
+    }
     let token = header
         .to_str()
         .ok()

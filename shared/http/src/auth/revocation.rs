@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use domain::caller::{Caller, Who};
 use domain::error::Result;
-use domain::ids::OrgId;
+use domain::ids::{AppId, OrgId};
 use runtime::cache::Cache;
 use runtime::clock::Timestamp;
 use store::Store;
+use store::sessions::SessionEnd;
 
 /// How long an instance believes that an application's token was not logged out.
 const TRUSTED: Duration = Duration::from_secs(5);
@@ -21,11 +22,13 @@ const TOKENS_MAX: usize = 10_000;
 pub struct Revocations {
     store: Store,
     known: Cache<String, (Timestamp, bool)>,
+    /// When sessions end, by application and name.
+    sessions: Cache<(AppId, String), (Timestamp, Option<SessionEnd>)>,
 }
 
 impl Revocations {
     pub fn new(store: Store) -> Self {
-        Self { store, known: Cache::new(TOKENS_MAX) }
+        Self { store, known: Cache::new(TOKENS_MAX), sessions: Cache::new(TOKENS_MAX) }
     }
 
     /// Whether the token of that id, which is `caller`'s, no longer counts. What was done elsewhere may
@@ -44,6 +47,22 @@ impl Revocations {
         let revoked = self.store.is_token_revoked(caller.org(), id).await?;
         self.known.put(id.to_owned(), (now, revoked), now);
         Ok(revoked)
+    }
+
+    /// Whether the session of `caller`'s token was ended. What was done elsewhere may take [`TRUSTED`] to be
+    /// seen.
+    pub async fn is_session_ended(&self, caller: &Caller, now: Timestamp) -> Result<bool> {
+        let Who::App { app, made, session: Some(session), .. } = &caller.who else { return Ok(false) };
+        let key = (*app, session.clone());
+        let end = match self.sessions.get(&key, now) {
+            Some((at, end)) if now.since(at) < TRUSTED => end,
+            _ => {
+                let end = self.store.session_end(*app, session).await?;
+                self.sessions.put(key, (now, end), now);
+                end
+            }
+        };
+        Ok(end.is_some_and(|end| end.covers(*made, now)))
     }
 
     /// Logs a token out, which would otherwise count until `exp`.

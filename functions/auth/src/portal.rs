@@ -1,0 +1,371 @@
+//! The portal's way in: links, their tokens and sessions, and who a token is for.
+
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::response::IntoResponse as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use http::{Extensions, HeaderMap, StatusCode, Uri};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::json;
+use shared::auth::{AppAccess, Authenticated, Bearer, Capabilities, Capability, Organisation, Who};
+use shared::http::{
+    ApiResult, Body, Fields, Registry, RequestBody, Text, idempotency_key, idempotent, json, own_url,
+    reference,
+};
+use shared::ids::{AppId, NAME_LENGTH_MAX, OrgId, Reference};
+use shared::store::applications::ApplicationSettings;
+use shared::wire::ApplicationIn;
+use shared::{Error, Result, random};
+
+use super::Auth;
+
+/// Most feature flags of one token: the token travels in a header.
+const FEATURE_FLAGS_MAX: usize = 32;
+/// How long a portal token lasts, in seconds: at least, at most, and if nothing is said.
+const LIFE_SECONDS_MIN: u64 = 3_600;
+const LIFE_SECONDS_MAX: u64 = 604_800;
+/// How long expired tokens may stay valid.
+const GRACE_SECONDS_MAX: u64 = 259_200;
+/// Most sessions of one request.
+const SESSIONS_MAX: usize = 1_000;
+/// How many capabilities one name each may take.
+const CAPABILITIES_MAX: usize = Capability::ALL.len();
+/// Longest text that is looked at as a one-time token.
+const ONE_TIME_LENGTH_MAX: usize = 128;
+
+pub(super) fn operations<R: Registry<Auth>>(to: R, tag: &'static str) -> R {
+    to.post("/api/v1/auth/app-portal-access/{app_id}", portal_access, |operation| {
+        operation
+            .named("v1.authentication.app-portal-access", tag)
+            .summary("Get an app portal link")
+            .text(
+                "Creates a token for the application and a link that opens the portal with it. The token lasts \
+                 seven days unless `expiry` says otherwise.",
+            )
+            .body(&PORTAL_ACCESS_IN)
+            .answers::<PortalAccessOut>(200, "The link and the token.")
+    })
+    .post("/api/v1/auth/dashboard-access/{app_id}", portal_access, |operation| {
+        operation
+            .named("v1.authentication.dashboard-access", tag)
+            .summary("Get an app portal link")
+            .text("Deprecated alias of app-portal-access.")
+            .deprecated()
+            .body(&PORTAL_ACCESS_IN)
+            .answers::<PortalAccessOut>(200, "The link and the token.")
+    })
+    .post("/api/v1/auth/one-time-token", one_time_token, |operation| {
+        operation
+            .named("v1.authentication.exchange-one-time-token", tag)
+            .summary("Exchange the one-time token of a portal link")
+            .text("A one-time token works once, within ten minutes of its creation. No other token is needed.")
+            .body(&ONE_TIME_IN)
+            .answers::<OneTimeOut>(200, "The bearer token.")
+    })
+    .get("/api/v1/auth/whoami", whoami, |operation| {
+        operation
+            .named("v1.authentication.whoami", tag)
+            .summary("Get who the token is for, and what it allows")
+            .answers::<WhoamiOut>(200, "The bearer.")
+    })
+    .post("/api/v1/auth/logout", logout, |operation| {
+        operation
+            .named("v1.authentication.logout", tag)
+            .summary("Log an application's token out")
+            .text("The token is invalid from now on. A token that is already invalid gets 401.")
+            .answers_nothing(204, "It is logged out.")
+    })
+    .post("/api/v1/auth/app/{app_id}/expire-all", expire_all, |operation| {
+        operation
+            .named("v1.authentication.expire-all", tag)
+            .summary("Expire an application's tokens")
+            .text("All that were created so far, or those of the named sessions. Tokens created later are valid.")
+            .body(&EXPIRE_IN)
+            .answers_nothing(204, "They are expired.")
+    })
+}
+
+/// What portal access is asked for.
+struct PortalAccess {
+    access: AppAccess,
+    /// Created if it is missing.
+    application: Option<ApplicationSettings>,
+}
+
+const PORTAL_ACCESS_IN: RequestBody = RequestBody {
+    name: "AppPortalAccessIn",
+    read: |fields| drop(PortalAccess::read(fields)),
+    optional: true,
+    fields: &[
+        ("featureFlags", "The application sees event types with these feature flags."),
+        ("application", "Created if it is missing; its uid must be the one in the path."),
+        ("expiry", "Seconds for which the token is valid; 604,800 (seven days) by default."),
+        ("sessionId", "A name for the session, by which `expire-all` can end it."),
+        (
+            "capabilities",
+            "What the token allows: ViewBase, ViewEndpointSecret, ManageEndpointSecret, ManageTransformations, \
+             CreateAttempts, ManageEndpoint. All of them by default.",
+        ),
+        ("readOnly", "Deprecated: the same as the capability ViewBase alone."),
+    ],
+    parts: &[("application", &ApplicationIn::BODY)],
+};
+
+impl PortalAccess {
+    fn read(fields: &mut Fields<'_>) -> Self {
+        let flags = fields.names(&["featureFlags"], NAME_LENGTH_MAX, 0, FEATURE_FLAGS_MAX);
+        let life = fields.number(&["expiry"], LIFE_SECONDS_MIN..=LIFE_SECONDS_MAX).value();
+        let session = fields.text(&["sessionId"], Text::Session).value();
+        let names = fields.list(&["capabilities"], Text::Name(NAME_LENGTH_MAX), 0, CAPABILITIES_MAX).value();
+        let read_only = fields.or(&["readOnly"], false);
+        let unknown = names.iter().flatten().find(|name| Capability::of(name).is_none()).cloned();
+        if let Some(unknown) = unknown {
+            let known: Vec<&str> = Capability::ALL.into_iter().map(Capability::name).collect();
+            let msg = format!("No such capability: {unknown}; expected some of {}", known.join(", "));
+            fields.violation("capabilities", msg, "value_error");
+        }
+        let given = names.filter(|names| !names.is_empty());
+        let given = given.map(|names| Capabilities::of_claim(names.iter().map(String::as_str)));
+        let capabilities = match (read_only, given) {
+            (true, Some(given)) if given != Capabilities::READ_ONLY => {
+                let msg =
+                    "Contradicts `capabilities`: readOnly means ViewBase alone; leave one of the two out";
+                fields.violation("readOnly", msg, "value_error");
+                given
+            }
+            (true, _) => Capabilities::READ_ONLY,
+            (false, given) => given.unwrap_or(Capabilities::ALL),
+        };
+        let application = fields.object("application").map(|mut part| {
+            let settings = ApplicationIn::fields(&mut part);
+            fields.absorb(part);
+            settings
+        });
+        let access = AppAccess {
+            feature_flags: flags.value().unwrap_or_default(),
+            capabilities,
+            session,
+            life: Duration::from_secs(life.unwrap_or(LIFE_SECONDS_MAX)),
+        };
+        Self { access, application }
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AppPortalAccessOut")]
+struct PortalAccessOut {
+    /// Opens the portal; the token is in its fragment.
+    url: String,
+    token: String,
+}
+
+async fn portal_access(
+    State(auth): State<Auth>,
+    Organisation(caller): Organisation,
+    Path(app): Path<String>,
+    extensions: Extensions,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Body,
+) -> ApiResult {
+    let api = &auth.api;
+    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
+    Ok(idempotent(&api.store, &*api.clock, key, async || {
+        let reference: Reference<AppId> = reference(&app, "Application")?;
+        let mut fields = Fields::parse_optional(&body.0)?;
+        let PortalAccess { access, application: new } = PortalAccess::read(&mut fields);
+        if let Some(new) = &new
+            && !matches!(&reference, Reference::Uid(uid) if new.uid.as_ref() == Some(uid))
+        {
+            fields.violation("application", "Its uid must be the one in the path", "value_error");
+        }
+        fields.finish()?;
+        let app = match (api.store.application_for(&caller, &reference).await, new) {
+            (Err(Error::NotFound(_)), Some(new)) => match api.store.create_application(&caller, new).await {
+                Err(Error::Conflict(_)) => api.store.application_for(&caller, &reference).await?,
+                made => made?.0,
+            },
+            (found, _) => found?,
+        };
+        let token = api.tokens.for_app(caller.org(), app.id, access)?;
+        let url = auth.link(app.id, &token, &extensions).await?;
+        Ok(json(StatusCode::OK, &PortalAccessOut { url, token }))
+    })
+    .await)
+}
+
+impl Auth {
+    /// The link that opens the portal of `app` with `token`. What it holds is in the fragment, which stays in
+    /// the browser and reaches no server's log.
+    async fn link(&self, app: AppId, token: &str, extensions: &Extensions) -> Result<String> {
+        // Never by what a header says: whoever follows the link gives the token away.
+        let own = own_url(extensions);
+        let server = own.as_deref().or(self.portal_url.as_deref()).map(|url| url.trim_end_matches('/'));
+        let server = server.ok_or_else(|| {
+            shared::error::corrupt("a portal link")("the request does not say where the API is")
+        })?;
+        let base = self.portal_url.as_deref().map_or(server, |url| url.trim_end_matches('/'));
+        let mut key = json!({ "appId": app.to_string(), "region": "self", "serverUrl": server });
+        if self.one_time {
+            let one_time = format!("ott_{}", URL_SAFE_NO_PAD.encode(random::bytes::<32>(&*self.api.random)));
+            self.api.store.keep_for_one_time_token(&digest(&one_time), token).await?;
+            key["oneTimeToken"] = one_time.into();
+        } else {
+            key["token"] = token.into();
+        }
+        Ok(format!("{base}/login#key={}", STANDARD.encode(key.to_string())))
+    }
+}
+
+/// Under which name a one-time token is kept: the table does not hold what opens it.
+fn digest(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+const ONE_TIME_IN: RequestBody = RequestBody {
+    name: "OneTimeTokenIn",
+    read: |fields| drop(fields.required_text(&["oneTimeToken"], Text::Length(ONE_TIME_LENGTH_MAX))),
+    optional: false,
+    fields: &[("oneTimeToken", "The token of the link.")],
+    parts: &[],
+};
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "OneTimeTokenOut")]
+struct OneTimeOut {
+    /// The bearer token.
+    token: String,
+    /// What it allows.
+    capabilities: Vec<String>,
+}
+
+fn names(capabilities: Capabilities) -> Vec<String> {
+    capabilities.iter().map(|capability| capability.name().to_owned()).collect()
+}
+
+async fn one_time_token(State(Auth { api, .. }): State<Auth>, body: Body) -> ApiResult {
+    let mut fields = Fields::parse(&body.0)?;
+    let text = fields.required_text(&["oneTimeToken"], Text::Length(ONE_TIME_LENGTH_MAX));
+    fields.finish()?;
+    let kept = api.store.take_one_time_token(&digest(&text.unwrap_or_default())).await?;
+    let Some(token) = kept else {
+        let text = "The link was used already or has expired: ask for a new one.";
+        return Err(Error::Unauthenticated(text).into());
+    };
+    let capabilities = match api.tokens.admit(&token).await?.who {
+        Who::App { capabilities, .. } => names(capabilities),
+        Who::Org(_) | Who::Postrider(_) => Vec::new(),
+    };
+    Ok(json(StatusCode::OK, &OneTimeOut { token, capabilities }))
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "WhoamiOut")]
+#[serde(rename_all = "camelCase")]
+struct WhoamiOut {
+    /// The organisation.
+    env_id: OrgId,
+    /// The application, of an application's token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_id: Option<AppId>,
+    /// Where the rights come from: `organization`, or `app-portal` for an application's token.
+    permission_source: &'static str,
+    /// The session of the token, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<String>,
+    /// What the token allows; an organisation's allows everything.
+    capabilities: Vec<String>,
+}
+
+async fn whoami(State(Auth { api, .. }): State<Auth>, Authenticated(caller): Authenticated) -> ApiResult {
+    let env_id = caller.org();
+    let out = match caller.who {
+        Who::App { app, capabilities, ref session, .. } => {
+            // Its tokens may have been expired together, which its item says.
+            api.store.application_for(&caller, &Reference::Id(app)).await?;
+            WhoamiOut {
+                env_id,
+                app_id: Some(app),
+                permission_source: "app-portal",
+                session_id: session.clone(),
+                capabilities: names(capabilities),
+            }
+        }
+        Who::Org(_) | Who::Postrider(_) => WhoamiOut {
+            env_id,
+            app_id: None,
+            permission_source: "organization",
+            session_id: None,
+            capabilities: names(Capabilities::ALL),
+        },
+    };
+    Ok(json(StatusCode::OK, &out))
+}
+
+async fn logout(State(Auth { api, .. }): State<Auth>, Bearer(token): Bearer) -> ApiResult<StatusCode> {
+    let caller = api.tokens.admit(&token).await?;
+    if let Who::App { app, .. } = caller.who {
+        // Expired with all others, or without an application: there is nothing to log out any more.
+        match api.store.application_for(&caller, &Reference::Id(app)).await {
+            Err(Error::NotFound(_)) => return Err(Error::Unauthenticated("The application is gone.").into()),
+            found => found.map(drop)?,
+        }
+    }
+    api.tokens.log_out(&token).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// An end of tokens, as a body.
+const EXPIRE_IN: RequestBody = RequestBody {
+    name: "ApplicationTokenExpireIn",
+    read: |fields| {
+        expiry(fields);
+    },
+    optional: true,
+    fields: &[
+        ("expiry", "Seconds for which they stay valid; 0 by default."),
+        ("sessionIds", "Only the tokens of these sessions; all tokens if there are none."),
+    ],
+    parts: &[],
+};
+
+/// How long expired tokens stay valid, and of which sessions.
+fn expiry(fields: &mut Fields<'_>) -> (Duration, Vec<String>) {
+    let grace = fields.number(&["expiry"], 0..=GRACE_SECONDS_MAX).value().unwrap_or(0);
+    let sessions = fields.list(&["sessionIds"], Text::Session, 0, SESSIONS_MAX).value().unwrap_or_default();
+    (Duration::from_secs(grace), sessions)
+}
+
+async fn expire_all(
+    State(Auth { api, .. }): State<Auth>,
+    Organisation(caller): Organisation,
+    Path(app): Path<String>,
+    headers: HeaderMap,
+    uri: Uri,
+    body: Body,
+) -> ApiResult {
+    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
+    Ok(idempotent(&api.store, &*api.clock, key, async || {
+        let mut fields = Fields::parse_optional(&body.0)?;
+        let (grace, sessions) = expiry(&mut fields);
+        fields.finish()?;
+        let reference: Reference<AppId> = reference(&app, "Application")?;
+        if !sessions.is_empty() {
+            let app = api.store.application_for(&caller, &reference).await?;
+            api.store.expire_sessions(&caller, &app, &sessions, grace).await?;
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
+        // Each turn means that somebody else's change came first, so this ends.
+        loop {
+            let app = api.store.application_for(&caller, &reference).await?;
+            if api.store.expire_tokens(&caller, &app, grace).await? {
+                return Ok(StatusCode::NO_CONTENT.into_response());
+            }
+        }
+    })
+    .await)
+}
