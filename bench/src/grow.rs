@@ -93,6 +93,7 @@ async fn one(
             code: 204,
             response: ResponseBody::Text(String::new()),
             error: None,
+            response_headers: Vec::new(),
             duration_ms: 3,
             at,
             trigger: Trigger::Scheduled,

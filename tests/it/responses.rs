@@ -60,7 +60,7 @@ async fn receiver(head: &str, body: Body) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_head_of_a_response_counts_although_its_body_fails() {
     let settings = settings().with("POSTRIDER_RETRY_SCHEDULE", "600");
-    let house = House::with(settings.with("POSTRIDER_DELIVERY_TIMEOUT", "1")).await;
+    let house = House::with(settings.with("POSTRIDER_DELIVERY_TIMEOUT", "5")).await;
     let app = house.app().await;
     let heads = [
         ("200 OK", 200, 0),
@@ -100,7 +100,7 @@ async fn the_head_of_a_response_counts_although_its_body_fails() {
         let case = format!("{head:?} {body:?}: {attempt:?}");
         assert_eq!(attempt.response_status_code, code, "{case}");
         let reason = match body {
-            Body::Drips => "(the response was not complete within 1 seconds)",
+            Body::Drips => "(the response was not complete within 5 seconds)",
             _ => "(the response ended before it was complete)",
         };
         // A reset may throw away what was not read yet.
@@ -132,4 +132,22 @@ async fn an_empty_payload_has_a_length() {
     let webhook = receiver.next().await;
     assert_eq!((webhook.header("content-length"), webhook.body.len()), ("0", 0));
     webhook.verify(&endpoint.secret);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_headers_of_a_response_are_recorded() {
+    let house = House::with(settings().with("POSTRIDER_RETRY_SCHEDULE", "")).await;
+    let app = house.app().await;
+    let long = "x".repeat(3000);
+    for head in ["200 OK", "500 No"] {
+        let url = receiver(&format!("{head}\r\nX-Request-Id: 7\r\nlong: {long}"), Body::BreaksOff).await;
+        house.endpoint(&app, &url).await;
+    }
+    let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
+    house.stack.idle().await;
+    assert_eq!(house.attempts(&app, &id).await.len(), 2);
+    let scan = house.stack.dynamodb().scan().table_name(house.stack.table("LogTable").expect("a table"));
+    let items = scan.send().await.expect("the log").items.unwrap_or_default();
+    let kept: Vec<_> = items.iter().filter_map(|item| item.get("rh")?.as_s().ok()).collect();
+    assert_eq!(kept, ["x-request-id:7\ncontent-length:100\n"; 2]);
 }

@@ -158,6 +158,8 @@ impl Inner {
             std::future::pending::<()>().await;
         }
         self.sim.sleep(wait).await;
+        // The head of a response counts, whatever becomes of its body.
+        self.journal.lock().posts[post].answer = Some((self.sim.now(), status));
         if manner == Manner::BreaksOff && other_time {
             let broken = stream::iter([
                 Ok(Frame::data(Bytes::from_static(b"half of"))),
@@ -165,7 +167,6 @@ impl Inner {
             ]);
             return Ok(Response::new(StreamBody::new(broken).boxed_unsync()));
         }
-        self.journal.lock().posts[post].answer = Some((self.sim.now(), status));
         let mut answer = Response::builder().status(status);
         if status == 429 {
             answer = answer.header(RETRY_AFTER, self.dice.between(1, 90).to_string());

@@ -2,6 +2,7 @@
 
 mod spelling;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ use shared::clock::{SharedClock, Timestamp};
 use shared::config::{Delivery, HeaderStyle};
 use shared::error::corrupt;
 use shared::ids::{AttemptId, MessageId};
-use shared::signing;
-use shared::store::attempts::{Attempt, ResponseBody, Status, Trigger};
+use shared::signing::{self, DELIVERY_HEADER};
+use shared::store::attempts::{Attempt, ResponseBody, Status, Trigger, keep_headers};
 use shared::store::endpoints::Endpoint;
 use shared::store::messages::Payload;
 use url::Url;
@@ -92,6 +93,7 @@ struct Outcome {
     body: ResponseBody,
     /// Why there is no response, or not all of one.
     error: Option<String>,
+    headers: HeaderMap,
     pace: Pace,
     wish: Wish,
 }
@@ -102,6 +104,7 @@ impl Outcome {
             code: 0,
             body: ResponseBody::Text(String::new()),
             error: Some(reason.into()),
+            headers: HeaderMap::new(),
             pace: Pace::default(),
             wish: Wish::None,
         }
@@ -169,7 +172,7 @@ impl Exchange {
             };
         let ended = self.clock.now();
         let success = (200..300).contains(&outcome.code);
-        let attempt = Attempt {
+        let mut attempt = Attempt {
             id,
             endpoint: endpoint.id,
             message: sending.message,
@@ -178,6 +181,7 @@ impl Exchange {
             code: outcome.code,
             response: outcome.body,
             error: outcome.error,
+            response_headers: Vec::new(),
             duration_ms: u64::try_from(ended.since(started).as_millis()).unwrap_or(u64::MAX),
             at: started,
             trigger,
@@ -187,6 +191,8 @@ impl Exchange {
             channels: labels.channels.map(<[String]>::to_vec),
             tags: labels.tags.map(<[String]>::to_vec),
         };
+        let headers: Vec<_> = outcome.headers.iter().map(text_of).collect();
+        keep_headers(&mut attempt, headers.iter().map(|(name, value)| (*name, value.as_ref())));
         Ok(Made { attempt, pace: outcome.pace, aborted: outcome.wish == Wish::AbortMessage })
     }
 
@@ -204,18 +210,19 @@ impl Exchange {
             }
         };
         // From here on the head counts, whatever becomes of the body: the receiver has decided.
-        let code = response.status().as_u16();
-        let wish = wish(code, response.headers());
-        let mut pace = pace(code, response.headers(), self.clock.now());
+        let (head, stream) = response.into_parts();
+        let (code, headers) = (head.status.as_u16(), head.headers);
+        let wish = wish(code, &headers);
+        let mut pace = pace(code, &headers, self.clock.now());
         let mut body = Received::default();
         let error = tokio::select! {
-            read = body.read(response.into_body()) => read.err(),
+            read = body.read(stream) => read.err(),
             () = deadline => {
                 pace.overloaded = true;
                 Some(format!("the response was not complete within {} seconds", timeout.as_secs()))
             }
         };
-        Outcome { code, body: readable(body.bytes, body.cut), error, pace, wish }
+        Outcome { code, body: readable(body.bytes, body.cut), error, headers, pace, wish }
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> std::result::Result<Answer, Unanswered> {
@@ -228,6 +235,11 @@ impl Exchange {
             answered => answered,
         }
     }
+}
+
+/// A header as text. A value is bytes to HTTP.
+fn text_of<'a>((name, value): (&'a HeaderName, &'a HeaderValue)) -> (&'a str, Cow<'a, str>) {
+    (name.as_str(), String::from_utf8_lossy(value.as_bytes()))
 }
 
 /// As much of a body as has come.
@@ -305,6 +317,7 @@ fn request(
     };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+    headers.insert(DELIVERY_HEADER, HeaderValue::from_static("1"));
     if payload.sent().is_empty() {
         // The client leaves the length of no body out, and some receivers answer 411 to that.
         headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));

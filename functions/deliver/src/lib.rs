@@ -38,7 +38,7 @@ use shared::operational;
 use shared::queue::{BLIND_MAX, Deliver as DeliverJob, Job, QueueUrl, Resend, Sqs};
 use shared::store::Store;
 use shared::store::applications::Application;
-use shared::store::attempts::{Attempt, ResponseBody, Status, Trigger};
+use shared::store::attempts::{Attempt, Status, Trigger};
 use shared::store::endpoints::Endpoint;
 use shared::store::messages::Payload;
 use shared::{Platform, Result};
@@ -170,17 +170,25 @@ impl Deliver {
         match received.job {
             Job::Deliver(job) => {
                 let look = received.again || received.waited > QUEUED_MAX;
-                self.deliver(batch, job, lane, look).await
+                self.deliver(batch, job, lane, look, received.again).await
             }
-            Job::Resend(job) => self.resend(batch, job, lane).await,
+            Job::Resend(job) => self.resend(batch, job, lane, received.again).await,
             Job::FanOut(_) | Job::Operational(_) | Job::Task(_) => {
                 Err(corrupt("a job")("it belongs into another queue"))
             }
         }
     }
 
-    /// One attempt of a chain; `look`: the job may have a copy, and looks at what was done.
-    async fn deliver(&self, batch: &Batch, job: DeliverJob, lane: Lane, look: bool) -> Result<()> {
+    /// One attempt of a chain; `look`: the job may have a copy, and looks at what was done; `again`: it came
+    /// back, perhaps because an attempt could not be recorded, and tries that before it posts once more.
+    async fn deliver(
+        &self,
+        batch: &Batch,
+        job: DeliverJob,
+        lane: Lane,
+        look: bool,
+        again: bool,
+    ) -> Result<()> {
         // Of a deleted application nothing is sent any more, and nobody reads its log.
         let Some(app) = batch.application(job.app, self.application(job.org, job.app, job.endpoint)).await?
         else {
@@ -222,6 +230,9 @@ impl Deliver {
         };
         let (message, trigger) = (job.message, Trigger::Scheduled);
         let sending = Sending { id, message, endpoint: &endpoint, payload: &payload, labels, trigger };
+        if again {
+            self.store.probe_log(job.endpoint, job.message, id).await?;
+        }
         let Made { mut attempt, pace, aborted } = self.send(&app, sending).await?;
         if attempt.status != Status::Success && !aborted && !attempt.disables {
             let now = self.clock.now();
@@ -240,7 +251,7 @@ impl Deliver {
     }
 
     /// One attempt that was asked for by hand or by a task. It is made once and not retried.
-    async fn resend(&self, batch: &Batch, job: Resend, lane: Lane) -> Result<()> {
+    async fn resend(&self, batch: &Batch, job: Resend, lane: Lane, again: bool) -> Result<()> {
         let Some(app) = batch.application(job.app, self.application(job.org, job.app, job.endpoint)).await?
         else {
             return Ok(());
@@ -271,6 +282,9 @@ impl Deliver {
         let (id, trigger) = (job.attempt, Trigger::Manual);
         let sending =
             Sending { id, message: job.message, endpoint: &endpoint, payload: &payload, labels, trigger };
+        if again {
+            self.store.probe_log(job.endpoint, job.message, id).await?;
+        }
         let Made { attempt, .. } = self.send(&app, sending).await?;
         self.record(&attempt).await?;
         self.count(job.app, &attempt);
@@ -340,9 +354,9 @@ impl Deliver {
             );
         } else {
             self.metrics.failed();
-            let reason = match (attempt.code, &attempt.response) {
-                (0, ResponseBody::Text(reason)) => reason.as_str(),
-                (code, _) => {
+            let reason = match (&attempt.error, attempt.code) {
+                (Some(reason), _) => reason.as_str(),
+                (None, code) => {
                     let status = http::StatusCode::from_u16(code).ok();
                     status.and_then(|status| status.canonical_reason()).unwrap_or("not a success")
                 }

@@ -130,6 +130,8 @@ pub struct Attempt {
     pub response: ResponseBody,
     /// Why there was no response, or not all of one.
     pub error: Option<String>,
+    /// The response's headers, as far as they are kept.
+    pub response_headers: Vec<(String, String)>,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
     /// When it was made.

@@ -8,6 +8,10 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use crate::error::{Result, corrupt};
 use runtime::random::{self, Random};
 
+/// The header that every delivery carries, so that no API of ours takes one for a call: an endpoint whose
+/// URL is a `send-example` or `bulk-replay` would make messages for ever.
+pub const DELIVERY_HEADER: &str = "postrider-delivery";
+
 /// The default kind of a new endpoint's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyKind {

@@ -4,13 +4,15 @@
 //! moves forward. Together with the order attempt, successor, state this is what keeps a retry
 //! chain from forking (docs/ARCHITECTURE.md, "Invariants").
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
 use futures_util::future::try_join_all;
 
 use super::audit::{ABSENT, Change, What};
 use super::item::{FromItemOf, Get as _, Item, Put as _, SCHEMA, ToItem, b, n, s, texts};
-use super::messages::log_ttl;
+use super::messages::{log_ttl, size};
 use super::shards::LogQuery;
 use super::{BATCH_GET_MAX, Store, Table, Transacted, keys};
 use domain::caller::Caller;
@@ -57,6 +59,33 @@ fn status_of(item: &Item) -> Result<Status> {
     Status::from_number(item.number("s")?).ok_or_else(|| corrupt("an item")("its status is unknown"))
 }
 
+/// How long a probe's record is kept.
+const PROBE_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// A condition that is always met: the probe of an earlier copy of the job is replaced.
+const ANY: &str = "attribute_exists(pk) OR attribute_not_exists(pk)";
+
+/// Most bytes of a failed attempt's response headers that are kept.
+const RESPONSE_HEADERS_MAX: usize = 2 * 1024;
+
+/// Keeps headers of the response with an attempt: up to 2 KB of a failure's, which its owner will want to
+/// see; of a success's what costs no write unit more. Everything else about the attempt has to be there
+/// already.
+pub fn keep_headers<'a>(attempt: &mut Attempt, headers: impl IntoIterator<Item = (&'a str, &'a str)>) {
+    const OVERHEAD: usize = "rh".len();
+    let stored = size(&attempt.to_item()) + OVERHEAD;
+    let mut room = match attempt.status {
+        Status::Success => stored.next_multiple_of(1024) - stored,
+        _ => RESPONSE_HEADERS_MAX,
+    };
+    for (name, value) in headers {
+        let length = name.len() + value.len() + ":\n".len();
+        if length <= room {
+            room -= length;
+            attempt.response_headers.push((name.to_owned(), value.to_owned()));
+        }
+    }
+}
+
 impl ToItem for Attempt {
     fn to_item(&self) -> Item {
         let (text, bytes) = match &self.response {
@@ -72,6 +101,7 @@ impl ToItem for Attempt {
             .with_some("r", text)
             .with_some("rb", bytes)
             .with_some("er", self.error.as_ref().map(s))
+            .with_some("rh", header_lines(&self.response_headers).map(s))
             .with("d", n(self.duration_ms))
             .with("at", n(self.at.ms()))
             .with("g", n(self.trigger as u8))
@@ -100,6 +130,7 @@ impl FromItemOf<EndpointId> for Attempt {
                 None => ResponseBody::Text(item.text_opt("r").unwrap_or_default().to_owned()),
             },
             error: item.text_opt("er").map(str::to_owned),
+            response_headers: item.text_opt("rh").map(headers_of).unwrap_or_default(),
             duration_ms: item.number("d")?,
             at: item.time("at")?,
             trigger: if item.number::<u8>("g")? == 1 { Trigger::Manual } else { Trigger::Scheduled },
@@ -110,6 +141,17 @@ impl FromItemOf<EndpointId> for Attempt {
             tags: item.texts("tg"),
         })
     }
+}
+
+/// Headers as one text, a line each: a list would cost four bytes more for each of them.
+fn header_lines(headers: &[(String, String)]) -> Option<String> {
+    let lines = headers.iter().map(|(name, value)| format!("{name}:{value}\n"));
+    (!headers.is_empty()).then(|| lines.collect())
+}
+
+fn headers_of(lines: &str) -> Vec<(String, String)> {
+    let lines = lines.lines().filter_map(|line| line.split_once(':'));
+    lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 /// The endpoint whose log an item is of.
@@ -219,7 +261,7 @@ impl Store {
         let update = Update::builder()
             .table_name(self.table(Table::Log))
             .set_key(Some(keys::attempt(endpoint, message, id)))
-            .update_expression("SET r = :empty REMOVE rb")
+            .update_expression("SET r = :empty REMOVE rb, rh")
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_values(":empty", s(""))
             .build()
@@ -229,6 +271,24 @@ impl Store {
             self.audit(Change::new(by, What::AttemptExpunged, id).within(app))?,
         ];
         Ok(self.transact(writes, "expunge an attempt").await? == Transacted::Done)
+    }
+
+    /// Learns whether an attempt could be recorded now, by a write to the same place: a record that says
+    /// nothing, is read by nobody and goes after a day.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn probe_log(
+        &self,
+        endpoint: EndpointId,
+        message: MessageId,
+        attempt: AttemptId,
+    ) -> Result<()> {
+        let item = keys::probe(endpoint, message, attempt)
+            .with("v", n(SCHEMA))
+            .with("ttl", n(self.clock.now().after(PROBE_KEPT).seconds()));
+        self.put_log(item, ANY, [], "write before an attempt is made again").await?;
+        Ok(())
     }
 
     /// The state of a delivery, and one attempt of it if that is on record, read strongly.
@@ -348,5 +408,56 @@ impl Store {
             State::from_item(endpoint, item).map(|state| keep(&state).then_some(state))
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(status: Status, response: usize) -> Attempt {
+        let at = Timestamp::from_ms(1_800_000_000_000);
+        let ksuid = Ksuid::new(at, [7; 15]);
+        Attempt {
+            id: AttemptId::from_ksuid(ksuid),
+            endpoint: EndpointId::from_ksuid(ksuid),
+            message: MessageId::from_ksuid(ksuid),
+            url: "https://example.com/hooks".into(),
+            status,
+            code: 200,
+            response: ResponseBody::Text("x".repeat(response)),
+            error: None,
+            response_headers: Vec::new(),
+            duration_ms: 17,
+            at,
+            trigger: Trigger::Scheduled,
+            next: None,
+            disables: false,
+            event_type: "invoice.paid".into(),
+            channels: None,
+            tags: None,
+        }
+    }
+
+    #[test]
+    fn headers_of_a_success_cost_no_unit_and_of_a_failure_up_to_two_kilobytes() {
+        let value = "v".repeat(50);
+        let headers: Vec<_> = (0..100).map(|nth| (format!("x-{nth}"), value.clone())).collect();
+        let kept = |status, response| {
+            let mut attempt = attempt(status, response);
+            let before = size(&attempt.to_item());
+            keep_headers(&mut attempt, headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+            let item = attempt.to_item();
+            assert_eq!(Attempt::from_item(attempt.endpoint, &item).unwrap(), attempt);
+            (before.div_ceil(1024), size(&item).div_ceil(1024), attempt.response_headers.len())
+        };
+        for response in (0..2500).step_by(13) {
+            let (before, after, _) = kept(Status::Success, response);
+            assert_eq!(before, after, "{response}");
+        }
+        let (before, after, count) = kept(Status::Success, 0);
+        assert!((before, after) == (1, 1) && (5..20).contains(&count), "{count}");
+        let (before, after, count) = kept(Status::Fail, 0);
+        assert!(before == 1 && after <= 3 && (34..40).contains(&count), "{after} {count}");
     }
 }

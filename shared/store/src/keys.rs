@@ -16,6 +16,7 @@
 //! | log    | event id           | `APP#{app}#EVENT#{eventId}` | `-`                   |
 //! | log    | delivery state     | `EP#{ep}#{shard}`           | `MSG#{msg}`           |
 //! | log    | attempt            | `EP#{ep}#{shard}`           | `ATT#{atmpt}`         |
+//! | log    | probe before an attempt is made again | `EP#{ep}#{shard}` | `TRY#{atmpt}` |
 //! | log    | counts of a day    | `EP#{ep}#STATS`             | `{day}`               |
 //! | log    | idempotency record | `IDEM#{hash}`               | `-`                   |
 //! | log    | token that counts no longer | `TOKEN#{org}#{hash}` | `-`                   |
@@ -143,6 +144,10 @@ pub(super) fn state(endpoint: EndpointId, message: MessageId) -> Item {
 
 pub(super) fn attempt(endpoint: EndpointId, message: MessageId, attempt: AttemptId) -> Item {
     key(log_pk(endpoint, shard(message)), format!("ATT#{attempt}"))
+}
+
+pub(super) fn probe(endpoint: EndpointId, message: MessageId, attempt: AttemptId) -> Item {
+    key(log_pk(endpoint, shard(message)), format!("TRY#{attempt}"))
 }
 
 pub(super) fn stats_pk(endpoint: EndpointId) -> String {

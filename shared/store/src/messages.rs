@@ -52,7 +52,7 @@ fn inflate(bytes: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// The size of an item as DynamoDB counts it, near enough to place the kilobyte's edge.
-fn size(item: &Item) -> usize {
+pub(super) fn size(item: &Item) -> usize {
     fn of(value: &AttributeValue) -> usize {
         match value {
             AttributeValue::S(text) => text.len(),

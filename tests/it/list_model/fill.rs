@@ -115,6 +115,7 @@ pub fn attempt(
         code: row.code as u16,
         response: ResponseBody::Text("an answer".into()),
         error: None,
+        response_headers: Vec::new(),
         duration_ms: 5,
         at: id.time(),
         trigger: Trigger::Scheduled,

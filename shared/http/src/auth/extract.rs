@@ -4,6 +4,7 @@ use axum::extract::{FromRef, FromRequestParts, MatchedPath};
 use domain::caller::{Caller, Who};
 use domain::capability;
 use domain::error::{Error, Result};
+use domain::signing::DELIVERY_HEADER;
 use http::HeaderMap;
 use http::request::Parts;
 
@@ -46,8 +47,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Bearer {
 /// The token of a request.
 ///
 /// # Errors
-/// `Unauthenticated` where there is none.
+/// `Unauthenticated` where there is none; `Forbidden` where the request is a delivery of ours.
 fn bearer(headers: &HeaderMap) -> Result<&str> {
+    if headers.contains_key(DELIVERY_HEADER) {
+        return Err(Error::Forbidden(
+            "This request is a webhook that Postrider delivers: an endpoint's URL cannot be an operation of this API.",
+        ));
+    }
     let mut all = headers.get_all(http::header::AUTHORIZATION).iter();
     let Some(header) = all.next() else {
         return Err(Error::Unauthenticated("No token: send `Authorization: Bearer <token>`."));
