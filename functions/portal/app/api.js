@@ -101,7 +101,13 @@ export async function call(method, path, options) {
 
 /** @param {string} path @param {Query} [query] @param {AbortSignal} [signal] */
 export async function get(path, query, signal) {
-  const answer = await call('GET', path, { query, signal });
+  // What is busy counting says 503 and has more of it done by the next request.
+  const again = async (/** @type {any} */ error) => {
+    if (error.status !== 503 || signal?.aborted) throw error;
+    await new Promise((go) => setTimeout(go, (error.after || 1) * 1000));
+    return call('GET', path, { query, signal });
+  };
+  const answer = await call('GET', path, { query, signal }).catch(again);
   keep(address(path, query), answer);
   return answer;
 }

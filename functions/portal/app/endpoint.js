@@ -21,7 +21,8 @@ const SPANS = { '1h': [1, 'hour'], '24h': [24, 'hour'], '7d': [168, 'hour'], '28
 function Overview({ app, endpoint, route }) {
   const span = SPANS[route.query.span] ? route.query.span : '24h';
   const [hours, bucket] = SPANS[span];
-  const since = new Date(Math.floor(Date.now() / 60000) * 60000 - hours * 3.6e6).toISOString();
+  // Half an hour less where the window is the longest allowed: clocks differ.
+  const since = new Date(Math.ceil(Date.now() / 60000) * 60000 - (hours > 24 ? hours - 0.5 : hours) * 3.6e6).toISOString();
   const series = useGet(`${app.path}/endpoint/${endpoint.id}/stats/series`, { since, bucket });
   const attempts = useGet(`${app.path}/attempt/endpoint/${endpoint.id}`, { limit: 100, with_content: false, after: since });
   const points = series.data?.points || [];

@@ -28,7 +28,7 @@ export default function Look() {
   };
   const [busy, save] = useWork(async () => {
     try {
-      await change('PUT', '/environment/settings', Object.fromEntries(Object.entries(v).map(([name, value]) => [name, value === '' ? null : value])));
+      await change('PUT', '/environment/settings', Object.fromEntries(Object.entries(v).filter(([, value]) => value !== '' && value !== null)));
       stale();
       now.reload();
     } catch (error) {
