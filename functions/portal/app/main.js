@@ -69,14 +69,6 @@ function ended() {
   show(html`<${Ended} signIn=${signIn} />`);
 }
 
-/** Who the token is for, by its own word: for servers that do not say it yet. @param {any} error */
-function claims(error) {
-  if (error.status !== 404 && error.status !== 501) throw error;
-  const said = JSON.parse(atob(session.token.split('.')[1].replace(/-/g, '+').replace(/_/g, '/')));
-  const app = said.sub?.startsWith('app_') ? said.sub : undefined;
-  return { envId: said.org || said.sub, appId: app, capabilities: ['ViewBase', 'ViewEndpointSecret', 'ManageEndpointSecret', 'ManageTransformations', 'CreateAttempts', 'ManageEndpoint'] };
-}
-
 async function leave() {
   await call('POST', '/auth/logout').catch(() => {});
   ended();
@@ -91,7 +83,7 @@ async function start() {
     const once = oneTime();
     if (once) begin((await call('POST', '/auth/one-time-token', { body: { oneTimeToken: once } })).token);
     if (!session.token) return signIn();
-    const [who, theme] = await Promise.all([call('GET', '/auth/whoami').catch(claims), call('GET', '/environment/settings').catch(() => ({}))]);
+    const [who, theme] = await Promise.all([call('GET', '/auth/whoami'), call('GET', '/environment/settings').catch(() => ({}))]);
     session.who = who;
     apply(theme || {});
   } catch (error) {
