@@ -65,6 +65,9 @@ enum Command {
     Routes,
     /// Print what a month costs in AWS, by list prices.
     Cost(CostFlags),
+    /// What is done against a server, through its API.
+    #[command(flatten)]
+    Remote(cli::Command),
 }
 
 #[derive(Debug, Args)]
@@ -158,6 +161,17 @@ impl Cli {
         Ok(cli)
     }
 
+    /// The command against a server, if it is one; otherwise the command line itself.
+    ///
+    /// # Errors
+    /// It is a command of the runner's.
+    pub(crate) fn remote(self) -> Result<cli::Command, Self> {
+        match self.command {
+            Command::Remote(command) => Ok(command),
+            command => Err(Self { command, ..self }),
+        }
+    }
+
     /// An error as whoever typed the command sees it: with the flags that were used in place of the
     /// variables that they stand for.
     pub(crate) fn explain(&self, error: &StartError) -> String {
@@ -181,6 +195,7 @@ impl Cli {
             Command::Openapi => printed("openapi", openapi()),
             Command::Routes => printed("routes", routes()),
             Command::Cost(cost) => Ok(Task::Print(cost.answer()?)),
+            Command::Remote(_) => unreachable!("taken out by `remote`"),
         }
     }
 }

@@ -27,7 +27,11 @@ const LOG_DEFAULT: &str = "info";
 
 /// Does what the command line says.
 pub async fn main() -> ExitCode {
-    let cli = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let line = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    let cli = match line.remote() {
+        Ok(command) => return cli::run(command, &|name| Env::process().optional(name)).await,
+        Err(cli) => cli,
+    };
     let ended = match cli.task(&Env::process(), Platform::system(), &mut std::io::stdin()) {
         Ok(Task::Print(text)) => {
             say(&text);

@@ -1,0 +1,126 @@
+//! `doctor`: what is wrong, and what to do about it.
+
+use clap::Args;
+use http::Method;
+use runtime::clock::{Clock as _, SystemClock, Timestamp};
+use serde_json::json;
+
+use crate::Connection;
+use crate::client::{Api, Http, encoded};
+use crate::connection::{Env, subject};
+use crate::error::{CliError, Result};
+use crate::output::{Colour, Output, text};
+
+/// How far clocks may differ before signatures are refused: half of what receivers allow.
+const CLOCK_OFF_MAX_SECONDS: u64 = 150;
+
+/// `postrider doctor`
+#[derive(Debug, Args)]
+pub struct Doctor {
+    #[command(flatten)]
+    connection: Connection,
+    /// Also send a test message to this application and follow its delivery.
+    #[arg(long, value_name = "APP")]
+    deliver: Option<String>,
+}
+
+struct Report<'a> {
+    out: &'a Output,
+    failed: usize,
+}
+
+impl Report<'_> {
+    fn good(&self, what: &str) -> Result<()> {
+        self.out.line(&format!("{}  {what}", self.out.paint(Colour::Green, "ok  ")))
+    }
+
+    fn bad(&mut self, what: &str, mend: &str) -> Result<()> {
+        self.failed += 1;
+        self.out.line(&format!("{}  {what}\n      {mend}", self.out.paint(Colour::Red, "FAIL")))
+    }
+}
+
+/// Looks at one thing after the other; ends with 1 if something is wrong, 3 if nothing answers.
+pub(crate) async fn run(flags: Doctor, env: Env<'_>, out: &Output) -> Result<()> {
+    let (url, token) = flags.connection.resolve(env)?;
+    let mut report = Report { out, failed: 0 };
+    let api = Api::new(Http::new()?, &url, token.as_deref().unwrap_or_default());
+    let health = api.send(Method::GET, "/health", None).await?;
+    if health.status.is_success() {
+        report.good(&format!("{url} answers"))?;
+    } else {
+        report.bad(
+            &format!("{url} answers its health check with {}", health.status),
+            "Is it a server of this API? Check --server-url.",
+        )?;
+    }
+    if url.starts_with("http://") && !url.contains("127.0.0.1") && !url.contains("localhost") {
+        report.bad(
+            "the connection is not encrypted",
+            "Use an https:// URL: the token crosses the network as it is.",
+        )?;
+    } else {
+        report.good("the connection is encrypted, or stays on this machine")?;
+    }
+    let theirs =
+        health.headers.get("date").and_then(|date| date.to_str().ok()).and_then(Timestamp::parse_http_date);
+    match theirs.map(|theirs| theirs.seconds().abs_diff(SystemClock.now().seconds())) {
+        Some(off) if off > CLOCK_OFF_MAX_SECONDS => report.bad(
+            &format!("this clock and the server's differ by {off} s"),
+            "Set this machine's clock: receivers refuse signatures that are five minutes off.",
+        )?,
+        Some(_) => report.good("the clocks agree")?,
+        None => {}
+    }
+    let Some(token) = token else {
+        report.bad("there is no token", "Set POSTRIDER_TOKEN or save one with `postrider profile save`.")?;
+        return end(&report);
+    };
+    let own = subject(&token).unwrap_or_default();
+    let path = if own.starts_with("app_") { format!("/app/{own}") } else { "/app?limit=1".to_owned() };
+    match api.get(&path).await {
+        Ok(_) => report.good(&format!("the token is valid, for {own}"))?,
+        Err(error) => report.bad(
+            &format!("the token is refused ({error})"),
+            "Ask for a new one, or check that it is this server's.",
+        )?,
+    }
+    if let Some(app) = &flags.deliver {
+        deliver(&api, app, &mut report).await?;
+    }
+    end(&report)
+}
+
+async fn deliver(api: &Api, app: &str, report: &mut Report<'_>) -> Result<()> {
+    let app = encoded(app);
+    let body = json!({ "eventType": "postrider.test", "payload": { "test": true } });
+    let message = text(&api.post(&format!("/app/{app}/msg"), &body).await?, "id");
+    // A first attempt has 15 seconds by default, and the one after it comes later.
+    for _ in 0..20 {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let page = api.get(&format!("/app/{app}/attempt/msg/{message}?with_content=false")).await?;
+        if let Some(attempt) = page["data"].as_array().and_then(|list| list.first()) {
+            let status = attempt["responseStatusCode"].as_u64().unwrap_or_default();
+            return if attempt["status"] == 0 {
+                report.good(&format!("a test message was delivered ({status})"))
+            } else {
+                report.bad(
+                    &format!("a test message was answered with {status}: {}", text(attempt, "response")),
+                    "Look at the endpoint: `postrider tail --failing`.",
+                )
+            };
+        }
+    }
+    report.bad(
+        "a test message was not attempted within 20 s",
+        "Does the application have an enabled endpoint that takes all event types?",
+    )
+}
+
+fn end(report: &Report<'_>) -> Result<()> {
+    match report.failed {
+        0 => Ok(()),
+        1 => Err(CliError::Refused("1 check failed".into())),
+        failed => Err(CliError::Refused(format!("{failed} checks failed"))),
+    }
+}

@@ -1,0 +1,89 @@
+//! One module per group of commands.
+
+pub(crate) mod attempts;
+pub(crate) mod connect;
+pub(crate) mod doctor;
+pub(crate) mod listen;
+pub(crate) mod resources;
+pub(crate) mod signature;
+pub(crate) mod trigger;
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use runtime::clock::{Clock as _, SystemClock, Timestamp};
+
+use crate::error::{CliError, Result};
+
+/// The longest payload that is read from a file: what the API takes.
+const FILE_LENGTH_MAX: u64 = 1024 * 1024;
+
+/// A file's text, or standard input's for `-`.
+fn read_text(flag: &str, path: &str) -> Result<String> {
+    let mut text = String::new();
+    let read = if path == "-" {
+        std::io::stdin().take(FILE_LENGTH_MAX + 1).read_to_string(&mut text)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(FILE_LENGTH_MAX + 1).read_to_string(&mut text))
+    };
+    read.map_err(|error| CliError::usage(format!("{flag}: cannot read {path}: {error}")))?;
+    if text.len() as u64 > FILE_LENGTH_MAX {
+        return Err(CliError::usage(format!("{flag}: {path} is longer than 1 MiB, which the API refuses")));
+    }
+    Ok(text)
+}
+
+/// A point in time: RFC 3339, or a span before now such as `90s`, `15m`, `1h`, `2d`.
+fn time(flag: &str, text: &str) -> Result<Timestamp> {
+    if let Some(at) = Timestamp::parse(text) {
+        return Ok(at);
+    }
+    let wrong = || {
+        CliError::usage(format!(
+            "{flag}: {text:?} is not a time; expected 1h, 15m, 2d or 2026-01-31T00:00:00Z"
+        ))
+    };
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3_600,
+        'd' => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    let span = number.checked_mul(seconds).filter(|span| *span <= 90 * 86_400).ok_or_else(wrong)?;
+    Ok(SystemClock.now().before(Duration::from_secs(span)))
+}
+
+/// Asks a person, who has to say yes; a script says so by a flag.
+fn confirm(question: &str, yes: bool) -> Result<()> {
+    use std::io::{IsTerminal as _, Write as _};
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(CliError::usage(format!(
+            "{question} Nothing was done: add --yes to go on without being asked"
+        )));
+    }
+    let _lost = write!(std::io::stderr(), "{question} [y/N] ");
+    let mut answer = String::new();
+    let _read = std::io::stdin().read_line(&mut answer);
+    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(CliError::usage("nothing was done")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_points_or_spans() {
+        assert_eq!(time("--since", "2026-01-31T00:00:00Z").unwrap().ms(), 1_769_817_600_000);
+        let hour = SystemClock.now().since(time("--since", "1h").unwrap());
+        assert!((3_600..3_610).contains(&hour.as_secs()));
+        for wrong in ["", "h", "1", "1w", "-1h", "91d", "99999999999999999999d", "1é"] {
+            assert!(time("--since", wrong).unwrap_err().to_string().starts_with("--since: "), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! `trigger`: an example message of an event type.
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::read_text;
+use super::resources::set;
+use crate::Connection;
+use crate::client::{Api, encoded};
+use crate::connection::{Env, application};
+use crate::error::{CliError, Result};
+use crate::output::{Colour, Output, text};
+
+/// The most messages of one command.
+const COUNT_MAX: u32 = 10_000;
+/// How deep an example follows a schema.
+const DEPTH_MAX: usize = 8;
+
+/// `postrider trigger`
+#[derive(Debug, Args)]
+pub struct Trigger {
+    /// The event type, such as invoice.paid.
+    #[arg(value_name = "TYPE")]
+    event_type: String,
+    #[command(flatten)]
+    connection: Connection,
+    /// The application's id or uid [default: the token's, or the only one].
+    #[arg(long, value_name = "APP")]
+    app: Option<String>,
+    /// A file with the payload; - is standard input [default: the event type's example].
+    #[arg(long, value_name = "FILE")]
+    payload: Option<String>,
+    /// Change a field of the payload, such as customer.id=42.
+    #[arg(long, value_name = "PATH=VALUE")]
+    set: Vec<String>,
+    /// Channels of the message.
+    #[arg(long, value_name = "CHANNEL")]
+    channel: Vec<String>,
+    /// How many messages.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    count: u32,
+    /// Print each message as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// An example by a JSON Schema: its own examples first, else a value for each property.
+fn example(schema: &Value, depth: usize) -> Value {
+    for given in ["example", "default", "const"] {
+        if !schema[given].is_null() {
+            return schema[given].clone();
+        }
+    }
+    for list in ["examples", "enum"] {
+        if let Some(first) = schema[list].as_array().and_then(|list| list.first()) {
+            return first.clone();
+        }
+    }
+    if depth >= DEPTH_MAX {
+        return Value::Null;
+    }
+    for choice in ["oneOf", "anyOf", "allOf"] {
+        if let Some(first) = schema[choice].as_array().and_then(|list| list.first()) {
+            return example(first, depth + 1);
+        }
+    }
+    let kind = match &schema["type"] {
+        Value::Array(kinds) => kinds.iter().find_map(|kind| kind.as_str().filter(|kind| *kind != "null")),
+        kind => kind.as_str(),
+    };
+    match kind {
+        Some("string") => match schema["format"].as_str() {
+            Some("date-time") => json!("2026-01-31T12:00:00Z"),
+            Some("date") => json!("2026-01-31"),
+            Some("email") => json!("jane@example.com"),
+            Some("uri" | "url") => json!("https://example.com"),
+            Some("uuid") => json!("123e4567-e89b-12d3-a456-426614174000"),
+            _ => json!("string"),
+        },
+        Some("integer") => schema["minimum"].as_i64().map_or_else(|| json!(1), |least| json!(least)),
+        Some("number") => schema["minimum"].as_f64().map_or_else(|| json!(1.5), |least| json!(least)),
+        Some("boolean") => json!(true),
+        Some("array") => json!([example(&schema["items"], depth + 1)]),
+        Some("object") | None => {
+            let properties = schema["properties"].as_object();
+            let fields = properties.into_iter().flatten();
+            fields
+                .map(|(name, schema)| (name.clone(), example(schema, depth + 1)))
+                .collect::<Map<_, _>>()
+                .into()
+        }
+        Some(_) => Value::Null,
+    }
+}
+
+/// The newest schema of an event type.
+fn newest(event_type: &Value) -> Option<&Value> {
+    let schemas = event_type["schemas"].as_object()?;
+    schemas
+        .iter()
+        .max_by_key(|(version, _)| version.parse::<u64>().unwrap_or_default())
+        .map(|(_, schema)| schema)
+}
+
+impl Trigger {
+    async fn payload(&self, api: &Api) -> Result<Value> {
+        let mut payload = match &self.payload {
+            Some(path) => {
+                let text = read_text("--payload", path)?;
+                serde_json::from_str(&text)
+                    .map_err(|error| CliError::usage(format!("--payload: {path} is not JSON: {error}")))?
+            }
+            None => {
+                let event_type = api.get(&format!("/event-type/{}", encoded(&self.event_type))).await;
+                match event_type.as_ref().ok().and_then(newest) {
+                    Some(schema) => example(schema, 0),
+                    None => json!({}),
+                }
+            }
+        };
+        let Value::Object(object) = &mut payload else {
+            return Err(CliError::usage("--payload: a payload is a JSON object"));
+        };
+        self.set.iter().try_for_each(|assignment| set(object, assignment))?;
+        Ok(payload)
+    }
+}
+
+/// Posts the messages.
+pub(crate) async fn run(flags: Trigger, env: Env<'_>, out: &Output) -> Result<()> {
+    if !(1..=COUNT_MAX).contains(&flags.count) {
+        return Err(CliError::usage(format!("--count: expected 1 to {COUNT_MAX}")));
+    }
+    let api = flags.connection.api(env)?;
+    let app = application(&api, flags.app.as_deref()).await?;
+    let mut body = json!({ "eventType": flags.event_type, "payload": flags.payload(&api).await? });
+    if !flags.channel.is_empty() {
+        body["channels"] = json!(flags.channel);
+    }
+    for number in 1..=flags.count {
+        let message = api.post(&format!("/app/{app}/msg"), &body).await?;
+        if flags.json {
+            out.line(&message.to_string())?;
+        } else if flags.count <= 20 {
+            let id = text(&message, "id");
+            out.line(&format!("{}  {}", out.paint(Colour::Bold, &id), text(&message, "eventType")))?;
+        } else {
+            out.progress(&format!("{number} of {} messages posted", flags.count));
+        }
+    }
+    if !flags.json && flags.count > 20 {
+        out.progress_done();
+        out.line(&format!("{} messages of {} posted", flags.count, flags.event_type))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_example_follows_the_schema_and_ends() {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "id": { "type": "string", "examples": ["inv_1"] },
+                "paid": { "type": "boolean" },
+                "total": { "type": ["null", "integer"], "minimum": 7 },
+                "at": { "type": "string", "format": "date-time" },
+                "lines": { "type": "array", "items": { "enum": ["a", "b"] } },
+                "customer": { "properties": { "email": { "type": "string", "format": "email" } } },
+            },
+        });
+        assert_eq!(
+            example(&schema, 0),
+            json!({
+                "id": "inv_1", "paid": true, "total": 7, "at": "2026-01-31T12:00:00Z", "lines": ["a"],
+                "customer": { "email": "jane@example.com" },
+            })
+        );
+        let mut deep = json!({});
+        for _ in 0..100 {
+            deep = json!({ "type": "array", "items": deep });
+        }
+        assert!(example(&deep, 0).to_string().len() < 100);
+        assert_eq!(newest(&json!({"schemas": {"2": {"a": 1}, "10": {"b": 1}}})), Some(&json!({"b": 1})));
+    }
+}

@@ -1,0 +1,44 @@
+//! How a command can fail, and with which exit code.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// Why a command did not do what it was asked for. Its text is one line that says what to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum CliError {
+    /// The server refused: exit code 1.
+    Refused(String),
+    /// The command was used wrongly, or a file of ours is: exit code 2.
+    Usage(String),
+    /// The server cannot be reached: exit code 3.
+    Unreachable(String),
+}
+
+impl CliError {
+    /// The exit code that scripts see.
+    pub fn code(&self) -> ExitCode {
+        match self {
+            Self::Refused(_) => ExitCode::from(1),
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Unreachable(_) => ExitCode::from(3),
+        }
+    }
+
+    /// Wrong use.
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self::Usage(text.into())
+    }
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Refused(text) | Self::Usage(text) | Self::Unreachable(text)) = self;
+        // One line, whatever a server put into its answer.
+        f.write_str(&text.replace(['\n', '\r'], " "))
+    }
+}
+
+impl std::error::Error for CliError {}
+
+/// What a command comes to.
+pub(crate) type Result<T> = std::result::Result<T, CliError>;
