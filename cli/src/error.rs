@@ -1,7 +1,6 @@
 //! How a command can fail, and with which exit code.
 
 use std::fmt;
-use std::process::ExitCode;
 
 /// Why a command did not do what it was asked for. Its text is one line that says what to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,11 +15,11 @@ pub enum CliError {
 
 impl CliError {
     /// The exit code that scripts see.
-    pub fn code(&self) -> ExitCode {
+    pub const fn code(&self) -> u8 {
         match self {
-            Self::Refused(_) => ExitCode::from(1),
-            Self::Usage(_) => ExitCode::from(2),
-            Self::Unreachable(_) => ExitCode::from(3),
+            Self::Refused(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Unreachable(_) => 3,
         }
     }
 

@@ -10,8 +10,6 @@ mod error;
 mod output;
 mod profile;
 
-use std::process::ExitCode;
-
 use clap::{Args, Subcommand};
 
 pub use error::CliError;
@@ -71,8 +69,9 @@ pub struct Connection {
     profile: Option<String>,
 }
 
-/// Runs a command and says how it ended: errors are one line on standard error.
-pub async fn run(command: Command, env: &dyn Fn(&str) -> Option<String>) -> ExitCode {
+/// Runs a command, and returns the exit code: 0, or that of [`CliError`]. Errors are one line on standard
+/// error.
+pub async fn run(command: Command, env: &dyn Fn(&str) -> Option<String>) -> u8 {
     let out = output::Output::standard(env);
     let ended = match command {
         Command::Listen(flags) => listen::run(flags, env, &out).await,
@@ -93,7 +92,7 @@ pub async fn run(command: Command, env: &dyn Fn(&str) -> Option<String>) -> Exit
         Command::Profile(flags) => profile::run(&flags, env, &out),
     };
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => {
             out.complain(&error.to_string());
             error.code()

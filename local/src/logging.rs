@@ -20,11 +20,12 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 pub(crate) const VARIABLE: &str = "POSTRIDER_LOG";
 /// The workspace's own crates, by the names that their lines carry. What they depend on says nothing
 /// below a warning unless it is named.
-const OWN: [&str; 22] = [
+const OWN: [&str; 23] = [
     "applications",
     "attempts",
     "auth",
     "aws",
+    "cli",
     "deliver",
     "domain",
     "endpoints",

@@ -29,7 +29,7 @@ const LOG_DEFAULT: &str = "info";
 pub async fn main() -> ExitCode {
     let line = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
     let cli = match line.remote() {
-        Ok(command) => return cli::run(command, &|name| Env::process().optional(name)).await,
+        Ok(command) => return cli::run(command, &|name| Env::process().optional(name)).await.into(),
         Err(cli) => cli,
     };
     let ended = match cli.task(&Env::process(), Platform::system(), &mut std::io::stdin()) {

@@ -11,6 +11,7 @@ mod between;
 mod budget;
 mod by_hand;
 mod child;
+mod command_line;
 mod conformance;
 mod contract;
 mod cost;

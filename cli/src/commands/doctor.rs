@@ -62,8 +62,11 @@ pub(crate) async fn run(flags: Doctor, env: Env<'_>, out: &Output) -> Result<()>
     } else {
         report.good("the connection is encrypted, or stays on this machine")?;
     }
-    let theirs =
-        health.headers.get("date").and_then(|date| date.to_str().ok()).and_then(Timestamp::parse_http_date);
+    let theirs = health
+        .headers
+        .get("date")
+        .and_then(|date| date.to_str().ok())
+        .and_then(|date| Timestamp::parse_http_date(date, SystemClock.now()));
     match theirs.map(|theirs| theirs.seconds().abs_diff(SystemClock.now().seconds())) {
         Some(off) if off > CLOCK_OFF_MAX_SECONDS => report.bad(
             &format!("this clock and the server's differ by {off} s"),
