@@ -32,6 +32,7 @@ mod idle;
 mod ingest;
 mod input;
 mod jobs;
+mod layers;
 mod limits;
 mod list_model;
 mod lists;
