@@ -1,15 +1,17 @@
 //! Writes whose answers are lost: the SDK repeats them, and finds what it wrote itself.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use aws_smithy_runtime_api::client::http::{HttpConnector as _, HttpConnectorFuture};
+use aws_smithy_runtime_api::client::http::{HttpConnector as _, HttpConnectorFuture, SharedHttpClient};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use http::StatusCode;
+use svix::models::EventTypeIn;
 
 use crate::between::between;
-use crate::house::{House, Receiver, settings};
+use crate::house::{Ahead, House, Receiver, settings};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_answers_double_nothing_and_delay_nothing() {
@@ -54,6 +56,53 @@ async fn lost_answers_double_nothing_and_delay_nothing() {
     // A repaired job would have waited for the first one's deadline of 25 seconds.
     let waited = attempts[0].timestamp.timestamp_millis() - made_at_ms(&id);
     assert!(waited < 20_000, "{waited} ms");
+}
+
+/// Lets every answer of SQS to a batch be lost while `on`; the batch itself is taken.
+fn losing_batches(inner: SharedHttpClient, on: Arc<AtomicBool>) -> SharedHttpClient {
+    between(inner, move |inner, request| {
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        let loses = target.ends_with(".SendMessageBatch") && on.load(Ordering::SeqCst);
+        let answer = inner.call(request);
+        HttpConnectorFuture::new(async move {
+            let answer = answer.await?;
+            if loses { Err(ConnectorError::timeout("the answer was lost".into())) } else { Ok(answer) }
+        })
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_example_whose_queue_gives_no_answer_is_parked_and_sent_once() {
+    let clock = Arc::new(Ahead::default());
+    let mut settings = settings();
+    settings.sockets = true;
+    settings.platform.clock = clock.clone();
+    let on = Arc::new(AtomicBool::new(false));
+    settings.platform.http = losing_batches(settings.platform.http.clone(), on.clone());
+    let house = House::with(settings).await;
+    let mut receiver = Receiver::start().await;
+    let app = house.app().await;
+    let endpoint = house.endpoint(&app, &receiver.url("/")).await;
+    let schemas = serde_json::json!({"1": {"examples": [{"a": 1}]}});
+    let event_type = EventTypeIn { schemas: Some(schemas), ..EventTypeIn::new("a".into(), "x".into()) };
+    house.svix.event_type().create(event_type, None).await.expect("an event type");
+    on.store(true, Ordering::SeqCst);
+    let path = format!("/api/v1/app/{app}/endpoint/{}/send-example", endpoint.id);
+    let key = [("idempotency-key", "k")];
+    let answer = house.request_with("POST", &path, &house.token, &key, r#"{"eventType":"a"}"#).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+    on.store(false, Ordering::SeqCst);
+    let id = answer.json()["id"].as_str().expect("an id").to_owned();
+    // The job that was taken, and neither of its copies nor the timer, which come later and look.
+    assert_eq!(receiver.next().await.header("webhook-id"), id);
+    let again = house.request_with("POST", &path, &house.token, &key, r#"{"eventType":"a"}"#).await;
+    assert_eq!((again.status, again.json()), (StatusCode::OK, answer.json()));
+    clock.skip(Duration::from_secs(60));
+    assert_eq!(house.stack.run_timers().await.expect("timers"), 1, "the example is parked");
+    house.stack.wake();
+    house.stack.idle().await;
+    assert_eq!(receiver.rest().len(), 0);
+    assert_eq!(house.attempts(&app, &id).await.len(), 1);
 }
 
 /// When a message was made, in milliseconds.

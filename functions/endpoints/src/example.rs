@@ -1,20 +1,16 @@
 //! An example of an event type, sent to one endpoint as a message of its own.
 
-use std::time::Duration;
-
 use axum::extract::{Path, State};
 use http::{HeaderMap, StatusCode, Uri};
 use serde_json::Value;
-use serde_json::value::RawValue;
-use shared::Error;
-use shared::auth::Authenticated;
-use shared::error::{Chain, corrupt};
-use shared::http::{ApiResult, Body, Fields, RequestBody, Text, idempotency_key, idempotent, json};
-use shared::ids::{MessageId, NAME_LENGTH_MAX};
-use shared::queue::{Deliver, Job, Outgoing};
-use shared::store::messages::{LOG_RETENTION_DAYS, NewMessage, Payload};
+use shared::auth::{Authenticated, Caller};
+use shared::http::{ApiResult, Body, Fields, RequestBody, Text, idempotency_key, json};
+use shared::ids::NAME_LENGTH_MAX;
+use shared::intake::{Accepted, MessageIn};
+use shared::store::messages::{LOG_RETENTION_DAYS, Payload};
 use shared::trace::Trace;
-use shared::wire::MessageOut;
+use shared::wire::{MessageOut, Shown};
+use shared::{Api, Error, Result};
 
 use crate::{Endpoints, first_sdks};
 
@@ -55,7 +51,35 @@ fn example(schemas: &str, index: usize) -> Option<Value> {
     })
 }
 
-/// Sends an example.
+/// The message that shows what an event type looks like.
+async fn message(api: &Api, caller: &Caller, body: &Body) -> Result<MessageIn> {
+    let mut fields = Fields::parse(&body.0)?;
+    let (name, index) = parse(&mut fields);
+    fields.finish()?;
+    let found = match api.store.event_type(caller, &name).await {
+        Ok(event_type) => event_type.schemas.and_then(|schemas| example(&schemas, index)),
+        Err(Error::NotFound(_)) => {
+            let msg = format!("This event type does not exist: {name}");
+            return Err(Error::violation(["body", "eventType"], msg, "value_error"));
+        }
+        Err(error) => return Err(error),
+    };
+    let Some(found) = found else {
+        let msg = "The event type's schema has no such example";
+        return Err(Error::violation(["body", "eventType"], msg, "value_error"));
+    };
+    Ok(MessageIn {
+        event_type: name,
+        event_id: None,
+        channels: None,
+        tags: None,
+        payload: Payload { json: found.to_string(), raw: None },
+        retention_hours: LOG_RETENTION_DAYS * 24,
+        application: None,
+    })
+}
+
+/// Sends an example, accepted as every other message is.
 pub async fn send_example(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
@@ -64,57 +88,38 @@ pub async fn send_example(
     uri: Uri,
     body: Body,
 ) -> ApiResult {
-    let api = &state.api;
-    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
-    let mut answer = idempotent(&api.store, &*api.clock, key, async || {
+    let (api, intake) = (&state.api, &state.intake);
+    let claimed = match idempotency_key(&headers, &caller, &uri, &*api.random)? {
+        Some(key) => Some(intake.claim(key).await?),
+        None => None,
+    };
+    let wanted = async {
         let (app, endpoint) = state.find(&caller, &app, &endpoint).await?;
-        let mut fields = Fields::parse(&body.0)?;
-        let (name, index) = parse(&mut fields);
-        fields.finish()?;
-        let found = match api.store.event_type(&caller, &name).await {
-            Ok(event_type) => event_type.schemas.and_then(|schemas| example(&schemas, index)),
-            Err(Error::NotFound(_)) => {
-                let msg = format!("This event type does not exist: {name}");
-                return Err(Error::violation(["body", "eventType"], msg, "value_error"));
-            }
-            Err(error) => return Err(error),
-        };
-        let Some(found) = found else {
-            let msg = "The event type's schema has no such example";
-            return Err(Error::violation(["body", "eventType"], msg, "value_error"));
-        };
+        let message = message(api, &caller, &body).await?;
         if endpoint.settings.disabled {
-            return Err(Error::Conflict("The endpoint is disabled: enable it before an example is sent.".into()));
+            let text = "The endpoint is disabled: enable it before an example is sent.";
+            return Err(Error::Conflict(text.into()));
         }
-        let json_text = RawValue::from_string(found.to_string()).map_err(corrupt("an example"))?;
-        let new = NewMessage {
-            app: app.id,
-            id: MessageId::new(api.clock.now(), &*api.random),
-            event_type: name,
-            event_id: None,
-            channels: None,
-            tags: None,
-            payload: Payload { json: json_text.get().to_owned(), raw: None },
-            retention_hours: LOG_RETENTION_DAYS * 24,
-            endpoints: vec![endpoint.id],
-        };
-        api.store.put_message(&new).await?;
-        let job = Job::Deliver(Deliver::first(&app, &new, endpoint.id, false)).following(Trace::of(&headers));
-        let job = Outgoing::new(&job, Duration::ZERO, app.id)?;
-        if let Err(error) = state.sqs.send_one(&state.deliveries, job).await {
-            // Not sent, so not made: the caller repeats it.
-            if let Err(error) = api.store.remove_message(app.id, new.id).await {
-                tracing::warn!(error = %Chain(&error), message_id = %new.id, "an example that was not sent stays visible");
+        Ok((app, endpoint.id, message))
+    };
+    let (app, endpoint, message) = match wanted.await {
+        Ok(wanted) => wanted,
+        Err(refused) => {
+            if let Some(claimed) = &claimed {
+                intake.let_go(claimed).await;
             }
-            return Err(error);
+            return Err(refused.into());
         }
-        Ok(json(StatusCode::OK, &MessageOut::accepted(&new, true)?))
-    })
-    .await;
-    if answer.status() == StatusCode::OK && first_sdks::asked(&headers) {
-        *answer.status_mut() = StatusCode::ACCEPTED;
-    }
-    Ok(answer)
+    };
+    let out = match intake.accept_for(&app, claimed, message, endpoint, Trace::of(&headers)).await? {
+        Accepted::Now(new) => MessageOut::accepted(&new, true)?,
+        Accepted::Before(earlier) => match api.store.payload(&earlier).await? {
+            Some(payload) => MessageOut::new(&earlier, &Shown::Payload(&payload.json))?,
+            None => MessageOut::new(&earlier, &Shown::Expired)?,
+        },
+    };
+    let status = if first_sdks::asked(&headers) { StatusCode::ACCEPTED } else { StatusCode::OK };
+    Ok(json(status, &out))
 }
 
 #[cfg(test)]

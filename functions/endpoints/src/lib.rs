@@ -16,6 +16,7 @@ use shared::http::{
     idempotent, json, reference,
 };
 use shared::ids::{EndpointId, Reference};
+use shared::intake::Intake;
 use shared::operational;
 use shared::queue::{QueueUrl, Sqs};
 use shared::signing::{KeyKind, SigningKey};
@@ -44,7 +45,8 @@ use tasks::TaskOut;
 struct Endpoints {
     api: Api,
     sqs: Sqs,
-    deliveries: QueueUrl,
+    /// Accepts examples.
+    intake: Intake,
     fan_out: QueueUrl,
     https_only: bool,
     key_kind: KeyKind,
@@ -72,9 +74,9 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
     let mut api = Api::connect(env, platform)?;
     api.store = api.store.telling(operational::enabled(env)?);
     let state = Endpoints {
+        intake: Intake::connect(env, platform, api.store.clone(), "endpoints")?,
         api,
         sqs: platform.sqs(env)?,
-        deliveries: QueueUrl::read(env, "POSTRIDER_DELIVERIES_QUEUE")?,
         fan_out: QueueUrl::read(env, "POSTRIDER_FAN_OUT_QUEUE")?,
         https_only: flag(env, "POSTRIDER_HTTPS_ONLY", true)?,
         key_kind,

@@ -12,6 +12,7 @@ use shared::batch::{self, Received, Source};
 use shared::clock::SharedClock;
 use shared::config::{ConfigError, Env};
 use shared::error::{corrupt, unavailable};
+use shared::intake::Intake;
 use shared::queue::{BLIND_MAX, Deliver, FanOut, Job, Outgoing, QueueUrl, Sqs};
 use shared::store::Store;
 use shared::store::applications::Application;
@@ -27,6 +28,8 @@ const PAYLOAD_LENGTH_MAX: usize = 4 * 1024;
 #[derive(Clone, Debug)]
 pub struct Dispatcher {
     store: Store,
+    /// Accepts operational webhooks.
+    intake: Intake,
     sqs: Sqs,
     clock: SharedClock,
     deliveries: QueueUrl,
@@ -40,8 +43,10 @@ impl Dispatcher {
     /// # Errors
     /// A setting is missing or makes no sense.
     pub fn connect(env: &Env<'_>, platform: &Platform) -> Result<Self, ConfigError> {
+        let store = platform.store(env)?;
         Ok(Self {
-            store: platform.store(env)?,
+            intake: Intake::connect(env, platform, store.clone(), "fan-out")?,
+            store,
             sqs: platform.sqs(env)?,
             clock: platform.clock.clone(),
             deliveries: QueueUrl::read(env, "POSTRIDER_DELIVERIES_QUEUE")?,
@@ -61,7 +66,7 @@ impl Dispatcher {
     async fn work(&self, Received { job, again, .. }: Received) -> Result<()> {
         match job {
             Job::FanOut(job) => self.spread(job, again).await,
-            Job::Operational(told) => self.tell(told).await,
+            Job::Operational(told) => self.tell(told, again).await,
             Job::Task(step) => self.step(step).await,
             Job::Deliver(_) | Job::Resend(_) => Err(corrupt("a job")("it belongs into another queue")),
         }

@@ -46,7 +46,7 @@ impl Ingest {
     /// A setting is missing or makes no sense.
     pub fn connect(env: &Env<'_>, platform: &Platform) -> Result<Self, ConfigError> {
         Ok(Self {
-            intake: Intake::connect(env, platform, platform.store(env)?, "ingest")?,
+            intake: Intake::connect(env, platform, platform.store(env)?, "ingest")?.limited(env)?,
             random: platform.random.clone(),
             source: Source {
                 queue: QueueUrl::read(env, "POSTRIDER_INGEST_QUEUE")?,

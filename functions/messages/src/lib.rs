@@ -50,7 +50,7 @@ const BATCH: &str = "/api/v1/app/{app_id}/msg/batch";
 /// A setting is missing or makes no sense.
 pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError> {
     let api = Api::connect(env, platform)?;
-    let intake = Intake::connect(env, platform, api.store.clone(), "messages")?;
+    let intake = Intake::connect(env, platform, api.store.clone(), "messages")?.limited(env)?;
     let metrics = intake.metrics().clone();
     let state = Messages { api, intake };
     // The path of batches hides a message whose event id is their name.

@@ -58,6 +58,7 @@ pub struct Placed<'a> {
     app: &'a Application,
     new: NewMessage,
     copies: Copies,
+    origin: Origin,
     trace: Option<Trace>,
 }
 
@@ -103,11 +104,52 @@ impl Intake {
         message: MessageIn,
         trace: Option<Trace>,
     ) -> Result<Accepted> {
-        match self.store(app, claimed, message, trace).await? {
+        let stored = self.store(app, claimed, message, trace).await?;
+        let accepted = self.queue_one(stored).await?;
+        if let Accepted::Now(new) = &accepted {
+            self.count(new);
+        }
+        Ok(accepted)
+    }
+
+    /// Stores a message for one endpoint, whatever that wants, and queues its delivery; once for each key.
+    ///
+    /// # Errors
+    /// As [`Intake::accept`].
+    pub async fn accept_for(
+        &self,
+        app: &Application,
+        claimed: Option<Claimed>,
+        message: MessageIn,
+        endpoint: EndpointId,
+        trace: Option<Trace>,
+    ) -> Result<Accepted> {
+        let stored = self.store_for(app, claimed, message, Some(endpoint), trace).await?;
+        self.queue_one(stored).await
+    }
+
+    /// Stores the message of that id, which follows from a job that may come twice, and queues its
+    /// deliveries. `again` says that the job was handed out before.
+    ///
+    /// # Errors
+    /// The store's own; `Unavailable` if its deliveries could not be queued.
+    pub async fn accept_event(
+        &self,
+        app: &Application,
+        id: MessageId,
+        message: MessageIn,
+        again: bool,
+    ) -> Result<Accepted> {
+        let stored = self.place(app, (id, Origin::Derived { again }), message, None, None).await?;
+        self.queue_one(stored).await
+    }
+
+    async fn queue_one(&self, stored: Stored<'_>) -> Result<Accepted> {
+        match stored {
             Stored::Before(message) => Ok(Accepted::Before(message)),
             Stored::Now(placed) => {
                 self.queue(std::slice::from_ref(&*placed)).await.into_iter().collect::<Result<()>>()?;
-                Ok(self.accepted(*placed))
+                Ok(Accepted::Now(Box::new(placed.new)))
             }
         }
     }
@@ -127,15 +169,18 @@ impl Intake {
             })
             .collect();
         let queued = self.queue(&placed).await;
-        let mut accepted =
-            placed.into_iter().zip(queued).map(|(placed, queued)| queued.map(|()| self.accepted(placed)));
+        let mut accepted = placed.into_iter().zip(queued).map(|(placed, queued)| {
+            queued.map(|()| {
+                self.count(&placed.new);
+                Accepted::Now(Box::new(placed.new))
+            })
+        });
         known.into_iter().filter_map(|known| known.or_else(|| accepted.next())).collect()
     }
 
-    fn accepted(&self, Placed { new, .. }: Placed<'_>) -> Accepted {
+    fn count(&self, new: &NewMessage) {
         self.metrics.accepted();
         tracing::debug!(message_id = %new.id, endpoints = new.endpoints.len(), "a message was accepted");
-        Accepted::Now(Box::new(new))
     }
 
     /// Stores a message; once for each key and event id.
@@ -149,13 +194,24 @@ impl Intake {
         message: MessageIn,
         trace: Option<Trace>,
     ) -> Result<Stored<'a>> {
-        // Under an id that another request drew, copies of the jobs may exist.
-        let (mut id, mut taken_over, mut key) = (None, false, None);
+        self.store_for(app, claimed, message, None, trace).await
+    }
+
+    /// The same for `only` this endpoint, or for all that want it.
+    async fn store_for<'a>(
+        &self,
+        app: &'a Application,
+        claimed: Option<Claimed>,
+        message: MessageIn,
+        only: Option<EndpointId>,
+        trace: Option<Trace>,
+    ) -> Result<Stored<'a>> {
+        let (mut id, mut origin, mut key) = (None, Origin::Drawn, None);
         if let Some(Claimed { key: ours, id: drawn, claim }) = claimed {
             id = Some(drawn);
             match self.settle(app, &ours, drawn, claim).await? {
                 Key::Ours => {}
-                Key::Unfinished(first) => (id, taken_over) = (Some(first), true),
+                Key::Unfinished(first) => (id, origin) = (Some(first), Origin::TakenOver),
                 Key::Done(message) => return self.again(app, message, trace).await,
             }
             key = Some(ours);
@@ -165,7 +221,7 @@ impl Intake {
             match self.claim_event_id(app, event_id, id).await? {
                 Key::Ours => {}
                 Key::Unfinished(first) => {
-                    (id, taken_over) = (first, true);
+                    (id, origin) = (first, Origin::TakenOver);
                     if let Some(key) = &key {
                         // The key has to stand for the message that there will be.
                         self.store.claim_key(&key.hash, &key.owner, Some(id), None).await?;
@@ -180,12 +236,29 @@ impl Intake {
                 }
             }
         }
-        let targets = self.targets.of(&self.store, &*self.clock, app).await?;
-        let wanting = targets
-            .iter()
-            .filter(|(_, filter)| filter.wants(&message.event_type, message.channels.as_deref()))
-            .map(|(endpoint, _)| *endpoint);
-        let endpoints = wanting.collect();
+        self.place(app, (id, origin), message, only, trace).await
+    }
+
+    /// Stores a message under an id, whose origin tells whether others may store it, too.
+    async fn place<'a>(
+        &self,
+        app: &'a Application,
+        (id, origin): (MessageId, Origin),
+        message: MessageIn,
+        only: Option<EndpointId>,
+        trace: Option<Trace>,
+    ) -> Result<Stored<'a>> {
+        let endpoints = match only {
+            Some(endpoint) => vec![endpoint],
+            None => {
+                let targets = self.targets.of(&self.store, &*self.clock, app).await?;
+                let wanting = targets
+                    .iter()
+                    .filter(|(_, filter)| filter.wants(&message.event_type, message.channels.as_deref()))
+                    .map(|(endpoint, _)| *endpoint);
+                wanting.collect()
+            }
+        };
         let new = NewMessage {
             app: app.id,
             id,
@@ -203,12 +276,13 @@ impl Intake {
             let stored = self.store.find_message(app.id, id).await?.ok_or(Error::NotFound("Message"))?;
             return self.again(app, Box::new(stored), trace).await;
         }
-        let copies = match (taken_over, stored) {
-            (true, _) => Copies::Elsewhere,
-            (false, false) => Copies::Here,
-            (false, true) => Copies::None,
+        let copies = match (origin, stored) {
+            (Origin::TakenOver | Origin::Derived { again: true }, _)
+            | (Origin::Derived { again: false }, false) => Copies::Elsewhere,
+            (Origin::Drawn, false) => Copies::Here,
+            (Origin::Drawn | Origin::Derived { again: false }, true) => Copies::None,
         };
-        Ok(Stored::Now(Box::new(Placed { app, new, copies, trace })))
+        Ok(Stored::Now(Box::new(Placed { app, new, copies, origin, trace })))
     }
 
     /// Whether what is stored under this id is this message: the SDK repeats a put whose answer was
@@ -392,10 +466,12 @@ impl Intake {
     }
 
     /// Passes a success on. After a failure nothing of the message may be seen if nothing of it is
-    /// under way; its caller repeats the request, and the records that it left lead to the same id.
+    /// under way; its caller repeats the request, and the records that it left lead to the same id. A job
+    /// comes back by itself, and goes on with what is there.
     async fn undo_unless(&self, parked: Result<()>, one: &Placed<'_>, nothing_under_way: bool) -> Result<()> {
         if parked.is_err()
             && nothing_under_way
+            && !matches!(one.origin, Origin::Derived { .. })
             && let Err(error) = self.store.remove_message(one.app.id, one.new.id).await
         {
             tracing::warn!(error = %Chain(&error), message_id = %one.new.id, "a message that was not accepted stays visible");
@@ -419,6 +495,20 @@ impl Placed<'_> {
 /// How often a request that waits for another looks.
 const FIRST_LOOK: Duration = Duration::from_millis(25);
 const LOOK_MAX: Duration = Duration::from_millis(400);
+
+/// Where a message's id comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// This request drew it.
+    Drawn,
+    /// Another request drew it, and may have queued its deliveries.
+    TakenOver,
+    /// It follows from a job, of which there may be another copy.
+    Derived {
+        /// The job was handed out before.
+        again: bool,
+    },
+}
 
 /// Whether a message's jobs may be queued already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -43,7 +43,7 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Reads the settings. `function` is the folder of the function that holds it.
+    /// Reads the settings, with no limit of messages. `function` is the folder of the function that holds it.
     ///
     /// # Errors
     /// A setting is missing or makes no sense.
@@ -62,9 +62,17 @@ impl Intake {
             fan_out: QueueUrl::read(env, "POSTRIDER_FAN_OUT_QUEUE")?,
             delivery_timeout: delivery_timeout(env)?,
             targets: Arc::default(),
-            quota: Arc::new(Quota::new(quota::read(env)?)),
+            quota: Arc::new(Quota::new(None)),
             metrics: platform.metrics(function),
         })
+    }
+
+    /// This, with the limit of messages that the settings say.
+    ///
+    /// # Errors
+    /// It is no number.
+    pub fn limited(self, env: &Env<'_>) -> Result<Self, ConfigError> {
+        Ok(Self { quota: Arc::new(Quota::new(quota::read(env)?)), ..self })
     }
 
     /// The queue service.
