@@ -77,7 +77,8 @@ async fn one(
             event_id: None,
             channels: None,
             tags: None,
-            payload: Payload { json, raw: None },
+            payload: Payload::of(json),
+            deliver_at: None,
             retention_hours: 24 * 90,
             endpoints: vec![endpoint],
         })

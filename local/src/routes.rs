@@ -112,8 +112,7 @@ impl Api {
     /// not name is not found, even if a function knew it: in the cloud it would not get there either.
     pub(crate) async fn answer(self: Arc<Self>, request: Request<Body>) -> Response {
         let Some(function) = self.function(request.method(), request.uri().path()) else {
-            let body = json!({ "code": "not_found", "detail": "The template has no such route." });
-            return shared::http::json(StatusCode::NOT_FOUND, &body);
+            return shared::http::no_such_path(request.method(), request.uri());
         };
         let _begun = function.invoking.progress.begin(1);
         let unanswered = match function.invoking.invoke(function.router.clone().oneshot(request)).await {

@@ -152,7 +152,7 @@ async fn a_flag_hides_it_from_customers_without_the_flag() {
     // Nor can it be named by an endpoint of theirs.
     let endpoint = r#"{"url":"http://127.0.0.1:9/","eventTypes":["flagged"]}"#;
     let refused = house.request("POST", "/api/v1/app/acme/endpoint", &without, endpoint).await;
-    assert_eq!(refused.json()["detail"][0]["loc"], json!(["body", "eventTypes"]));
+    assert_eq!(refused.json()["detail"][0]["loc"], json!(["body", "filterTypes"]));
     let made = house.request("POST", "/api/v1/app/acme/endpoint", &with, endpoint).await;
     assert_eq!(made.status, StatusCode::CREATED);
     // Customers read; they change nothing.

@@ -33,7 +33,7 @@ async fn broken_rules_are_named_and_nothing_is_changed() {
         ("/app/APP/endpoint", r#"{"url":"no url"}"#.into(), "body.url"),
         ("/app/APP/endpoint", r#"{"url":"ftp://x/"}"#.into(), "body.url"),
         ("/app/APP/endpoint", r#"{"url":"http://x/","eventTypes":[]}"#.into(), "body.filterTypes"),
-        ("/app/APP/endpoint", r#"{"url":"http://x/","eventTypes":["unknown"]}"#.into(), "body.eventTypes"),
+        ("/app/APP/endpoint", r#"{"url":"http://x/","eventTypes":["unknown"]}"#.into(), "body.filterTypes"),
         ("/app/APP/endpoint", r#"{"url":"http://x/","channels":["a b"]}"#.into(), "body.channels"),
         ("/app/APP/endpoint", r#"{"url":"http://x/","secret":"short"}"#.into(), "body.secret"),
         ("/app/APP/msg", "{}".into(), "body.eventType"),

@@ -21,7 +21,8 @@ use model::{Ask, Row, model};
 
 use crate::house::{House, settings};
 
-const HOUR: u64 = 3_600_000;
+const MINUTE: u64 = 60_000;
+const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 /// Far from the machine's own time, so that nothing depends on it.
 const START: u64 = 2_200_000_000_000;

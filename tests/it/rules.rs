@@ -113,10 +113,10 @@ fn no_objects() -> Vec<(String, Vec<Broken>)> {
     let mut cases: Vec<_> =
         ["[]", "null", "7", "\"text\"", "true"].map(|body| (body.to_owned(), object())).into();
     for (body, msg) in [
-        ("", "The body is not JSON: EOF while parsing a value at line 1 column 0"),
-        ("{", "The body is not JSON: EOF while parsing an object at line 1 column 1"),
-        ("{}x", "The body is not JSON: trailing characters at line 1 column 3"),
-        ("{'a':1}", "The body is not JSON: key must be a string at line 1 column 2"),
+        ("", "The request body is empty; expected a JSON object"),
+        ("{", "The request body is not valid JSON (line 1, column 1)"),
+        ("{}x", "The request body is not valid JSON (line 1, column 3)"),
+        ("{'a':1}", "The request body is not valid JSON (line 1, column 2)"),
     ] {
         cases.push((body.to_owned(), vec![("", msg, "json_invalid")]));
     }
@@ -164,7 +164,10 @@ fn endpoint_rules() -> Vec<(Value, Broken)> {
         (json!({"url": ""}), value(".url", "Must have between 1 and 65536 bytes")),
         (json!({"url": "x".repeat(65_537)}), value(".url", "Must have between 1 and 65536 bytes")),
         (json!({"url": 7}), wrong_type(".url", "Invalid type: integer `7`, expected a string")),
-        (json!({"url": "example.com"}), value(".url", "Not a URL: relative URL without a base")),
+        (
+            json!({"url": "example.com"}),
+            value(".url", "Not an absolute URL; did you mean https://example.com?"),
+        ),
         (json!({"url": "http://[::1"}), value(".url", "Not a URL: invalid IPv6 address")),
         (json!({"url": "http://x:65536/"}), value(".url", "Not a URL: invalid port number")),
         (json!({"url": "http://x:0/"}), value(".url", "Must not name port 0")),
@@ -183,8 +186,8 @@ fn endpoint_rules() -> Vec<(Value, Broken)> {
             json!({"filterTypes": "a"}),
             wrong_type(".filterTypes", "Invalid type: string \"a\", expected a sequence"),
         ),
-        (json!({"filterTypes": ["x.y"]}), value(".eventTypes", "These event types do not exist: x.y")),
-        (json!({"eventTypes": ["there", "x"]}), value(".eventTypes", "These event types do not exist: x")),
+        (json!({"filterTypes": ["x.y"]}), value(".filterTypes", "These event types do not exist: x.y")),
+        (json!({"eventTypes": ["there", "x"]}), value(".filterTypes", "These event types do not exist: x")),
         (json!({"channels": ["a b"]}), value(".channels", CHANNEL)),
         (json!({"channels": ["x".repeat(129)]}), value(".channels", CHANNEL)),
         (json!({"channels": ["a", "a"]}), value(".channels", "Entries must not repeat")),

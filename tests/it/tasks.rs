@@ -216,7 +216,10 @@ async fn an_example_is_sent_as_a_message() {
         (answer.json()["id"].as_str().expect("an id"), &br#"{"id":"inv_1"}"#[..])
     );
     let answer = house.request("POST", &path, &house.token, json!({"eventType": "bare"}).to_string()).await;
-    assert_eq!(answer.json()["detail"][0]["msg"], "The event type's schema has no such example");
+    assert_eq!(
+        answer.json()["detail"][0]["msg"],
+        "Event type bare has no schema with examples. Add `examples` to its schema."
+    );
     // The first SDKs take any other status for a failure.
     let body = json!({"eventType": "invoice.paid"}).to_string();
     let first = [("user-agent", "svix-libs/1.45.1/python")];

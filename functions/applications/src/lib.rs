@@ -2,15 +2,17 @@
 
 use axum::Router;
 use axum::extract::{Path, State};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::{HeaderMap, StatusCode, Uri};
 use shared::auth::{Authenticated, Caller, Organisation};
 use shared::config::{ConfigError, Env};
 use shared::http::{
-    ApiResult, Body, Document, Fields, ListOut, ListQuery, Order, Query, Registry, idempotency_key,
-    idempotent, json, reference,
+    ApiResult, Body, Cursor, Document, Fields, ListOut, ListQuery, Order, Page, Query, Registry,
+    idempotency_key, idempotent, json, reference,
 };
-use shared::ids::{AppId, Reference};
+use shared::ids::{AppId, OrgId, Reference};
 use shared::store::applications::{ApplicationSettings, Profile};
+use shared::store::endpoints::Standing;
 use shared::wire::{ApplicationIn, ApplicationOut};
 use shared::{Api, Error, Platform, Result};
 
@@ -36,7 +38,7 @@ fn operations<R: Registry<Api>>(to: R) -> R {
         operation
             .named("v1.application.list", TAG)
             .summary("List applications")
-            .query(wanted)
+            .query(Wanted::read)
             .answers::<ListOut<ApplicationOut>>(200, "A page of applications.")
     })
     .post(ALL, create, |operation| {
@@ -84,8 +86,36 @@ fn get_if_exists(query: &Query) -> Result<bool> {
     query.flag("get_if_exists", false)
 }
 
-fn wanted(query: &Query) -> Result<ListQuery<AppId>> {
-    query.list(Order::Ascending)
+/// Most applications whose endpoints one request looks at; one that finds too few answers with what it
+/// has and an iterator to go on with.
+const JOINED_MAX: usize = 500;
+/// How many of them it looks at at a time.
+const JOINED_AT_ONCE: usize = 16;
+
+/// What a list is asked for.
+struct Wanted {
+    list: ListQuery<AppId>,
+    without_endpoints: bool,
+    with_disabled_ones_only: bool,
+}
+
+impl Wanted {
+    fn read(query: &Query) -> Result<Self> {
+        let list = query.list(Order::Ascending)?;
+        let without_endpoints = !query.flag("exclude_apps_with_no_endpoints", false)?;
+        let with_disabled_ones_only = !query.flag("exclude_apps_with_disabled_endpoints", false)?;
+        // Nobody's endpoints are such.
+        query.flag("exclude_apps_with_svix_play_endpoints", false)?;
+        Ok(Self { list, without_endpoints, with_disabled_ones_only })
+    }
+
+    const fn holds(&self, standing: Standing) -> bool {
+        match standing {
+            Standing::Works => true,
+            Standing::Disabled => self.with_disabled_ones_only,
+            Standing::None => self.without_endpoints,
+        }
+    }
 }
 
 async fn create(
@@ -127,8 +157,43 @@ async fn existing(api: &Api, caller: &Caller, uid: Option<&str>) -> Result<Optio
 }
 
 async fn list(State(api): State<Api>, Organisation(caller): Organisation, query: Query) -> ApiResult {
-    let page = api.store.list_applications(caller.org(), &wanted(&query)?).await?;
+    let page = page(&api, caller.org(), &Wanted::read(&query)?).await?;
     Ok(json(StatusCode::OK, &ListOut::new(page, |profile| profile.id.to_string(), ApplicationOut::from)))
+}
+
+/// One page of applications, of those whose endpoints stand as they are to.
+async fn page(api: &Api, org: OrgId, wanted: &Wanted) -> Result<Page<Profile>> {
+    let asked = &wanted.list;
+    if wanted.without_endpoints && wanted.with_disabled_ones_only {
+        return api.store.list_applications(org, asked).await;
+    }
+    let backward = asked.is_backward();
+    let (mut query, mut entries, mut joined) = (asked.clone(), Vec::new(), 0);
+    loop {
+        let mut page = api.store.list_applications(org, &query).await?;
+        if backward {
+            page.entries.reverse();
+        }
+        let looked_at: Vec<(Profile, Standing)> = futures_util::stream::iter(page.entries)
+            .map(async |profile| {
+                let standing = api.store.endpoints_standing(profile.id).await?;
+                Ok::<_, Error>((profile, standing))
+            })
+            .buffered(JOINED_AT_ONCE)
+            .try_collect()
+            .await?;
+        joined += looked_at.len();
+        let last = looked_at.last().map(|(profile, _)| profile.id);
+        entries.extend(
+            looked_at.into_iter().filter(|(_, standing)| wanted.holds(*standing)).map(|(app, _)| app),
+        );
+        match last {
+            Some(last) if !page.done && joined < JOINED_MAX && entries.len() <= asked.limit => {
+                query.cursor = if backward { Cursor::Before(last) } else { Cursor::Behind(last) };
+            }
+            last => return Ok(Page::of(asked, entries, page.done, last.map(|id| id.to_string()))),
+        }
+    }
 }
 
 async fn read(

@@ -80,7 +80,7 @@ async fn messages_of(
     let mut joined = 0;
     loop {
         let mut page =
-            store.list_states(endpoint, &query, |state| filter.keeps_status(state.outcome())).await?;
+            store.list_states(endpoint, &query, |state| filter.keeps_status(state.standing())).await?;
         if backward {
             page.entries.reverse();
         }
@@ -119,14 +119,16 @@ pub async fn destinations(
     let wanted = wanted_destinations(&query)?;
     let app = held.application(&caller, &app).await?.id;
     let message = held.message(app, &message).await?;
+    let now = held.api.clock.now();
+    let due = message.deliver_at.filter(|at| *at > now);
     let page = destinations_of(&held.api.store, &message, &wanted).await?;
     let show =
-        |(endpoint, state): (Endpoint, Option<State>)| MessageEndpointOut::new(endpoint, state.as_ref());
+        |(endpoint, state): (Endpoint, Option<State>)| MessageEndpointOut::new(endpoint, state.as_ref(), due);
     Ok(json(StatusCode::OK, &ListOut::new(page, |(endpoint, _)| endpoint.id.to_string(), show)))
 }
 
-/// One page of a message's endpoints with their delivery states. Endpoints that were deleted are left
-/// out: nothing is known of them any more but their attempts, which other lists show.
+/// One page of a message's endpoints with their delivery states; of those that were deleted as they were
+/// then.
 async fn destinations_of(
     store: &Store,
     message: &Message,
@@ -144,6 +146,9 @@ async fn destinations_of(
         let mut states: HashMap<EndpointId, State> =
             states.into_iter().map(|state| (state.endpoint, state)).collect();
         let mut found = store.endpoints(message.app, chunk).await?;
+        let is_missing = |id: &&EndpointId| found.iter().all(|endpoint| endpoint.id != **id);
+        let missing: Vec<EndpointId> = chunk.iter().filter(is_missing).copied().collect();
+        found.extend(store.deleted_endpoints(message.app, &missing).await?);
         found.sort_by_key(|endpoint| chunk.iter().position(|id| *id == endpoint.id));
         for endpoint in found {
             let state = states.remove(&endpoint.id);

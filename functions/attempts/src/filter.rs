@@ -3,6 +3,7 @@
 use shared::Result;
 use shared::http::{Query, Text};
 use shared::ids::NAME_LENGTH_MAX;
+use shared::page::Made;
 use shared::store::attempts::{Attempt, Status};
 use shared::store::messages::Message;
 
@@ -24,6 +25,8 @@ pub struct Filter {
     channel: Option<String>,
     tag: Option<String>,
     event_types: Option<Vec<String>>,
+    /// When attempts were made.
+    pub made: Made,
 }
 
 impl Filter {
@@ -38,12 +41,14 @@ impl Filter {
             channel: query.text("channel", Text::Name(CHANNEL_LENGTH_MAX))?.map(str::to_owned),
             tag: query.text("tag", Text::Tag(TAG_LENGTH_MAX))?.map(str::to_owned),
             event_types: query.texts("event_types", Text::Name(NAME_LENGTH_MAX))?,
+            made: Made::default(),
         })
     }
 
     /// Whether `attempt` is shown.
     pub fn keeps(&self, attempt: &Attempt) -> bool {
-        self.keeps_status(attempt.status)
+        self.made.holds(attempt.at)
+            && self.keeps_status(attempt.status)
             && self.code_class.is_none_or(|class| attempt.code / 100 == class)
             && self.keeps_labels(
                 &attempt.event_type,

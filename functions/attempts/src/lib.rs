@@ -64,28 +64,35 @@ pub fn describe(document: Document) -> Document {
 fn operations<R: Registry<Attempts>>(to: R) -> R {
     const TAG: &str = "Message Attempt";
     const SPAN: &str = "Newest first. One list spans at most 90 days; an iterator goes on from there.";
+    const MADE: &str = "\
+Newest first by the time at which they were due. `before` and `after` are compared with their `timestamp`, when they \
+were made; one that was made more than an hour after it was due is found only by an `after` that is as much earlier. \
+One list spans at most 90 days; an iterator goes on from there.";
+    const SINCE: &str = "Only attempts that were made then or later.";
     let to = to
         .get("/api/v1/app/{app_id}/attempt/endpoint/{endpoint_id}", list_by_endpoint, |operation| {
             operation
                 .named("v1.message-attempt.list-by-endpoint", TAG)
                 .summary("List attempts to deliver to an endpoint")
-                .text(SPAN)
+                .text(MADE)
                 .query(|query| {
                     with_message(query)?;
                     Wanted::read(query, Timestamp::default())
                 })
+                .parameter("after", SINCE)
                 .answers::<ListOut<AttemptOut>>(200, "A page of attempts.")
         })
         .get("/api/v1/app/{app_id}/attempt/msg/{msg_id}", list_by_message, |operation| {
             operation
                 .named("v1.message-attempt.list-by-msg", TAG)
                 .summary("List attempts to deliver a message")
-                .text(SPAN)
+                .text(MADE)
                 .query(|query| {
                     endpoint_id(query);
                     Wanted::read(query, Timestamp::default())
                 })
                 .parameter("endpoint_id", "Only attempts to deliver to this endpoint.")
+                .parameter("after", SINCE)
                 .answers::<ListOut<AttemptOut>>(200, "A page of attempts.")
         })
         .get("/api/v1/app/{app_id}/msg/{msg_id}/attempt", list_by_message, |operation| {
@@ -99,6 +106,7 @@ fn operations<R: Registry<Attempts>>(to: R) -> R {
                     Wanted::read(query, Timestamp::default())
                 })
                 .parameter("endpoint_id", "Only attempts to deliver to this endpoint.")
+                .parameter("after", SINCE)
                 .answers::<ListOut<AttemptOut>>(200, "A page of attempts.")
         })
         .get(
@@ -111,6 +119,7 @@ fn operations<R: Registry<Attempts>>(to: R) -> R {
                     .text("Where older clients ask for them.")
                     .deprecated()
                     .query(|query| Wanted::read(query, Timestamp::default()))
+                    .parameter("after", SINCE)
                     .answers::<ListOut<AttemptOut>>(200, "A page of attempts.")
             },
         );
@@ -160,7 +169,10 @@ struct Wanted {
 
 impl Wanted {
     fn read(query: &Query, now: Timestamp) -> Result<Self> {
-        Ok(Self { with_content: with_content(query)?, filter: Filter::read(query)?, list: query.log(now)? })
+        let (list, made) = query.attempts(now)?;
+        let mut filter = Filter::read(query)?;
+        filter.made = made;
+        Ok(Self { with_content: with_content(query)?, filter, list })
     }
 }
 

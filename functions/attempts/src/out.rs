@@ -30,7 +30,7 @@ macro_rules! values {
 }
 
 values! {
-    /// How it stands: 0 success, 1 another attempt will follow, 2 failed, 3 on its way.
+    /// 0 success, 1 pending, 2 failed, 3 sending. An attempt is never 1 or 3, a delivery is 3 until it ends.
     StatusNumber: "integer" of Status::ALL.map(|status| status as u8),
     /// How it stands, in a word.
     StatusText: "string" of Status::ALL.map(Status::text),
@@ -106,13 +106,13 @@ struct StandingOut {
 }
 
 impl StandingOut {
-    /// Without a state the first attempt is on its way.
-    fn new(state: Option<&State>) -> Self {
-        let status = state.map_or(Status::Sending, State::outcome);
+    /// Without a state the first attempt is on its way, or will be at `due`.
+    fn new(state: Option<&State>, due: Option<Timestamp>) -> Self {
+        let status = state.map_or(Status::Sending, State::standing);
         Self {
             status: status as u8,
             status_text: status.text(),
-            next_attempt: state.and_then(State::next_attempt),
+            next_attempt: state.map_or(due, State::next_attempt),
         }
     }
 }
@@ -132,7 +132,7 @@ impl EndpointMessageOut {
     }
 
     pub fn new(message: MessageOut, state: &State) -> Self {
-        Self { message, standing: StandingOut::new(Some(state)) }
+        Self { message, standing: StandingOut::new(Some(state), None) }
     }
 }
 
@@ -174,7 +174,7 @@ pub struct MessageEndpointOut {
 }
 
 impl MessageEndpointOut {
-    pub fn new(endpoint: Endpoint, state: Option<&State>) -> Self {
+    pub fn new(endpoint: Endpoint, state: Option<&State>, due: Option<Timestamp>) -> Self {
         let settings = endpoint.settings;
         Self {
             id: endpoint.id,
@@ -191,7 +191,7 @@ impl MessageEndpointOut {
             throttle_rate: settings.rate_limit,
             created_at: endpoint.created_at,
             updated_at: endpoint.updated_at,
-            standing: StandingOut::new(state),
+            standing: StandingOut::new(state, due),
         }
     }
 }

@@ -11,15 +11,13 @@ use shared::http::{ApiResult, idempotency_key, idempotent, json, reference};
 use shared::ids::AttemptId;
 use shared::queue::{Job, Outgoing, Resend};
 use shared::store::applications::Application;
+use shared::store::attempts::RESENDS_MAX;
 use shared::store::endpoints::Endpoint;
 use shared::store::messages::Message;
 use shared::trace::Trace;
 use shared::{Error, Result};
 
 use crate::Attempts;
-
-/// Most attempts by hand of one message at one endpoint: its delivery state names each.
-const RESENDS_MAX: usize = 200;
 
 /// Says nothing; clients want an object.
 #[derive(Serialize, JsonSchema)]
@@ -70,7 +68,7 @@ impl Attempts {
         let state = store.states(message.id, &[endpoint.id], true).await?.pop();
         if state.is_some_and(|state| state.by_hand.len() >= RESENDS_MAX) {
             let text = format!(
-                "The message was sent to this endpoint {RESENDS_MAX} times by hand: that is the limit."
+                "The message was sent to this endpoint {RESENDS_MAX} times by hand or by replays, which is the limit."
             );
             return Err(Error::Conflict(text));
         }

@@ -315,7 +315,8 @@ fn request(
     let Ok(uri) = url.as_str().parse::<Uri>() else {
         return Ok(Err("the endpoint's URL cannot be sent to".into()));
     };
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let content_type = payload.content_type.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
+    headers.insert(CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static("application/json")));
     headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
     headers.insert(DELIVERY_HEADER, HeaderValue::from_static("1"));
     if payload.sent().is_empty() {

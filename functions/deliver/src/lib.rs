@@ -245,7 +245,7 @@ impl Deliver {
         }
         self.count(job.app, &attempt);
         if job.number() == 1 {
-            self.metrics.first_attempt_after(attempt.at.since(job.message.time()));
+            self.metrics.first_attempt_after(attempt.at.since(job.due()));
         }
         self.finish(&app, &job, &attempt).await
     }

@@ -81,7 +81,8 @@ const METADATA: (&str, &str) = ("metadata", "What else the caller wants to keep 
 /// The fields that creating and replacing have in common.
 pub fn settings_of(fields: &mut Fields<'_>, https_only: bool) -> EndpointSettings {
     let url = fields.required::<String>(&["url"]);
-    check_url(fields, url.as_ref(), https_only);
+    describe_url(fields);
+    let url = url.map(|url| connected(fields, url, https_only));
     EndpointSettings {
         url: url.unwrap_or_default(),
         description: fields.text(&["description"], Text::UpTo(TEXT_LENGTH_MAX)).value().unwrap_or_default(),
@@ -98,7 +99,8 @@ pub fn settings_of(fields: &mut Fields<'_>, https_only: bool) -> EndpointSetting
 pub fn changes(fields: &mut Fields<'_>, before: EndpointSettings, https_only: bool) -> EndpointSettings {
     let url: Field<String> = fields.take(&["url"]);
     fields.not_null("url", &url);
-    check_url(fields, url.value_ref(), https_only);
+    describe_url(fields);
+    let url = url.map(|url| connected(fields, url, https_only));
     EndpointSettings {
         url: url.value().unwrap_or(before.url),
         description: fields
@@ -114,12 +116,17 @@ pub fn changes(fields: &mut Fields<'_>, before: EndpointSettings, https_only: bo
     }
 }
 
-fn check_url(fields: &mut Fields<'_>, url: Option<&String>, https_only: bool) {
+/// A URL as it is connected to.
+fn connected(fields: &mut Fields<'_>, url: String, https_only: bool) -> String {
+    url_rule::read(&url, https_only).unwrap_or_else(|broken| {
+        fields.violation("url", broken, "value_error");
+        url
+    })
+}
+
+fn describe_url(fields: &mut Fields<'_>) {
     fields.rule("url", Rule::Format("uri"));
     fields.rule("url", Rule::Length(1, url_rule::LENGTH_MAX));
-    if let Some(broken) = url.and_then(|url| url_rule::broken(url, https_only)) {
-        fields.violation("url", broken, "value_error");
-    }
 }
 
 fn event_types_of(fields: &mut Fields<'_>) -> Field<Vec<String>> {

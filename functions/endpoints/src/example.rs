@@ -14,6 +14,8 @@ use shared::{Api, Error, Result};
 
 use crate::{Endpoints, first_sdks};
 
+/// An event type that portals offer to test an endpoint with.
+const PING: &str = "svix.ping";
 /// More examples than a schema of 256 KB can hold.
 const EXAMPLE_INDEX_MAX: u64 = 100_000;
 
@@ -34,6 +36,11 @@ fn parse(fields: &mut Fields<'_>) -> (String, usize) {
     let name = fields.required_text(&["eventType"], Text::Name(NAME_LENGTH_MAX)).unwrap_or_default();
     let index = fields.number(&["exampleIndex"], 0..=EXAMPLE_INDEX_MAX).value().unwrap_or(0);
     (name, usize::try_from(index).unwrap_or(usize::MAX))
+}
+
+/// What is sent for [`PING`] where the organisation has not declared it.
+fn ping(index: usize) -> Option<Value> {
+    (index == 0).then(|| serde_json::json!({ "type": PING, "success": true }))
 }
 
 /// The `index`th example of the newest schema that has one.
@@ -58,6 +65,7 @@ async fn message(api: &Api, caller: &Caller, body: &Body) -> Result<MessageIn> {
     fields.finish()?;
     let found = match api.store.event_type(caller, &name).await {
         Ok(event_type) => event_type.schemas.and_then(|schemas| example(&schemas, index)),
+        Err(Error::NotFound(_)) if name == PING => ping(index),
         Err(Error::NotFound(_)) => {
             let msg = format!("This event type does not exist: {name}");
             return Err(Error::violation(["body", "eventType"], msg, "value_error"));
@@ -65,7 +73,12 @@ async fn message(api: &Api, caller: &Caller, body: &Body) -> Result<MessageIn> {
         Err(error) => return Err(error),
     };
     let Some(found) = found else {
-        let msg = "The event type's schema has no such example";
+        let msg = match index {
+            0 => format!("Event type {name} has no schema with examples. Add `examples` to its schema."),
+            _ => format!(
+                "Event type {name} has no example {index}. Add it to `examples` of its schema, or change `exampleIndex`."
+            ),
+        };
         return Err(Error::violation(["body", "eventType"], msg, "value_error"));
     };
     Ok(MessageIn {
@@ -73,8 +86,9 @@ async fn message(api: &Api, caller: &Caller, body: &Body) -> Result<MessageIn> {
         event_id: None,
         channels: None,
         tags: None,
-        payload: Payload { json: found.to_string(), raw: None },
+        payload: Payload::of(found.to_string()),
         retention_hours: LOG_RETENTION_DAYS * 24,
+        deliver_at: None,
         application: None,
     })
 }

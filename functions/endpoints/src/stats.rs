@@ -48,10 +48,12 @@ pub fn window(query: &Query, now: Timestamp) -> Result<(Timestamp, Timestamp)> {
     let until = until.unwrap_or(now);
     let since = since.unwrap_or_else(|| until.before(WINDOW));
     if since > until {
-        return refuse("since", "Must not lie behind the end of the window");
+        return refuse("since", "Must not lie after the end of the window");
     }
     if until.since(since) > WINDOW {
-        return refuse("since", "Must lie at most 28 days before the end of the window");
+        // As other servers of this API answer, and their clients expect.
+        let text = "The query parameter `since` must lie at most 28 days before the end of the window.";
+        return Err(Error::BadRequest(text.into()));
     }
     Ok((since, until))
 }

@@ -1,40 +1,61 @@
 //! What an endpoint's URL may be.
 
-use url::{Host, Url};
+use url::{Host, ParseError, Url};
 
 /// Longest URL, in bytes.
 pub const LENGTH_MAX: usize = 65_536;
+/// Longest text that an error repeats.
+const SHOWN_MAX: usize = 200;
 
-/// What is wrong with `text` as the URL of an endpoint; none if nothing is. Where it leads to is
-/// checked when something is sent there: names can change what they mean.
-pub fn broken(text: &str, https_only: bool) -> Option<String> {
+/// `text` as the URL standard writes it, which is what is connected to: other readers see other hosts in
+/// some spellings. Where it leads to is checked when something is sent there, because names can change
+/// what they mean.
+///
+/// # Errors
+/// What is wrong with it as the URL of an endpoint.
+pub fn read(text: &str, https_only: bool) -> Result<String, String> {
     if text.is_empty() || text.len() > LENGTH_MAX {
-        return Some(format!("Must have between 1 and {LENGTH_MAX} bytes"));
+        return Err(format!("Must have between 1 and {LENGTH_MAX} bytes"));
     }
-    let url = match Url::parse(text) {
-        Ok(url) => url,
-        Err(error) => return Some(format!("Not a URL: {error}")),
-    };
+    let url = Url::parse(text).map_err(|error| match error {
+        ParseError::RelativeUrlWithoutBase => not_absolute(text),
+        error => format!("Not a URL: {error}"),
+    })?;
     match url.scheme() {
         "https" => {}
         "http" if !https_only => {}
-        "http" => return Some("Must be an https URL".into()),
-        _ => return Some("Must be an http or https URL".into()),
+        "http" => return Err("Must be an https URL".into()),
+        _ => return Err("Must be an http or https URL".into()),
     }
     match url.host() {
-        Some(Host::Domain("")) | None => Some("Must name a host".into()),
-        Some(_) if url.port() == Some(0) => Some("Must not name port 0".into()),
-        // Deliveries send to what the URL standard makes of it, which can be longer.
+        Some(Host::Domain("")) | None => Err("Must name a host".into()),
+        Some(_) if url.port() == Some(0) => Err("Must not name port 0".into()),
+        // What is sent to can be longer than what was written.
         Some(_) if url.as_str().parse::<http::Uri>().is_err() => {
-            Some("Must not be longer, written out".into())
+            Err("Must not be longer, written out".into())
         }
-        Some(_) => None,
+        Some(_) => Ok(url.into()),
+    }
+}
+
+/// The error about a URL without a scheme, with what was meant where that is a URL.
+fn not_absolute(text: &str) -> String {
+    let meant = format!("https://{text}");
+    match Url::parse(&meant) {
+        Ok(_) if !text.starts_with('/') && text.len() <= SHOWN_MAX => {
+            format!("Not an absolute URL; did you mean {meant}?")
+        }
+        _ => "Not an absolute URL; expected one such as https://example.com/webhooks".into(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::broken;
+    use super::read;
+
+    fn broken(text: &str, https_only: bool) -> Option<String> {
+        read(text, https_only).err()
+    }
 
     #[test]
     fn urls() {
@@ -48,6 +69,19 @@ mod tests {
         {
             assert!(broken(bad, false).is_some(), "{bad}");
         }
+        for (written, connected) in [
+            ("http://bad.url2", "http://bad.url2/"),
+            ("HTTPS://EXAMPLE.com:443/a/../b?c#d", "https://example.com/b?c#d"),
+            (r"http://127.0.0.2:80\@127.0.0.1/", "http://127.0.0.2/@127.0.0.1/"),
+            ("http:/127.0.0.2", "http://127.0.0.2/"),
+            ("http://0x7f.1/", "http://127.0.0.1/"),
+            (" http://a\n.example/ ", "http://a.example/"),
+            ("http://a@b@c.example/", "http://a%40b@c.example/"),
+        ] {
+            assert_eq!(read(written, false).as_deref(), Ok(connected), "{written}");
+        }
+        let meant = "Not an absolute URL; did you mean https://example.com?";
+        assert_eq!(broken("example.com", false).as_deref(), Some(meant));
         assert_eq!(broken("http://example.com:0/", false).as_deref(), Some("Must not name port 0"));
         let long = format!("http://example.com/{}", "ä".repeat(20_000));
         assert_eq!(broken(&long, false).as_deref(), Some("Must not be longer, written out"));

@@ -10,6 +10,8 @@ use shared::store::event_types::EventType;
 use shared::wire::TEXT_LENGTH_MAX;
 use shared::{Error, Result};
 
+use crate::json_schema;
+
 /// Longest text of all schemas of an event type; an item may have 400 KB.
 const SCHEMAS_LENGTH_MAX: usize = 256 * 1024;
 /// Most feature flags of one event type.
@@ -148,6 +150,13 @@ fn schemas(fields: &mut Fields<'_>) -> Field<String> {
         let msg = format!("Must have at most {SCHEMAS_LENGTH_MAX} bytes");
         fields.violation("schemas", msg, "value_error");
     }
+    if let Field::Value(raw) = &raw
+        && let Ok(versions) = serde_json::from_str::<BTreeMap<String, Map<String, Value>>>(raw.get())
+        && let Some((version, broken)) =
+            versions.iter().find_map(|(version, schema)| Some((version, json_schema::broken(schema)?)))
+    {
+        fields.violation_at(&["schemas", version], broken, "value_error");
+    }
     raw.map(|raw| raw.get().to_owned())
 }
 
@@ -155,6 +164,11 @@ fn schemas(fields: &mut Fields<'_>) -> Field<String> {
 fn feature_flags(fields: &mut Fields<'_>) -> Field<Vec<String>> {
     let several = fields.names(&["featureFlags"], NAME_LENGTH_MAX, 1, FEATURE_FLAGS_MAX);
     let one = fields.text(&["featureFlag"], Text::Name(NAME_LENGTH_MAX));
+    if let (Field::Value(flags), Field::Value(flag)) = (&several, &one)
+        && flags.first() != Some(flag)
+    {
+        fields.violation("featureFlag", "Must be the first of `featureFlags`, or left out", "value_error");
+    }
     match (several, one) {
         (Field::Value(flags), _) => Field::Value(flags),
         (_, Field::Value(flag)) => Field::Value(vec![flag]),

@@ -20,6 +20,7 @@ use shared::store::event_types::EventType;
 use shared::{Api, Error, Platform, Result};
 
 mod incoming;
+mod json_schema;
 
 /// The routes of this function.
 ///

@@ -26,7 +26,8 @@ impl Dispatcher {
             event_id: None,
             channels: None,
             tags: None,
-            payload: Payload { json: told.payload.get().to_owned(), raw: None },
+            payload: Payload::of(told.payload.get()),
+            deliver_at: None,
             retention_hours: LOG_RETENTION_DAYS * 24,
             application: None,
         };

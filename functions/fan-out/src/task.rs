@@ -12,7 +12,7 @@ use shared::error::{corrupt, unavailable};
 use shared::ids::{AttemptId, EndpointId, Ksuid, MessageId};
 use shared::page::{Cursor, ListQuery, Order};
 use shared::queue::{Job, Outgoing, Resend, TaskStep};
-use shared::store::attempts::{State, Status};
+use shared::store::attempts::{RESENDS_MAX, State, Status};
 use shared::store::endpoints::{Endpoint, Filter};
 use shared::store::keys::SHARDS;
 use shared::store::messages::Message;
@@ -149,6 +149,10 @@ fn page_query(task: &Task) -> Result<LogQuery<MessageId>> {
 }
 
 fn fits_state(task: &Task, state: &State) -> bool {
+    // What `resend` refuses, no task does.
+    if state.by_hand.len() >= RESENDS_MAX {
+        return false;
+    }
     match task.kind {
         TaskKind::Recover => state.outcome() == Status::Fail,
         _ => task.filter.status.is_none_or(|status| state.outcome() == status),

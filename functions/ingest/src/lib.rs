@@ -15,6 +15,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use shared::auth::{Caller, Who};
 use shared::batch::{self, Outcome, Record, Source};
+use shared::clock::SharedClock;
 use shared::config::{ConfigError, Env};
 use shared::error::{Chain, corrupt, unavailable};
 use shared::idempotency::IdempotencyKey;
@@ -33,6 +34,7 @@ use queued::Queued;
 pub struct Ingest {
     intake: Intake,
     random: SharedRandom,
+    clock: SharedClock,
     source: Source,
 }
 
@@ -48,6 +50,7 @@ impl Ingest {
         Ok(Self {
             intake: Intake::connect(env, platform, platform.store(env)?, "ingest")?.limited(env)?,
             random: platform.random.clone(),
+            clock: platform.clock.clone(),
             source: Source {
                 queue: QueueUrl::read(env, "POSTRIDER_INGEST_QUEUE")?,
                 dead_letters: QueueUrl::read(env, "POSTRIDER_INGEST_DEAD_QUEUE")?,
@@ -69,7 +72,8 @@ impl Ingest {
     /// Accepts messages: reads their applications, each once, stores all of them at the same time, and
     /// queues their deliveries together.
     async fn accept(&self, records: &[Record<'_>]) -> Vec<Outcome> {
-        let queued: Vec<Result<Queued>> = records.iter().map(|record| Queued::parse(record.body())).collect();
+        let queued: Vec<Result<Queued>> =
+            records.iter().map(|record| Queued::parse(record.body(), self.clock.now())).collect();
         let apps = self.applications(records, &queued).await;
         let stored = join_all(records.iter().zip(queued).map(|(record, queued)| {
             let stored = async { self.store(&apps, record, queued?).await };
@@ -117,7 +121,7 @@ impl Ingest {
         let stored = self.intake.store(app, Some(claimed), message, record.trace()).await?;
         // A request would get the first one's answer and could see the difference; here it would be lost.
         if let Stored::Before(earlier) = &stored
-            && !self.intake.is_same(earlier, &Queued::parse(record.body())?.message).await?
+            && !self.intake.is_same(earlier, &Queued::parse(record.body(), self.clock.now())?.message).await?
         {
             return Err(Error::Conflict("Another message was sent with this idempotencyKey.".into()));
         }

@@ -1,6 +1,7 @@
 //! A message as it is put into the queue.
 
 use shared::Result;
+use shared::clock::Timestamp;
 use shared::idempotency::KEY_LENGTH_MAX;
 use shared::ids::{AppId, NAME_LENGTH_MAX, OrgId, Reference};
 use shared::input::{Fields, Text};
@@ -24,7 +25,7 @@ impl Queued {
     ///
     /// # Errors
     /// `Invalid` with every broken rule.
-    pub fn parse(body: &str) -> Result<Self> {
+    pub fn parse(body: &str, now: Timestamp) -> Result<Self> {
         let mut fields = Fields::parse(body.as_bytes())?;
         fields.no_others(&["orgId", "appId", "idempotencyKey", "message"]);
         let org = fields.required_text(&["orgId"], Text::Length(NAME_LENGTH_MAX));
@@ -52,6 +53,8 @@ impl Queued {
             if let Some(app) = &app {
                 message.check_application(&mut part, app, "Its uid must be appId");
             }
+            // It may have waited: what is due meanwhile is delivered at once.
+            message.check_delivery(&mut part, now, Timestamp::default());
             fields.absorb(part);
             message
         });

@@ -19,7 +19,8 @@ pub fn outcome(error: Error) -> Outcome {
         | Error::NotFound(_)
         | Error::MethodNotAllowed
         | Error::Conflict(_)
-        | Error::TooLarge(_) => Outcome::Refused(error.to_string()),
+        | Error::TooLarge(_)
+        | Error::UnsupportedEncoding => Outcome::Refused(error.to_string()),
         Error::Unfinished(_) | Error::TooMany { .. } | Error::Unavailable { .. } | Error::Corrupt { .. } => {
             Outcome::Failed(error)
         }
@@ -56,7 +57,7 @@ mod tests {
     use crate::queued::Queued;
 
     fn refused(body: &str) -> String {
-        match Queued::parse(body).map_err(outcome) {
+        match Queued::parse(body, shared::clock::Timestamp::default()).map_err(outcome) {
             Err(Outcome::Refused(reason)) => reason,
             other => panic!("{body} gave {other:?}"),
         }
@@ -80,7 +81,7 @@ mod tests {
         );
         let other = r#"{"eventType":"a","payload":{},"application":{"name":"x","uid":"other"}}"#;
         assert!(refused(&body(other)).starts_with("body.message.application: "));
-        assert_eq!(refused("no JSON"), "body: The body is not JSON: expected ident at line 1 column 2");
+        assert_eq!(refused("no JSON"), "body: The request body is not valid JSON (line 1, column 2)");
         assert_eq!(refused("[]"), "body: A JSON object is expected");
     }
 

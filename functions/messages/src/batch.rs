@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use shared::auth::Organisation;
+use shared::clock::Timestamp;
 use shared::http::{
     ApiError, ApiResult, Body, Fields, Query, RequestBody, Rule, idempotency_key, json, reference,
 };
@@ -112,7 +113,7 @@ pub async fn create(
     let mut store: Vec<BoxFuture<'_, Result<Stored<'_>>>> = Vec::with_capacity(texts.len());
     for (nth, text) in texts.iter().enumerate() {
         let (app, key) = (&app, key.as_ref().map(|key| key.of_part(nth)));
-        let message = parse(text, &reference);
+        let message = parse(text, &reference, state.api.clock.now());
         store.push(Box::pin(async move {
             let message = message?;
             intake.admit(app).await?;
@@ -133,8 +134,8 @@ pub async fn create(
     Ok(json(StatusCode::OK, &BatchOut { data }))
 }
 
-fn parse(text: &RawValue, app: &Reference<AppId>) -> Result<MessageIn> {
-    let message = MessageIn::parse(text.get().as_bytes(), app)?;
+fn parse(text: &RawValue, app: &Reference<AppId>, now: Timestamp) -> Result<MessageIn> {
+    let message = MessageIn::parse(text.get().as_bytes(), app, now)?;
     if message.application.is_some() {
         let text = "An application is not made by a message of a batch";
         return Err(Error::violation(["body", "application"], text, "value_error"));

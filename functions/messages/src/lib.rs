@@ -161,7 +161,7 @@ async fn create(
     let with_content = with_content(&query)?;
     let reference = reference(&app, "Application")?;
     let key = idempotency_key(&headers, &caller, &uri, &*state.api.random)?;
-    let message = MessageIn::parse(&body.0, &reference)?;
+    let message = MessageIn::parse(&body.0, &reference, state.api.clock.now())?;
     let intake = &state.intake;
     let admitted = async {
         let app = intake.application(&caller, &reference, message.application.as_ref()).await?;

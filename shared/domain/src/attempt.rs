@@ -6,6 +6,9 @@ use runtime::clock::Timestamp;
 
 use crate::ids::{AttemptId, EndpointId, MessageId};
 
+/// Most attempts by hand and by tasks of one message at one endpoint: its delivery state names each.
+pub const RESENDS_MAX: usize = 200;
+
 /// How a delivery, or one attempt of it, stands. The numbers are the contract's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -84,6 +87,14 @@ impl State {
     /// How the delivery stands: its chain, or better where an attempt by hand succeeded.
     pub fn outcome(&self) -> Status {
         if self.delivered_by_hand { Status::Success } else { self.status }
+    }
+
+    /// The same as lists show it: a delivery with an attempt to come is on its way.
+    pub fn standing(&self) -> Status {
+        match self.outcome() {
+            Status::Pending => Status::Sending,
+            ended => ended,
+        }
     }
 
     /// When the next attempt is due, if there is to be one.

@@ -32,6 +32,17 @@ pub struct Endpoint {
     pub updated_at: Timestamp,
 }
 
+/// How the endpoints of an application stand, all in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// There is none.
+    None,
+    /// All are disabled.
+    Disabled,
+    /// One at least is not disabled.
+    Works,
+}
+
 /// What the owner of an endpoint may change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointSettings {

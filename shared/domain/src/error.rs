@@ -46,8 +46,11 @@ pub enum Error {
     #[error("{0}")]
     Conflict(String),
     /// The body is larger than this many bytes.
-    #[error("the body is larger than {0} bytes")]
+    #[error("The request body exceeds {} MiB.", .0 / 1024 / 1024)]
     TooLarge(usize),
+    /// The body is encoded in a way that is not read.
+    #[error("Send the body without a Content-Encoding; only identity is read.")]
+    UnsupportedEncoding,
     /// The caller does this too often; the next time it may after `retry_after`.
     #[error("too many requests: send it again in {} s", .retry_after.as_secs())]
     TooMany {

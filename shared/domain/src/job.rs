@@ -64,7 +64,7 @@ impl Deliver {
             event_type: new.event_type.clone(),
             channels: new.channels.clone(),
             tags: new.tags.clone(),
-            due: vec![new.id.time()],
+            due: vec![new.first_due()],
             check,
             payload: Some(new.payload.clone()),
             payload_until: new.payload_until(),
@@ -90,7 +90,7 @@ impl Deliver {
             event_type: message.event_type.clone(),
             channels: message.channels.clone(),
             tags: message.tags.clone(),
-            due: vec![message.id.time()],
+            due: vec![message.first_due()],
             check,
             payload,
             payload_until: message.payload_until,
@@ -232,6 +232,8 @@ struct DeliverV1 {
     payload: Option<Box<RawValue>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     raw: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content_type: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -319,6 +321,7 @@ impl Job {
                     trace: job.trace,
                     payload: json.transpose().map_err(corrupt(WHAT))?,
                     raw: inline.and_then(|payload| payload.raw.clone()),
+                    content_type: inline.and_then(|payload| payload.content_type.clone()),
                 };
                 let body = text(DELIVER_V1, &with)?;
                 // A raw text is a JSON string here: escapes make it longer, and only control characters
@@ -326,7 +329,7 @@ impl Job {
                 if body.len() <= BODY_LENGTH_MAX && is_for_sqs(&body) {
                     return Ok(body);
                 }
-                let with = DeliverV1 { payload: None, raw: None, ..with };
+                let with = DeliverV1 { payload: None, raw: None, content_type: None, ..with };
                 text(DELIVER_V1, with)
             }
         }
@@ -355,9 +358,11 @@ impl Job {
                 if job.due.is_empty() {
                     return Err(corrupt(WHAT)("it is not said when the attempt is due"));
                 }
-                let raw = job.raw;
-                let payload =
-                    job.payload.map(|json| Payload { json: String::from(Box::<str>::from(json)), raw });
+                let (raw, content_type) = (job.raw, job.content_type);
+                let payload = job.payload.map(|json| {
+                    let json = String::from(Box::<str>::from(json));
+                    Payload { json, raw, content_type }
+                });
                 Ok(Self::Deliver(Deliver {
                     org: job.org,
                     app: job.app,
@@ -414,7 +419,7 @@ mod tests {
             tags: None,
             due: vec![Timestamp::from_ms(5)],
             check: false,
-            payload: Some(Payload { json: json.into(), raw: raw.map(str::to_owned) }),
+            payload: Some(Payload { raw: raw.map(str::to_owned), ..Payload::of(json) }),
             payload_until: Timestamp::from_ms(9),
             slot: None,
             trace: None,

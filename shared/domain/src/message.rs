@@ -18,9 +18,16 @@ pub struct Payload {
     pub json: String,
     /// What is sent instead of it.
     pub raw: Option<String>,
+    /// The type of what is sent, if it is not JSON.
+    pub content_type: Option<String>,
 }
 
 impl Payload {
+    /// A payload that is sent as it is.
+    pub fn of(json: impl Into<String>) -> Self {
+        Self { json: json.into(), raw: None, content_type: None }
+    }
+
     /// The bytes that are signed and sent.
     pub fn sent(&self) -> &str {
         self.raw.as_deref().unwrap_or(&self.json)
@@ -46,11 +53,18 @@ pub struct NewMessage {
     pub payload: Payload,
     /// After how many hours the text goes.
     pub retention_hours: u64,
+    /// When its first attempts are due, if not at once.
+    pub deliver_at: Option<Timestamp>,
     /// The endpoints that it goes to.
     pub endpoints: Vec<EndpointId>,
 }
 
 impl NewMessage {
+    /// When its first attempts are due.
+    pub fn first_due(&self) -> Timestamp {
+        self.deliver_at.unwrap_or_else(|| self.id.time())
+    }
+
     /// From when on the text is gone.
     pub fn payload_until(&self) -> Timestamp {
         self.id.time().after(HOUR * u32::try_from(self.retention_hours).unwrap_or(u32::MAX))
@@ -74,8 +88,17 @@ pub struct Message {
     pub tags: Option<Vec<String>>,
     /// From when on the text is not shown and not sent, whether or not it is still stored.
     pub payload_until: Timestamp,
+    /// When its first attempts were, or are, due, if not at once.
+    pub deliver_at: Option<Timestamp>,
     /// Where its text and the list of its endpoints are.
     pub stored: PayloadLocation,
+}
+
+impl Message {
+    /// When its first attempts are due.
+    pub fn first_due(&self) -> Timestamp {
+        self.deliver_at.unwrap_or_else(|| self.id.time())
+    }
 }
 
 /// Where a message's text is kept, and the list of the endpoints that it goes to.
@@ -91,6 +114,8 @@ pub struct PayloadLocation {
     pub deflated: bool,
     /// Where the JSON ends and the raw text begins.
     pub json_length: Option<usize>,
+    /// The type of what is sent, if it is not JSON.
+    pub content_type: Option<String>,
     /// The endpoints, where they are in the message's own item.
     pub endpoints: Vec<EndpointId>,
     /// How many parts the list of endpoints has otherwise.

@@ -1,5 +1,7 @@
 //! Pages of lists: where they begin, what they hold, and when they are full.
 
+use runtime::clock::Timestamp;
+
 use crate::error::Result;
 use crate::ids::Ksuid;
 
@@ -51,6 +53,23 @@ impl<K> ListQuery<K> {
     /// Whether the store has to be read in ascending order of keys for this page.
     pub fn reads_ascending(&self) -> bool {
         (self.order == Order::Ascending) != matches!(self.cursor, Cursor::Before(_))
+    }
+}
+
+/// The times between which attempts that are shown were made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Made {
+    /// The first moment that counts.
+    pub after: Option<Timestamp>,
+    /// The first one that does not any more.
+    pub before: Option<Timestamp>,
+}
+
+impl Made {
+    /// Whether an attempt that was made at that time is shown: `after` is inclusive, so that who goes on
+    /// from the last timestamp misses none.
+    pub fn holds(&self, at: Timestamp) -> bool {
+        self.after.is_none_or(|after| at >= after) && self.before.is_none_or(|before| at < before)
     }
 }
 

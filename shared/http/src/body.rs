@@ -21,7 +21,14 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        Ok(Self(read(request.into_body()).await?))
+        let encoding = request.headers().get(http::header::CONTENT_ENCODING).cloned();
+        let body = read(request.into_body()).await?;
+        match encoding {
+            Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
+                Err(ApiError(Error::UnsupportedEncoding))
+            }
+            _ => Ok(Self(body)),
+        }
     }
 }
 

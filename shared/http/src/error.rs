@@ -6,7 +6,7 @@ use http::{StatusCode, header};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::json;
+use crate::{json, missing};
 
 /// An error as an answer.
 #[derive(Debug)]
@@ -26,9 +26,9 @@ impl From<Error> for ApiError {
 #[schemars(rename = "ErrorOut")]
 pub struct ErrorOut<'a> {
     /// What is wrong, for a program.
-    code: &'a str,
+    pub(super) code: &'a str,
     /// What is wrong, and what the caller can do about it.
-    detail: &'a str,
+    pub(super) detail: &'a str,
 }
 
 /// Rules that a request breaks.
@@ -53,7 +53,14 @@ impl IntoResponse for ApiError {
             Error::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "authentication_failed", text.as_str()),
             Error::Forbidden(_) => (StatusCode::FORBIDDEN, "insufficient_access", text.as_str()),
             // Whether it never existed or is another's: one text.
-            Error::NotFound(_) => (StatusCode::NOT_FOUND, "not_found", "Entity not found"),
+            Error::NotFound(what) => {
+                let mut response = missing::not_found(&text);
+                response.extensions_mut().insert(missing::Missing(what));
+                return response;
+            }
+            Error::UnsupportedEncoding => {
+                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", text.as_str())
+            }
             Error::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "This path has no such method.")
             }

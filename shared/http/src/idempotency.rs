@@ -46,6 +46,7 @@ pub async fn idempotent(
     match claim(store, clock, &key).await {
         Ok(None) => {}
         Ok(Some((status, body))) => {
+            input::unknown::unread();
             let status = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::OK);
             return if body.is_empty() { status.into_response() } else { super::json_bytes(status, body) };
         }

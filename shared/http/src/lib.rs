@@ -7,6 +7,7 @@ mod error;
 mod gateway;
 mod idempotency;
 mod list;
+mod missing;
 mod openapi;
 mod operation;
 mod query;
@@ -23,6 +24,7 @@ pub use gateway::serve;
 pub use idempotency::{idempotency_key, idempotent};
 pub use input::{Field, Fields, RequestBody, Rule, Shape, Shaped, Text};
 pub use list::ListOut;
+pub use missing::no_such_path;
 pub use openapi::Document;
 pub use operation::{Input, Inputs, Operation, Registry, Takes, Verb};
 pub use query::Query;
@@ -34,7 +36,7 @@ use axum::Router;
 use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, Uri, header};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 use serde::Serialize;
 use tower::util::MapRequest;
 
@@ -59,9 +61,9 @@ pub fn json_bytes(status: StatusCode, body: Vec<u8>) -> Response {
 /// path may end in a slash, which the contract accepts everywhere.
 pub fn finish<S: Clone + Send + Sync + 'static>(routes: Router<S>, state: S) -> Router {
     let routes = routes
-        .fallback(async || ApiError(Error::NotFound("Path")).into_response())
+        .fallback(async |method: Method, uri: Uri| no_such_path(&method, &uri))
         .method_not_allowed_fallback(async || ApiError(Error::MethodNotAllowed).into_response())
-        .layer(axum::middleware::from_fn(refuse_bytes))
+        .layer(axum::middleware::from_fn(explain))
         .with_state(state);
     // A layer of the routes themselves would run after they were matched.
     Router::new().fallback_service(MapRequest::new(routes, trim_trailing_slash))
@@ -82,12 +84,21 @@ async fn tell(
     response
 }
 
-/// A path whose segments are no text names nothing; the framework would say so in words of its own.
-async fn refuse_bytes(request: http::Request<HttpBody>, next: axum::middleware::Next) -> Response {
-    match percent_encoding::percent_decode_str(request.uri().path()).decode_utf8() {
-        Ok(_) => next.run(request).await,
-        Err(_) => ApiError(Error::NotFound("Path")).into_response(),
+/// Says in an answer what of the request was missing, or not understood.
+async fn explain(request: http::Request<HttpBody>, next: axum::middleware::Next) -> Response {
+    let uri = request.uri().clone();
+    // A path whose segments are no text names nothing; the framework would say so in words of its own.
+    if percent_encoding::percent_decode_str(uri.path()).decode_utf8().is_err() {
+        return no_such_path(request.method(), &uri);
     }
+    let parameters = Query::parse(uri.query().unwrap_or_default()).into_names();
+    let (response, unknown) = input::unknown::noting(parameters, next.run(request)).await;
+    let mut response = missing::named(response, &uri);
+    let unknown = unknown.filter(|_| response.status().is_success());
+    if let Some(unknown) = unknown.and_then(|names| HeaderValue::from_str(&names).ok()) {
+        response.headers_mut().insert(input::unknown::HEADER, unknown);
+    }
+    response
 }
 
 fn trim_trailing_slash(mut request: http::Request<HttpBody>) -> http::Request<HttpBody> {
@@ -126,8 +137,16 @@ mod tests {
             ("/a/7", StatusCode::OK, "/a/7"),
             ("/a/7/?x=1", StatusCode::OK, "/a/7?x=1"),
             ("/a/7//", StatusCode::NOT_FOUND, r#"{"code":"not_found","detail":"Entity not found"}"#),
-            ("/a/", StatusCode::NOT_FOUND, r#"{"code":"not_found","detail":"Entity not found"}"#),
-            ("/", StatusCode::NOT_FOUND, r#"{"code":"not_found","detail":"Entity not found"}"#),
+            (
+                "/a/",
+                StatusCode::NOT_FOUND,
+                r#"{"code":"not_found","detail":"No such path: GET /a. The API reference is at /docs."}"#,
+            ),
+            (
+                "/",
+                StatusCode::NOT_FOUND,
+                r#"{"code":"not_found","detail":"No such path: GET /. The API reference is at /docs."}"#,
+            ),
         ] {
             let request = Request::get(path).body(HttpBody::empty()).unwrap();
             let answer = router.clone().oneshot(request).await.unwrap();

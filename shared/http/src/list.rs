@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use domain::error::{Error, Result};
 use domain::ids::{Id, Ksuid};
-use domain::page::{Cursor, ListQuery, LogQuery, Order, Page};
+use domain::page::{Cursor, ListQuery, LogQuery, Made, Order, Page};
 use runtime::clock::Timestamp;
 
 use super::Query;
@@ -25,6 +25,12 @@ const FORWARD: char = '~';
 const WINDOW: Duration = Duration::from_secs(90 * 24 * 3600);
 /// How far into the future `before` and `after` may lie.
 const FUTURE_MAX: Duration = Duration::from_secs(3600);
+
+/// How much later than it was due an attempt may have been made for a list by times to find it. Lists
+/// are in the order of ids, which hold when attempts were due.
+const LAG_MAX: Duration = Duration::from_secs(3600);
+/// How much earlier than it was due, by another machine's clock.
+const SKEW_MAX: Duration = Duration::from_secs(60);
 
 impl Query {
     /// Reads `limit`, `iterator` and `order`.
@@ -53,14 +59,30 @@ impl Query {
         Ok(ListQuery { limit, cursor, order: order.unwrap_or(default) })
     }
 
-    /// Reads `limit`, `iterator`, `before` and `after`.
+    /// Reads `limit`, `iterator`, `before` and `after`, which are compared with the time in the id.
     ///
     /// # Errors
     /// `BadRequest` and `Invalid` as [`Query::list`] has them; `Invalid` for times far in the future.
     pub fn log<K: Id>(&self, now: Timestamp) -> Result<LogQuery<K>> {
-        let mut list: ListQuery<K> = self.list(Order::Descending)?;
-        // These lists have one order, whatever is asked for; only `after` alone reads the other way.
-        list.order = Order::Descending;
+        let Made { after, before } = self.times(now)?;
+        // Ids hold four milliseconds. The window's own bounds are inclusive, the client's are not.
+        let after = after.map(|after| Timestamp::from_ms((after.ms() / 4 + 1) * 4));
+        let before = before.map(|at| Timestamp::from_ms((at.ms().div_ceil(4) * 4).saturating_sub(4)));
+        self.log_between(after, before, now)
+    }
+
+    /// Reads the same of a list of attempts, whose times are compared with when they were made.
+    ///
+    /// # Errors
+    /// As [`Query::log`].
+    pub fn attempts<K: Id>(&self, now: Timestamp) -> Result<(LogQuery<K>, Made)> {
+        let made = self.times(now)?;
+        let after = made.after.map(|after| after.before(LAG_MAX));
+        let before = made.before.map(|before| before.after(SKEW_MAX));
+        Ok((self.log_between(after, before, now)?, made))
+    }
+
+    fn times(&self, now: Timestamp) -> Result<Made> {
         let (before, after) = (self.time("before")?, self.time("after")?);
         for (name, time) in [("before", before), ("after", after)] {
             if time.is_some_and(|time| time > now.after(FUTURE_MAX)) {
@@ -68,28 +90,32 @@ impl Query {
                 return Err(Error::violation(["query", name], msg, "value_error"));
             }
         }
-        if before.is_none() && after.is_some() {
-            list.order = Order::Ascending;
-        }
+        Ok(Made { after, before })
+    }
+
+    /// The query for ids of these times, both inclusive.
+    fn log_between<K: Id>(
+        &self,
+        after: Option<Timestamp>,
+        before: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<LogQuery<K>> {
+        let mut list: ListQuery<K> = self.list(Order::Descending)?;
+        // These lists have one order, whatever is asked for.
+        list.order = Order::Descending;
         let at = match &list.cursor {
             Cursor::Start => None,
             Cursor::Behind(id) | Cursor::Before(id) => Some(id.ksuid().time()),
         };
-        let (mut from, mut to) = if list.reads_ascending() {
-            let start = at.or(after).unwrap_or_else(|| now.before(WINDOW));
-            (start, start.after(WINDOW))
-        } else {
-            let start = at.or(before).unwrap_or_else(|| now.after(FUTURE_MAX));
-            let length = if at.or(before).is_some() { WINDOW } else { WINDOW + FUTURE_MAX };
-            (start.before(length), start)
+        let latest = now.after(FUTURE_MAX);
+        let (mut from, mut to) = match (&list.cursor, at.or(before), after) {
+            (Cursor::Before(id), ..) => (id.ksuid().time(), id.ksuid().time().after(WINDOW)),
+            (_, Some(start), _) => (start.before(WINDOW), start),
+            (_, None, Some(after)) => (after, after.after(WINDOW).min(latest)),
+            (_, None, None) => (now.before(WINDOW), latest),
         };
-        // Ids hold four milliseconds. The window's own bounds are inclusive, the client's are not.
-        if let Some(after) = after {
-            from = from.max(Timestamp::from_ms((after.ms() / 4 + 1) * 4));
-        }
-        if let Some(before) = before {
-            to = to.min(Timestamp::from_ms((before.ms().div_ceil(4) * 4).saturating_sub(4)));
-        }
+        from = from.max(after.unwrap_or_default());
+        to = to.min(before.unwrap_or(to));
         Ok(LogQuery { list, window: (Ksuid::new(from, [0; 15]), Ksuid::new(to, [0xff; 15])) })
     }
 }
@@ -240,11 +266,21 @@ mod tests {
         assert_eq!(days(&format!("before={before}")), (120, 30));
         let after = NOW.before(DAY * 200);
         let query = read_log(&format!("after={after}")).unwrap();
-        assert!(query.list.reads_ascending());
+        assert!(!query.list.reads_ascending());
         assert_eq!(days(&format!("after={after}")), (199, 110));
         let id = MessageId::from_ksuid(Ksuid::new(NOW.before(DAY * 10), [7; 15]));
         assert_eq!(days(&format!("iterator={id}")), (100, 10));
         assert!(matches!(read_log(&format!("before={}", NOW.after(DAY))), Err(Error::Invalid(_))));
+    }
+
+    #[test]
+    fn attempts_are_looked_for_where_they_were_due() {
+        let query = format!("after={}&before={}", NOW.before(DAY), NOW);
+        let (query, made) = Query::parse(&query).attempts::<MessageId>(NOW).unwrap();
+        assert_eq!(query.window.0.time(), NOW.before(DAY + LAG_MAX));
+        assert_eq!(query.window.1.time(), NOW.after(SKEW_MAX));
+        let shown = [NOW.before(DAY + LAG_MAX), NOW.before(DAY), NOW].map(|at| made.holds(at));
+        assert_eq!(shown, [false, true, false]);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Query strings: values are percent-decoded; repeated ones are accepted in all three spellings.
 
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::FromRequestParts;
@@ -8,10 +7,10 @@ use http::request::Parts;
 use serde_json::Value;
 
 use domain::error::{Error, Result};
-use input::{Rule, Shape, Text, either};
+use input::{Rule, Shape, Text, either, unknown};
 use runtime::clock::Timestamp;
 
-/// Most pairs that a query may have; the rest is not looked at.
+/// Most pairs that a query may have.
 const PAIRS_MAX: usize = 256;
 
 /// The pairs of a query string.
@@ -44,10 +43,36 @@ impl Parameter {
 }
 
 impl Query {
-    /// Reads a query string, without its question mark.
+    /// Reads a query string, without its question mark. `name[]` and `name[0]` are spellings of `name`.
+    ///
+    /// # Errors
+    /// `BadRequest` if there are too many parameters, or another bracket in a name: ignoring it would
+    /// answer something else than what was asked for.
+    pub fn read(text: &str) -> Result<Self> {
+        let query = Self::parse(text);
+        if query.pairs.len() > PAIRS_MAX {
+            return Err(Error::BadRequest(format!("The query has more than {PAIRS_MAX} parameters.")));
+        }
+        match query.pairs.iter().find_map(|(name, _)| Some((name, name.find(['[', ']'])?))) {
+            Some((name, at)) => Err(Error::BadRequest(format!(
+                "The query parameter `{}` is not understood; write `{}`.",
+                name.escape_debug(),
+                name[..at].escape_debug(),
+            ))),
+            None => Ok(query),
+        }
+    }
+
+    /// The same, leaving alone what is not understood.
     pub fn parse(text: &str) -> Self {
-        let pairs = url::form_urlencoded::parse(text.as_bytes()).into_owned().take(PAIRS_MAX).collect();
+        let pairs = url::form_urlencoded::parse(text.as_bytes()).take(PAIRS_MAX + 1);
+        let pairs = pairs.map(|(name, value)| (plain(&name).to_owned(), value.into_owned())).collect();
         Self { pairs, notes: None }
+    }
+
+    /// The names of the parameters that are there.
+    pub(super) fn into_names(self) -> impl Iterator<Item = String> {
+        self.pairs.into_iter().map(|(name, _)| name)
     }
 
     /// No parameters, but notes of what is asked for.
@@ -73,7 +98,8 @@ impl Query {
         self.value(name)
     }
 
-    fn value(&self, name: &str) -> Option<&str> {
+    fn value(&self, name: &'static str) -> Option<&str> {
+        unknown::asked(name);
         self.pairs
             .iter()
             .rev()
@@ -88,11 +114,12 @@ impl Query {
         self.values(name)
     }
 
-    fn values(&self, name: &str) -> Option<Vec<String>> {
+    fn values(&self, name: &'static str) -> Option<Vec<String>> {
+        unknown::asked(name);
         let values: Vec<String> = self
             .pairs
             .iter()
-            .filter(|(key, _)| key.strip_suffix("[]").unwrap_or(key) == name)
+            .filter(|(key, _)| key == name)
             .flat_map(|(_, value)| value.split(',').filter(|v| !v.is_empty()).map(str::to_owned))
             .collect();
         (!values.is_empty()).then_some(values)
@@ -109,10 +136,15 @@ impl Query {
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>> {
         self.note(|| Parameter { what: Some(what), ..Parameter::new(name, Shape::Text) });
-        self.read(name, what, parse)
+        self.value_of(name, what, parse)
     }
 
-    fn read<T>(&self, name: &str, what: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>> {
+    fn value_of<T>(
+        &self,
+        name: &'static str,
+        what: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>> {
         let Some(text) = self.value(name) else { return Ok(None) };
         let value = parse(text)
             .ok_or_else(|| Error::BadRequest(format!("The query parameter `{name}` should be {what}.")))?;
@@ -154,7 +186,7 @@ impl Query {
     /// `BadRequest` if it is something else.
     pub fn flag(&self, name: &'static str, default: bool) -> Result<bool> {
         self.note(|| Parameter { default: Some(default.into()), ..Parameter::new(name, Shape::Flag) });
-        Ok(self.read(name, "true or false", |text| text.parse().ok())?.unwrap_or(default))
+        Ok(self.value_of(name, "true or false", |text| text.parse().ok())?.unwrap_or(default))
     }
 
     /// A date and time.
@@ -163,8 +195,7 @@ impl Query {
     /// `BadRequest` if it is something else.
     pub fn time(&self, name: &'static str) -> Result<Option<Timestamp>> {
         self.note(|| Parameter::new(name, Shape::Time));
-        // `+` of an offset arrives as a space where the client did not encode it.
-        self.read(name, "an RFC 3339 date and time", |text| Timestamp::parse(&text.replace(' ', "+")))
+        self.value_of(name, "an RFC 3339 date and time", Timestamp::parse)
     }
 
     /// A whole number from `min` to `max`.
@@ -178,7 +209,7 @@ impl Query {
             ..Parameter::new(name, Shape::Integer(0, i64::MAX))
         });
         let what = format!("a number from {min} to {max}");
-        let number = self.read(name, &what, |text| text.parse::<u64>().ok())?.unwrap_or(default.into());
+        let number = self.value_of(name, &what, |text| text.parse::<u64>().ok())?.unwrap_or(default.into());
         u16::try_from(number).ok().filter(|number| (min..=max).contains(number)).ok_or_else(|| {
             Error::violation(["query", name], format!("Must be from {min} to {max}"), "value_error")
         })
@@ -210,7 +241,7 @@ impl Query {
 
     fn one_of<K, T: Copy>(
         &self,
-        name: &str,
+        name: &'static str,
         choice: &[(K, T)],
         word: impl Fn(&(K, T)) -> String,
     ) -> Result<Option<T>> {
@@ -224,11 +255,20 @@ impl Query {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Query {
-    type Rejection = Infallible;
+/// The name in `name[]` and `name[0]`.
+fn plain(name: &str) -> &str {
+    let index = name.strip_suffix(']').and_then(|name| name.rsplit_once('['));
+    match index {
+        Some((name, index)) if index.bytes().all(|c| c.is_ascii_digit()) => name,
+        _ => name,
+    }
+}
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self::parse(parts.uri.query().unwrap_or_default()))
+impl<S: Send + Sync> FromRequestParts<S> for Query {
+    type Rejection = crate::ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, crate::ApiError> {
+        Ok(Self::read(parts.uri.query().unwrap_or_default())?)
     }
 }
 
@@ -237,11 +277,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn three_spellings_of_repetition() {
-        for text in ["t=a&t=b", "t[]=a&t[]=b", "t=a,b", "t%5B%5D=a&t=b"] {
+    fn spellings_of_repetition() {
+        for text in ["t=a&t=b", "t[]=a&t[]=b", "t=a,b", "t%5B%5D=a&t=b", "t[0]=a&t[1]=b", "t[]=a,b"] {
             assert_eq!(Query::parse(text).many("t"), Some(vec!["a".to_owned(), "b".to_owned()]), "{text}");
         }
         assert_eq!(Query::parse("t=").many("t"), None);
+        for text in ["t[a]=a", "t[0][1]=a", "t[=a", "t]=a", "%5Bt%5D=a", "t[-1]=a"] {
+            assert!(matches!(Query::read(text), Err(Error::BadRequest(_))), "{text}");
+        }
+        assert!(Query::read(&"a=b&".repeat(PAIRS_MAX)).is_ok());
+        assert!(Query::read(&"a=b&".repeat(PAIRS_MAX + 1)).is_err());
     }
 
     #[test]

@@ -72,6 +72,9 @@ pub struct MessageOut {
     payload: Box<RawValue>,
     /// When it was accepted.
     timestamp: Timestamp,
+    /// When its first attempts are due, if it was not to be delivered at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deliver_at: Option<Timestamp>,
 }
 
 /// How much of a message's text an answer shows.
@@ -116,6 +119,7 @@ impl MessageOut {
             tags: message.tags.clone(),
             payload: shown.json()?,
             timestamp: message.id.time(),
+            deliver_at: message.deliver_at,
         })
     }
 
@@ -132,6 +136,7 @@ impl MessageOut {
             tags: message.tags.clone(),
             payload: shown.json()?,
             timestamp: message.id.time(),
+            deliver_at: message.deliver_at,
         })
     }
 }

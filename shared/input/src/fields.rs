@@ -8,8 +8,9 @@ use std::fmt::Display;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
+use super::object::{self, Object};
 use super::schema::{Note, Rule, Shape, Shaped};
-use super::{Field, Text};
+use super::{Field, Text, unknown};
 use domain::error::{Error, Result, Violation};
 
 /// The fields of one JSON object, and the rules that were found broken so far.
@@ -20,27 +21,43 @@ use domain::error::{Error, Result, Violation};
 pub struct Fields<'a> {
     at: Vec<String>,
     values: BTreeMap<Cow<'a, str>, &'a RawValue>,
+    /// The names that were asked for.
+    asked: Vec<&'static str>,
     violations: Vec<Violation>,
     /// Only while describing.
     notes: Option<Vec<Note>>,
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of a body. Unknown ones are ignored.
+    /// The fields of a body. Unknown ones are ignored, and named in the answer.
     ///
     /// # Errors
-    /// `Invalid` if it is no JSON object.
+    /// `Invalid` if it is no JSON object, or nested too deeply.
     pub fn parse(body: &'a [u8]) -> Result<Self> {
         let at = vec!["body".to_owned()];
+        if object::is_too_deep(body) {
+            let msg = format!("Must not be nested more than {} levels deep", object::DEPTH_MAX);
+            return Err(Error::Invalid(vec![Violation { loc: at, msg, kind: "value_error" }]));
+        }
         match serde_json::from_slice(body) {
-            Ok(values) => Ok(Self { at, values, violations: Vec::new(), notes: None }),
-            Err(error) => Err(not_an_object(at, &error)),
+            Ok(object) => Ok(Self::of(at, object)),
+            Err(error) => Err(not_an_object(at, body, &error)),
         }
     }
 
+    fn of(at: Vec<String>, object: Object<'a>) -> Self {
+        let mut fields =
+            Self { at, values: object.values, asked: Vec::new(), violations: Vec::new(), notes: None };
+        for name in object.repeated {
+            fields.violation(&name, "Must not be there twice", "value_error");
+        }
+        fields
+    }
+
     /// No body, but notes of what is asked for.
-    pub const fn describing() -> Self {
-        Self { at: Vec::new(), values: BTreeMap::new(), violations: Vec::new(), notes: Some(Vec::new()) }
+    pub fn describing() -> Self {
+        let (at, values, asked) = (Vec::new(), BTreeMap::new(), Vec::new());
+        Self { at, values, asked, violations: Vec::new(), notes: Some(Vec::new()) }
     }
 
     /// What was noted.
@@ -94,12 +111,21 @@ impl<'a> Fields<'a> {
         self.violations.iter().any(|violation| violation.loc.last().is_some_and(|last| last == name))
     }
 
-    /// The JSON text of the first of `names` that is there and not null.
-    fn raw(&self, names: &[&'static str]) -> Option<(&'static str, &'a RawValue)> {
-        names.iter().find_map(|name| {
+    /// The JSON text of the first of `names` that is there and not null. The others may not contradict it.
+    fn raw(&mut self, names: &[&'static str]) -> Option<(&'static str, &'a RawValue)> {
+        self.asked.extend(names);
+        let there = |name: &&'static str| {
             let value = self.values.get(*name).filter(|value| value.get() != "null")?;
             Some((*name, *value))
-        })
+        };
+        let mut found = names.iter().filter_map(there);
+        let first = found.next()?;
+        let second = found.find(|second| !object::is_same(first.1, second.1));
+        if let Some((name, _)) = second {
+            let msg = format!("Must not differ from `{}`, which is another name of it", first.0);
+            self.violation(name, msg, "value_error");
+        }
+        Some(first)
     }
 
     /// The field of that name; of several spellings the first that has a value.
@@ -219,7 +245,7 @@ impl<'a> Fields<'a> {
         &mut self,
         names: &'static [&'static str],
     ) -> Field<&'a RawValue> {
-        let raw = self.raw(names).map(|(_, raw)| raw);
+        let raw = names.first().and_then(|name| self.values.get(*name).copied());
         match (self.take::<T>(names), raw) {
             (Field::Value(_), Some(raw)) => Field::Value(raw),
             (Field::Null, _) => Field::Null,
@@ -290,6 +316,9 @@ impl<'a> Fields<'a> {
         const LENGTH_MAX: usize = 4096;
         let field: Field<BTreeMap<String, String>> = self.take(&["metadata"]);
         self.rule("metadata", Rule::BytesInAll(LENGTH_MAX));
+        for name in self.raw(&["metadata"]).map(|(_, raw)| object::repeated(raw)).unwrap_or_default() {
+            self.violation_at(&["metadata", &name], "Must not be there twice", "value_error");
+        }
         // The store has no attribute without a name.
         if let Field::Value(map) = &field
             && map.contains_key("")
@@ -333,7 +362,7 @@ impl<'a> Fields<'a> {
         }
         let (_, raw) = self.raw(&[name])?;
         match serde_json::from_str(raw.get()) {
-            Ok(values) => Some(Fields { at, values, violations: Vec::new(), notes: None }),
+            Ok(object) => Some(Fields::of(at, object)),
             Err(error) => {
                 self.violation(name, reason(&error), "type_error");
                 None
@@ -372,6 +401,7 @@ impl<'a> Fields<'a> {
 
     /// Takes over what was found broken in a part.
     pub fn absorb(&mut self, part: Fields<'_>) {
+        part.note_unknown();
         if let (Some(name), Some(parts)) = (part.at.last(), part.notes)
             && let Some(note) = self.note(name)
         {
@@ -383,20 +413,32 @@ impl<'a> Fields<'a> {
         self.violations.extend(part.violations);
     }
 
+    /// Notes the fields that nobody asked for.
+    fn note_unknown(&self) {
+        for name in self.values.keys().filter(|name| !self.asked.contains(&&***name)) {
+            let at = self.at.iter().skip(1).map(String::as_str).chain([&**name]);
+            unknown::unknown(at.collect::<Vec<_>>().join("."));
+        }
+    }
+
     /// Ends the reading.
     ///
     /// # Errors
     /// `Invalid` with everything that was found broken.
     pub fn finish(self) -> Result<()> {
+        self.note_unknown();
         if self.violations.is_empty() { Ok(()) } else { Err(Error::Invalid(self.violations)) }
     }
 }
 
-fn not_an_object(loc: Vec<String>, error: &serde_json::Error) -> Error {
-    let (msg, kind) = if error.is_data() {
+fn not_an_object(loc: Vec<String>, body: &[u8], error: &serde_json::Error) -> Error {
+    let (msg, kind) = if body.iter().all(u8::is_ascii_whitespace) {
+        ("The request body is empty; expected a JSON object".to_owned(), "json_invalid")
+    } else if error.is_data() {
         ("A JSON object is expected".to_owned(), "type_error")
     } else {
-        (format!("The body is not JSON: {error}"), "json_invalid")
+        let (line, column) = (error.line(), error.column());
+        (format!("The request body is not valid JSON (line {line}, column {column})"), "json_invalid")
     };
     Error::Invalid(vec![Violation { loc, msg, kind }])
 }
@@ -445,8 +487,29 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_said_twice() {
+        let mut fields = Fields::parse(
+            br#"{"a": 1, "a": 1, "b": {"c": 1, "c": 2}, "metadata": {"k": "1", "k": "2"},
+                 "rateLimit": 1, "throttleRate": 2, "x": [1, 2], "y": [1,2]}"#,
+        )
+        .unwrap();
+        let inner = fields.object("b").unwrap();
+        fields.absorb(inner);
+        fields.metadata();
+        fields.rate_limit();
+        assert_eq!(fields.take(&["x", "y"]), Field::Value(vec![1_u8, 2]));
+        let found = violations(fields);
+        let at: Vec<&str> = found.iter().map(|(at, _)| at.as_str()).collect();
+        assert_eq!(at, ["body.a", "body.b.c", "body.metadata.k", "body.throttleRate"]);
+    }
+
+    #[test]
     fn what_is_no_object_says_so() {
-        for (body, msg) in [("[1]", "A JSON object is expected"), ("{", "The body is not JSON: EOF")] {
+        for (body, msg) in [
+            ("[1]", "A JSON object is expected"),
+            ("{", "The request body is not valid JSON (line 1, column 1)"),
+            (" ", "The request body is empty"),
+        ] {
             let Err(Error::Invalid(found)) = Fields::parse(body.as_bytes()) else {
                 panic!("{body} was accepted")
             };

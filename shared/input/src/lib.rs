@@ -4,8 +4,10 @@
 mod application;
 mod field;
 mod fields;
+mod object;
 mod schema;
 mod text;
+pub mod unknown;
 
 pub use application::ApplicationIn;
 pub use field::Field;

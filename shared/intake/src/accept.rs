@@ -268,6 +268,7 @@ impl Intake {
             tags: message.tags,
             payload: message.payload,
             retention_hours: message.retention_hours,
+            deliver_at: message.deliver_at,
             endpoints,
         };
         let stored = self.store.put_message(&new).await?;
@@ -380,6 +381,9 @@ impl Intake {
             return Ok(());
         }
         tracing::info!(message_id = %message.id, endpoints = missing.len(), "a repeated request queues deliveries again");
+        if message.deliver_at.is_some_and(|at| at > now) {
+            return self.schedule_again(app, message, &missing, trace).await;
+        }
         // The first request's own jobs may be running: wait until they have a state, or are over, and until
         // those that are still in the queue look before they post.
         let free_at = message.id.time().after((self.delivery_timeout + MARGIN).max(BLIND_MAX));
@@ -398,6 +402,27 @@ impl Intake {
         sent.map_err(domain::error::unavailable("queue deliveries again"))
     }
 
+    /// Sets the timers of a message that is not due yet; those that are set stay as they are.
+    async fn schedule_again(
+        &self,
+        app: &Application,
+        message: &Message,
+        missing: &[EndpointId],
+        trace: Option<Trace>,
+    ) -> Result<()> {
+        let (id, due) = (message.id, message.first_due());
+        if missing.len() > ENDPOINTS_AT_ONCE_MAX {
+            let job = outgoing(app, fan_out(app, id, true, trace), Duration::ZERO)?;
+            return self.store.set_timer(due, id, "fan-out", &job.group, &job.body).await;
+        }
+        for endpoint in missing {
+            let job = Job::Deliver(Deliver::first_of(app, message, None, *endpoint, true));
+            let job = outgoing(app, job.following(trace), Duration::ZERO)?;
+            self.store.set_timer(due, id, endpoint, &job.group, &job.body).await?;
+        }
+        Ok(())
+    }
+
     /// Queues the deliveries of messages that were just stored; says for each how it went. What the queue
     /// does not take is parked as timers; it may have taken what it did not acknowledge.
     async fn queue(&self, placed: &[Placed<'_>]) -> Vec<Result<()>> {
@@ -406,6 +431,10 @@ impl Intake {
         let (mut jobs, mut owners) = (Vec::new(), Vec::new());
         for (nth, one) in placed.iter().enumerate() {
             let endpoints = &one.new.endpoints;
+            if one.new.deliver_at.is_some() {
+                queued.push(self.schedule(one).await);
+                continue;
+            }
             if endpoints.len() > ENDPOINTS_AT_ONCE_MAX {
                 queued.push(self.queue_fan_out(one).await);
                 continue;
@@ -427,19 +456,29 @@ impl Intake {
             }
         }
         for (nth, endpoints) in unsent {
-            queued[nth] = self.park(&placed[nth], &endpoints).await;
+            queued[nth] = self.park(&placed[nth], &endpoints, placed[nth].free_at()).await;
         }
         queued
     }
 
-    /// Keeps as timers what the queue did not take of a message's deliveries.
-    async fn park(&self, one: &Placed<'_>, unsent: &[EndpointId]) -> Result<()> {
+    /// Keeps a message's deliveries as timers until they are due.
+    async fn schedule(&self, one: &Placed<'_>) -> Result<()> {
+        let (endpoints, due) = (&one.new.endpoints, one.new.first_due());
+        if endpoints.len() > ENDPOINTS_AT_ONCE_MAX {
+            let job = outgoing(one.app, fan_out(one.app, one.new.id, true, one.trace), Duration::ZERO)?;
+            let set = self.store.set_timer(due, one.new.id, "fan-out", &job.group, &job.body).await;
+            return self.undo_unless(set, one, true).await;
+        }
+        self.park(one, endpoints, due).await
+    }
+
+    /// Keeps as timers what the queue did not take, or is not to take yet, of a message's deliveries.
+    async fn park(&self, one: &Placed<'_>, unsent: &[EndpointId], due: Timestamp) -> Result<()> {
         let none_sent = unsent.len() == one.new.endpoints.len();
         for (nth, endpoint) in unsent.iter().enumerate() {
             // The queue may have taken what it did not acknowledge.
             let parked = one.first_job(*endpoint, true, Duration::ZERO)?;
-            let set =
-                self.store.set_timer(one.free_at(), one.new.id, endpoint, &parked.group, &parked.body).await;
+            let set = self.store.set_timer(due, one.new.id, endpoint, &parked.group, &parked.body).await;
             self.undo_unless(set, one, none_sent && nth == 0).await?;
         }
         Ok(())

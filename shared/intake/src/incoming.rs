@@ -1,10 +1,13 @@
 //! A message as it is posted.
 
+use std::time::Duration;
+
 use domain::Result;
 use domain::application::ApplicationSettings;
 use domain::ids::{AppId, NAME_LENGTH_MAX, Reference};
 use domain::message::Payload;
-use input::{ApplicationIn, Fields, RequestBody, Text};
+use input::{ApplicationIn, Field, Fields, RequestBody, Text};
+use runtime::clock::Timestamp;
 
 const CHANNELS_MAX: usize = 5;
 /// Longest name of a channel.
@@ -13,6 +16,11 @@ const RETENTION_DAYS: std::ops::RangeInclusive<u64> = 5..=90;
 const RETENTION_DAYS_DEFAULT: u64 = 90;
 const RETENTION_HOURS: std::ops::RangeInclusive<u64> = 1..=2160;
 const TAGS_MAX: usize = 5;
+const CONTENT_TYPE_LENGTH_MAX: usize = 256;
+const HOUR: Duration = Duration::from_secs(3600);
+/// A minute, less what a client's clock and its repetitions take.
+const DELIVER_SOONEST: Duration = Duration::from_secs(50);
+const DELIVER_LATEST: Duration = Duration::from_secs(24 * 3600);
 /// Longest tag.
 pub const TAG_LENGTH_MAX: usize = 128;
 
@@ -31,6 +39,8 @@ pub struct MessageIn {
     pub payload: Payload,
     /// After how many hours the text goes.
     pub retention_hours: u64,
+    /// When to deliver it, if not at once.
+    pub deliver_at: Option<Timestamp>,
     /// Made if it is missing.
     pub application: Option<ApplicationSettings>,
 }
@@ -51,6 +61,11 @@ impl MessageIn {
             ("payload", "What is sent, byte for byte as it is written here."),
             ("transformationsParams", "What is sent instead of the payload."),
             ("transformationsParams.rawPayload", "This text is sent."),
+            ("transformationsParams.headers", "The `content-type` of what is sent; no other header."),
+            (
+                "deliverAt",
+                "When to deliver it: one minute to 24 hours ahead, and before the payload is removed. At once if absent.",
+            ),
             ("tags", "Free words that lists can be filtered by."),
             ("payloadRetentionPeriod", "Days after which the payload is removed; 90 if nothing is said."),
             ("payloadRetentionHours", "The same in hours, in place of days."),
@@ -63,10 +78,11 @@ impl MessageIn {
     ///
     /// # Errors
     /// `Invalid` with every broken rule.
-    pub fn parse(body: &[u8], app: &Reference<AppId>) -> Result<Self> {
+    pub fn parse(body: &[u8], app: &Reference<AppId>, now: Timestamp) -> Result<Self> {
         let mut fields = Fields::parse(body)?;
         let message = Self::read(&mut fields);
         message.check_application(&mut fields, app, "Its uid must be the one in the path");
+        message.check_delivery(&mut fields, now, now.after(DELIVER_SOONEST));
         fields.finish()?;
         Ok(message)
     }
@@ -80,25 +96,41 @@ impl MessageIn {
         }
     }
 
+    /// It is delivered between `soonest` and a day from now, while there is a text to deliver.
+    pub fn check_delivery(&self, fields: &mut Fields<'_>, now: Timestamp, soonest: Timestamp) {
+        let Some(at) = self.deliver_at else { return };
+        if !(soonest..=now.after(DELIVER_LATEST)).contains(&at) {
+            fields.violation("deliverAt", "Must be one minute to 24 hours in the future", "value_error");
+        } else if at >= now.after(HOUR * u32::try_from(self.retention_hours).unwrap_or(u32::MAX)) {
+            fields.violation("deliverAt", "Must be before the payload is removed", "value_error");
+        }
+    }
+
     /// Reads a message that may be a part of something; broken rules stay in `fields`.
     pub fn read(fields: &mut Fields<'_>) -> Self {
         let (event_type, channels) = labels(fields);
         let event_id = fields.text(&["eventId"], Text::Uid("msg_")).value();
         let tags = fields.list(&["tags"], Text::Tag(TAG_LENGTH_MAX), 0, TAGS_MAX).value();
         let json = fields.required_raw_object(&["payload", "data"]).map(|raw| raw.get().to_owned());
-        let raw = fields.object("transformationsParams").and_then(|mut part| {
+        let (raw, content_type) = fields.object("transformationsParams").map_or((None, None), |mut part| {
             let raw = part.optional::<String>(&["rawPayload"]);
+            let content_type = part.object("headers").and_then(|mut headers| {
+                let content_type = content_type(&mut headers);
+                part.absorb(headers);
+                content_type
+            });
             fields.absorb(part);
-            raw
+            (raw, content_type)
         });
+        let deliver_at = fields.optional(&["deliverAt"]);
         let retention_hours = retention_hours(fields);
         let application = fields.object("application").map(|mut part| {
             let settings = ApplicationIn::fields(&mut part);
             fields.absorb(part);
             settings
         });
-        let payload = Payload { json: json.unwrap_or_default(), raw };
-        Self { event_type, event_id, channels, tags, payload, retention_hours, application }
+        let payload = Payload { json: json.unwrap_or_default(), raw, content_type };
+        Self { event_type, event_id, channels, tags, payload, retention_hours, deliver_at, application }
     }
 }
 
@@ -106,6 +138,34 @@ impl MessageIn {
 pub fn labels(fields: &mut Fields<'_>) -> (String, Option<Vec<String>>) {
     let event_type = fields.required_text(&["eventType"], Text::Name(NAME_LENGTH_MAX)).unwrap_or_default();
     (event_type, fields.names(&["channels"], CHANNEL_LENGTH_MAX, 1, CHANNELS_MAX).value())
+}
+
+/// The one header that a message can have of its own.
+fn content_type(headers: &mut Fields<'_>) -> Option<String> {
+    let mut found = None;
+    for (name, value) in headers.each::<String>() {
+        let Field::Value(value) = value else { continue };
+        if !name.eq_ignore_ascii_case("content-type") {
+            let msg = "Only content-type can be set by a message; other headers are set on the endpoint";
+            headers.violation(&name, msg, "value_error");
+        } else if !is_content_type(&value) {
+            headers.violation(&name, "Must be a media type, such as text/plain", "value_error");
+        } else if found.replace(value).is_some() {
+            headers.violation(&name, "Must not be there twice", "value_error");
+        }
+    }
+    found
+}
+
+/// Whether a text is a media type, perhaps with parameters (RFC 9110 section 8.3.1).
+fn is_content_type(text: &str) -> bool {
+    let is_token = |part: &str| {
+        !part.is_empty() && part.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c))
+    };
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    let is_visible = text.bytes().all(|c| c == b' ' || c.is_ascii_graphic());
+    let is_media = essence.split_once('/').is_some_and(|(kind, sub)| is_token(kind) && is_token(sub));
+    text.len() <= CONTENT_TYPE_LENGTH_MAX && is_visible && is_media
 }
 
 /// How long the text is kept: given in days or in hours, not in both.
@@ -125,8 +185,10 @@ mod tests {
 
     use super::*;
 
+    const NOW: Timestamp = Timestamp::from_ms(1_800_000_000_000);
+
     fn parse(body: &str) -> Result<MessageIn> {
-        MessageIn::parse(body.as_bytes(), &Reference::Uid("acme".into()))
+        MessageIn::parse(body.as_bytes(), &Reference::Uid("acme".into()), NOW)
     }
 
     fn broken(body: &str) -> Vec<String> {
@@ -148,6 +210,26 @@ mod tests {
     }
 
     #[test]
+    fn a_message_has_a_type_of_its_own() {
+        let of = |headers: &str| {
+            let body =
+                r#"{"eventType":"a","payload":{},"transformationsParams":{"rawPayload":"x","headers":"#;
+            parse(&format!("{body}{headers}}}}}"))
+        };
+        let payload = of(r#"{"Content-Type":"text/xml; charset=utf-8"}"#).unwrap().payload;
+        assert_eq!(payload.content_type.as_deref(), Some("text/xml; charset=utf-8"));
+        for bad in [
+            r#"{"content-type":"text"}"#,
+            r#"{"content-type":"a/b\r\nx: y"}"#,
+            r#"{"content-type":"/"}"#,
+            r#"{"content-type":"a/b","Content-Type":"a/b"}"#,
+            r#"{"x-own":"1"}"#,
+        ] {
+            assert!(matches!(of(bad), Err(Error::Invalid(_))), "{bad}");
+        }
+    }
+
+    #[test]
     fn broken_rules_are_named() {
         assert_eq!(broken("{}"), ["body.eventType", "body.payload"]);
         assert_eq!(broken(r#"{"eventType":"a b","payload":[]}"#), ["body.eventType", "body.payload"]);
@@ -166,6 +248,10 @@ mod tests {
             ("payloadRetentionHours", "2161"),
             ("tags", r#"["a b"]"#),
             ("eventId", r#""msg_x""#),
+            ("deliverAt", r#""2027-01-15T08:00:40Z""#),
+            ("deliverAt", r#""2027-01-16T08:00:01Z""#),
+            ("deliverAt", r#""2026-01-15T08:00:00Z""#),
+            ("deliverAt", r#""soon""#),
             ("application", r#"{"name":"x","uid":"other"}"#),
         ] {
             let body = format!(r#"{{"eventType":"a","payload":{{}},"{field}":{value}}}"#);

@@ -50,9 +50,32 @@ impl Timestamp {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// Reads RFC 3339 text (`2026-05-01T12:00:00.5+02:00`); none if it is not that or lies before 1970.
+    /// Reads RFC 3339 text (`2026-05-01T12:00:00.5+02:00`), and what clients print that is nearly that: a
+    /// blank between date and time, `UTC` for the zone or behind it, no zone (which is UTC), an offset
+    /// without its colon, or a `+` that a query's decoding made a blank. None if it is none of these or
+    /// lies before 1970.
     pub fn parse(text: &str) -> Option<Self> {
-        Self::of(OffsetDateTime::parse(text, &Rfc3339).ok()?)
+        let text = text.trim();
+        let (date, rest) = text.split_at_checked(10)?;
+        let rest = rest.strip_prefix(['T', 't', ' '])?;
+        let (time, zone) =
+            rest.split_at(rest.find(|c: char| !matches!(c, '0'..='9' | ':' | '.')).unwrap_or(rest.len()));
+        let utc = ["UTC", "utc", "GMT", "Z", "z"].into_iter().find_map(|name| zone.strip_suffix(name));
+        let zone = utc.unwrap_or(zone).trim_end();
+        let offset = match zone.trim_start() {
+            "" if utc.is_none() && !zone.is_empty() => return None,
+            "" => "Z".to_owned(),
+            zone => {
+                let (sign, digits) = match zone.strip_prefix(['+', '-']) {
+                    Some(digits) => (&zone[..1], digits),
+                    None => ("+", zone),
+                };
+                let digits = digits.replacen(':', "", 1);
+                let (hours, minutes) = digits.split_at_checked(2)?;
+                format!("{sign}{hours}:{}", if minutes.is_empty() { "00" } else { minutes })
+            }
+        };
+        Self::of(OffsetDateTime::parse(&format!("{date}T{time}{offset}"), &Rfc3339).ok()?)
     }
 
     /// Reads a date as HTTP headers have it (`Sun, 06 Nov 1994 08:49:37 GMT`, RFC 9110, section 5.6.7), also in
@@ -234,7 +257,42 @@ mod tests {
         let at = Timestamp::parse("2026-05-01T14:00:00.5+02:00").unwrap();
         assert_eq!(at.to_string(), "2026-05-01T12:00:00.500Z");
         assert_eq!(Timestamp::parse(&at.to_string()), Some(at));
-        assert_eq!(Timestamp::parse("yesterday"), None);
+        for text in [
+            "2026-05-01t12:00:00.500z",
+            "2026-05-01 12:00:00.500Z",
+            "2026-05-01 12:00:00.500 UTC",
+            "2026-05-01T12:00:00.500UTC",
+            "2026-05-01T12:00:00.500",
+            "2026-05-01 12:00:00.5",
+            "2026-05-01 12:00:00.5 +0000 UTC",
+            "2026-05-01T12:00:00.5 GMT",
+            "2026-05-01T14:00:00.5+0200",
+            "2026-05-01T14:00:00.5+02",
+            "2026-05-01T14:00:00.5 02:00",
+            "2026-05-01 07:30:00.5 -04:30",
+            " 2026-05-01T12:00:00.5000001Z ",
+        ] {
+            assert_eq!(Timestamp::parse(text), Some(at), "{text}");
+        }
+        for text in [
+            "",
+            "yesterday",
+            "2026-05-01",
+            "2026-05-01T",
+            "2026-05-01T12:00",
+            "2026-13-01T12:00:00Z",
+            "2026-05-01x12:00:00",
+            "2026-05-01T12:00:00 CET",
+            "2026-05-01T12:00:00+",
+            "2026-05-01T12:00:00+1",
+            "2026-05-01T12:00:00+99:00",
+            "2026-05-01T12:00:00ZZ",
+            "2026-05-01T12:00:00+00:00:00",
+            "ä026-05-01T12:00:00Z",
+            "2026-05-0ä1T12:00:00Z",
+        ] {
+            assert_eq!(Timestamp::parse(text), None, "{text}");
+        }
         assert_eq!(Timestamp::parse("1969-12-31T23:59:59Z"), None);
         let read = |text| Timestamp::parse_http_date(text, at).map(|at| at.to_string());
         for same in

@@ -21,7 +21,10 @@ use domain::ids::{AppId, AttemptId, EndpointId, Id as _, Ksuid, MessageId};
 use domain::page::Page;
 use runtime::clock::Timestamp;
 
-pub use domain::attempt::{Attempt, ResponseBody, State, Status, Trigger};
+pub use domain::attempt::{Attempt, RESENDS_MAX, ResponseBody, State, Status, Trigger};
+
+/// What is shown in place of an answer that was expunged.
+const EXPUNGED: &str = "EXPUNGED";
 
 impl FromItemOf<EndpointId> for State {
     fn from_item(endpoint: EndpointId, item: &Item) -> Result<Self> {
@@ -155,7 +158,7 @@ fn headers_of(lines: &str) -> Vec<(String, String)> {
 }
 
 /// The endpoint whose log an item is of.
-fn endpoint_of(item: &Item) -> Result<EndpointId> {
+pub(super) fn endpoint_of(item: &Item) -> Result<EndpointId> {
     let pk = item.text("pk")?.strip_prefix("EP#").unwrap_or_default();
     pk.split('#').next().unwrap_or_default().parse().map_err(corrupt("a log's key"))
 }
@@ -261,9 +264,9 @@ impl Store {
         let update = Update::builder()
             .table_name(self.table(Table::Log))
             .set_key(Some(keys::attempt(endpoint, message, id)))
-            .update_expression("SET r = :empty REMOVE rb, rh")
+            .update_expression("SET r = :gone REMOVE rb, rh")
             .condition_expression("attribute_exists(pk)")
-            .expression_attribute_values(":empty", s(""))
+            .expression_attribute_values(":gone", s(EXPUNGED))
             .build()
             .map_err(corrupt("a write"))?;
         let writes = vec![

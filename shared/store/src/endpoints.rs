@@ -1,14 +1,18 @@
 //! Endpoints: where an application's messages go. Every change of one raises the application's
 //! version in the same transaction, which is what keeps caches honest.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
 
 use super::applications::{ENDPOINTS_MAX, metadata, metadata_of};
+use super::attempts::endpoint_of;
 use super::audit::{ABSENT, Change, What, put};
 use super::endpoint_secrets::EndpointHeaders;
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s, texts};
-use super::{Range, Store, Table, Transacted, keys};
+use super::messages::log_ttl_at;
+use super::{BATCH_GET_MAX, Range, Store, Table, Transacted, keys};
 use domain::caller::Caller;
 use domain::error::{Error, Result, corrupt};
 use domain::ids::{AppId, EndpointId, Reference};
@@ -19,7 +23,10 @@ use runtime::clock::Timestamp;
 
 use super::applications::Application;
 
-pub use domain::endpoint::{Endpoint, EndpointKey, EndpointSettings, Filter};
+pub use domain::endpoint::{Endpoint, EndpointKey, EndpointSettings, Filter, Standing};
+
+/// Endpoints that are looked at at a time for how they stand: nearly always the first one says it.
+const STANDING_PAGE: usize = 10;
 
 const NOT_FOUND: Error = Error::NotFound("Endpoint");
 
@@ -66,6 +73,59 @@ impl Store {
             created_at: item.time("createdAt")?,
             updated_at: item.time("updatedAt")?,
         })
+    }
+
+    /// What lists show of an endpoint after it was deleted, for as long as there can be messages that went
+    /// to it: no key, no header, nothing of its owner's notes.
+    fn deleted_item(&self, endpoint: &Endpoint) -> Item {
+        let settings = &endpoint.settings;
+        keys::deleted_endpoint(endpoint.id)
+            .with("v", n(SCHEMA))
+            .with("url", s(&settings.url))
+            .with("description", s(&settings.description))
+            .with_some("uid", settings.uid.as_ref().map(s))
+            .with_some("eventTypes", texts(settings.event_types.as_deref()))
+            .with_some("channels", texts(settings.channels.as_deref()))
+            .with_some("rateLimit", settings.rate_limit.map(n))
+            .with("createdAt", n(endpoint.created_at.ms()))
+            .with("updatedAt", n(self.clock.now().ms()))
+            .with("ttl", n(log_ttl_at(self.clock.now())))
+    }
+
+    /// Those of the endpoints that were deleted while there was a log of them, as they were then.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn deleted_endpoints(&self, app: AppId, ids: &[EndpointId]) -> Result<Vec<Endpoint>> {
+        let mut found = Vec::new();
+        for ids in ids.chunks(BATCH_GET_MAX) {
+            let wanted = ids.iter().map(|id| keys::deleted_endpoint(*id)).collect();
+            let items = self.batch_get(Table::Log, wanted, false, "read deleted endpoints").await?;
+            for item in items.iter() {
+                item.check_schema()?;
+                found.push(Endpoint {
+                    app,
+                    id: endpoint_of(item)?,
+                    settings: EndpointSettings {
+                        url: item.text("url")?.to_owned(),
+                        description: item.text("description")?.to_owned(),
+                        uid: item.text_opt("uid").map(str::to_owned),
+                        event_types: item.texts("eventTypes"),
+                        channels: item.texts("channels"),
+                        // Nothing is sent to it.
+                        disabled: true,
+                        rate_limit: item.number_opt("rateLimit"),
+                        metadata: BTreeMap::new(),
+                    },
+                    keys: Vec::new(),
+                    headers: EndpointHeaders::default(),
+                    failing_since: None,
+                    created_at: item.time("createdAt")?,
+                    updated_at: item.time("updatedAt")?,
+                });
+            }
+        }
+        Ok(found)
     }
 
     /// Raises the application's version, and its count of endpoints by `more`.
@@ -203,6 +263,37 @@ impl Store {
         let wanted = ids.iter().map(|id| keys::endpoint(app, *id)).collect();
         let found = self.batch_get(Table::Config, wanted, true, "read endpoints").await?;
         found.iter().map(|item| self.endpoint_of(app, item)).collect()
+    }
+
+    /// How the endpoints of an application stand, all in all.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn endpoints_standing(&self, app: AppId) -> Result<Standing> {
+        let (mut standing, mut start) = (Standing::None, None);
+        loop {
+            let range = Range {
+                pk: keys::application_pk(app),
+                from: "EP#".to_owned(),
+                to: "EP#~".to_owned(),
+                ascending: true,
+                limit: STANDING_PAGE,
+                strong: false,
+                start,
+                operation: "look at an application's endpoints",
+            };
+            let page = self.query(Table::Config, range).await?;
+            for item in &page.items {
+                match item.get("disabled").and_then(|flag| flag.as_bool().ok()) {
+                    Some(true) => standing = Standing::Disabled,
+                    _ => return Ok(Standing::Works),
+                }
+            }
+            start = page.last;
+            if start.is_none() {
+                return Ok(standing);
+            }
+        }
     }
 
     /// The endpoint of `app` that a path means.
@@ -354,6 +445,7 @@ impl Store {
             self.raise_version_without(app, -1, endpoint.id)?,
             TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build(),
             self.audit(Change::new(by, What::EndpointDeleted, endpoint.id).within(app.id).from(endpoint))?,
+            put(self.table(Table::Log), self.deleted_item(endpoint), ABSENT)?,
         ];
         if let Some(uid) = &endpoint.settings.uid {
             writes.push(self.free_endpoint_uid(app.id, uid, endpoint.id)?);

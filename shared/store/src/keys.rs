@@ -150,6 +150,11 @@ pub(super) fn probe(endpoint: EndpointId, message: MessageId, attempt: AttemptId
     key(log_pk(endpoint, shard(message)), format!("TRY#{attempt}"))
 }
 
+/// What is left of a deleted endpoint, in its log.
+pub(super) fn deleted_endpoint(endpoint: EndpointId) -> Item {
+    key(log_pk(endpoint, 0), "GONE")
+}
+
 pub(super) fn stats_pk(endpoint: EndpointId) -> String {
     format!("EP#{endpoint}#STATS")
 }

@@ -82,7 +82,12 @@ fn ids_of_bytes(bytes: &[u8]) -> Vec<EndpointId> {
 
 /// When what belongs to a message leaves the log, in seconds, as TTL has it.
 pub(super) fn log_ttl(message: MessageId) -> u64 {
-    message.time().after(DAY * LOG_RETENTION_DAYS as u32).seconds()
+    log_ttl_at(message.time())
+}
+
+/// The same of what happened at that time.
+pub(super) fn log_ttl_at(at: Timestamp) -> u64 {
+    at.after(DAY * LOG_RETENTION_DAYS as u32).seconds()
 }
 
 /// The message's item, and the items of its parts.
@@ -99,6 +104,8 @@ fn items(new: &NewMessage) -> Result<(Item, Vec<Item>)> {
         .with_some("ch", texts(new.channels.as_deref()))
         .with_some("tg", texts(new.tags.as_deref()))
         .with_some("jl", new.payload.raw.is_some().then(|| n(new.payload.json.len())))
+        .with_some("ct", new.payload.content_type.as_ref().map(s))
+        .with_some("da", new.deliver_at.map(|at| n(at.ms())))
         .with_some("x", own_life.then(|| n(until.seconds())))
         .with("ttl", n(ttl));
     let mut parts = Vec::new();
@@ -153,12 +160,14 @@ impl FromItemOf<AppId> for Message {
             channels: item.texts("ch"),
             tags: item.texts("tg"),
             payload_until: Timestamp::from_ms(item.number_opt("x").unwrap_or(ttl) * 1000),
+            deliver_at: item.time_opt("da"),
             stored: PayloadLocation {
                 inline: item.bytes("p").map(<[u8]>::to_vec),
                 parts: item.number_opt("pn").unwrap_or(0),
                 parts_tag: item.text_opt("pg").unwrap_or_default().to_owned(),
                 deflated: item.contains_key("z"),
                 json_length: item.number_opt("jl"),
+                content_type: item.text_opt("ct").map(str::to_owned),
                 endpoints: item.bytes("e").map(ids_of_bytes).unwrap_or_default(),
                 endpoint_parts: item.number_opt("en").unwrap_or(0),
                 endpoint_tag: item.text_opt("eg").unwrap_or_default().to_owned(),
@@ -312,7 +321,7 @@ impl Store {
         let mut json = String::from_utf8(bytes).map_err(corrupt("a payload"))?;
         let raw = stored.json_length.filter(|length| json.is_char_boundary(*length));
         let raw = raw.map(|length| json.split_off(length));
-        Ok(Some(Payload { json, raw }))
+        Ok(Some(Payload { json, raw, content_type: stored.content_type.clone() }))
     }
 
     /// The endpoints that a message goes to.
@@ -393,7 +402,8 @@ mod tests {
             event_id: None,
             channels: None,
             tags: None,
-            payload: Payload { json: json.into(), raw: None },
+            payload: Payload::of(json),
+            deliver_at: None,
             retention_hours: days * 24,
             endpoints: vec![EndpointId::from_ksuid(id(3)); endpoints],
         }

@@ -165,7 +165,7 @@ async fn replays(walk: &mut Walk, app: &str, books: &EndpointOut, made: &Message
         walk!(walk, message_attempt.list_attempted_destinations(app(), failing.clone(), None)).unwrap().data;
     assert_eq!(to.len(), 2, "not the endpoint with a channel");
     for destination in to {
-        let expected = if destination.id == busy { MessageStatus::Pending } else { MessageStatus::Fail };
+        let expected = if destination.id == busy { MessageStatus::Sending } else { MessageStatus::Fail };
         assert_eq!(
             (destination.status, destination.next_attempt.is_some()),
             (expected, destination.id == busy)

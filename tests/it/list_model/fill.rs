@@ -60,7 +60,8 @@ pub async fn message(store: &Store, app: AppId, id: MessageId, row: &Row, endpoi
         event_type: row.event_type.clone(),
         event_id: None,
         channels: (!row.channels.is_empty()).then(|| row.channels.clone()),
-        payload: Payload { json: "{}".into(), raw: None },
+        payload: Payload::of("{}"),
+        deliver_at: None,
         tags: (!row.tags.is_empty()).then(|| row.tags.clone()),
         retention_hours: 90 * 24,
         endpoints,
@@ -95,6 +96,9 @@ pub fn attempt(
     nth: usize,
 ) -> (Attempt, Row) {
     let success = dice.one_in(3);
+    // A few milliseconds late as a rule, sometimes more than lists look back, and by another clock early.
+    let late = *dice.pick(&[0, 3, 5, 900, HOUR / 2, HOUR, 2 * HOUR]);
+    let made = id.time().ms() + late - dice.below(2) * 5;
     let row = Row {
         time: id.time().ms(),
         ends: Some(log_end(message)),
@@ -105,6 +109,7 @@ pub fn attempt(
         code: if success { 200 + dice.below(5) } else { *dice.pick(&[0, 302, 404, 499, 500, 503]) },
         endpoint: endpoint.to_string(),
         archived: false,
+        made,
     };
     let attempt = Attempt {
         id,
@@ -117,7 +122,7 @@ pub fn attempt(
         error: None,
         response_headers: Vec::new(),
         duration_ms: 5,
-        at: id.time(),
+        at: Timestamp::from_ms(made),
         trigger: Trigger::Scheduled,
         next: None,
         disables: false,

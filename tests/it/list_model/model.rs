@@ -7,7 +7,7 @@ use shared::clock::Timestamp;
 use shared::ids::{AttemptId, MessageId};
 
 use super::dice::Dice;
-use super::{DAY, HOUR, START, WINDOW};
+use super::{DAY, HOUR, MINUTE, START, WINDOW};
 
 /// How many entries one request may look at.
 const EXAMINED: usize = 1_000;
@@ -26,6 +26,8 @@ pub struct Row {
     pub code: u64,
     pub endpoint: String,
     pub archived: bool,
+    /// When an attempt was made, in milliseconds; its time is when it was due.
+    pub made: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,10 @@ pub struct List {
 impl List {
     pub fn in_log(&self) -> bool {
         matches!(self.kind, Kind::Messages | Kind::ByEndpoint | Kind::ByMessage)
+    }
+
+    pub fn of_attempts(&self) -> bool {
+        matches!(self.kind, Kind::ByEndpoint | Kind::ByMessage)
     }
 
     pub fn time_of(&self, id: &str) -> u64 {
@@ -77,7 +83,7 @@ impl List {
             Kind::Applications => format!("app_{ksuid}"),
             Kind::Endpoints => format!("ep_{ksuid}"),
             Kind::EventTypes => {
-                (*dice.pick(&["-", "--", "-x", ".", "0", "A", "_", "a", "type.5", "zz"])).into()
+                (*dice.pick(&["-", "--", "-x", ".-", "0", "A", "_", "a", "type.5", "zz"])).into()
             }
             Kind::Messages => format!("msg_{ksuid}"),
             Kind::ByEndpoint | Kind::ByMessage => format!("atmpt_{ksuid}"),
@@ -123,7 +129,9 @@ impl Ask {
         let rows: Vec<&Row> = list.rows.values().collect();
         let time = |dice: &mut Dice| match dice.below(4) {
             // Next to an entry, on it, and anywhere.
-            0 | 1 => dice.pick(&rows).time.saturating_add_signed(dice.below(9) as i64 - 4),
+            0 => dice.pick(&rows).time.saturating_add_signed(dice.below(9) as i64 - 4),
+            1 if list.of_attempts() => dice.pick(&rows).made.saturating_add_signed(dice.below(3) as i64 - 1),
+            1 => dice.pick(&rows).time.saturating_add_signed(dice.below(9) as i64 - 4),
             2 => START + dice.below(215 * DAY),
             _ => now - dice.below(WINDOW),
         };
@@ -180,6 +188,9 @@ impl Ask {
     pub fn keeps(&self, list: &List, row: &Row, now: u64) -> bool {
         row.ends.is_none_or(|ends| ends > now / 1000)
             && (list.kind != Kind::EventTypes || self.archived || !row.archived)
+            && (!list.of_attempts()
+                || self.after.is_none_or(|after| row.made >= after)
+                    && self.before.is_none_or(|before| row.made < before))
             && self.channel.as_ref().is_none_or(|channel| row.channels.contains(channel))
             && self.tag.as_ref().is_none_or(|tag| row.tags.contains(tag))
             && (self.event_types.is_empty() || self.event_types.contains(&row.event_type))
@@ -206,7 +217,13 @@ pub fn model<'a>(list: &'a List, ask: &Ask, iterator: Option<&str>, now: u64) ->
     let list_ascends = match list.kind {
         Kind::Applications | Kind::EventTypes => ask.order != Some("descending"),
         Kind::Endpoints => ask.order == Some("ascending"),
-        _ => ask.after.is_some() && ask.before.is_none(),
+        _ => false,
+    };
+    // Attempts are found by when they were made, and lie where they were due.
+    let (after, before) = if list.of_attempts() {
+        (ask.after.map(|after| after.saturating_sub(HOUR)), ask.before.map(|before| before + MINUTE))
+    } else {
+        (ask.after.map(|after| (after / 4 + 1) * 4), ask.before.map(|before| before - 1))
     };
     let reads_up = list_ascends != backward;
     let (oldest, newest) = if !list.in_log() {
@@ -214,18 +231,18 @@ pub fn model<'a>(list: &'a List, ask: &Ask, iterator: Option<&str>, now: u64) ->
     } else if let Some((_, id)) = cursor {
         let at = list.time_of(id);
         if reads_up { (at, at + WINDOW) } else { (at.saturating_sub(WINDOW), at) }
-    } else if let (true, Some(after)) = (reads_up, ask.after) {
-        (after, after + WINDOW)
-    } else if let Some(before) = ask.before {
+    } else if let Some(before) = before {
         (before - WINDOW, before)
+    } else if let Some(after) = after {
+        (after, (after + WINDOW).min(now + HOUR))
     } else {
         (now - WINDOW, now + HOUR)
     };
     let fits = |id: &str, row: &Row| {
         // The time in an id has four milliseconds.
         (oldest / 4 * 4..=newest).contains(&row.time)
-            && ask.before.is_none_or(|before| row.time < before)
-            && ask.after.is_none_or(|after| row.time > after)
+            && before.is_none_or(|before| row.time <= before)
+            && after.is_none_or(|after| row.time >= after / 4 * 4)
             && cursor.is_none_or(|(_, at)| if reads_up { id > at } else { id < at })
     };
     let mut beyond: Vec<(&str, bool)> = list

@@ -7,7 +7,8 @@ Postrider sends webhooks: one call per event, and it works out which endpoints w
 delivers it, retries for more than a day, and keeps a log.
 
 Wherever a path names an application, an endpoint or a message, it takes the id, or the `uid` (of a message: the \
-`eventId`) that its owner chose. Trailing slashes are accepted, unknown fields of requests are ignored.
+`eventId`) that its owner chose. A trailing slash is accepted. Unknown parameters and fields are ignored; the response names them in the \
+header `postrider-unknown`.
 
 Every `POST` takes an `idempotency-key`: a repeated request gets the first one's answer.
 
@@ -61,11 +62,14 @@ pub(super) const PARAMETERS: &[(&str, &str)] = &[
     ("event_types", "Only these event types; several are repeated or separated by commas."),
     (
         "status",
-        "Only what stands so: 0 success, 1 pending, 2 failed, 3 being sent; nothing is ever 4, cancelled.",
+        "Only with this status: 0 success, 1 pending, 2 failed, 3 sending, 4 canceled. A delivery is 3 until it ends; nothing is ever 1 or 4.",
     ),
     ("status_code_class", "Only attempts whose status code begins like this; 0 is no answer at all."),
     ("with_msg", "Whether each has its message, without the payload."),
     ("expanded_statuses", "Nothing depends on it here; newer clients send it."),
+    ("exclude_apps_with_no_endpoints", "Leave out applications without endpoints."),
+    ("exclude_apps_with_disabled_endpoints", "Leave out applications whose endpoints are all disabled."),
+    ("exclude_apps_with_svix_play_endpoints", "Accepted; no endpoint is of this kind."),
     ("include_archived", "Whether archived ones are listed, too."),
     ("get_if_exists", "Answer with the one that has this uid, if there is one, instead of a conflict."),
 ];
@@ -92,7 +96,7 @@ pub(super) const ERRORS: &[SharedError] = &[
     SharedError {
         status: 404,
         name: "NotFound",
-        about: "There is no such thing, or it is another's.",
+        about: "Not found, or it belongs to another organisation.",
         of: takes_token,
     },
     SharedError {
@@ -105,6 +109,12 @@ pub(super) const ERRORS: &[SharedError] = &[
         status: 413,
         name: "TooLarge",
         about: "The body is too large.",
+        of: |operation| has(operation, &[Input::Body]),
+    },
+    SharedError {
+        status: 415,
+        name: "UnsupportedEncoding",
+        about: "The body has a Content-Encoding; send it without one.",
         of: |operation| has(operation, &[Input::Body]),
     },
     SharedError {
