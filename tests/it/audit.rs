@@ -13,7 +13,7 @@ use crate::house::{Ahead, House, settings};
 use crate::walk::{SECRETS, Walk};
 
 /// Operations that change something, and no configuration.
-const OTHERS: [(&str, &str); 8] = [
+const OTHERS: [(&str, &str); 9] = [
     ("POST", "/app/{app_id}/msg"),
     ("POST", "/app/{app_id}/msg/batch"),
     ("POST", "/app/{app_id}/msg/precheck/active"),
@@ -22,6 +22,7 @@ const OTHERS: [(&str, &str); 8] = [
     // It makes a token, which is kept nowhere.
     ("POST", "/auth/app-portal-access/{app_id}"),
     ("POST", "/auth/dashboard-access/{app_id}"),
+    ("POST", "/auth/one-time-token"),
     // Its bearer gives it back.
     ("POST", "/auth/logout"),
 ];

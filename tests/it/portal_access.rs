@@ -149,6 +149,7 @@ async fn what_a_link_cannot_have_is_refused() {
         (json!({"sessionId": "x".repeat(65)}), "sessionId"),
         (json!({"capabilities": ["Everything"]}), "capabilities"),
         (json!({"capabilities": ["ViewBase", "ViewBase"]}), "capabilities"),
+        (json!({"capabilities": []}), "capabilities"),
         (json!({"capabilities": "ViewBase"}), "capabilities"),
         (json!({"readOnly": "yes"}), "readOnly"),
         (json!({"readOnly": true, "capabilities": ["ManageEndpoint"]}), "readOnly"),
@@ -226,6 +227,11 @@ async fn a_session_ends_alone() {
     // The same session, opened anew.
     let again = token(&house, json!({"sessionId": "ann@acme"})).await;
     assert_eq!(statuses(&again).await, [200; 3]);
+    // A later and longer grace brings nothing back.
+    let longer = json!({"sessionIds": ["ann@acme"], "expiry": 3_600});
+    assert_eq!(expire(longer).await, StatusCode::NO_CONTENT);
+    clock.skip(Duration::from_secs(6));
+    assert_eq!((statuses(&ann).await, statuses(&again).await), (vec![401; 3], vec![200; 3]));
     for wrong in
         [json!({"sessionIds": ["a b"]}), json!({"sessionIds": vec!["s"; 2]}), json!({"expiry": 259_201})]
     {
@@ -270,12 +276,19 @@ async fn whoami_says_whose_token_it_is() {
     let org = house.request("GET", "/api/v1/auth/whoami", &house.token, "").await.json();
     assert_eq!(
         (&org["envId"], &org["permissionSource"]),
-        (&json!(shared::auth::DEFAULT_ORG), &json!("organization"))
+        (&json!(shared::auth::DEFAULT_ORG), &json!("SvixJwt"))
     );
-    assert!(org.get("appId").is_none(), "{org}");
+    assert!(org.get("appId").is_none() && org["expiresAt"].is_string(), "{org}");
+    // The SDK knows the kinds of tokens by name.
+    let sdk = house.svix.authentication().whoami().await.expect("whoami");
+    assert_eq!(sdk.env_id.as_deref(), Some(shared::auth::DEFAULT_ORG));
     let who = house.request("GET", "/api/v1/auth/whoami", &token(&house, json!({})).await, "").await.json();
     assert!(who["appId"].as_str().unwrap().starts_with("app_"), "{who}");
     assert_eq!(who["capabilities"].as_array().map(Vec::len), Some(6));
+    let token = token(&house, json!({})).await;
+    assert!(house.request("DELETE", "/api/v1/app/acme", &house.token, "").await.status.is_success());
+    let gone = house.request("GET", "/api/v1/auth/whoami", &token, "").await;
+    assert_eq!(gone.status, StatusCode::UNAUTHORIZED, "{}", gone.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -294,4 +307,27 @@ async fn a_request_has_one_authorization_header() {
     let headers = [("authorization", second.as_str())];
     let answer = house.request_with("GET", "/api/v1/app", &house.token, &headers, "").await;
     assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{}", answer.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logging_out_is_repeated_by_its_key_alone() {
+    let (house, clock) = house(false).await;
+    let logout = async |token: &str, key: &str| {
+        let headers = [("idempotency-key", key)];
+        let headers = if key.is_empty() { &[][..] } else { &headers };
+        house.request_with("POST", "/api/v1/auth/logout", token, headers, "").await.status.as_u16()
+    };
+    let one = token(&house, json!({})).await;
+    clock.skip(Duration::from_millis(2));
+    let two = token(&house, json!({})).await;
+    assert_eq!(logout(&one, "k").await, 204);
+    // The first response may have been lost.
+    assert_eq!(logout(&one, "k").await, 204);
+    assert_eq!(logout(&one, "l").await, 401);
+    assert_eq!(logout(&one, "").await, 401);
+    // The same key of another token is another request.
+    let whoami = async |token: &str| house.request("GET", "/api/v1/auth/whoami", token, "").await.status;
+    assert_eq!(whoami(&two).await, StatusCode::OK);
+    assert_eq!(logout(&two, "k").await, 204);
+    assert_eq!(whoami(&two).await, StatusCode::UNAUTHORIZED);
 }

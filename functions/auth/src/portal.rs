@@ -10,7 +10,10 @@ use http::{Extensions, HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
-use shared::auth::{AppAccess, Authenticated, Bearer, Capabilities, Capability, Organisation, Who};
+use shared::auth::{
+    AppAccess, Authenticated, Bearer, Caller, Capabilities, Capability, Organisation, Who, token_id,
+};
+use shared::clock::Timestamp;
 use shared::http::{
     ApiResult, Body, Fields, Registry, RequestBody, Text, idempotency_key, idempotent, json, own_url,
     reference,
@@ -18,7 +21,7 @@ use shared::http::{
 use shared::ids::{AppId, NAME_LENGTH_MAX, OrgId, Reference};
 use shared::store::applications::ApplicationSettings;
 use shared::wire::ApplicationIn;
-use shared::{Error, Result, random};
+use shared::{Api, Error, Result, random};
 
 use super::Auth;
 
@@ -119,7 +122,8 @@ impl PortalAccess {
         let flags = fields.names(&["featureFlags"], NAME_LENGTH_MAX, 0, FEATURE_FLAGS_MAX);
         let life = fields.number(&["expiry"], LIFE_SECONDS_MIN..=LIFE_SECONDS_MAX).value();
         let session = fields.text(&["sessionId"], Text::Session).value();
-        let names = fields.list(&["capabilities"], Text::Name(NAME_LENGTH_MAX), 0, CAPABILITIES_MAX).value();
+        // None at all would be a link that opens nothing; taken for "nothing said" it would open everything.
+        let names = fields.list(&["capabilities"], Text::Name(NAME_LENGTH_MAX), 1, CAPABILITIES_MAX).value();
         let read_only = fields.or(&["readOnly"], false);
         let unknown = names.iter().flatten().find(|name| Capability::of(name).is_none()).cloned();
         if let Some(unknown) = unknown {
@@ -127,8 +131,7 @@ impl PortalAccess {
             let msg = format!("No such capability: {unknown}; expected some of {}", known.join(", "));
             fields.violation("capabilities", msg, "value_error");
         }
-        let given = names.filter(|names| !names.is_empty());
-        let given = given.map(|names| Capabilities::of_claim(names.iter().map(String::as_str)));
+        let given = names.map(|names| Capabilities::of_claim(names.iter().map(String::as_str)));
         let capabilities = match (read_only, given) {
             (true, Some(given)) if given != Capabilities::READ_ONLY => {
                 let msg =
@@ -272,51 +275,68 @@ struct WhoamiOut {
     /// The application, of an application's token.
     #[serde(skip_serializing_if = "Option::is_none")]
     app_id: Option<AppId>,
-    /// Where the rights come from: `organization`, or `app-portal` for an application's token.
+    /// The kind of token, in the words of the SDKs: always `SvixJwt`.
     permission_source: &'static str,
     /// The session of the token, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     session_id: Option<String>,
     /// What the token allows; an organisation's allows everything.
     capabilities: Vec<String>,
+    /// When the token expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
 }
 
-async fn whoami(State(Auth { api, .. }): State<Auth>, Authenticated(caller): Authenticated) -> ApiResult {
-    let env_id = caller.org();
-    let out = match caller.who {
-        Who::App { app, capabilities, ref session, .. } => {
-            // Its tokens may have been expired together, which its item says.
-            api.store.application_for(&caller, &Reference::Id(app)).await?;
-            WhoamiOut {
-                env_id,
-                app_id: Some(app),
-                permission_source: "app-portal",
-                session_id: session.clone(),
-                capabilities: names(capabilities),
-            }
-        }
-        Who::Org(_) | Who::Postrider(_) => WhoamiOut {
-            env_id,
-            app_id: None,
-            permission_source: "organization",
-            session_id: None,
-            capabilities: names(Capabilities::ALL),
-        },
+async fn whoami(
+    State(Auth { api, .. }): State<Auth>,
+    Authenticated(caller): Authenticated,
+    headers: HeaderMap,
+) -> ApiResult {
+    still_there(&api, &caller).await?;
+    let Bearer(token) = Bearer::read(&headers)?;
+    let (app_id, session_id, capabilities) = match &caller.who {
+        Who::App { app, session, capabilities, .. } => (Some(*app), session.clone(), *capabilities),
+        Who::Org(_) | Who::Postrider(_) => (None, None, Capabilities::ALL),
+    };
+    let out = WhoamiOut {
+        env_id: caller.org(),
+        app_id,
+        permission_source: "SvixJwt",
+        session_id,
+        capabilities: names(capabilities),
+        expires_at: api.tokens.end_within(caller.org(), &token),
     };
     Ok(json(StatusCode::OK, &out))
 }
 
-async fn logout(State(Auth { api, .. }): State<Auth>, Bearer(token): Bearer) -> ApiResult<StatusCode> {
-    let caller = api.tokens.admit(&token).await?;
-    if let Who::App { app, .. } = caller.who {
-        // Expired with all others, or without an application: there is nothing to log out any more.
-        match api.store.application_for(&caller, &Reference::Id(app)).await {
-            Err(Error::NotFound(_)) => return Err(Error::Unauthenticated("The application is gone.").into()),
-            found => found.map(drop)?,
-        }
+/// Whether an application's token did not expire with all others of its application, and that is there.
+async fn still_there(api: &Api, caller: &Caller) -> Result<()> {
+    let Who::App { app, .. } = &caller.who else { return Ok(()) };
+    match api.store.application_for(caller, &Reference::Id(*app)).await {
+        Err(Error::NotFound(_)) => Err(Error::Unauthenticated("The application is gone.")),
+        found => found.map(drop),
     }
-    api.tokens.log_out(&token).await?;
-    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A request that is repeated with its idempotency key is answered as the first was; any other comes too late.
+async fn logout(
+    State(Auth { api, .. }): State<Auth>,
+    Bearer(token): Bearer,
+    headers: HeaderMap,
+    uri: Uri,
+) -> ApiResult {
+    let caller = api.tokens.verify(&token)?;
+    // Two tokens of one application are two callers here.
+    let scope = format!("{}?{}", uri.path(), token_id(&token));
+    let scope = scope.parse().map_err(shared::error::corrupt("a path"))?;
+    let key = idempotency_key(&headers, &caller, &scope, &*api.random)?;
+    Ok(idempotent(&api.store, &*api.clock, key, async || {
+        let caller = api.tokens.admit(&token).await?;
+        still_there(&api, &caller).await?;
+        api.tokens.log_out(&token).await?;
+        Ok(StatusCode::NO_CONTENT.into_response())
+    })
+    .await)
 }
 
 /// An end of tokens, as a body.

@@ -8,42 +8,27 @@ use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValue, TransactWriteIte
 use super::applications::Application;
 use super::audit::{Change, What};
 use super::item::{Get as _, Item, Put as _, SCHEMA, b, n};
-use super::{Store, Table, keys};
+use super::tokens::{Expiry, attribute, expiries_of};
+use super::{Store, Table, Transacted, keys};
 use domain::caller::Caller;
 use domain::error::{Result, corrupt, unavailable};
 use domain::ids::AppId;
-use runtime::clock::Timestamp;
+use futures_util::future::try_join_all;
 
-/// The longest that a token with a session lasts, which is how long its end is remembered.
-pub const SESSION_LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a session's ends are remembered: tokens that are made elsewhere may last as long as they like.
+const KEPT: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// How long a one-time link can be opened.
 pub const ONE_TIME_LIFE: Duration = Duration::from_secs(10 * 60);
 /// Sessions in one transaction, which takes 100 writes at most; one is the audit event.
 const CHUNK: usize = 50;
-
-/// The end of one session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionEnd {
-    /// It is of the tokens that were made until then.
-    pub made_until: Timestamp,
-    /// They are valid until then.
-    pub ends: Timestamp,
-}
-
-impl SessionEnd {
-    /// Whether a token that was made then has expired.
-    pub fn covers(self, made: Timestamp, now: Timestamp) -> bool {
-        made <= self.made_until && self.ends <= now
-    }
-}
 
 fn place(hash: &str) -> String {
     format!("one-time token {hash}")
 }
 
 impl Store {
-    /// Ends, after `grace`, the tokens that these sessions of `app` have had so far. A new end replaces the
-    /// one before it.
+    /// Ends, after `grace`, the tokens that these sessions of `app` have had so far. A later end puts none off
+    /// that was said before.
     ///
     /// # Errors
     /// The store's own. What was done before is not undone; doing all of it again is right.
@@ -54,34 +39,57 @@ impl Store {
         sessions: &[String],
         grace: Duration,
     ) -> Result<()> {
-        let now = self.clock.now();
-        let ends = now.after(grace);
         for chunk in sessions.chunks(CHUNK) {
-            let mut writes = Vec::with_capacity(chunk.len() + 1);
-            for session in chunk {
-                let item = keys::session(app.id, session)
-                    .with("v", n(SCHEMA))
-                    .with("made", n(now.ms()))
-                    .with("ends", n(ends.ms()))
-                    .with("ttl", n(ends.after(SESSION_LIFE_MAX).seconds()));
-                let put = Put::builder().table_name(self.table(Table::Log)).set_item(Some(item)).build();
-                writes.push(TransactWriteItem::builder().put(put.map_err(corrupt("a write"))?).build());
-            }
-            let change = Change::new(by, What::TokensExpired, app.id).within(app.id).to(chunk);
-            writes.push(self.audit(change)?);
-            self.transact(writes, "expire sessions").await?;
+            // Each turn means that somebody else's change came first, so this ends.
+            while self.expire_chunk(by, app, chunk, grace).await? != Transacted::Done {}
         }
         Ok(())
     }
 
-    /// When the tokens of a session end, if it was ended. Read eventually: a moment later is soon enough.
+    async fn expire_chunk(
+        &self,
+        by: &Caller,
+        app: &Application,
+        sessions: &[String],
+        grace: Duration,
+    ) -> Result<Transacted> {
+        let now = self.clock.now();
+        let new = Expiry { made_until: now, ends: now.after(grace) };
+        let mut at_once = Vec::with_capacity(sessions.len());
+        for session in sessions {
+            at_once.push(self.session_write(app.id, session, new));
+        }
+        let mut writes = try_join_all(at_once).await?;
+        let change = Change::new(by, What::TokensExpired, app.id).within(app.id).to(sessions);
+        writes.push(self.audit(change)?);
+        self.transact(writes, "expire sessions").await
+    }
+
+    /// The write of one more end of a session, as long as nobody else changes it first.
+    async fn session_write(&self, app: AppId, session: &str, new: Expiry) -> Result<TransactWriteItem> {
+        let key = keys::session(app, session);
+        let old = self.get(Table::Log, key.clone(), true, "look a session up").await?;
+        let old = old.as_ref().map(expiries_of).unwrap_or_default();
+        let item = key
+            .with("v", n(SCHEMA))
+            .with("expiries", attribute(&Expiry::with(&old, new)))
+            .with("ttl", n(new.ends.after(KEPT).seconds()));
+        let put = Put::builder().table_name(self.table(Table::Log)).set_item(Some(item));
+        let put = if old.is_empty() {
+            put.condition_expression("attribute_not_exists(expiries)")
+        } else {
+            put.condition_expression("expiries = :old").expression_attribute_values(":old", attribute(&old))
+        };
+        Ok(TransactWriteItem::builder().put(put.build().map_err(corrupt("a write"))?).build())
+    }
+
+    /// The ends of a session's tokens. Read eventually: a moment later is soon enough.
     ///
     /// # Errors
     /// The store's own.
-    pub async fn session_end(&self, app: AppId, session: &str) -> Result<Option<SessionEnd>> {
+    pub async fn session_expiries(&self, app: AppId, session: &str) -> Result<Vec<Expiry>> {
         let item = self.get(Table::Log, keys::session(app, session), false, "look a session up").await?;
-        let Some(item) = item else { return Ok(None) };
-        Ok(Some(SessionEnd { made_until: item.time("made")?, ends: item.time("ends")? }))
+        Ok(item.as_ref().map(expiries_of).unwrap_or_default())
     }
 
     /// Keeps a token for whoever shows the one-time token of that hash, once and within [`ONE_TIME_LIFE`].
@@ -125,17 +133,5 @@ impl Store {
         let sealed = item.bytes("token").ok_or_else(|| corrupt("a one-time token")("it holds no token"))?;
         let token = self.sealer.open(&place(hash), sealed)?;
         String::from_utf8(token).map(Some).map_err(corrupt("a one-time token"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_end_covers_the_tokens_before_it_once_it_has_come() {
-        let at = Timestamp::from_ms;
-        let end = SessionEnd { made_until: at(10), ends: at(20) };
-        assert!(end.covers(at(10), at(20)) && !end.covers(at(10), at(19)) && !end.covers(at(11), at(99)));
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn expiries_of(item: &Item) -> Vec<Expiry> {
     read.collect()
 }
 
-fn attribute(all: &[Expiry]) -> AttributeValue {
+pub(super) fn attribute(all: &[Expiry]) -> AttributeValue {
     let entry = |expiry: &Expiry| {
         let item = Item::new().with("made", n(expiry.made_until.ms())).with("ends", n(expiry.ends.ms()));
         AttributeValue::M(item)

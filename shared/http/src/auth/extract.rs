@@ -36,6 +36,16 @@ where
 #[derive(Clone)]
 pub struct Bearer(pub String);
 
+impl Bearer {
+    /// The token of a request with these headers.
+    ///
+    /// # Errors
+    /// `Unauthenticated` where there is none.
+    pub fn read(headers: &HeaderMap) -> Result<Self> {
+        bearer(headers).map(|token| Self(token.to_owned()))
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Bearer {
     type Rejection = ApiError;
 

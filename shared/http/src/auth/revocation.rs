@@ -8,7 +8,7 @@ use domain::ids::{AppId, OrgId};
 use runtime::cache::Cache;
 use runtime::clock::Timestamp;
 use store::Store;
-use store::sessions::SessionEnd;
+use store::tokens::Expiry;
 
 /// How long an instance believes that an application's token was not logged out.
 const TRUSTED: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ pub struct Revocations {
     store: Store,
     known: Cache<String, (Timestamp, bool)>,
     /// When sessions end, by application and name.
-    sessions: Cache<(AppId, String), (Timestamp, Option<SessionEnd>)>,
+    sessions: Cache<(AppId, String), (Timestamp, Vec<Expiry>)>,
 }
 
 impl Revocations {
@@ -54,15 +54,15 @@ impl Revocations {
     pub async fn is_session_ended(&self, caller: &Caller, now: Timestamp) -> Result<bool> {
         let Who::App { app, made, session: Some(session), .. } = &caller.who else { return Ok(false) };
         let key = (*app, session.clone());
-        let end = match self.sessions.get(&key, now) {
-            Some((at, end)) if now.since(at) < TRUSTED => end,
+        let ends = match self.sessions.get(&key, now) {
+            Some((at, ends)) if now.since(at) < TRUSTED => ends,
             _ => {
-                let end = self.store.session_end(*app, session).await?;
-                self.sessions.put(key, (now, end), now);
-                end
+                let ends = self.store.session_expiries(*app, session).await?;
+                self.sessions.put(key, (now, ends.clone()), now);
+                ends
             }
         };
-        Ok(end.is_some_and(|end| end.covers(*made, now)))
+        Ok(Expiry::ended(&ends, *made, now))
     }
 
     /// Logs a token out, which would otherwise count until `exp`.
