@@ -13,12 +13,15 @@ use crate::house::{Ahead, House, settings};
 use crate::walk::{SECRETS, Walk};
 
 /// Operations that change something, and no configuration.
-const OTHERS: [(&str, &str); 9] = [
+const OTHERS: [(&str, &str); 12] = [
     ("POST", "/app/{app_id}/msg"),
     ("POST", "/app/{app_id}/msg/batch"),
     ("POST", "/app/{app_id}/msg/precheck/active"),
     ("POST", "/app/{app_id}/endpoint/{endpoint_id}/send-example"),
     ("POST", "/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend"),
+    ("POST", "/app/{app_id}/endpoint/{endpoint_id}/recover/count"),
+    ("POST", "/app/{app_id}/endpoint/{endpoint_id}/replay-missing/count"),
+    ("POST", "/app/{app_id}/endpoint/{endpoint_id}/bulk-replay/count"),
     // It makes a token, which is kept nowhere.
     ("POST", "/auth/app-portal-access/{app_id}"),
     ("POST", "/auth/dashboard-access/{app_id}"),

@@ -110,6 +110,13 @@ impl Rare {
             "/app/{app}/attempt/endpoint/{ep}",
             "/app/{app}/endpoint/{ep}/msg",
             "/app/{app}/endpoint/{ep}/stats",
+            "/app/{app}/endpoint/{ep}/stats/series",
+            "/app/{app}/stats/series",
+            "/app/{app}/failing-endpoint",
+            "/app/{app}/undelivered",
+            "/failing-endpoint",
+            "/undelivered",
+            "/environment/settings",
             &format!("/app/{{app}}/msg/{message}/endpoint"),
             &format!("/app/{{app}}/attempt/msg/{message}"),
         ] {

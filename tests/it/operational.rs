@@ -91,3 +91,45 @@ async fn the_operator_is_told_what_happens() {
     house.svix.endpoint().delete(app.clone(), endpoint.id.clone()).await.expect("it goes");
     assert_eq!(types(&told(&house, &mut operator).await), ["endpoint.deleted"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_to_a_message_is_told_at_once_and_in_order() {
+    let settings =
+        settings().with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true").with("POSTRIDER_RETRY_SCHEDULE", "0,0,0,0");
+    let house = House::with(settings).await;
+    let mut operator = Receiver::start().await;
+    let management = house.stack.org_token(Some(MANAGEMENT_ORG.parse().expect("an id")));
+    // Its event types are there without being made, and endpoints can name them.
+    let one = house.request("GET", "/api/v1/event-type/message.attempt.failing", &management, "").await;
+    assert_eq!((one.status, &one.json()["name"]), (StatusCode::OK, &json!("message.attempt.failing")));
+    let all = house.request("GET", "/api/v1/event-type", &management, "").await.json();
+    let names =
+        all["data"].as_array().expect("a page").iter().map(|entry| entry["name"].as_str().expect("a name"));
+    let wanted = shared::operational::EVENT_TYPES.map(|(name, _)| name);
+    assert_eq!(names.collect::<Vec<_>>(), wanted);
+    let other = house.request("GET", "/api/v1/event-type/message.attempt.failing", &house.token, "").await;
+    assert_eq!(other.status, StatusCode::NOT_FOUND);
+    let svix = sdk(house.stack.address(), &management);
+    let org = shared::auth::DEFAULT_ORG;
+    let about_us = ApplicationIn { uid: Some(org.into()), ..ApplicationIn::new("operations".into()) };
+    let operations = svix.application().create(about_us, None).await.expect("an application").id;
+    let names = ["message.attempt.exhausted", "message.attempt.failing"].map(str::to_owned).into();
+    let sink = EndpointIn { event_types: Some(names), ..EndpointIn::new(operator.url("/")) };
+    svix.endpoint().create(operations, sink, None).await.expect("an endpoint");
+
+    let receiver = Receiver::answering(|_| (StatusCode::INTERNAL_SERVER_ERROR, String::new())).await;
+    let app = house.app().await;
+    house.endpoint(&app, &receiver.url("/")).await;
+    for nth in 0..5 {
+        let message = house.message(&app, MessageIn::new("a".into(), json!({"nth": nth}))).await;
+        // Nobody runs the timers.
+        for wanted in ["message.attempt.failing", "message.attempt.exhausted"] {
+            let text: Value = serde_json::from_slice(&operator.next().await.body).expect("JSON");
+            assert_eq!((&text["type"], &text["data"]["msgId"]), (&json!(wanted), &json!(message)));
+        }
+    }
+    // What is kept for the timers is a copy.
+    house.stack.run_timers().await.expect("timers run");
+    house.stack.idle().await;
+    assert_eq!(operator.rest().len(), 0);
+}

@@ -157,6 +157,12 @@ impl Walk {
         let after = body.clone();
         let created = json!("application.created");
         let made = self.change("POST", "/app", body, [created.clone(), NONE, NONE, after]).await;
+        let (what, org) = (json!("environment.settings-updated"), json!(shared::auth::DEFAULT_ORG));
+        let look = json!({"displayName": "Acme", "primaryColorLight": "4f46e5", "darkMode": "auto"});
+        let change = [what.clone(), org.clone(), NONE, look.clone()];
+        self.change("PUT", "/environment/settings", look.clone(), change).await;
+        let change = [what, org, json!({"primaryColorLight": "4f46e5", "darkMode": "auto"}), json!({})];
+        self.change("PUT", "/environment/settings", json!({"displayName": "Acme"}), change).await;
         let id = made["id"].as_str().expect("an id").to_owned();
         self.name("app", id.clone());
         self.name("app_id", "acme");

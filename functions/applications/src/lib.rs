@@ -1,5 +1,7 @@
 //! Applications: one for each customer of an organisation.
 
+mod theme;
+
 use axum::Router;
 use axum::extract::{Path, State};
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -34,6 +36,7 @@ fn operations<R: Registry<Api>>(to: R) -> R {
     const TAG: &str = "Application";
     const ALL: &str = "/api/v1/app";
     const ONE: &str = "/api/v1/app/{app_id}";
+    const SETTINGS: &str = "/api/v1/environment/settings";
     to.get(ALL, list, |operation| {
         operation
             .named("v1.application.list", TAG)
@@ -79,6 +82,20 @@ fn operations<R: Registry<Api>>(to: R) -> R {
             .summary("Delete an application")
             .text("Nothing more is delivered to its endpoints, and its uid is free again.")
             .answers_nothing(204, "It is deleted.")
+    })
+    .get(SETTINGS, theme::read, |operation| {
+        operation
+            .named("v1.environment.get-settings", "Environment")
+            .summary("Get how the organisation's portal looks")
+            .answers::<theme::ThemeOut>(200, "What was chosen.")
+    })
+    .put(SETTINGS, theme::replace, |operation| {
+        operation
+            .named("v1.environment.update-settings", "Environment")
+            .summary("Replace how the organisation's portal looks")
+            .text("What the body does not name is as the page has it.")
+            .body(&theme::THEME_IN)
+            .answers::<theme::ThemeOut>(200, "What was chosen.")
     })
 }
 

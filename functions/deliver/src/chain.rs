@@ -6,7 +6,7 @@ use shared::Result;
 use shared::clock::Timestamp;
 use shared::error::Chain;
 use shared::ids::{AttemptId, EndpointId, Id as _, MessageId};
-use shared::operational::{self, AttemptEvent, FAILING_AFTER};
+use shared::operational::{self, AttemptEvent, FAILING_AFTER, Tell as _};
 use shared::queue::{DELAY_MAX, Deliver as DeliverJob, Job, Outgoing};
 use shared::store::applications::Application;
 use shared::store::attempts::{Attempt, State, Status};
@@ -21,9 +21,6 @@ const FAILING_MAX: Duration = Duration::from_secs(5 * 24 * 3600);
 /// A success so soon after the failure was noted does not forget it: an endpoint that fails every
 /// other time would cost two transactions each. [`FAILING_MAX`] counts from the end of this.
 const FAILING_KEPT_MIN: Duration = Duration::from_secs(3600);
-
-/// Messages that are younger are counted anew for each statistic: there is nothing to forget.
-const COUNTED_LIVE: Duration = Duration::from_secs(3600);
 
 /// What a failure says about when to try again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,7 +73,7 @@ impl Deliver {
         };
         self.heed(app, attempt, status).await?;
         for event in events(status, job.number()) {
-            self.tell(app, attempt, event).await?;
+            self.tell(app, job, attempt, event).await?;
         }
         let state = State {
             endpoint: job.endpoint,
@@ -90,6 +87,9 @@ impl Deliver {
         };
         if self.is_broken(Sabotage::StateBeforeSuccessor) {
             self.store.advance(&state).await?;
+        }
+        if status == Status::Fail {
+            self.store.note_undelivered(app, attempt, job.number()).await?;
         }
         if let Some(due) = attempt.next {
             self.queue_successor(app, job, due).await?;
@@ -105,9 +105,6 @@ impl Deliver {
             self.heed(app, attempt, attempt.status).await?;
         }
         self.store.note_by_hand(attempt).await?;
-        if attempt.at.since(attempt.message.time()) > COUNTED_LIVE {
-            self.store.forget_stats_hour(attempt.endpoint, attempt.message).await?;
-        }
         Ok(())
     }
 
@@ -148,15 +145,47 @@ impl Deliver {
         Ok(())
     }
 
-    /// Leaves an operational event to the timers function, which sends it on.
-    async fn tell(&self, app: &Application, attempt: &Attempt, event: AttemptEvent) -> Result<()> {
-        if !self.telling || app.org == operational::management_org() {
+    /// Sends an operational event to those who make a message of it; what the queue does not take is left to
+    /// the timers function. A job that dies in between comes back and does so again: it is one message.
+    async fn tell(
+        &self,
+        app: &Application,
+        job: &DeliverJob,
+        attempt: &Attempt,
+        event: AttemptEvent,
+    ) -> Result<()> {
+        let Some(teller) = &self.teller else { return Ok(()) };
+        if app.org == operational::management_org() {
             return Ok(());
         }
         // Rare enough to read the message for the one thing that the job does not carry.
         let message = self.store.find_message(app.id, attempt.message).await?;
         let event_id = message.as_ref().and_then(|message| message.event_id.as_deref());
-        self.store.tell(operational::attempt_event(app, attempt, event_id, event)?).await
+        let after =
+            if event == AttemptEvent::Failing { None } else { self.failing_message(job, attempt).await? };
+        let told = operational::attempt_event(app, attempt, event_id, event, after)?;
+        match teller.tell(&told).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                tracing::warn!(error = %Chain(&error), message_id = %attempt.message, "an operational webhook is sent later");
+                self.store.tell(told).await
+            }
+        }
+    }
+
+    /// The message that told that this delivery is failing, if one did.
+    async fn failing_message(&self, job: &DeliverJob, attempt: &Attempt) -> Result<Option<MessageId>> {
+        let Some(due) = FAILING_AFTER.checked_sub(1).and_then(|at| job.due.get(at as usize)) else {
+            return Ok(None);
+        };
+        let id = AttemptId::scheduled(job.message, job.endpoint, FAILING_AFTER, *due);
+        let at = if id == attempt.id {
+            Some(attempt.at)
+        } else {
+            let made = self.store.attempts(job.message, &[(job.endpoint, id)]).await?;
+            made.first().map(|made| made.at)
+        };
+        Ok(at.map(|at| operational::failing_message(id, at)))
     }
 
     /// Ends a chain without an attempt.

@@ -34,8 +34,8 @@ use shared::draining::Draining;
 use shared::error::{corrupt, unavailable};
 use shared::ids::{AppId, AttemptId, EndpointId, OrgId};
 use shared::metrics::Metrics;
-use shared::operational;
-use shared::queue::{BLIND_MAX, Deliver as DeliverJob, Job, QueueUrl, Resend, Sqs};
+use shared::operational::{self, Tell};
+use shared::queue::{BLIND_MAX, Deliver as DeliverJob, Job, QueueUrl, Resend, Sqs, Teller};
 use shared::store::Store;
 use shared::store::applications::Application;
 use shared::store::attempts::{Attempt, Status, Trigger};
@@ -70,8 +70,8 @@ pub struct Deliver {
     settings: Delivery,
     sources: [Source; 2],
     exchange: Exchange,
-    /// Operational webhooks are on.
-    telling: bool,
+    /// Where operational webhooks are on: who sends them.
+    teller: Option<Teller>,
     endpoints: Cache<EndpointId, (u64, Arc<Endpoint>)>,
     circuits: Circuits,
     metrics: Arc<Metrics>,
@@ -130,7 +130,10 @@ impl Deliver {
         platform: &Platform,
     ) -> Result<Self, ConfigError> {
         let settings = Delivery::read(env)?;
-        let telling = operational::enabled(env)?;
+        let sqs = platform.sqs(env)?;
+        let queue = QueueUrl::read(env, "POSTRIDER_FAN_OUT_QUEUE")?;
+        let teller = operational::enabled(env)?.then(|| Teller { sqs: sqs.clone(), queue });
+        let telling = teller.clone().map(|teller| Arc::new(teller) as Arc<dyn Tell>);
         let source = |queue: &str, dead: &str| {
             Ok::<_, ConfigError>(Source {
                 queue: QueueUrl::read(env, queue)?,
@@ -139,8 +142,8 @@ impl Deliver {
         };
         Ok(Self {
             store: platform.store(env)?.telling(telling),
-            telling,
-            sqs: platform.sqs(env)?,
+            teller,
+            sqs,
             clock: platform.clock.clone(),
             exchange: Exchange::new(transport, platform.clock.clone()),
             settings,

@@ -1,7 +1,7 @@
 //! Endpoints: where an application's messages go.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{FromRef, Path, State};
@@ -10,15 +10,15 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::{Authenticated, Caller, Tokens};
 use shared::clock::Timestamp;
-use shared::config::{ConfigError, Env, flag, retry_horizon};
+use shared::config::{ConfigError, Env, flag};
 use shared::http::{
     ApiResult, Body, Document, Fields, ListOut, ListQuery, Order, Query, Registry, idempotency_key,
     idempotent, json, reference,
 };
 use shared::ids::{EndpointId, Reference};
 use shared::intake::Intake;
-use shared::operational;
-use shared::queue::{QueueUrl, Sqs};
+use shared::operational::{self, Tell};
+use shared::queue::{QueueUrl, Sqs, Teller};
 use shared::signing::{KeyKind, SigningKey};
 use shared::store::applications::Application;
 use shared::store::endpoint_secrets::EndpointHeaders;
@@ -30,15 +30,17 @@ mod bodies;
 mod example;
 mod first_sdks;
 mod headers;
+mod needs;
 mod secret;
 mod stats;
 mod tasks;
 mod url_rule;
 
 use headers::HeadersOut;
+use needs::{FailingEndpointOut, UndeliveredOut};
 use secret::SecretOut;
-use stats::StatsOut;
-use tasks::TaskOut;
+use stats::{SeriesOut, StatsOut};
+use tasks::{CountOut, TaskOut};
 
 /// What this function holds.
 #[derive(Clone, Debug)]
@@ -50,8 +52,6 @@ struct Endpoints {
     fan_out: QueueUrl,
     https_only: bool,
     key_kind: KeyKind,
-    /// After how long no message is tried any more.
-    retry_horizon: Duration,
 }
 
 impl FromRef<Endpoints> for Tokens {
@@ -72,15 +72,18 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
             _ => None,
         })?;
     let mut api = Api::connect(env, platform)?;
-    api.store = api.store.telling(operational::enabled(env)?);
+    let sqs = platform.sqs(env)?;
+    let fan_out = QueueUrl::read(env, "POSTRIDER_FAN_OUT_QUEUE")?;
+    let teller = operational::enabled(env)?
+        .then(|| Arc::new(Teller { sqs: sqs.clone(), queue: fan_out.clone() }) as Arc<dyn Tell>);
+    api.store = api.store.telling(teller);
     let state = Endpoints {
         intake: Intake::connect(env, platform, api.store.clone(), "endpoints")?,
         api,
-        sqs: platform.sqs(env)?,
-        fan_out: QueueUrl::read(env, "POSTRIDER_FAN_OUT_QUEUE")?,
+        sqs,
+        fan_out,
         https_only: flag(env, "POSTRIDER_HTTPS_ONLY", true)?,
         key_kind,
-        retry_horizon: retry_horizon(env)?,
     };
     Ok(shared::http::finish(operations(Router::new()), state))
 }
@@ -166,6 +169,28 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
             .parameter("until", "The moment behind the last that counts; now if absent.")
             .answers::<StatsOut>(200, "The counts.")
     })
+    .get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/stats/series", stats::endpoint_series, |operation| {
+        operation
+            .named("v1.endpoint.get-stats-series", TAG)
+            .summary("Count how an endpoint's deliveries stand, by the hour or by the day")
+            .text("By the time of their messages. Where there is much to count for the first time, a 503 asks to send the request again: what was counted is kept.")
+            .query(|query| stats::series(query, Timestamp::default()))
+            .parameter("since", SERIES_SINCE)
+            .parameter("until", SERIES_UNTIL)
+            .parameter("bucket", SERIES_BUCKET)
+            .answers::<SeriesOut>(200, "The counts.")
+    })
+    .get("/api/v1/app/{app_id}/stats/series", stats::application_series, |operation| {
+        operation
+            .named("v1.application.get-stats-series", "Application")
+            .summary("Count how an application's deliveries stand, by the hour or by the day")
+            .text("The sum over all endpoints that the application has now, for up to 500 endpoints.")
+            .query(|query| stats::series(query, Timestamp::default()))
+            .parameter("since", SERIES_SINCE)
+            .parameter("until", SERIES_UNTIL)
+            .parameter("bucket", SERIES_BUCKET)
+            .answers::<SeriesOut>(200, "The counts.")
+    })
     .get(HEADERS, headers::get, |operation| {
         operation
             .named("v1.endpoint.get-headers", TAG)
@@ -213,6 +238,30 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
             .body(&tasks::BULK_REPLAY_IN)
             .answers::<TaskOut>(202, "The task.")
     })
+    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/recover/count", tasks::count_recover, |operation| {
+        operation
+            .named("v1.endpoint.count-recover", TAG)
+            .summary("Count what a recovery would send again")
+            .text(COUNT)
+            .body(&tasks::RECOVER_IN)
+            .answers::<CountOut>(200, "How many.")
+    })
+    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/replay-missing/count", tasks::count_missing, |operation| {
+        operation
+            .named("v1.endpoint.count-replay-missing", TAG)
+            .summary("Count what an endpoint was never sent")
+            .text(COUNT)
+            .body(&tasks::REPLAY_IN)
+            .answers::<CountOut>(200, "How many.")
+    })
+    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/bulk-replay/count", tasks::count_bulk, |operation| {
+        operation
+            .named("v1.endpoint.count-bulk-replay", TAG)
+            .summary("Count what a replay in bulk would send again")
+            .text(COUNT)
+            .body(&tasks::BULK_REPLAY_IN)
+            .answers::<CountOut>(200, "How many.")
+    })
     .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/send-example", example::send_example, |operation| {
         operation
             .named("v1.endpoint.send-example", TAG)
@@ -221,6 +270,42 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
             .body(&example::EXAMPLE_IN)
             .answers::<MessageOut>(200, "The message.")
             .answers::<MessageOut>(202, "The same, to SDKs 1.x, which expect this status.")
+    })
+    .get("/api/v1/failing-endpoint", needs::failing_of_all, |operation| {
+        operation
+            .named("v1.failing-endpoint.list", TAG)
+            .summary("List the failing endpoints of all applications")
+            .text(FAILING)
+            .query(needs::wanted_failing)
+            .answers::<ListOut<FailingEndpointOut>>(200, "A page of endpoints.")
+    })
+    .get("/api/v1/app/{app_id}/failing-endpoint", needs::failing_of_one, |operation| {
+        operation
+            .named("v1.failing-endpoint.list-by-app", TAG)
+            .summary("List an application's failing endpoints")
+            .text(FAILING)
+            .query(needs::wanted_failing)
+            .answers::<ListOut<FailingEndpointOut>>(200, "A page of endpoints.")
+    })
+    .get("/api/v1/undelivered", needs::undelivered_of_all, |operation| {
+        operation
+            .named("v1.undelivered.list", "Message Attempt")
+            .summary("List the undelivered messages of all applications")
+            .text(UNDELIVERED)
+            .query(needs::wanted)
+            .answers::<ListOut<UndeliveredOut>>(200, "A page of messages.")
+    })
+    .get("/api/v1/app/{app_id}/undelivered", needs::undelivered_of_one, |operation| {
+        operation
+            .named("v1.undelivered.list-by-app", "Message Attempt")
+            .summary("List an application's undelivered messages")
+            .text(UNDELIVERED)
+            .query(|query| {
+                needs::endpoint_id(query);
+                needs::wanted(query)
+            })
+            .parameter("endpointId", "Only messages to this endpoint.")
+            .answers::<ListOut<UndeliveredOut>>(200, "A page of messages.")
     })
     .get("/api/v1/background-task", tasks::list, |operation| {
         operation
@@ -238,6 +323,13 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
             .answers::<TaskOut>(200, "The task.")
     })
 }
+
+const COUNT: &str = "Nothing is sent. The body is that of the operation itself. Some ten thousand messages are looked at: `more` says that there may be more.";
+const FAILING: &str = "Endpoints to which a message was given up after its last attempt, and that have not worked since; disabled ones, too.";
+const UNDELIVERED: &str = "Messages whose last attempt failed, and that were never delivered since; the last attempt that was due last comes first.";
+const SERIES_SINCE: &str = "A moment in the first hour or day; 24 hours before `until` if absent. At most 28 days before it, and 7 by the hour.";
+const SERIES_UNTIL: &str = "The moment behind the last hour or day; now if absent.";
+const SERIES_BUCKET: &str = "How long a point is: `hour`, which it is if absent, or `day`, in UTC.";
 
 fn wanted(query: &Query) -> Result<ListQuery<EndpointId>> {
     query.list(Order::Descending)

@@ -1,15 +1,17 @@
 //! How an endpoint's deliveries stand.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::extract::{Path, State};
+use futures_util::future::try_join_all;
 use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::Authenticated;
 use shared::clock::Timestamp;
 use shared::http::{ApiResult, Query, json};
-use shared::store::stats::{Counts, StatsQuery};
+use shared::store::stats::{Counts, Work};
 use shared::{Error, Result};
 
 use crate::Endpoints;
@@ -18,8 +20,18 @@ use crate::Endpoints;
 const WINDOW: Duration = Duration::from_secs(28 * 24 * 3600);
 /// As for lists.
 const FUTURE_MAX: Duration = Duration::from_secs(3600);
-/// What counting may take of the function's 29 seconds: a query that begins just before may need 12.
-const WORK_MAX: Duration = Duration::from_secs(14);
+/// What counting may take of the function's 29 seconds: others wait as well.
+const WORK_MAX: Duration = Duration::from_secs(5);
+const MINUTE_MS: u64 = 60_000;
+const HOUR_MS: u64 = 3_600_000;
+/// The window of a series where no beginning is given.
+const SERIES_WINDOW: Duration = Duration::from_secs(24 * 3600);
+/// The longest window of a series by the hour.
+const HOURS_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Endpoints whose counts are summed up.
+const ENDPOINTS_MAX: usize = 500;
+/// Endpoints whose counts are read at a time.
+const AT_ONCE: usize = 8;
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "EndpointStats")]
@@ -46,7 +58,11 @@ pub fn window(query: &Query, now: Timestamp) -> Result<(Timestamp, Timestamp)> {
         return refuse("until", "Must not lie more than one hour in the future");
     }
     let until = until.unwrap_or(now);
-    let since = since.unwrap_or_else(|| until.before(WINDOW));
+    let since = match since {
+        Some(since) => since,
+        // From a whole minute on: a part of one is counted anew each time.
+        None => Timestamp::from_ms(until.before(WINDOW).ms().div_ceil(MINUTE_MS) * MINUTE_MS).min(until),
+    };
     if since > until {
         return refuse("since", "Must not lie after the end of the window");
     }
@@ -67,8 +83,151 @@ pub async fn get(
     let now = state.api.clock.now();
     let (since, until) = window(&query, now)?;
     let (_, endpoint) = state.find(&caller, &app, &endpoint).await?;
-    let query =
-        StatsQuery { since, until, settled: now.before(state.retry_horizon), deadline: now.after(WORK_MAX) };
-    let counts = state.api.store.endpoint_stats(endpoint.id, &query).await?;
+    let work = Work::until(now.after(WORK_MAX));
+    let counts = state.api.store.endpoint_stats(endpoint.id, since, until, &work).await?;
     Ok(json(StatusCode::OK, &StatsOut::from(counts)))
+}
+
+/// How long a point of a series is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "StatsBucket")]
+pub enum Bucket {
+    Hour,
+    Day,
+}
+
+impl Bucket {
+    const fn hours(self) -> u64 {
+        match self {
+            Self::Hour => 1,
+            Self::Day => 24,
+        }
+    }
+}
+
+/// A series that is asked for: buckets from the first inclusive to the second exclusive.
+#[derive(Clone, Copy, Debug)]
+pub struct Series {
+    bucket: Bucket,
+    first: u64,
+    last: u64,
+}
+
+/// The series that a query asks for: whole buckets, the first one that with `since` in it.
+pub fn series(query: &Query, now: Timestamp) -> Result<Series> {
+    let bucket = query.choice("bucket", &[("hour", Bucket::Hour), ("day", Bucket::Day)])?;
+    let bucket = bucket.unwrap_or(Bucket::Hour);
+    let (since, until) = (query.time("since")?, query.time("until")?);
+    let refuse = |name, msg: &str| Err(Error::violation(["query", name], msg, "value_error"));
+    if until.is_some_and(|until| until > now.after(FUTURE_MAX)) {
+        return refuse("until", "Must not lie more than one hour in the future");
+    }
+    let until = until.unwrap_or(now);
+    let since = since.unwrap_or_else(|| until.before(SERIES_WINDOW));
+    if since > until {
+        return refuse("since", "Must not lie behind the end of the window");
+    }
+    if until.since(since) > WINDOW {
+        return refuse("since", "Must lie at most 28 days before the end of the window");
+    }
+    if bucket == Bucket::Hour && until.since(since) > HOURS_WINDOW {
+        return refuse(
+            "since",
+            "Must lie at most 7 days before the end of the window where `bucket` is `hour`",
+        );
+    }
+    let length = bucket.hours() * HOUR_MS;
+    Ok(Series {
+        bucket,
+        first: since.ms() / length,
+        last: until.ms().div_ceil(length).max(since.ms() / length + 1),
+    })
+}
+
+impl Series {
+    fn bounds(&self) -> (Timestamp, Timestamp) {
+        let at = |nth| Timestamp::from_ms(nth * self.bucket.hours() * HOUR_MS);
+        (at(self.first), at(self.last))
+    }
+
+    fn out(&self, hours: &BTreeMap<u64, Counts>) -> SeriesOut {
+        let (since, until) = self.bounds();
+        let length = self.bucket.hours();
+        let point = |nth: u64| {
+            let mut sum = Counts::default();
+            hours.range(nth * length..(nth + 1) * length).for_each(|(_, counts)| sum.merge(*counts));
+            let Counts { success, pending, fail, sending } = sum;
+            Point { at: Timestamp::from_ms(nth * length * HOUR_MS), success, fail, pending, sending }
+        };
+        SeriesOut { since, until, bucket: self.bucket, points: (self.first..self.last).map(point).collect() }
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "StatsSeriesOut")]
+pub struct SeriesOut {
+    /// When the first point begins.
+    since: Timestamp,
+    /// When the last point ends.
+    until: Timestamp,
+    bucket: Bucket,
+    /// Each hour or day of the window, also where nothing was sent; days begin at midnight UTC.
+    points: Vec<Point>,
+}
+
+/// How the deliveries of an hour's or a day's messages stand.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "StatsPoint")]
+struct Point {
+    /// When the hour or the day begins.
+    at: Timestamp,
+    success: u64,
+    fail: u64,
+    pending: u64,
+    sending: u64,
+}
+
+/// The series of an endpoint.
+pub async fn endpoint_series(
+    State(state): State<Endpoints>,
+    Authenticated(caller): Authenticated,
+    Path((app, endpoint)): Path<(String, String)>,
+    query: Query,
+) -> ApiResult {
+    let now = state.api.clock.now();
+    let series = series(&query, now)?;
+    let (_, endpoint) = state.find(&caller, &app, &endpoint).await?;
+    let work = Work::until(now.after(WORK_MAX));
+    let hours = state.api.store.endpoint_hours(endpoint.id, series.bounds(), &work).await?;
+    Ok(json(StatusCode::OK, &series.out(&hours)))
+}
+
+/// The series of an application: the sum of its endpoints'.
+pub async fn application_series(
+    State(state): State<Endpoints>,
+    Authenticated(caller): Authenticated,
+    Path(app): Path<String>,
+    query: Query,
+) -> ApiResult {
+    let now = state.api.clock.now();
+    let series = series(&query, now)?;
+    let app = state.application(&caller, &app).await?;
+    let endpoints = state.api.store.all_endpoints(app.id).await?;
+    if endpoints.len() > ENDPOINTS_MAX {
+        return Err(Error::LimitReached(
+            "The statistics of an application are summed up for up to 500 endpoints: ask for those of each endpoint.".into(),
+        )
+        .into());
+    }
+    let work = Work::until(now.after(WORK_MAX));
+    let mut all: BTreeMap<u64, Counts> = BTreeMap::new();
+    for some in endpoints.chunks(AT_ONCE) {
+        let each =
+            some.iter().map(|endpoint| state.api.store.endpoint_hours(endpoint.id, series.bounds(), &work));
+        for (hour, counts) in try_join_all(each).await?.into_iter().flatten() {
+            all.entry(hour).or_default().merge(counts);
+        }
+    }
+    Ok(json(StatusCode::OK, &series.out(&all)))
 }

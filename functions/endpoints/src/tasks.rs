@@ -16,6 +16,7 @@ use shared::http::{
 };
 use shared::ids::{AppId, EndpointId, NAME_LENGTH_MAX, TaskId};
 use shared::queue::{Job, Outgoing};
+use shared::store::applications::Application;
 use shared::store::attempts::Status;
 use shared::store::tasks::{Task, TaskFilter, TaskKind};
 use shared::{Error, Result};
@@ -226,22 +227,7 @@ async fn begin(
                 "The endpoint is disabled: enable it before messages are sent again.".into(),
             ));
         }
-        let task = Task {
-            org: app.org,
-            id: TaskId::new(now, &*api.random),
-            kind,
-            app: app.id,
-            endpoint: Some(endpoint.id),
-            since: wanted.since,
-            until: wanted.until,
-            filter: wanted.filter,
-            step: 0,
-            shard: 0,
-            after: None,
-            sent: 0,
-            finished: false,
-            updated_at: now,
-        };
+        let task = state.task(&app, endpoint.id, kind, wanted, now);
         api.store.create_task(&caller, &task).await?;
         let job = Outgoing::new(&Job::Task(task.next_step()), Duration::ZERO, task.app)?;
         if let Err(error) = state.sqs.send_one(&state.fan_out, job).await {
@@ -251,6 +237,94 @@ async fn begin(
         Ok(json(StatusCode::ACCEPTED, &TaskOut::from(task)))
     })
     .await)
+}
+
+/// How many messages a task would send.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "TaskCountOut")]
+pub struct CountOut {
+    /// So many were found.
+    count: u64,
+    /// There may be more: some ten thousand messages are looked at.
+    more: bool,
+}
+
+async fn count(
+    state: &Endpoints,
+    (caller, app, endpoint): (Caller, String, String),
+    body: &Body,
+    kind: TaskKind,
+    parse: impl Fn(&mut Fields<'_>, Timestamp) -> Wanted,
+) -> ApiResult {
+    let now = state.api.clock.now();
+    let (app, endpoint) = state.find(&caller, &app, &endpoint).await?;
+    let mut fields = Fields::parse(&body.0)?;
+    let wanted = parse(&mut fields, now);
+    fields.finish()?;
+    let task = state.task(&app, endpoint.id, kind, wanted, now);
+    let (count, more) = state.api.store.count_chosen(&task, &endpoint).await?;
+    Ok(json(StatusCode::OK, &CountOut { count, more }))
+}
+
+/// Counts what a recovery would send.
+pub async fn count_recover(
+    State(state): State<Endpoints>,
+    Authenticated(caller): Authenticated,
+    Path((app, endpoint)): Path<(String, String)>,
+    body: Body,
+) -> ApiResult {
+    let kind = TaskKind::Recover;
+    count(&state, (caller, app, endpoint), &body, kind, |fields, now| parse_window(fields, now, kind)).await
+}
+
+/// Counts what is missing.
+pub async fn count_missing(
+    State(state): State<Endpoints>,
+    Authenticated(caller): Authenticated,
+    Path((app, endpoint)): Path<(String, String)>,
+    body: Body,
+) -> ApiResult {
+    let kind = TaskKind::ReplayMissing;
+    count(&state, (caller, app, endpoint), &body, kind, |fields, now| parse_window(fields, now, kind)).await
+}
+
+/// Counts what a replay in bulk would send.
+pub async fn count_bulk(
+    State(state): State<Endpoints>,
+    Authenticated(caller): Authenticated,
+    Path((app, endpoint)): Path<(String, String)>,
+    body: Body,
+) -> ApiResult {
+    count(&state, (caller, app, endpoint), &body, TaskKind::BulkReplay, parse_bulk).await
+}
+
+impl Endpoints {
+    /// A task that begins now.
+    fn task(
+        &self,
+        app: &Application,
+        endpoint: EndpointId,
+        kind: TaskKind,
+        wanted: Wanted,
+        now: Timestamp,
+    ) -> Task {
+        Task {
+            org: app.org,
+            id: TaskId::new(now, &*self.api.random),
+            kind,
+            app: app.id,
+            endpoint: Some(endpoint),
+            since: wanted.since,
+            until: wanted.until,
+            filter: wanted.filter,
+            step: 0,
+            shard: 0,
+            after: None,
+            sent: 0,
+            finished: false,
+            updated_at: now,
+        }
+    }
 }
 
 /// Sends again what failed and never succeeded.

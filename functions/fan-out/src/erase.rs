@@ -43,7 +43,7 @@ impl Dispatcher {
             _ => {
                 let mut erased = 0;
                 while erased < STEP {
-                    let page = self.store.erase_messages(next.app, stage - 1).await?;
+                    let page = self.store.erase_messages(next.org, next.app, stage - 1).await?;
                     if page == 0 {
                         next.shard += 1;
                         break;

@@ -1,17 +1,32 @@
 //! Operational webhooks: an event becomes a message of the application that its organisation has in
 //! the management organisation.
 
+use std::time::Duration;
+
 use shared::auth::{Caller, Who};
-use shared::ids::Reference;
+use shared::ids::{MessageId, Reference};
 use shared::intake::MessageIn;
 use shared::operational::management_org;
-use shared::queue::Operational;
+use shared::queue::{Job, Operational, Outgoing};
+use shared::store::applications::Application;
 use shared::store::messages::{LOG_RETENTION_DAYS, Payload};
 use shared::{Error, Result};
 
 use crate::Dispatcher;
 
+/// How long after what it tells a message is held back for the one before it.
+const WAITING_MAX: Duration = Duration::from_secs(10);
+/// How long it waits until it looks again.
+const TURN: Duration = Duration::from_secs(1);
+
 impl Dispatcher {
+    /// Whether a message was sent to each of its endpoints, with whatever success.
+    async fn was_tried(&self, app: &Application, id: MessageId) -> Result<bool> {
+        let Some(message) = self.store.find_message(app.id, id).await? else { return Ok(false) };
+        let endpoints = self.store.message_endpoints(&message).await?;
+        Ok(self.store.states(id, &endpoints, true).await?.len() == endpoints.len())
+    }
+
     /// Accepts the message that tells an event. Nobody listens where there is no such application.
     pub(crate) async fn tell(&self, told: Operational, again: bool) -> Result<()> {
         let caller = Caller::from(Who::Postrider(management_org()));
@@ -21,6 +36,13 @@ impl Dispatcher {
             Err(Error::NotFound(_)) => return Ok(()),
             Err(error) => return Err(error),
         };
+        let late = self.clock.now().since(told.message.time()) > WAITING_MAX;
+        if let Some(before) = told.after.filter(|_| !late)
+            && !self.was_tried(&app, before).await?
+        {
+            let job = Outgoing::new(&Job::from(told), TURN, app.id)?;
+            return self.sqs.send_one(&self.source.queue, job).await;
+        }
         let message = MessageIn {
             event_type: told.event_type,
             event_id: None,

@@ -44,6 +44,8 @@ whats! {
     TokensExpired "application.tokens-expired",
     /// A token was revoked by its organisation.
     TokenRevoked "token.revoked",
+    /// The look of the organisation's portal was changed.
+    EnvironmentUpdated "environment.settings-updated",
     /// An endpoint was made.
     EndpointCreated "endpoint.created",
     /// Its settings were changed.

@@ -126,6 +126,15 @@ pub const NEEDS: &[(&str, &str, Need)] = &[
     ("PATCH", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers", MANAGE),
     ("GET", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/msg", VIEW),
     ("GET", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/stats", VIEW),
+    ("GET", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/stats/series", VIEW),
+    ("GET", "/api/v1/app/{app_id}/stats/series", VIEW),
+    ("GET", "/api/v1/app/{app_id}/failing-endpoint", VIEW),
+    ("GET", "/api/v1/app/{app_id}/undelivered", VIEW),
+    ("GET", "/api/v1/environment/settings", Need::Nothing),
+    // They send nothing, and say less than the lists of deliveries do.
+    ("POST", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/recover/count", VIEW),
+    ("POST", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/replay-missing/count", VIEW),
+    ("POST", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/bulk-replay/count", VIEW),
     ("GET", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret", Need::Of(Capability::ViewEndpointSecret)),
     (
         "POST",

@@ -162,6 +162,9 @@ pub struct Operational {
     pub event_type: String,
     /// The message's text, an object.
     pub payload: Box<RawValue>,
+    /// The message that has to be sent before it: what is told of one delivery is told in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<MessageId>,
 }
 
 /// A step of a task: one page of what the task goes through. Where the page begins is on the task's item.

@@ -3,6 +3,8 @@
 //! They are ordinary messages. They go to the endpoints of one application of the management
 //! organisation: the one whose uid is the id of the organisation that the event is about.
 
+use std::pin::Pin;
+
 use serde::Serialize;
 
 use crate::application::Application;
@@ -30,6 +32,34 @@ pub fn enabled(env: &Env<'_>) -> Result<bool, ConfigError> {
 /// The management organisation.
 pub fn management_org() -> OrgId {
     MANAGEMENT_ORG.parse().expect("the contract's own id is one")
+}
+
+/// The event types that operational webhooks have, and what each tells. The management organisation has
+/// them without making them.
+pub const EVENT_TYPES: [(&str, &str); 8] = [
+    ("endpoint.created", "An endpoint was created."),
+    ("endpoint.deleted", "An endpoint was deleted."),
+    (
+        "endpoint.disabled",
+        "An endpoint was disabled: by its owner, by its own answer, or after it had failed for days.",
+    ),
+    ("endpoint.enabled", "An endpoint was enabled again."),
+    ("endpoint.updated", "An endpoint's settings, headers or keys were changed."),
+    ("message.attempt.exhausted", "The last attempt to deliver a message failed."),
+    ("message.attempt.failing", "A message could not be delivered four times; more attempts may follow."),
+    ("message.attempt.recovered", "A message that was failing arrived."),
+];
+
+/// Whether it is an event type that `org` has without making it.
+pub fn is_event_type(org: OrgId, name: &str) -> bool {
+    org == management_org() && EVENT_TYPES.iter().any(|(known, _)| *known == name)
+}
+
+/// Sends what is told on its way at once. What it cannot send is kept elsewhere, or is sent from there
+/// within a minute.
+pub trait Tell: std::fmt::Debug + Send + Sync {
+    /// Sends it, or says why it could not.
+    fn tell<'a>(&'a self, told: &'a Operational) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 }
 
 /// What happened to an endpoint.
@@ -154,6 +184,7 @@ pub fn attempt_event(
     attempt: &Attempt,
     event_id: Option<&str>,
     event: AttemptEvent,
+    after: Option<MessageId>,
 ) -> Result<Operational> {
     let data = AttemptData {
         app_id: app.id,
@@ -168,7 +199,13 @@ pub fn attempt_event(
         },
     };
     let message = MessageId::telling(event.event_type(), attempt.id, attempt.at);
-    told(app.org, event.event_type(), message, data)
+    Ok(Operational { after, ..told(app.org, event.event_type(), message, data)? })
+}
+
+/// The id of the message that tells that a delivery is failing, after its attempt number [`FAILING_AFTER`],
+/// which was made then.
+pub fn failing_message(attempt: AttemptId, at: Timestamp) -> MessageId {
+    MessageId::telling(AttemptEvent::Failing.event_type(), attempt, at)
 }
 
 fn told(
@@ -179,7 +216,7 @@ fn told(
 ) -> Result<Operational> {
     let payload = serde_json::value::to_raw_value(&Text { r#type: event_type, data });
     let payload = payload.map_err(corrupt("an operational event"))?;
-    Ok(Operational { org, message, event_type: event_type.to_owned(), payload })
+    Ok(Operational { org, message, event_type: event_type.to_owned(), payload, after: None })
 }
 
 impl From<Operational> for Job {

@@ -48,7 +48,12 @@ impl IntoResponse for ApiError {
                 return json(StatusCode::UNPROCESSABLE_ENTITY, &ViolationsOut { detail: violations });
             }
             Error::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request", text.as_str()),
-            Error::Unfinished(_) => (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", text.as_str()),
+            Error::Unfinished(_) => {
+                let out = ErrorOut { code: "service_unavailable", detail: text.as_str() };
+                let mut response = json(StatusCode::SERVICE_UNAVAILABLE, &out);
+                response.headers_mut().insert(header::RETRY_AFTER, 1.into());
+                return response;
+            }
             Error::LimitReached(_) => (StatusCode::BAD_REQUEST, "limit_reached", text.as_str()),
             Error::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, "authentication_failed", text.as_str()),
             Error::Forbidden(_) => (StatusCode::FORBIDDEN, "insufficient_access", text.as_str()),

@@ -6,6 +6,7 @@ pub use domain::job::{Deliver, FanOut, Job, Lane, Operational, Resend, TaskStep}
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
@@ -17,6 +18,7 @@ use aws_sdk_sqs::types::{
 use futures_util::future::join_all;
 
 use domain::error::{Error, Result, Source, unavailable};
+use domain::operational::Tell;
 use runtime::clock::{SharedClock, Timestamp};
 use runtime::config::{ConfigError, Env};
 use runtime::trace::Trace;
@@ -127,6 +129,24 @@ pub struct Unsent {
     pub indexes: Vec<usize>,
     /// Why the last of them was not.
     pub source: Source,
+}
+
+/// Sends what is told through a queue.
+#[derive(Clone, Debug)]
+pub struct Teller {
+    /// The queue service.
+    pub sqs: Sqs,
+    /// The queue of those who make messages of it.
+    pub queue: QueueUrl,
+}
+
+impl Tell for Teller {
+    fn tell<'a>(&'a self, told: &'a Operational) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+        Box::pin(async {
+            let job = Outgoing::new(&Job::from(told.clone()), Duration::ZERO, told.org)?;
+            self.sqs.send_one(&self.queue, job).await
+        })
+    }
 }
 
 impl Sqs {

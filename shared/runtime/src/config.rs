@@ -266,17 +266,6 @@ fn schedule(env: &Env<'_>) -> Result<Vec<Duration>, ConfigError> {
     })
 }
 
-/// After how long no message is tried any more, outages of our own aside: every wait may be twice what
-/// the schedule says, or a minute.
-///
-/// # Errors
-/// `POSTRIDER_RETRY_SCHEDULE` cannot be understood.
-pub fn retry_horizon(env: &Env<'_>) -> Result<Duration, ConfigError> {
-    const EACH: Duration = Duration::from_secs(120);
-    const SPARE: Duration = Duration::from_secs(3600);
-    Ok(schedule(env)?.into_iter().map(|wait| wait * 2 + EACH).sum::<Duration>() + SPARE)
-}
-
 /// Reads `POSTRIDER_DELIVERY_TIMEOUT`: the deadline of one delivery, 15 seconds where it is not set.
 ///
 /// # Errors
@@ -321,16 +310,6 @@ mod tests {
         assert_eq!(delivery.schedule.len(), 7);
         assert_eq!(delivery.timeout, Duration::from_secs(15));
         assert_eq!(delivery.header_style, HeaderStyle::Webhook);
-    }
-
-    #[test]
-    fn the_horizon_lies_behind_every_retry() {
-        // 99,305 seconds of waits, twice; two minutes for each of seven; an hour.
-        assert_eq!(retry_horizon(&env(&[])).unwrap(), Duration::from_secs(2 * 99_305 + 7 * 120 + 3_600));
-        assert_eq!(
-            retry_horizon(&env(&[("POSTRIDER_RETRY_SCHEDULE", "")])).unwrap(),
-            Duration::from_secs(3_600)
-        );
     }
 
     #[test]

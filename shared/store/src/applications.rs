@@ -297,6 +297,16 @@ impl Store {
         Profile::from_item(&item.ok_or(NOT_FOUND)?)
     }
 
+    /// The profiles of those applications of an organisation that are there, in any order.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn profiles(&self, org: OrgId, ids: impl IntoIterator<Item = AppId>) -> Result<Vec<Profile>> {
+        let wanted = ids.into_iter().map(|id| keys::profile(org, id)).collect();
+        let found = self.batch_get(Table::Config, wanted, false, "read applications' profiles").await?;
+        found.iter().map(Profile::from_item).collect()
+    }
+
     /// Lists an organisation's applications by id, which is by age.
     ///
     /// # Errors

@@ -58,6 +58,13 @@ fn ids_of_set(set: &[Blob]) -> Vec<AttemptId> {
     ids
 }
 
+/// The message of a delivery state, and how the delivery stands.
+pub(super) fn brief_outcome(item: &Item) -> Result<(MessageId, Status)> {
+    let message = item.text("sk")?.strip_prefix("MSG#").unwrap_or_default();
+    let message = message.parse().map_err(corrupt("a delivery state's key"))?;
+    Ok((message, if item.contains_key("ms") { Status::Success } else { status_of(item)? }))
+}
+
 fn status_of(item: &Item) -> Result<Status> {
     Status::from_number(item.number("s")?).ok_or_else(|| corrupt("an item")("its status is unknown"))
 }
@@ -181,6 +188,7 @@ impl Store {
     /// # Errors
     /// The store's own.
     pub async fn advance(&self, state: &State) -> Result<bool> {
+        self.mark_counts(state.endpoint, state.message).await?;
         let due = state.due.iter().map(|at| n(at.ms())).collect();
         let mut set = "SET v = :v, s = :s, n = :n, t = :t, #ttl = :ttl".to_owned();
         let mut remove = Vec::new();
@@ -221,6 +229,7 @@ impl Store {
     /// # Errors
     /// The store's own.
     pub async fn note_by_hand(&self, attempt: &Attempt) -> Result<bool> {
+        self.mark_counts(attempt.endpoint, attempt.message).await?;
         let id = b(attempt.id.ksuid().bytes().to_vec());
         let success = attempt.status == Status::Success;
         let mut set =

@@ -234,9 +234,13 @@ impl Store {
         if let Some(uid) = &endpoint.settings.uid {
             writes.push(self.claim_endpoint_uid(app.id, uid, endpoint.id)?);
         }
-        writes.extend(self.announce(app, &endpoint, EndpointEvent::Created)?);
+        let told = Vec::from_iter(self.announce(app, &endpoint, EndpointEvent::Created)?);
+        writes.extend(self.outbox_of(&told)?);
         match self.transact(writes, "create an endpoint").await? {
-            Transacted::Done => Ok(endpoint),
+            Transacted::Done => {
+                self.tell_now(&told).await;
+                Ok(endpoint)
+            }
             Transacted::Refused(which) if which.contains(&0) => {
                 self.application(app.org, app.id).await?;
                 let text = format!("The application has {ENDPOINTS_MAX} endpoints: it cannot have more.");
@@ -414,15 +418,19 @@ impl Store {
                 writes.push(self.free_endpoint_uid(app.id, uid, old.id)?);
             }
         }
-        writes.extend(self.announce(app, &new, EndpointEvent::Updated)?);
+        let mut told = Vec::from_iter(self.announce(app, &new, EndpointEvent::Updated)?);
         if enabled {
-            writes.extend(self.announce(app, &new, EndpointEvent::Enabled)?);
+            told.extend(self.announce(app, &new, EndpointEvent::Enabled)?);
         }
         if disabled {
-            writes.extend(self.announce(app, &new, EndpointEvent::Disabled(None))?);
+            told.extend(self.announce(app, &new, EndpointEvent::Disabled(None))?);
         }
+        writes.extend(self.outbox_of(&told)?);
         match self.transact(writes, "update an endpoint").await? {
-            Transacted::Done => Ok(Some(new)),
+            Transacted::Done => {
+                self.tell_now(&told).await;
+                Ok(Some(new))
+            }
             Transacted::Refused(which) if which.contains(&0) => Err(Error::NotFound("Application")),
             Transacted::Refused(which) if which.contains(&1) => Ok(None),
             Transacted::Refused(_) => Err(uid_taken()),
@@ -450,8 +458,13 @@ impl Store {
         if let Some(uid) = &endpoint.settings.uid {
             writes.push(self.free_endpoint_uid(app.id, uid, endpoint.id)?);
         }
-        writes.extend(self.announce(app, endpoint, EndpointEvent::Deleted)?);
-        Ok(self.transact(writes, "delete an endpoint").await? == Transacted::Done)
+        let told = Vec::from_iter(self.announce(app, endpoint, EndpointEvent::Deleted)?);
+        writes.extend(self.outbox_of(&told)?);
+        let done = self.transact(writes, "delete an endpoint").await? == Transacted::Done;
+        if done {
+            self.tell_now(&told).await;
+        }
+        Ok(done)
     }
 }
 

@@ -7,7 +7,7 @@ use super::item::{Get as _, Item};
 use super::keys::SHARDS;
 use super::{Range, Store, Table, keys};
 use domain::error::{Result, corrupt, unavailable};
-use domain::ids::{AppId, EndpointId};
+use domain::ids::{AppId, EndpointId, OrgId};
 
 /// Items that are read and deleted at a time.
 const PAGE: usize = 100;
@@ -76,7 +76,13 @@ impl Store {
     ///
     /// # Errors
     /// The store's own.
-    pub async fn erase_messages(&self, app: AppId, shard: u8) -> Result<usize> {
+    pub async fn erase_messages(&self, org: OrgId, app: AppId, shard: u8) -> Result<usize> {
+        let notes = self.front(Table::Log, keys::undelivered_pk(app, shard)).await?;
+        if !notes.is_empty() {
+            let twins = notes.iter().map(|item| Ok(keys::undelivered_twin(org, shard, item.text("sk")?)));
+            self.batch_delete(Table::Log, twins.collect::<Result<_>>()?, "erase notes").await?;
+            return self.erase_page(Table::Log, notes).await;
+        }
         let page = self.front(Table::Log, keys::messages_pk(app, shard)).await?;
         let event_ids = page.iter().filter_map(|item| item.text_opt("ei"));
         // The event ids first: they are found by the messages.

@@ -8,8 +8,9 @@ use super::audit::{Change, What};
 use super::item::{FromItem, Get as _, Item, Put as _, SCHEMA, ToItemOf, n, s, texts};
 use super::{Store, Table, Transacted, keys};
 use domain::caller::Caller;
-use domain::error::{Error, Result, corrupt};
+use domain::error::{Error, Result, corrupt, unavailable};
 use domain::ids::{Name, OrgId};
+use domain::operational;
 use domain::page::{ListQuery, Page};
 use runtime::clock::Timestamp;
 
@@ -170,8 +171,40 @@ impl Store {
 
     async fn find_event_type(&self, org: OrgId, name: &str) -> Result<Option<EventType>> {
         let key = keys::event_type(org, name);
-        let item = self.get(Table::Config, key, true, "read an event type").await?;
+        let mut item = self.get(Table::Config, key.clone(), true, "read an event type").await?;
+        if item.is_none() && operational::is_event_type(org, name) {
+            self.provide_event_types(org).await?;
+            item = self.get(Table::Config, key, true, "read an event type").await?;
+        }
         item.map(|item| EventType::from_item(&item)).transpose()
+    }
+
+    /// Makes those event types of the management organisation that are not there: it has them from the
+    /// beginning, and may change them.
+    async fn provide_event_types(&self, org: OrgId) -> Result<()> {
+        let now = self.clock.now();
+        for (name, description) in operational::EVENT_TYPES {
+            let made = EventType {
+                name: name.to_owned(),
+                description: description.to_owned(),
+                schemas: None,
+                feature_flags: Vec::new(),
+                group_name: None,
+                archived: false,
+                deprecated: false,
+                created_at: now,
+                updated_at: now,
+            };
+            let put =
+                self.client.put_item().table_name(&self.tables.config).set_item(Some(made.to_item(org)));
+            let put = put.condition_expression("attribute_not_exists(pk)");
+            match put.set_return_consumed_capacity(self.told.clone()).send().await {
+                Ok(_) => {}
+                Err(error) if crate::is_condition(&error) => {}
+                Err(error) => return Err(unavailable("make an operational event type")(error)),
+            }
+        }
+        Ok(())
     }
 
     /// Lists an organisation's event types by name. `keep` is asked about each that was read.
@@ -184,6 +217,10 @@ impl Store {
         query: &ListQuery<Name>,
         keep: impl Fn(&EventType) -> bool,
     ) -> Result<Page<EventType>> {
+        if org == operational::management_org() {
+            let (first, _) = operational::EVENT_TYPES[0];
+            self.find_event_type(org, first).await?;
+        }
         self.list_range(Table::Config, keys::org_pk(org), "ET#", query, "list event types", |item| {
             EventType::from_item(item).map(|found| keep(&found).then_some(found))
         })
@@ -201,7 +238,10 @@ impl Store {
             let found = EventType::from_item(&item)?;
             known.insert(found.name.clone(), found);
         }
-        let usable = |name: &&String| known.get(*name).is_some_and(|found| found.visible_to(caller));
+        let usable = |name: &&String| {
+            known.get(*name).is_some_and(|found| found.visible_to(caller))
+                || operational::is_event_type(caller.org(), name)
+        };
         Ok(names.iter().filter(|name| !usable(name)).cloned().collect())
     }
 }

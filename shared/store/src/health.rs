@@ -13,9 +13,9 @@ use super::item::{Item, n};
 use super::{Store, Table, Transacted, keys};
 use crate::applications::Application;
 use domain::caller::{Caller, Who};
-use domain::error::{Result, corrupt, unavailable};
+use domain::error::{Chain, Result, corrupt, unavailable};
 use domain::ids::{AttemptId, EndpointId, MessageId};
-use domain::job::Job;
+use domain::job::{Job, Operational};
 use domain::operational::{self, EndpointEvent};
 use runtime::clock::Timestamp;
 
@@ -66,21 +66,38 @@ impl Store {
         Ok(())
     }
 
-    /// The write that tells an event about an endpoint; none if this store does not tell.
+    /// What tells an event about an endpoint; nothing if this store does not tell.
     pub(super) fn announce(
         &self,
         app: &Application,
         endpoint: &Endpoint,
         event: EndpointEvent,
-    ) -> Result<Option<TransactWriteItem>> {
+    ) -> Result<Option<Operational>> {
         // Nobody is told about the endpoints that are told.
-        if !self.telling || app.org == operational::management_org() {
+        if self.telling.is_none() || app.org == operational::management_org() {
             return Ok(None);
         }
-        let now = self.clock.now();
-        let message = MessageId::new(now, &*self.random);
-        let told = operational::endpoint_event(app, endpoint, event, message)?;
-        self.outbox(message, now, &app.org.to_string(), &Job::from(told)).map(Some)
+        let message = MessageId::new(self.clock.now(), &*self.random);
+        operational::endpoint_event(app, endpoint, event, message).map(Some)
+    }
+
+    /// The writes that keep what is told until the timers function sends it.
+    pub(super) fn outbox_of(&self, told: &[Operational]) -> Result<Vec<TransactWriteItem>> {
+        let write = |told: &Operational| {
+            let job = Job::from(told.clone());
+            self.outbox(told.message, told.message.time(), &told.org.to_string(), &job)
+        };
+        told.iter().map(write).collect()
+    }
+
+    /// Sends what was written: nobody waits for the timers function, which sends a copy.
+    pub(super) async fn tell_now(&self, told: &[Operational]) {
+        let Some(telling) = &self.telling else { return };
+        for told in told {
+            if let Err(error) = telling.tell(told).await {
+                tracing::warn!(error = %Chain(&error), "an operational webhook is sent later");
+            }
+        }
     }
 
     /// Notes that an endpoint has been failing since then; `false` if that, or more, is noted already.
@@ -135,9 +152,14 @@ impl Store {
         let change = Change::new(&by, What::EndpointDisabled, id).within(app.id);
         let change = change.from(disabled(false)).to(disabled(true).with("failingSince", since.to_string()));
         let mut also = vec![self.audit(change)?];
-        also.extend(self.announce(app, &endpoint, EndpointEvent::Disabled(Some(since)))?);
+        let told = Vec::from_iter(self.announce(app, &endpoint, EndpointEvent::Disabled(Some(since)))?);
+        also.extend(self.outbox_of(&told)?);
         let raise = self.raise_version_without(app, 0, id)?;
-        self.change_health(raise, app, id, update, also, "disable an endpoint").await
+        let done = self.change_health(raise, app, id, update, also, "disable an endpoint").await?;
+        if done {
+            self.tell_now(&told).await;
+        }
+        Ok(done)
     }
 
     async fn change_health(

@@ -6,6 +6,7 @@
 //! | config | application's profile | `ORG#{org}`              | `APP#{app}`           |
 //! | config | application's uid  | `ORG#{org}`                 | `APPUID#{uid}`        |
 //! | config | event type         | `ORG#{org}`                 | `ET#{name}`           |
+//! | config | look of the portal | `ORG#{org}`                 | `THEME`               |
 //! | config | endpoint           | `APP#{app}`                 | `EP#{ep}`             |
 //! | config | endpoint's uid     | `APP#{app}`                 | `EPUID#{uid}`         |
 //! | config | audit event        | `AUDIT#{org}`               | `{audit}`             |
@@ -17,7 +18,10 @@
 //! | log    | delivery state     | `EP#{ep}#{shard}`           | `MSG#{msg}`           |
 //! | log    | attempt            | `EP#{ep}#{shard}`           | `ATT#{atmpt}`         |
 //! | log    | probe before an attempt is made again | `EP#{ep}#{shard}` | `TRY#{atmpt}` |
-//! | log    | counts of a day    | `EP#{ep}#STATS`             | `{day}`               |
+//! | log    | counts of an hour  | `EP#{ep}#STATS`             | `H{hour}`             |
+//! | log    | how far was counted | `EP#{ep}#STATS`            | `F`                   |
+//! | log    | failing endpoint   | `FAILING#{org}`             | `{app}.{ep}`          |
+//! | log    | undelivered message | `UNDELIVERED#{org or app}#{shard}` | `ATT#{atmpt}`  |
 //! | log    | idempotency record | `IDEM#{hash}`               | `-`                   |
 //! | log    | token that counts no longer | `TOKEN#{org}#{hash}` | `-`                   |
 //! | log    | end of a session   | `SESSION#{app}#{session}`   | `-`                   |
@@ -31,6 +35,7 @@
 use std::fmt::Display;
 
 use super::item::{Get as _, Item, s};
+use super::needs::FailingKey;
 use super::throttles::Limited;
 use domain::error::{Result, corrupt};
 use domain::ids::{AppId, AttemptId, AuditId, EndpointId, Id, MessageId, OrgId, TaskId};
@@ -92,6 +97,10 @@ pub(super) fn application_uid(org: OrgId, uid: &str) -> Item {
 
 pub(super) fn event_type(org: OrgId, name: &str) -> Item {
     key(org_pk(org), format!("ET#{name}"))
+}
+
+pub(super) fn theme(org: OrgId) -> Item {
+    key(org_pk(org), "THEME")
 }
 
 pub(super) fn endpoint(app: AppId, endpoint: EndpointId) -> Item {
@@ -159,9 +168,38 @@ pub(super) fn stats_pk(endpoint: EndpointId) -> String {
     format!("EP#{endpoint}#STATS")
 }
 
-/// Days are counted from 1970, in five digits.
-pub(super) fn stats(endpoint: EndpointId, day: u64) -> Item {
-    key(stats_pk(endpoint), format!("{day:05}"))
+/// Hours are counted from 1970, in seven digits.
+pub(super) fn stats_sk(hour: u64) -> String {
+    format!("H{hour:07}")
+}
+
+pub(super) fn stats(endpoint: EndpointId, hour: u64) -> Item {
+    key(stats_pk(endpoint), stats_sk(hour))
+}
+
+pub(super) fn stats_reach(endpoint: EndpointId) -> Item {
+    key(stats_pk(endpoint), "F")
+}
+
+pub(super) fn failing_pk(org: OrgId) -> String {
+    format!("FAILING#{org}")
+}
+
+pub(super) fn failing(org: OrgId, of: FailingKey) -> Item {
+    key(failing_pk(org), of.to_string())
+}
+
+pub(super) fn undelivered_pk(of: impl Display, shard: u8) -> String {
+    format!("UNDELIVERED#{of}#{shard:x}")
+}
+
+pub(super) fn undelivered(of: impl Display, message: MessageId, attempt: AttemptId) -> Item {
+    key(undelivered_pk(of, shard(message)), format!("ATT#{attempt}"))
+}
+
+/// The same message in the list of its organisation.
+pub(super) fn undelivered_twin(org: OrgId, shard: u8, sk: &str) -> Item {
+    key(undelivered_pk(org, shard), sk)
 }
 
 pub(super) fn idempotency(hash: &str) -> Item {
@@ -238,6 +276,7 @@ mod tests {
             (profile(org, app), format!("ORG#org_{K}"), format!("APP#app_{K}")),
             (application_uid(org, "u"), format!("ORG#org_{K}"), "APPUID#u".into()),
             (event_type(org, "a.b"), format!("ORG#org_{K}"), "ET#a.b".into()),
+            (theme(org), format!("ORG#org_{K}"), "THEME".into()),
             (endpoint(app, ep), format!("APP#app_{K}"), format!("EP#ep_{K}")),
             (endpoint_uid(app, "u"), format!("APP#app_{K}"), "EPUID#u".into()),
             (audit(org, aud), format!("AUDIT#org_{K}"), format!("audit_{K}")),
@@ -248,7 +287,14 @@ mod tests {
             (event_id(app, "e"), format!("APP#app_{K}#EVENT#e"), "-".into()),
             (state(ep, msg), format!("EP#ep_{K}#{sh}"), format!("MSG#msg_{K}")),
             (attempt(ep, msg, att), format!("EP#ep_{K}#{sh}"), format!("ATT#atmpt_{K}")),
-            (stats(ep, 20_000), format!("EP#ep_{K}#STATS"), "20000".into()),
+            (stats(ep, 490_000), format!("EP#ep_{K}#STATS"), "H0490000".into()),
+            (stats_reach(ep), format!("EP#ep_{K}#STATS"), "F".into()),
+            (
+                failing(org, FailingKey { app, endpoint: ep }),
+                format!("FAILING#org_{K}"),
+                format!("app_{K}.ep_{K}"),
+            ),
+            (undelivered(org, msg, att), format!("UNDELIVERED#org_{K}#{sh}"), format!("ATT#atmpt_{K}")),
             (idempotency("00ff"), "IDEM#00ff".into(), "-".into()),
             (throttle(Limited::Endpoint(ep), 0), format!("THROTTLE#ep_{K}#0"), "-".into()),
             (throttle(Limited::Application(app), 3), format!("THROTTLE#app_{K}#3"), "-".into()),

@@ -5,6 +5,7 @@
 pub mod applications;
 pub mod attempts;
 pub mod audit;
+pub mod chosen;
 pub mod destinations;
 pub mod endpoint_secrets;
 pub mod endpoints;
@@ -15,6 +16,7 @@ pub mod idempotency;
 mod item;
 pub mod keys;
 pub mod messages;
+pub mod needs;
 pub mod payloads;
 mod ranges;
 pub mod seal;
@@ -22,6 +24,7 @@ pub mod sessions;
 pub mod shards;
 pub mod stats;
 pub mod tasks;
+pub mod theme;
 pub mod throttles;
 pub mod timers;
 pub mod tokens;
@@ -40,9 +43,10 @@ use aws_sdk_dynamodb::types::{
 };
 
 use domain::error::{Result, unavailable};
-use domain::ids::{AppId, OrgId};
+use domain::ids::{AppId, EndpointId, OrgId};
+use domain::operational::Tell;
 use runtime::cache::Cache;
-use runtime::clock::SharedClock;
+use runtime::clock::{SharedClock, Timestamp};
 use runtime::config::Tables;
 use runtime::random::SharedRandom;
 use seal::Sealer;
@@ -64,10 +68,12 @@ pub struct Store {
     random: SharedRandom,
     /// What is asked of DynamoDB about what a request consumed.
     told: Option<ReturnConsumedCapacity>,
-    /// Changes of endpoints are told as operational webhooks.
-    telling: bool,
+    /// Changes of endpoints are told as operational webhooks, by this.
+    telling: Option<Arc<dyn Tell>>,
     /// Which application has a uid, as it was when it was last looked up.
     uids: Arc<Cache<(OrgId, String), AppId>>,
+    /// When which minute of an endpoint's counts was marked by this instance.
+    marked: Arc<Cache<(EndpointId, u64), Timestamp>>,
 }
 
 /// How a transaction ended that did not fail altogether.
@@ -96,12 +102,13 @@ impl Store {
         told: Option<ReturnConsumedCapacity>,
     ) -> Self {
         let uids = Arc::new(Cache::new(applications::UIDS_MAX));
-        Self { client, tables, sealer, clock, random, told, telling: false, uids }
+        let marked = Arc::new(Cache::new(stats::MARKS_KEPT));
+        Self { client, tables, sealer, clock, random, told, telling: None, uids, marked }
     }
 
-    /// This store, telling changes of endpoints as operational webhooks if `telling` is true.
+    /// This store, telling changes of endpoints as operational webhooks where there is something to tell by.
     #[must_use]
-    pub fn telling(self, telling: bool) -> Self {
+    pub fn telling(self, telling: Option<Arc<dyn Tell>>) -> Self {
         Self { telling, ..self }
     }
 

@@ -1,30 +1,61 @@
 //! How an endpoint's deliveries stand, counted by the time of their messages.
 //!
-//! Nothing is counted while delivering. Hours that no retry changes any more are counted once, when
-//! somebody asks, and kept with their day; younger ones are counted each time. An hour with a delivery
-//! that is still under way is not kept, however old it is.
+//! Nothing is counted while delivering. A minute is counted once, when somebody asks and two minutes after
+//! it is over, and kept with its hour; how far that was done is kept, too. A delivery's state that is
+//! written later than that (a retry, an attempt by hand, a backlog) marks its minute first, and a minute
+//! that was marked after it was counted is counted again. So each request counts what is new, and no request counts
+//! more than [`STATES_MAX`].
+
+mod kept;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use futures_util::future::try_join_all;
 
-use super::attempts::{State, Status};
-use super::item::{FromItemOf as _, Get as _, Item, Put as _, SCHEMA, n};
+use self::kept::Kept;
+use super::attempts::{Status, brief_outcome};
+use super::item::{Item, SCHEMA, n};
 use super::keys::SHARDS;
 use super::messages::LOG_RETENTION_DAYS;
-use super::{Range, Store, Table, keys};
-use domain::error::{Error, Result};
+use super::{Store, Table, keys};
+use domain::error::{Error, Result, unavailable};
 use domain::ids::{EndpointId, Id as _, Ksuid, MessageId};
 use runtime::clock::Timestamp;
 
-const HOUR_MS: u64 = 3_600_000;
-const DAY_MS: u64 = 24 * HOUR_MS;
-/// States of one page; a megabyte, which DynamoDB reads at most, has fewer.
-const PAGE: usize = 10_000;
+const MINUTE_MS: u64 = 60_000;
+const HOUR: u64 = 60;
+const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
+/// A state that is written later than this after its message marks its minute.
+const LATE: Duration = Duration::from_secs(30);
+/// How long after a minute all states are there that no mark tells of: what is not late is written by an
+/// invocation that began within [`LATE`] and ends within a minute.
+const SETTLED: Duration = Duration::from_secs(120);
+/// How long a mark says that states change: longer than any invocation that set it runs.
+const MARKED: Duration = Duration::from_secs(120);
+/// An instance that has marked a minute so recently need not do so again.
+const MARKED_ENOUGH: Duration = Duration::from_secs(50);
 /// How far the clocks of two instances may lie apart.
 const SKEW: Duration = Duration::from_secs(5);
+/// States of one page: small enough that others get their turn between two.
+const PAGE: i32 = 1_000;
+/// States that one request counts.
+const STATES_MAX: usize = 50_000;
+/// Minutes between two that are counted again are counted with them where they have so few states.
+const BETWEEN_MAX: u64 = 500;
+/// A minute that still changes and has so many is not counted anew …
+const LARGE: u64 = 5_000;
+/// … for so long.
+const FRESH: Duration = Duration::from_secs(10);
+/// Hours that one request brings into their short form.
+const SHORTENED_MAX: usize = 24;
+/// Writes at a time.
+const AT_ONCE: usize = 16;
+
+/// Minutes that were marked of late, by endpoint.
+pub(super) const MARKS_KEPT: usize = 10_000;
 
 /// Numbers of deliveries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,181 +80,341 @@ impl Counts {
         } += 1;
     }
 
-    fn merge(&mut self, other: Self) {
+    /// Adds others to these.
+    pub fn merge(&mut self, other: Self) {
         self.success += other.success;
         self.pending += other.pending;
         self.fail += other.fail;
         self.sending += other.sending;
     }
 
-    const fn is_settled(&self) -> bool {
-        self.pending == 0 && self.sending == 0
+    const fn total(&self) -> u64 {
+        self.success + self.pending + self.fail + self.sending
     }
 }
 
-/// What is asked for, and what the answer may take.
-#[derive(Clone, Copy, Debug)]
-pub struct StatsQuery {
-    /// The first moment, inclusive.
-    pub since: Timestamp,
-    /// The last moment, exclusive.
-    pub until: Timestamp,
-    /// Messages before that are no longer tried.
-    pub settled: Timestamp,
-    /// When to give up for this time.
-    pub deadline: Timestamp,
+/// What one request may still do.
+#[derive(Debug)]
+pub struct Work {
+    states: AtomicUsize,
+    deadline: Timestamp,
 }
 
-/// Counts by the hour, and how far they are complete.
+impl Work {
+    /// What is left until `deadline`.
+    pub const fn until(deadline: Timestamp) -> Self {
+        Self { states: AtomicUsize::new(STATES_MAX), deadline }
+    }
+
+    fn goes_on(&self, now: Timestamp) -> bool {
+        now < self.deadline && self.states.load(Ordering::Relaxed) > 0
+    }
+
+    fn spend(&self, states: usize) {
+        let spend = |left: usize| Some(left.saturating_sub(states));
+        let _ = self.states.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend);
+    }
+}
+
+/// States by minute, and which minutes are complete.
 #[derive(Debug, Default)]
 struct Swept {
-    hours: BTreeMap<u64, Counts>,
-    until: Timestamp,
+    minutes: BTreeMap<u64, Counts>,
+    /// Minutes from the first inclusive to the second exclusive.
+    complete: (u64, u64),
+    at: Timestamp,
 }
 
-impl Swept {
-    fn hour(&self, hour: u64) -> Counts {
-        self.hours.get(&hour).copied().unwrap_or_default()
-    }
+const UNFINISHED: Error = Error::Unfinished(
+    "There is more to count than one request may take. What was counted is kept: send it again.",
+);
+
+const fn minute_of(at: Timestamp) -> u64 {
+    at.ms() / MINUTE_MS
+}
+
+const fn start_of(minute: u64) -> Timestamp {
+    Timestamp::from_ms(minute * MINUTE_MS)
+}
+
+/// The first minute that begins at that time or later.
+const fn minute_from(at: Timestamp) -> u64 {
+    at.ms().div_ceil(MINUTE_MS)
 }
 
 impl Store {
-    /// Counts the deliveries of an endpoint.
+    /// Counts the deliveries of an endpoint, of messages from `since` inclusive to `until` exclusive.
     ///
     /// # Errors
-    /// `Unfinished` where the deadline came first: what was counted is kept, and the next request goes
-    /// on from there.
-    pub async fn endpoint_stats(&self, endpoint: EndpointId, query: &StatsQuery) -> Result<Counts> {
-        let (since, until) = (query.since, query.until);
+    /// `Unfinished` where that was more work than is left: what was counted is kept, and the next request
+    /// goes on from there.
+    pub async fn endpoint_stats(
+        &self,
+        endpoint: EndpointId,
+        since: Timestamp,
+        until: Timestamp,
+        work: &Work,
+    ) -> Result<Counts> {
         let retained = self.clock.now().before(Duration::from_millis(DAY_MS) * LOG_RETENTION_DAYS as u32);
-        // Whole days that are settled and that nothing has left yet.
-        let first = since.max(retained).ms().div_ceil(DAY_MS);
-        let days = first..(query.settled.min(until).ms() / DAY_MS).max(first);
-        if days.is_empty() {
-            return self.counted(endpoint, since, until, query).await;
+        let since = since.max(retained);
+        // Nothing is made in the future, so the minute that is under way is a whole one.
+        let now = self.clock.now();
+        let until = if until >= now { start_of(minute_from(now.after(SKEW))) } else { until };
+        let (first, last) = (minute_from(since), minute_of(until));
+        if first >= last {
+            return self.between(endpoint, since, until, work).await;
         }
-        let mut all = self.counted(endpoint, since, Timestamp::from_ms(days.start * DAY_MS), query).await?;
-        let mut known = self.kept_days(endpoint, days.clone()).await?;
-        for day in days.clone() {
-            for counts in self.day(endpoint, day, known.remove(&day).unwrap_or_default(), query).await? {
-                all.merge(counts);
-            }
+        let mut all = self.between(endpoint, since, start_of(first), work).await?;
+        all.merge(self.between(endpoint, start_of(last), until, work).await?);
+        for (_, counts) in self.endpoint_hours(endpoint, (start_of(first), start_of(last)), work).await? {
+            all.merge(counts);
         }
-        all.merge(self.counted(endpoint, Timestamp::from_ms(days.end * DAY_MS), until, query).await?);
         Ok(all)
     }
 
-    /// Says that a delivery of an old message was changed by hand: its day is counted again. To be
-    /// called after the change was written.
+    /// The same by the hour of the messages, numbered from 1970; of whole minutes, and without hours that
+    /// have none.
+    ///
+    /// # Errors
+    /// As [`Store::endpoint_stats`].
+    pub async fn endpoint_hours(
+        &self,
+        endpoint: EndpointId,
+        (since, until): (Timestamp, Timestamp),
+        work: &Work,
+    ) -> Result<BTreeMap<u64, Counts>> {
+        let now = self.clock.now();
+        let retained = now.before(Duration::from_millis(DAY_MS) * LOG_RETENTION_DAYS as u32);
+        let window = (minute_of(since).max(minute_from(retained)), minute_from(until.min(now.after(SKEW))));
+        if window.0 >= window.1 {
+            return Ok(BTreeMap::new());
+        }
+        let mut kept = self.kept_counts(endpoint, window).await?;
+        self.extend_reach(endpoint, &mut kept, window, work).await?;
+        self.count_again(endpoint, &mut kept, window, work).await?;
+        self.shorten(endpoint, &mut kept, now).await?;
+        Ok(kept.by_hour(window))
+    }
+
+    /// Says that the delivery of a message that is not young is about to change: what was counted of its
+    /// minute until then holds no longer. To be called before the change is written.
     ///
     /// # Errors
     /// The store's own.
-    pub async fn forget_stats_hour(&self, endpoint: EndpointId, message: MessageId) -> Result<()> {
-        let (now, day) = (self.clock.now(), message.time().ms() / DAY_MS);
-        // What is left behind stops a count that began before, and so may not have seen the change.
-        let update = "SET v = :v, f = :now, k = :none, #ttl = :ttl REMOVE h";
-        let values = vec![(":v", n(SCHEMA)), (":now", n(now.ms())), (":none", n(0)), (":ttl", n(ttl(day)))];
-        let condition = "attribute_not_exists(f) OR f < :now";
-        self.update_log(keys::stats(endpoint, day), update, condition, values, "forget counts").await?;
+    pub async fn mark_counts(&self, endpoint: EndpointId, message: MessageId) -> Result<()> {
+        let now = self.clock.now();
+        if now.since(message.time()) <= LATE {
+            return Ok(());
+        }
+        let minute = minute_of(message.time());
+        if self.marked.get(&(endpoint, minute), now).is_some_and(|at| now.since(at) < MARKED_ENOUGH) {
+            return Ok(());
+        }
+        let name = kept::mark_name(minute);
+        let update = format!("SET v = :v, {name} = :until, #ttl = :ttl");
+        let condition = format!("attribute_not_exists({name}) OR {name} < :until");
+        let values = vec![
+            (":v", n(SCHEMA)),
+            (":until", n(now.after(MARKED).ms())),
+            (":ttl", n(kept::ttl(minute / HOUR))),
+        ];
+        let key = keys::stats(endpoint, minute / HOUR);
+        self.update_log(key, &update, &condition, values, "mark counts").await?;
+        self.marked.put((endpoint, minute), now, now);
         Ok(())
     }
 
-    /// Counts without keeping anything.
-    async fn counted(
+    /// Counts between two moments of one minute, and keeps nothing.
+    async fn between(
         &self,
         endpoint: EndpointId,
         from: Timestamp,
         to: Timestamp,
-        query: &StatsQuery,
+        work: &Work,
     ) -> Result<Counts> {
         let mut all = Counts::default();
         if from < to {
-            let swept = self.sweep(endpoint, from, to, false, query.deadline).await?;
-            if swept.until < to {
+            let minutes = (minute_of(from), minute_from(to));
+            let swept = self.sweep(endpoint, (from, to), true, work).await?;
+            if swept.complete.1 < minutes.1 {
                 return Err(UNFINISHED);
             }
-            swept.hours.into_values().for_each(|counts| all.merge(counts));
+            swept.minutes.into_values().for_each(|counts| all.merge(counts));
         }
         Ok(all)
     }
 
-    /// The hours of each day that are kept, from its first.
-    async fn kept_days(
+    /// Counts each minute of the window that was never counted and is over for long enough, so that what
+    /// is counted stays without a gap: first what came since, then what lies before.
+    async fn extend_reach(
         &self,
         endpoint: EndpointId,
-        days: std::ops::Range<u64>,
-    ) -> Result<BTreeMap<u64, Vec<Counts>>> {
-        let wanted = days.map(|day| keys::stats(endpoint, day)).collect();
-        let mut found = BTreeMap::new();
-        for item in self.batch_get(Table::Log, wanted, true, "read counts").await? {
-            item.check_schema()?;
-            found.insert(item.text("sk")?.parse().unwrap_or_default(), hours_of(&item));
-        }
-        Ok(found)
-    }
-
-    /// The hours of a settled day: those that are kept, and the others counted now and kept.
-    async fn day(
-        &self,
-        endpoint: EndpointId,
-        day: u64,
-        mut kept: Vec<Counts>,
-        query: &StatsQuery,
-    ) -> Result<Vec<Counts>> {
-        if kept.len() == 24 {
-            return Ok(kept);
-        }
-        let started = self.clock.now();
-        let first = day * 24 + kept.len() as u64;
-        let (from, to) = (Timestamp::from_ms(first * HOUR_MS), Timestamp::from_ms((day + 1) * DAY_MS));
-        let swept = self.sweep(endpoint, from, to, true, query.deadline).await?;
-        let complete = swept.until.ms() / HOUR_MS;
-        let mut settled = kept.clone();
-        settled.extend((first..complete).map(|hour| swept.hour(hour)).take_while(Counts::is_settled));
-        if settled.len() > kept.len() {
-            self.keep_day(endpoint, day, &settled, started).await?;
-        }
-        if swept.until < to {
-            return Err(UNFINISHED);
-        }
-        kept.extend((first..complete).map(|hour| swept.hour(hour)));
-        Ok(kept)
-    }
-
-    async fn keep_day(
-        &self,
-        endpoint: EndpointId,
-        day: u64,
-        hours: &[Counts],
-        started: Timestamp,
+        kept: &mut Kept,
+        window: (u64, u64),
+        work: &Work,
     ) -> Result<()> {
-        let pair = |counts: &Counts| AttributeValue::L(vec![n(counts.success), n(counts.fail)]);
-        let item = keys::stats(endpoint, day)
-            .with("v", n(SCHEMA))
-            .with("k", n(hours.len()))
-            .with("h", AttributeValue::L(hours.iter().map(pair).collect()))
-            .with("ttl", n(ttl(day)));
-        let condition = "(attribute_not_exists(f) OR f < :before) AND (attribute_not_exists(k) OR k < :k)";
-        let values = [(":before", n(started.before(SKEW).ms())), (":k", n(hours.len()))];
-        // Refused: somebody else has counted as far, or a delivery was changed meanwhile.
-        self.put_log(item, condition, values, "keep counts").await.map(drop)
+        let now = self.clock.now();
+        let settled = minute_of(now.before(SETTLED));
+        // Before it was made nothing was sent to it; what is older and was sent later is marked.
+        let made = minute_of(endpoint.ksuid().time().before(SETTLED));
+        let first = window.0.max(made);
+        let (low, high) = kept.reach.unwrap_or((first.min(settled), first.min(settled)));
+        kept.reach = Some((low, high));
+        let mut complete = true;
+        if high < settled.min(window.1) {
+            let swept = self.sweep(endpoint, (start_of(high), start_of(settled)), true, work).await?;
+            complete = swept.complete.1 >= settled;
+            self.keep_reach(endpoint, kept, &swept).await?;
+        }
+        if complete && first < low {
+            let swept = self.sweep(endpoint, (start_of(first), start_of(low)), false, work).await?;
+            complete = swept.complete.0 <= first;
+            self.keep_reach(endpoint, kept, &swept).await?;
+        }
+        if complete { Ok(()) } else { Err(UNFINISHED) }
     }
 
-    /// Counts the states of all shards, oldest first, until the deadline.
+    async fn keep_reach(&self, endpoint: EndpointId, kept: &mut Kept, swept: &Swept) -> Result<()> {
+        let (from, to) = swept.complete;
+        if from >= to {
+            return Ok(());
+        }
+        self.keep_minutes(endpoint, kept, swept).await?;
+        let (low, high) = kept.reach.unwrap_or(swept.complete);
+        let reach = (low.min(from), high.max(to));
+        kept.reach = Some(reach);
+        // Of two that count at once each keeps a reach without a gap, and what one does not know of is
+        // counted once more.
+        let values = vec![
+            (":v", n(SCHEMA)),
+            (":b", n(reach.0)),
+            (":f", n(reach.1)),
+            (":ttl", n(kept::ttl(reach.1 / HOUR))),
+        ];
+        let condition = "attribute_not_exists(f) OR f < :f OR b > :b";
+        let update = "SET v = :v, b = :b, f = :f, #ttl = :ttl";
+        self.update_log(keys::stats_reach(endpoint), update, condition, values, "keep how far was counted")
+            .await?;
+        Ok(())
+    }
+
+    /// Counts what was marked since it was counted, and the minutes at the end that are not over for long
+    /// enough.
+    async fn count_again(
+        &self,
+        endpoint: EndpointId,
+        kept: &mut Kept,
+        window: (u64, u64),
+        work: &Work,
+    ) -> Result<()> {
+        let now = self.clock.now();
+        for (from, to) in kept.stale(window, now) {
+            let swept = self.sweep(endpoint, (start_of(from), start_of(to)), true, work).await?;
+            self.keep_minutes(endpoint, kept, &swept).await?;
+            if swept.complete.1 < to {
+                return Err(UNFINISHED);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over what was swept, and writes down what will not change without a mark.
+    async fn keep_minutes(&self, endpoint: EndpointId, kept: &mut Kept, swept: &Swept) -> Result<()> {
+        let mut writes = Vec::new();
+        let (from, to) = swept.complete;
+        let mut at = from;
+        while at < to {
+            let hour = at / HOUR;
+            let end = to.min((hour + 1) * HOUR);
+            let found = swept.minutes.range(at..end).map(|(minute, counts)| (*minute, *counts)).collect();
+            if let Some(update) = kept.take(hour, (at, end), &found, swept.at) {
+                writes.push((hour, update));
+            }
+            at = end;
+        }
+        for some in writes.chunks(AT_ONCE) {
+            try_join_all(some.iter().map(|(hour, update)| self.write_hour(endpoint, *hour, update))).await?;
+        }
+        Ok(())
+    }
+
+    async fn write_hour(&self, endpoint: EndpointId, hour: u64, update: &kept::Update) -> Result<()> {
+        let mut values = vec![(":v".to_owned(), n(SCHEMA)), (":ttl".to_owned(), n(kept::ttl(hour)))];
+        let mut text = "SET v = :v, #ttl = :ttl".to_owned();
+        for (nth, (name, value)) in update.set.iter().enumerate() {
+            text.push_str(&format!(", {name} = :a{nth}"));
+            values.push((format!(":a{nth}"), AttributeValue::S(value.clone())));
+        }
+        if !update.remove.is_empty() {
+            text.push_str(&format!(" REMOVE {}", update.remove.join(", ")));
+        }
+        // No condition but the shape's: each count says when it was made, which a mark is compared with.
+        let sent = self
+            .client
+            .update_item()
+            .table_name(self.table(Table::Log))
+            .set_key(Some(keys::stats(endpoint, hour)))
+            .update_expression(text)
+            .condition_expression("attribute_not_exists(v) OR v <= :v")
+            .expression_attribute_names("#ttl", "ttl")
+            .set_expression_attribute_values(Some(values.into_iter().collect()))
+            .set_return_consumed_capacity(self.told.clone())
+            .send()
+            .await;
+        sent.map(drop).map_err(unavailable("keep counts"))
+    }
+
+    /// Puts the sum in place of the minutes of hours that have been over for long.
+    async fn shorten(&self, endpoint: EndpointId, kept: &mut Kept, now: Timestamp) -> Result<()> {
+        let updates: Vec<_> = kept.shortened(now).into_iter().take(SHORTENED_MAX).collect();
+        for some in updates.chunks(AT_ONCE) {
+            try_join_all(some.iter().map(|(hour, update)| self.write_hour(endpoint, *hour, update))).await?;
+        }
+        Ok(())
+    }
+
+    async fn kept_counts(&self, endpoint: EndpointId, (from, to): (u64, u64)) -> Result<Kept> {
+        let reach = self.get(Table::Log, keys::stats_reach(endpoint), false, "read how far was counted");
+        let hours = async {
+            let (mut items, mut start) = (Vec::new(), None);
+            loop {
+                let range = crate::Range {
+                    pk: keys::stats_pk(endpoint),
+                    from: keys::stats_sk(from / HOUR),
+                    to: keys::stats_sk(to.div_ceil(HOUR)),
+                    ascending: true,
+                    limit: 1_000,
+                    strong: false,
+                    start,
+                    operation: "read counts",
+                };
+                let page = self.query(Table::Log, range).await?;
+                items.extend(page.items);
+                start = page.last;
+                if start.is_none() {
+                    return Ok::<_, Error>(items);
+                }
+            }
+        };
+        let (reach, hours) = futures_util::future::try_join(reach, hours).await?;
+        Kept::read(reach.as_ref(), &hours)
+    }
+
+    /// Counts the states of all shards from the oldest, or from the newest, while there is work left.
     async fn sweep(
         &self,
         endpoint: EndpointId,
-        from: Timestamp,
-        to: Timestamp,
-        strong: bool,
-        deadline: Timestamp,
+        (from, to): (Timestamp, Timestamp),
+        ascending: bool,
+        work: &Work,
     ) -> Result<Swept> {
-        let shards = (0..SHARDS).map(|shard| self.sweep_shard(endpoint, shard, (from, to), strong, deadline));
-        let mut all = Swept { until: to, ..Swept::default() };
+        let at = self.clock.now();
+        let shards = (0..SHARDS).map(|shard| self.sweep_shard(endpoint, shard, (from, to), ascending, work));
+        let mut all = Swept { complete: (minute_of(from), minute_from(to)), at, ..Swept::default() };
         for swept in try_join_all(shards).await? {
-            all.until = all.until.min(swept.until);
-            for (hour, counts) in swept.hours {
-                all.hours.entry(hour).or_default().merge(counts);
+            all.complete = (all.complete.0.max(swept.complete.0), all.complete.1.min(swept.complete.1));
+            for (minute, counts) in swept.minutes {
+                all.minutes.entry(minute).or_default().merge(counts);
             }
         }
         Ok(all)
@@ -234,58 +425,54 @@ impl Store {
         endpoint: EndpointId,
         shard: u8,
         (from, to): (Timestamp, Timestamp),
-        strong: bool,
-        deadline: Timestamp,
+        ascending: bool,
+        work: &Work,
     ) -> Result<Swept> {
-        let bound = |at: Timestamp| format!("MSG#{}", MessageId::from_ksuid(Ksuid::new(at, [0; 15])));
-        let mut swept = Swept { until: from, ..Swept::default() };
-        let mut start = None;
+        let bound = |at: Timestamp| {
+            AttributeValue::S(format!("MSG#{}", MessageId::from_ksuid(Ksuid::new(at, [0; 15]))))
+        };
+        let whole = (minute_of(from), minute_from(to));
+        let mut swept = Swept { complete: whole, ..Swept::default() };
+        let mut reached = if ascending { from } else { to };
+        let mut start: Option<Item> = None;
         loop {
-            if self.clock.now() >= deadline {
+            if !work.goes_on(self.clock.now()) {
+                swept.complete = if ascending {
+                    (whole.0, minute_of(reached))
+                } else {
+                    (minute_from(reached.after(Duration::from_millis(1))), whole.1)
+                };
                 return Ok(swept);
             }
-            let range = Range {
-                pk: keys::log_pk(endpoint, shard),
-                from: bound(from),
-                to: bound(to),
-                ascending: true,
-                limit: PAGE,
-                strong,
-                start,
-                operation: "count deliveries",
-            };
-            let page = self.query(Table::Log, range).await?;
-            for item in &page.items {
-                let state = State::from_item(endpoint, item)?;
-                let at = state.message.time();
-                if at >= from && at < to {
-                    swept.hours.entry(at.ms() / HOUR_MS).or_default().add(state.outcome());
+            let page = self
+                .client
+                .query()
+                .table_name(self.table(Table::Log))
+                .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to")
+                .expression_attribute_values(":pk", AttributeValue::S(keys::log_pk(endpoint, shard)))
+                .expression_attribute_values(":from", bound(from))
+                .expression_attribute_values(":to", bound(to))
+                .projection_expression("sk, s, ms")
+                .scan_index_forward(ascending)
+                .limit(PAGE)
+                .set_exclusive_start_key(start)
+                .set_return_consumed_capacity(self.told.clone())
+                .send()
+                .await
+                .map_err(unavailable("count deliveries"))?;
+            let items = page.items.unwrap_or_default();
+            work.spend(items.len());
+            for item in &items {
+                let (message, status) = brief_outcome(item)?;
+                reached = message.time();
+                if reached >= from && reached < to {
+                    swept.minutes.entry(minute_of(reached)).or_default().add(status);
                 }
-                swept.until = swept.until.max(at);
             }
-            start = page.last;
+            start = page.last_evaluated_key;
             if start.is_none() {
-                return Ok(Swept { until: to, ..swept });
+                return Ok(swept);
             }
         }
     }
-}
-
-const UNFINISHED: Error = Error::Unfinished(
-    "There is more to count than one request may take. What was counted is kept: send it again.",
-);
-
-fn hours_of(item: &Item) -> Vec<Counts> {
-    let list = item.get("h").and_then(|list| list.as_l().ok()).map(Vec::as_slice).unwrap_or_default();
-    let read = list.iter().map_while(|pair| {
-        let [success, fail] = pair.as_l().ok()?.as_slice() else { return None };
-        let number = |value: &AttributeValue| value.as_n().ok()?.parse().ok();
-        Some(Counts { success: number(success)?, fail: number(fail)?, ..Counts::default() })
-    });
-    read.take(24).collect()
-}
-
-/// A day's counts stay as long as what they count.
-fn ttl(day: u64) -> u64 {
-    (day + 1 + LOG_RETENTION_DAYS) * DAY_MS / 1000
 }

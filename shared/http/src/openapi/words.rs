@@ -34,6 +34,7 @@ pub(super) const TAGS: &[(&str, &str)] = &[
     ("Message", "What happened: each goes to every endpoint that wants it."),
     ("Message Attempt", "The delivery log."),
     ("Authentication", "Tokens for an application's own people."),
+    ("Environment", "How an organisation's portal looks."),
     ("Audit Event", "Who changed what, and when."),
     ("Background Task", "What goes on after its request was answered."),
     ("Health", "Whether Postrider runs."),

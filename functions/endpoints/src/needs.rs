@@ -1,0 +1,193 @@
+//! What needs somebody: endpoints that fail, and messages that were given up.
+
+use std::collections::{BTreeSet, HashMap};
+
+use axum::extract::{Path, State};
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::Serialize;
+use shared::Result;
+use shared::auth::{Authenticated, Organisation};
+use shared::clock::Timestamp;
+use shared::http::{ApiResult, ListOut, ListQuery, Order, Query, json, reference};
+use shared::ids::{AppId, AttemptId, EndpointId, MessageId, Reference};
+use shared::store::applications::Profile;
+use shared::store::endpoints::Endpoint;
+use shared::store::needs::{Failing, FailingKey, ListOf, Undelivered};
+use shared::store::shards::LogQuery;
+
+use crate::Endpoints;
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailingEndpointOut {
+    /// The application.
+    app_id: AppId,
+    /// Its own id for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_uid: Option<String>,
+    /// Its name.
+    app_name: String,
+    /// The endpoint.
+    endpoint_id: EndpointId,
+    /// Its owner's id for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint_uid: Option<String>,
+    /// Where webhooks are sent.
+    url: String,
+    /// What its owner says of it.
+    description: String,
+    /// When the first message was given up since it worked.
+    failing_since: Timestamp,
+    /// It gets nothing.
+    disabled: bool,
+    /// The HTTP status code of the last attempt that failed for good; absent where there was no response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_status: Option<u16>,
+    /// Why there was no response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UndeliveredOut {
+    /// The application.
+    app_id: AppId,
+    /// The endpoint.
+    endpoint_id: EndpointId,
+    /// The message.
+    msg_id: MessageId,
+    /// Its event type.
+    event_type: String,
+    /// Attempts that the schedule made.
+    attempts: u32,
+    /// When the last of them was made.
+    exhausted_at: Timestamp,
+    /// The HTTP status code of the last one; 0 without a response.
+    response_status_code: u16,
+    /// Why there was no response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl From<Undelivered> for UndeliveredOut {
+    fn from(entry: Undelivered) -> Self {
+        Self {
+            app_id: entry.app,
+            endpoint_id: entry.endpoint,
+            msg_id: entry.message,
+            event_type: entry.event_type,
+            attempts: entry.attempts,
+            exhausted_at: entry.at,
+            response_status_code: entry.code,
+            error: entry.reason,
+        }
+    }
+}
+
+fn shown((note, endpoint): (Failing, Endpoint), profile: Option<&Profile>) -> FailingEndpointOut {
+    let settings = endpoint.settings;
+    FailingEndpointOut {
+        app_id: note.key.app,
+        app_uid: profile.and_then(|profile| profile.settings.uid.clone()),
+        app_name: profile.map(|profile| profile.settings.name.clone()).unwrap_or_default(),
+        endpoint_id: endpoint.id,
+        endpoint_uid: settings.uid,
+        url: settings.url,
+        description: settings.description,
+        failing_since: endpoint.failing_since.unwrap_or(note.since),
+        disabled: settings.disabled,
+        last_status: (note.code > 0).then_some(note.code),
+        last_error: note.reason.filter(|reason| !reason.is_empty()),
+    }
+}
+
+impl Endpoints {
+    async fn failing(&self, of: ListOf, query: &ListQuery<FailingKey>) -> ApiResult {
+        let page = self.api.store.list_failing(of, query).await?;
+        let apps: BTreeSet<AppId> = page.entries.iter().map(|(note, _)| note.key.app).collect();
+        let org = of.org();
+        let profiles = self.api.store.profiles(org, apps).await?.into_iter();
+        let profiles: HashMap<AppId, Profile> = profiles.map(|profile| (profile.id, profile)).collect();
+        let show = |entry: (Failing, Endpoint)| {
+            let profile = profiles.get(&entry.0.key.app);
+            shown(entry, profile)
+        };
+        Ok(json(StatusCode::OK, &ListOut::new(page, |(note, _)| note.key.to_string(), show)))
+    }
+
+    async fn undelivered(
+        &self,
+        of: ListOf,
+        endpoint: Option<EndpointId>,
+        query: &LogQuery<AttemptId>,
+    ) -> ApiResult {
+        let page = self.api.store.list_undelivered(of, endpoint, query).await?;
+        Ok(json(StatusCode::OK, &ListOut::new(page, |entry| entry.attempt.to_string(), UndeliveredOut::from)))
+    }
+}
+
+/// What a list of failing endpoints is asked for.
+pub fn wanted_failing(query: &Query) -> Result<ListQuery<FailingKey>> {
+    query.list(Order::Ascending)
+}
+
+/// What a list of undelivered messages is asked for.
+pub fn wanted(query: &Query) -> Result<LogQuery<AttemptId>> {
+    wanted_at(query, Timestamp::default())
+}
+
+fn wanted_at(query: &Query, now: Timestamp) -> Result<LogQuery<AttemptId>> {
+    query.log(now)
+}
+
+/// The endpoint whose messages alone are meant.
+pub fn endpoint_id(query: &Query) -> Option<&str> {
+    query.one("endpointId")
+}
+
+/// `GET /api/v1/failing-endpoint`
+pub async fn failing_of_all(State(state): State<Endpoints>, caller: Organisation, query: Query) -> ApiResult {
+    state.failing(ListOf::Organisation(caller.0.org()), &wanted_failing(&query)?).await
+}
+
+/// `GET /api/v1/app/{app_id}/failing-endpoint`
+pub async fn failing_of_one(
+    State(state): State<Endpoints>,
+    Authenticated(caller): Authenticated,
+    Path(app): Path<String>,
+    query: Query,
+) -> ApiResult {
+    let query = wanted_failing(&query)?;
+    let app = state.application(&caller, &app).await?;
+    state.failing(ListOf::Application(app.org, app.id), &query).await
+}
+
+/// `GET /api/v1/undelivered`
+pub async fn undelivered_of_all(
+    State(state): State<Endpoints>,
+    caller: Organisation,
+    query: Query,
+) -> ApiResult {
+    let query = wanted_at(&query, state.api.clock.now())?;
+    state.undelivered(ListOf::Organisation(caller.0.org()), None, &query).await
+}
+
+/// `GET /api/v1/app/{app_id}/undelivered`
+pub async fn undelivered_of_one(
+    State(state): State<Endpoints>,
+    Authenticated(caller): Authenticated,
+    Path(app): Path<String>,
+    query: Query,
+) -> ApiResult {
+    let wanted = wanted_at(&query, state.api.clock.now())?;
+    let endpoint = endpoint_id(&query).map(|text| reference(text, "Endpoint")).transpose()?;
+    let app = state.application(&caller, &app).await?;
+    let endpoint = match endpoint {
+        Some(Reference::Id(id)) => Some(id),
+        Some(uid) => Some(state.api.store.endpoint_for(app.id, &uid).await?.id),
+        None => None,
+    };
+    state.undelivered(ListOf::Application(app.org, app.id), endpoint, &wanted).await
+}

@@ -1,0 +1,151 @@
+//! Which messages a task sends again, a page at a time.
+
+use std::collections::HashSet;
+
+use futures_util::future::try_join_all;
+
+use super::Store;
+use super::attempts::{RESENDS_MAX, State, Status};
+use super::endpoints::{Endpoint, Filter};
+use super::keys::SHARDS;
+use super::messages::Message;
+use super::shards::LogQuery;
+use super::tasks::{Task, TaskFilter, TaskKind};
+use domain::error::{Result, corrupt};
+use domain::ids::{EndpointId, Ksuid, MessageId};
+use domain::page::{Cursor, ListQuery, Order};
+use runtime::clock::Timestamp;
+
+/// Messages of one page: what BatchGetItem takes at once.
+const PAGE: usize = 100;
+/// Pages of each shard that are looked at to say how many messages there are.
+const COUNTED_PAGES: usize = 13;
+
+/// What a task sends of one page.
+#[derive(Clone, Debug, Default)]
+pub struct Chosen {
+    /// The messages.
+    pub messages: Vec<MessageId>,
+    /// Those of them that the endpoint is to be noted at as a further destination.
+    pub unnoted: Vec<Message>,
+    /// Where the next page begins; none at the end of the shard.
+    pub last: Option<MessageId>,
+}
+
+impl Store {
+    /// What a task sends of the page that it is at.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn chosen(&self, task: &Task, endpoint: &Endpoint) -> Result<Chosen> {
+        match task.kind {
+            TaskKind::ReplayMissing => self.never_sent(task, endpoint).await,
+            TaskKind::Recover | TaskKind::BulkReplay | TaskKind::Erase => {
+                self.sent_before(task, endpoint.id).await
+            }
+        }
+    }
+
+    /// How many messages a task would send, and whether there are more that were not counted: some ten
+    /// thousand are looked at.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn count_chosen(&self, task: &Task, endpoint: &Endpoint) -> Result<(u64, bool)> {
+        let shards = (0..SHARDS).map(async |shard| {
+            let mut task = Task { shard, after: None, ..task.clone() };
+            let mut count = 0;
+            for _ in 0..COUNTED_PAGES {
+                let Chosen { messages, last, .. } = self.chosen(&task, endpoint).await?;
+                count += messages.len() as u64;
+                match last {
+                    Some(last) => task.after = Some(last.to_string()),
+                    None => return Ok((count, false)),
+                }
+            }
+            Ok::<_, domain::error::Error>((count, true))
+        });
+        let counted = try_join_all(shards).await?;
+        Ok(counted.into_iter().fold((0, false), |sum, shard| (sum.0 + shard.0, sum.1 || shard.1)))
+    }
+
+    /// Those of the step's page of deliveries that the task is about, and where the next page begins;
+    /// none at the end of the shard.
+    async fn sent_before(&self, task: &Task, endpoint: EndpointId) -> Result<Chosen> {
+        let page = self.shard_states(endpoint, task.shard, &page_query(task)?).await?;
+        let last = page.last().filter(|_| page.len() == PAGE).map(|state| state.message);
+        let chosen: Vec<State> = page.into_iter().filter(|state| fits_state(task, state)).collect();
+        let chosen = self.with_code_class(task, chosen).await?;
+        let TaskFilter { event_types, channel, tag, .. } = &task.filter;
+        let ids: Vec<MessageId> = chosen.into_iter().map(|state| state.message).collect();
+        if event_types.is_none() && channel.is_none() && tag.is_none() {
+            return Ok(Chosen { messages: ids, unnoted: Vec::new(), last });
+        }
+        let messages = self.messages(task.app, &ids).await?;
+        let fitting = messages.iter().filter(|message| fits_message(&task.filter, message));
+        let messages = fitting.map(|message| message.id).collect();
+        Ok(Chosen { messages, unnoted: Vec::new(), last })
+    }
+
+    /// Those whose last attempt was answered with a code of the class that the task asks for.
+    async fn with_code_class(&self, task: &Task, states: Vec<State>) -> Result<Vec<State>> {
+        let Some(class) = task.filter.code_class else { return Ok(states) };
+        let mut kept = Vec::new();
+        for state in states {
+            let Some(last) = state.attempts().last() else { continue };
+            let attempt = self.attempts(state.message, &[(state.endpoint, last)]).await?.pop();
+            if attempt.is_some_and(|attempt| attempt.code / 100 == class) {
+                kept.push(state);
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Those of the step's page of messages that the endpoint wants and was never sent.
+    async fn never_sent(&self, task: &Task, endpoint: &Endpoint) -> Result<Chosen> {
+        let page = self.shard_messages(task.app, task.shard, &page_query(task)?).await?;
+        let last = page.last().filter(|_| page.len() == PAGE).map(|message| message.id);
+        let filter = Filter::from(endpoint.settings.clone());
+        let wanted: Vec<MessageId> = page
+            .iter()
+            .filter(|message| filter.wants(&message.event_type, message.channels.as_deref()))
+            .map(|message| message.id)
+            .collect();
+        let states = self.states_at(endpoint.id, &wanted).await?;
+        let known: HashSet<MessageId> = states.into_iter().map(|state| state.message).collect();
+        let missing: Vec<MessageId> = wanted.into_iter().filter(|id| !known.contains(id)).collect();
+        let unnoted = page.into_iter().filter(|message| missing.contains(&message.id)).collect();
+        Ok(Chosen { messages: missing, unnoted, last })
+    }
+}
+
+/// The page of messages that a step looks at, oldest first.
+fn page_query(task: &Task) -> Result<LogQuery<MessageId>> {
+    let after = task.after.as_deref().map(str::parse).transpose().map_err(corrupt("a task"))?;
+    let cursor = after.map_or(Cursor::Start, Cursor::Behind);
+    let floor = |at: Timestamp| Ksuid::new(at, [0; 15]);
+    Ok(LogQuery {
+        list: ListQuery { limit: PAGE, cursor, order: Order::Ascending },
+        window: (floor(task.since), Ksuid::new(task.until, [0xff; 15])),
+    })
+}
+
+fn fits_state(task: &Task, state: &State) -> bool {
+    // What `resend` refuses, no task does.
+    if state.by_hand.len() >= RESENDS_MAX {
+        return false;
+    }
+    match task.kind {
+        TaskKind::Recover => state.outcome() == Status::Fail,
+        _ => task.filter.status.is_none_or(|status| state.outcome() == status),
+    }
+}
+
+fn fits_message(filter: &TaskFilter, message: &Message) -> bool {
+    let has = |list: &Option<Vec<String>>, wanted: &Option<String>| {
+        wanted.as_ref().is_none_or(|wanted| list.iter().flatten().any(|entry| entry == wanted))
+    };
+    filter.event_types.as_ref().is_none_or(|types| types.contains(&message.event_type))
+        && has(&message.channels, &filter.channel)
+        && has(&message.tags, &filter.tag)
+}

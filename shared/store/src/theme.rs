@@ -1,0 +1,107 @@
+//! How an organisation's portal looks.
+
+use super::audit::{Change, Facts, What, put};
+use super::item::{Get as _, Item, Put as _, SCHEMA, n, s};
+use super::{Store, Table, Transacted, keys};
+use domain::caller::Caller;
+use domain::error::Result;
+use domain::ids::OrgId;
+use runtime::clock::Timestamp;
+
+/// What of the portal an organisation may choose; what it does not is as the page has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Theme {
+    /// The name that is shown.
+    pub display_name: Option<String>,
+    /// Where its picture is.
+    pub logo_url: Option<String>,
+    /// Six hexadecimal digits.
+    pub primary_color_light: Option<String>,
+    /// The same on a dark ground.
+    pub primary_color_dark: Option<String>,
+    /// The font.
+    pub font_family: Option<String>,
+    /// `true`, `false`, or `auto`: as the reader's machine has it.
+    pub dark_mode: Option<String>,
+}
+
+impl Theme {
+    fn fields(&self) -> [(&'static str, Option<&String>); 6] {
+        [
+            ("displayName", self.display_name.as_ref()),
+            ("logoUrl", self.logo_url.as_ref()),
+            ("primaryColorLight", self.primary_color_light.as_ref()),
+            ("primaryColorDark", self.primary_color_dark.as_ref()),
+            ("fontFamily", self.font_family.as_ref()),
+            ("darkMode", self.dark_mode.as_ref()),
+        ]
+    }
+
+    fn facts(&self) -> Facts {
+        let fields = self.fields().into_iter();
+        fields.fold(Facts::default(), |facts, (name, value)| facts.with(name, value.map(String::as_str)))
+    }
+
+    fn from_item(item: &Item) -> Result<Self> {
+        item.check_schema()?;
+        let text = |name| item.text_opt(name).map(str::to_owned);
+        Ok(Self {
+            display_name: text("displayName"),
+            logo_url: text("logoUrl"),
+            primary_color_light: text("primaryColorLight"),
+            primary_color_dark: text("primaryColorDark"),
+            font_family: text("fontFamily"),
+            dark_mode: text("darkMode"),
+        })
+    }
+}
+
+impl Store {
+    /// Reads how an organisation's portal looks.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn theme(&self, org: OrgId) -> Result<Theme> {
+        Ok(self.find_theme(org).await?.map(|(theme, _)| theme).unwrap_or_default())
+    }
+
+    async fn find_theme(&self, org: OrgId) -> Result<Option<(Theme, Timestamp)>> {
+        let item = self.get(Table::Config, keys::theme(org), true, "read a theme").await?;
+        item.map(|item| Ok((Theme::from_item(&item)?, item.time("updatedAt")?))).transpose()
+    }
+
+    /// Replaces how the portal of the caller's organisation looks.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn put_theme(&self, by: &Caller, theme: &Theme) -> Result<()> {
+        // Each turn means that somebody else's change came first, so this ends.
+        loop {
+            let old = self.find_theme(by.org()).await?;
+            let now = self.clock.now();
+            let now = old.as_ref().map_or(now, |(_, at)| now.max(Timestamp::from_ms(at.ms() + 1)));
+            let item = keys::theme(by.org()).with("v", n(SCHEMA)).with("updatedAt", n(now.ms()));
+            let fields = theme.fields().into_iter();
+            let item = fields.fold(item, |item, (name, value)| item.with_some(name, value.map(s)));
+            let change = Change::new(by, What::EnvironmentUpdated, by.org()).to(theme.facts());
+            let (change, write) = match &old {
+                None => (change, put(self.table(Table::Config), item, "attribute_not_exists(pk)")?),
+                Some((old, at)) => (change.from(old.facts()), self.put_over(item, *at)?),
+            };
+            if self.transact(vec![write, self.audit(change)?], "change a theme").await? == Transacted::Done {
+                return Ok(());
+            }
+        }
+    }
+
+    fn put_over(&self, item: Item, at: Timestamp) -> Result<aws_sdk_dynamodb::types::TransactWriteItem> {
+        let put = aws_sdk_dynamodb::types::Put::builder()
+            .table_name(self.table(Table::Config))
+            .set_item(Some(item))
+            .condition_expression("updatedAt = :old")
+            .expression_attribute_values(":old", n(at.ms()))
+            .build();
+        let put = put.map_err(domain::error::corrupt("a write"))?;
+        Ok(aws_sdk_dynamodb::types::TransactWriteItem::builder().put(put).build())
+    }
+}
