@@ -12,8 +12,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
-/// The folders that are embedded. The shell, `app/index.html`, refers to their files by these names.
-const FOLDERS: [&str; 2] = ["app", "vendor"];
+/// The folder that is embedded. The shell refers to its files by this name. `vendor`, beside it, holds the
+/// licences of what comes from others, and digests.
+const FOLDER: &str = "app";
 const SHELL: &str = "app/index.html";
 /// Digits of the tree's hash.
 const HASH_LENGTH: usize = 16;
@@ -22,12 +23,8 @@ fn main() {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo names the folder"));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo names the output"));
     let mut files = Vec::new();
-    for folder in FOLDERS {
-        println!("cargo::rerun-if-changed={folder}");
-        if root.join(folder).exists() {
-            collect(&root, Path::new(folder), &mut files);
-        }
-    }
+    println!("cargo::rerun-if-changed={FOLDER}");
+    collect(&root, Path::new(FOLDER), &mut files);
     files.sort();
 
     let mut hash = Sha256::new();
@@ -56,10 +53,8 @@ fn main() {
     let mut tree: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     tree.truncate(HASH_LENGTH);
 
-    let mut shell = shell.unwrap_or_else(|| panic!("{SHELL} is missing"));
-    for folder in FOLDERS {
-        shell = shell.replace(&format!("=\"{folder}/"), &format!("=\"/portal/assets/{tree}/{folder}/"));
-    }
+    let shell = shell.unwrap_or_else(|| panic!("{SHELL} is missing"));
+    let shell = shell.replace(&format!("=\"{FOLDER}/"), &format!("=\"/portal/assets/{tree}/{FOLDER}/"));
     fs::write(out.join("shell.html"), shell).expect("the shell");
     let code = format!(
         "/// The hash of all files.\npub const TREE: &str = {tree:?};\n\

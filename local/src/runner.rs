@@ -12,6 +12,7 @@ use shared::config::Env;
 use crate::audit;
 use crate::cli::{Cli, Task};
 use crate::logging;
+use crate::portal;
 use crate::settings::Settings;
 use crate::stack::{Progress, Stack, StartError};
 
@@ -124,11 +125,16 @@ fn welcome(stack: &Stack, data: &str) -> String {
     let curl = format!(
         "curl -sS -w '\\n' -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' {url}/api/v1/app"
     );
+    let portal = portal::link(&url, &token);
     format!(
         r#"
+Open the portal; this link has full access to organisation {DEFAULT_ORG}:
+
+{portal}
+
 Postrider listens on {url} ({routes} routes; the reference is at /docs). Ctrl-C stops it.{aws}{queue}
 Data is {data}.
-This token has full access to organisation {DEFAULT_ORG}:
+For scripts and SDKs, the same token:
 
 export TOKEN={token}
 

@@ -17,6 +17,7 @@ use shared::trace::{self, Trace};
 
 use crate::aws::{Clients, Names};
 use crate::cors::Cors;
+use crate::dev::{self, Dev};
 use crate::meter::Metered;
 use crate::metrics::{Registry, Text};
 use crate::routes::Api;
@@ -137,6 +138,8 @@ impl Sources {
 pub(crate) struct Front {
     pub(crate) api: Arc<Api>,
     pub(crate) cors: Cors,
+    /// None where others than this machine can reach the API.
+    pub(crate) dev: Option<Dev>,
     pub(crate) sources: Sources,
     /// Where the API is.
     pub(crate) url: String,
@@ -163,6 +166,9 @@ impl Front {
         if request.uri().path() == PATH && request.method() == Method::GET {
             let text = self.sources.text().await.into_string();
             return ([(header::CONTENT_TYPE, Text::CONTENT_TYPE)], text).into_response();
+        }
+        if let Some(dev) = self.dev.as_ref().filter(|_| request.uri().path().starts_with(dev::PREFIX)) {
+            return dev.answer(request).await;
         }
         let platform = &self.sources.platform;
         // As API Gateway does: whoever begins no trace gets one.
@@ -223,6 +229,8 @@ mod tests {
     fn no_route_of_the_template_is_hidden() {
         let template = Template::parse(crate::TEMPLATE).unwrap();
         let mut routes = template.functions.iter().flat_map(|function| &function.routes);
-        assert!(routes.all(|route| !route.path.starts_with(PATH) && route.path != "/{proxy+}"));
+        let hidden =
+            |path: &str| path.starts_with(PATH) || path.starts_with(dev::PREFIX) || path == "/{proxy+}";
+        assert!(routes.all(|route| !hidden(&route.path)));
     }
 }

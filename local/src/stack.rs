@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use crate::aws::{Clients, Names, QueueRef};
 use crate::cors::Cors;
 use crate::cpu::Cpu;
+use crate::dev::Dev;
 use crate::dynamo::{self, Dynamo};
 use crate::functions::{InProgress, told};
 use crate::in_process::InProcess;
@@ -239,7 +240,9 @@ impl Stack {
         let (meters, world) = (meter.clone(), platform.clone());
         let read = Sources::new(&template, &names, clients.clone(), engine, world, meters, registry);
         let cors = Cors::new(settings.cors_origins.clone());
-        let front = Front { api: Arc::new(api), cors, sources: read, url: own_url(address) };
+        let url = own_url(address);
+        let dev = address.ip().is_loopback().then(|| Dev::new(url.clone(), clock.clone()));
+        let front = Front { api: Arc::new(api), cors, dev, sources: read, url };
         tasks.spawn(server::serve(listener, settings.connections_max, Arc::new(front), stopped.clone()));
         if settings.poll {
             for poller in pollers {

@@ -46,6 +46,7 @@ mod obeys;
 mod openapi;
 mod operational;
 mod outage;
+mod portal;
 mod portal_access;
 mod proxies;
 mod redrive;
