@@ -165,10 +165,10 @@ impl Cli {
     ///
     /// # Errors
     /// It is a command of the runner's.
-    pub(crate) fn remote(self) -> Result<cli::Command, Self> {
+    pub(crate) fn remote(self) -> Result<cli::Command, Box<Self>> {
         match self.command {
             Command::Remote(command) => Ok(command),
-            command => Err(Self { command, ..self }),
+            command => Err(Box::new(Self { command, ..self })),
         }
     }
 

@@ -25,6 +25,7 @@ const OTHERS: [(&str, &str); 12] = [
     // It makes a token, which is kept nowhere.
     ("POST", "/auth/app-portal-access/{app_id}"),
     ("POST", "/auth/dashboard-access/{app_id}"),
+    // It hands out a token that was made before.
     ("POST", "/auth/one-time-token"),
     // Its bearer gives it back.
     ("POST", "/auth/logout"),

@@ -191,6 +191,8 @@ impl Rare {
         assert!(self.house.stack.run_timers().await.expect("timers") >= 3);
         self.house.stack.wake();
         self.house.stack.idle().await;
+        let (status, answer) = self.ask("GET", "/undelivered", Value::Null, "").await;
+        assert_eq!((status, answer["data"].as_array().is_some_and(Vec::is_empty)), (StatusCode::OK, false));
         app
     }
 

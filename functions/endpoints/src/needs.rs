@@ -1,7 +1,5 @@
 //! What needs somebody: endpoints that fail, and messages that were given up.
 
-use std::collections::{BTreeSet, HashMap};
-
 use axum::extract::{Path, State};
 use http::StatusCode;
 use schemars::JsonSchema;
@@ -86,12 +84,12 @@ impl From<Undelivered> for UndeliveredOut {
     }
 }
 
-fn shown((note, endpoint): (Failing, Endpoint), profile: Option<&Profile>) -> FailingEndpointOut {
+fn shown((note, endpoint, profile): (Failing, Endpoint, Profile)) -> FailingEndpointOut {
     let settings = endpoint.settings;
     FailingEndpointOut {
         app_id: note.key.app,
-        app_uid: profile.and_then(|profile| profile.settings.uid.clone()),
-        app_name: profile.map(|profile| profile.settings.name.clone()).unwrap_or_default(),
+        app_uid: profile.settings.uid,
+        app_name: profile.settings.name,
         endpoint_id: endpoint.id,
         endpoint_uid: settings.uid,
         url: settings.url,
@@ -106,15 +104,7 @@ fn shown((note, endpoint): (Failing, Endpoint), profile: Option<&Profile>) -> Fa
 impl Endpoints {
     async fn failing(&self, of: ListOf, query: &ListQuery<FailingKey>) -> ApiResult {
         let page = self.api.store.list_failing(of, query).await?;
-        let apps: BTreeSet<AppId> = page.entries.iter().map(|(note, _)| note.key.app).collect();
-        let org = of.org();
-        let profiles = self.api.store.profiles(org, apps).await?.into_iter();
-        let profiles: HashMap<AppId, Profile> = profiles.map(|profile| (profile.id, profile)).collect();
-        let show = |entry: (Failing, Endpoint)| {
-            let profile = profiles.get(&entry.0.key.app);
-            shown(entry, profile)
-        };
-        Ok(json(StatusCode::OK, &ListOut::new(page, |(note, _)| note.key.to_string(), show)))
+        Ok(json(StatusCode::OK, &ListOut::new(page, |(note, ..)| note.key.to_string(), shown)))
     }
 
     async fn undelivered(

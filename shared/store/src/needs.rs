@@ -4,20 +4,21 @@
 //! arrives. A note says where to look: what counts is the endpoint and the delivery's state, which are
 //! read with it, and a note that they contradict is removed by whoever reads it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
-use super::attempts::{Attempt, ResponseBody, State, Status};
+use super::attempts::{Attempt, State, Status};
 use super::audit::ABSENT;
 use super::endpoints::Endpoint;
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s};
 use super::messages::{LOG_RETENTION_DAYS, log_ttl};
 use super::shards::LogQuery;
 use super::{Store, Table, keys};
-use crate::applications::Application;
+use crate::applications::{Application, Profile};
 use domain::error::{Result, corrupt, unavailable};
 use domain::ids::{AppId, AttemptId, EndpointId, MessageId, OrgId};
 use domain::page::{Cursor, ListQuery, Page};
@@ -25,6 +26,8 @@ use runtime::clock::Timestamp;
 
 /// Characters of a reason that are kept.
 const REASON_MAX: usize = 200;
+/// When the state that a note is about must have been written.
+const FINISHED: Duration = Duration::from_secs(600);
 /// Removals at a time.
 const AT_ONCE: usize = 16;
 
@@ -95,10 +98,7 @@ pub struct Undelivered {
 }
 
 fn reason(attempt: &Attempt) -> Option<String> {
-    match &attempt.response {
-        ResponseBody::Text(text) if attempt.code == 0 => Some(text.chars().take(REASON_MAX).collect()),
-        _ => None,
-    }
+    (attempt.code == 0).then(|| attempt.response_text().chars().take(REASON_MAX).collect())
 }
 
 impl Failing {
@@ -106,7 +106,7 @@ impl Failing {
         item.check_schema()?;
         Ok(Self {
             key: item.text("sk")?.parse()?,
-            at: item.time("at")?,
+            at: item.time("la")?,
             since: item.time("si")?,
             code: item.number("c")?,
             reason: item.text_opt("r").map(str::to_owned),
@@ -122,7 +122,7 @@ impl Undelivered {
             .with("m", s(self.message.to_string()))
             .with("et", s(&self.event_type))
             .with("n", n(self.attempts))
-            .with("at", n(self.at.ms()))
+            .with("la", n(self.at.ms()))
             .with("c", n(self.code))
             .with_some("r", self.reason.as_ref().map(s))
             .with("ttl", n(log_ttl(self.message)))
@@ -139,7 +139,7 @@ impl Undelivered {
             message: item.text("m")?.parse().map_err(corrupt(WHAT))?,
             event_type: item.text("et")?.to_owned(),
             attempts: item.number("n")?,
-            at: item.time("at")?,
+            at: item.time("la")?,
             code: item.number("c")?,
             reason: item.text_opt("r").map(str::to_owned),
         })
@@ -194,7 +194,7 @@ impl Store {
             let item = entry.to_item(keys::undelivered(of, entry.message, entry.attempt));
             self.put_log(item, ABSENT, [], "note an undelivered message").await?;
         }
-        let update = "SET v = :v, at = :at, si = if_not_exists(si, :at), c = :c, r = :r, #ttl = :ttl";
+        let update = "SET v = :v, la = :at, si = if_not_exists(si, :at), c = :c, r = :r, #ttl = :ttl";
         let values = vec![
             (":v", n(SCHEMA)),
             (":at", n(entry.at.ms())),
@@ -203,7 +203,7 @@ impl Store {
             (":ttl", n(entry.at.seconds() + LOG_RETENTION_DAYS * 86_400)),
         ];
         let key = FailingKey { app: app.id, endpoint: attempt.endpoint };
-        let condition = "attribute_not_exists(at) OR at < :at";
+        let condition = "attribute_not_exists(la) OR la < :at";
         self.update_log(keys::failing(app.org, key), update, condition, values, "note a failing endpoint")
             .await?;
         Ok(())
@@ -217,7 +217,7 @@ impl Store {
         &self,
         of: ListOf,
         query: &ListQuery<FailingKey>,
-    ) -> Result<Page<(Failing, Endpoint)>> {
+    ) -> Result<Page<(Failing, Endpoint, Profile)>> {
         let prefix = match of {
             ListOf::Organisation(_) => "app_".to_owned(),
             ListOf::Application(_, app) => format!("{app}."),
@@ -251,17 +251,22 @@ impl Store {
                 found.insert(endpoint.id, endpoint);
             }
         }
+        // Of a deleted application there is no profile, while its endpoints are still being erased.
+        let profiles = self.profiles_of(of.org(), by_app.iter().map(|(app, _)| *app)).await?;
         let stands = |endpoint: &Endpoint| endpoint.failing_since.is_some() || endpoint.settings.disabled;
         let mut stale = Vec::new();
         let page = joined(
             page,
             query,
             |entry| entry.key.to_string(),
-            |entry| match found.remove(&entry.key.endpoint).filter(stands) {
-                Some(endpoint) => Some((entry, endpoint)),
-                None => {
-                    stale.push((keys::failing(of.org(), entry.key), entry.at));
-                    None
+            |entry| {
+                let endpoint = found.remove(&entry.key.endpoint).filter(stands);
+                match (endpoint, profiles.get(&entry.key.app)) {
+                    (Some(endpoint), Some(profile)) => Some((entry, endpoint, profile.clone())),
+                    _ => {
+                        stale.push((keys::failing(of.org(), entry.key), entry.at));
+                        None
+                    }
                 }
             },
         );
@@ -300,6 +305,9 @@ impl Store {
                 states.insert((state.endpoint, state.message), state);
             }
         }
+        let apps: BTreeSet<AppId> = page.entries.iter().map(|entry| entry.app).collect();
+        let profiles = self.profiles_of(of.org(), apps).await?;
+        let now = self.clock.now();
         let mut stale = Vec::new();
         let page = joined(
             page,
@@ -308,15 +316,28 @@ impl Store {
             |entry| {
                 let state = states.get(&(entry.endpoint, entry.message));
                 // The note is written before the state; an erased delivery has none.
-                let arrived = state.is_none_or(|state| state.outcome() == Status::Success);
-                if arrived {
+                let over = match state {
+                    Some(state) => state.outcome() == Status::Success,
+                    None => now.since(entry.at) > FINISHED,
+                };
+                if over {
                     stale.push((keys::undelivered(of, entry.message, entry.attempt), entry.at));
                 }
-                (!arrived).then_some(entry)
+                let there = state.is_some() && profiles.contains_key(&entry.app);
+                (there && !over).then_some(entry)
             },
         );
         self.remove_notes(stale).await?;
         Ok(page)
+    }
+
+    async fn profiles_of(
+        &self,
+        org: OrgId,
+        apps: impl IntoIterator<Item = AppId>,
+    ) -> Result<HashMap<AppId, Profile>> {
+        let found = self.profiles(org, apps).await?.into_iter();
+        Ok(found.map(|profile| (profile.id, profile)).collect())
     }
 
     /// Removes notes that are no longer true, unless they were written anew.
@@ -328,7 +349,7 @@ impl Store {
                     .delete_item()
                     .table_name(self.table(Table::Log))
                     .set_key(Some(key.clone()))
-                    .condition_expression("at = :at")
+                    .condition_expression("la = :at")
                     .expression_attribute_values(":at", n(at.ms()))
                     .set_return_consumed_capacity(self.told.clone())
                     .send()
