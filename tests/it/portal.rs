@@ -87,7 +87,7 @@ async fn the_built_in_receiver_keeps_the_last_hundred_and_refuses_what_it_does_n
         kept["data"].as_array().expect("a list").iter().filter_map(|one| one["body"].as_str()).collect();
     assert_eq!((bodies.len(), bodies[0], bodies[99]), (100, "119", "20"));
     for (method, path, status) in [
-        ("POST", "/dev/receiver?status=100", StatusCode::BAD_REQUEST),
+        ("POST", "/dev/receiver?status=100", StatusCode::UNPROCESSABLE_ENTITY),
         ("POST", "/dev/receiver?status=x", StatusCode::BAD_REQUEST),
         ("GET", "/dev/receiver", StatusCode::METHOD_NOT_ALLOWED),
         ("DELETE", "/dev/config.json", StatusCode::METHOD_NOT_ALLOWED),
