@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn all_crates_of_the_workspace_are_our_own() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let members = ["functions", "shared", "local"].map(|folder| root.join(folder));
+        let members = ["cli", "functions", "shared", "local"].map(|folder| root.join(folder));
         let inner = members.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap());
         let folders = inner.map(|entry| entry.unwrap().path()).chain(members.iter().cloned());
         let mut found = 0;

@@ -136,7 +136,11 @@ mod tests {
         for (path, status, text) in [
             ("/a/7", StatusCode::OK, "/a/7"),
             ("/a/7/?x=1", StatusCode::OK, "/a/7?x=1"),
-            ("/a/7//", StatusCode::NOT_FOUND, r#"{"code":"not_found","detail":"Entity not found"}"#),
+            (
+                "/a/7//",
+                StatusCode::NOT_FOUND,
+                r#"{"code":"not_found","detail":"No such path: GET /a/7/. The API reference is at /docs."}"#,
+            ),
             (
                 "/a/",
                 StatusCode::NOT_FOUND,
