@@ -4,7 +4,7 @@
 //! it is over, and kept with its hour; how far that was done is kept, too. A delivery's state that is
 //! written later than that (a retry, an attempt by hand, a backlog) marks its minute first, and a minute
 //! that was marked after it was counted is counted again. So each request counts what is new, and no request counts
-//! more than [`STATES_MAX`].
+//! more than `STATES_MAX`.
 
 mod kept;
 

@@ -9,7 +9,7 @@ import { check } from "./coverage.mjs";
 import { Receiver } from "./receiver.mjs";
 import { load, Sdk } from "./sdk.mjs";
 
-const [SUCCESS, PENDING, FAIL] = [0, 1, 2];
+const [SUCCESS, FAIL, SENDING] = [0, 2, 3];
 const [SCHEDULED, MANUAL] = [0, 1];
 const PATIENCE_MS = 60_000;
 const HOUR_MS = 3_600_000;
@@ -304,7 +304,7 @@ async function attemptsAndResend() {
     return read(found[busy.id], "nextAttempt") ? found : null;
   });
   assert.deepEqual(Object.keys(to).sort(), [busy.id, broken.id].sort(), "not the endpoint with a channel");
-  assert.equal(to[busy.id].status, PENDING, "it is tried again after a minute");
+  assert.equal(to[busy.id].status, SENDING, "it is tried again after a minute");
   assert.ok(to[busy.id].nextAttempt > new Date() && to[busy.id].url === busy.url);
   assert.deepEqual([to[broken.id].status, read(to[broken.id], "nextAttempt")], [FAIL, null]);
 

@@ -17,7 +17,7 @@ import coverage
 from receiver import Receiver
 from sdk import Sdk, enum, has_field, model, read
 
-SUCCESS, PENDING, FAIL = 0, 1, 2
+SUCCESS, FAIL, SENDING = 0, 2, 3
 SCHEDULED, MANUAL = 0, 1
 PATIENCE_SECONDS = 60
 HOUR = timedelta(hours=1)
@@ -327,7 +327,7 @@ class Scenario:
 
         found = eventually("a next attempt", destinations)
         assert set(found) == {busy.id, broken.id}, "not the endpoint with a channel"
-        assert int(found[busy.id].status.value) == PENDING, "it is tried again after a minute"
+        assert int(found[busy.id].status.value) == SENDING, "it is tried again after a minute"
         assert read(found[busy.id], "next_attempt") > now() and found[busy.id].url == busy.url
         assert int(found[broken.id].status.value) == FAIL and read(found[broken.id], "next_attempt") is None
 

@@ -70,7 +70,7 @@ impl Facts {
         (self, other)
     }
 
-    /// As JSON of up to [`LENGTH_MAX`] bytes, and whether that is all. What is longest gives way first,
+    /// As JSON of up to `LENGTH_MAX` bytes, and whether that is all. What is longest gives way first,
     /// to a text that says how long it was.
     pub fn text(&self) -> (String, bool) {
         let mut shown: BTreeMap<&str, Value> =
