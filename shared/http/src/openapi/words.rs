@@ -92,7 +92,13 @@ pub(super) const ERRORS: &[SharedError] = &[
         about: "A part of the request cannot be read at all.",
         of: |operation| has(operation, &[Input::Query, Input::Body]),
     },
-    SharedError { status: 401, name: "Unauthenticated", about: "There is no valid token.", of: takes_token },
+    SharedError {
+        status: 401,
+        name: "Unauthenticated",
+        about: "There is no valid token.",
+        // A body may hold a token, too.
+        of: |operation| takes_token(operation) || has(operation, &[Input::Body]),
+    },
     SharedError { status: 403, name: "Forbidden", about: "The token does not allow this.", of: takes_token },
     SharedError {
         status: 404,
@@ -122,7 +128,7 @@ pub(super) const ERRORS: &[SharedError] = &[
         status: 422,
         name: "Invalid",
         about: "The request breaks rules; all that were found are listed.",
-        of: takes_token,
+        of: |operation| takes_token(operation) || has(operation, &[Input::Body]),
     },
     SharedError {
         status: 429,
