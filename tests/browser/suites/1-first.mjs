@@ -1,0 +1,38 @@
+// The first minute: the runner's link, one button, and a verified message. It needs a runner where nothing is yet.
+import { T } from '../lib/data.mjs';
+import { settled } from '../lib/browser.mjs';
+
+export default {
+  'the link opens the portal, and the token is nowhere but in this tab': async ({ stack, visitor }) => {
+    const visit = visitor();
+    const page = await visit.open(stack.link);
+    await settled(page);
+    const url = page.url();
+    if (url.includes('key=') || url.includes(stack.token)) throw new Error(`the token is in ${url}`);
+    const kept = await page.evaluate(() => [JSON.stringify({ ...localStorage }), document.cookie, JSON.stringify({ ...sessionStorage })]);
+    if (kept[0] !== '{}' || kept[1] || !kept[2].includes(stack.token)) throw new Error(`kept: ${kept}`);
+    await page.reload();
+    await page.getByRole('button', { name: T('firstButton') }).waitFor();
+    await visit.close();
+  },
+  'one button sends a message and shows it arrive, verified': async ({ stack, visitor }) => {
+    const visit = visitor();
+    const page = await visit.open(stack.link);
+    await page.getByRole('button', { name: T('firstButton') }).click();
+    await page.getByText(T('verified'), { exact: true }).waitFor();
+    const { data } = await stack.api('GET', '/app/demo/msg');
+    if (data.length !== 1 || data[0].eventType !== 'invoice.paid') throw new Error(JSON.stringify(data));
+    await page.getByRole('link', { name: T('seeMessage') }).click();
+    await settled(page);
+    if (!page.url().includes(data[0].id)) throw new Error(page.url());
+    await visit.close();
+  },
+  'the first address leads here and asks for a token': async ({ stack, visitor }) => {
+    const visit = visitor();
+    const page = await visit.open(`${stack.url}/`);
+    await page.getByLabel(T('token'), { exact: true }).fill(stack.token);
+    await page.getByRole('button', { name: T('signIn') }).click();
+    await page.getByRole('heading', { name: T('applications') }).waitFor();
+    await visit.close();
+  },
+};
