@@ -12,7 +12,7 @@ use serde_json::json;
 use svix::models::MessageIn;
 
 use crate::between::between;
-use crate::house::{Ahead, House, Receiver, settings, soon};
+use crate::house::{Ahead, ENDPOINT_VARIABLE, House, Receiver, settings, soon};
 
 /// Lets everything pass but requests to DynamoDB while that is down.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +39,10 @@ impl Outage {
 #[tokio::test(flavor = "multi_thread")]
 async fn chains_resume_by_themselves_after_an_hour_without_dynamodb() {
     const HELD: usize = 8;
+    if shared::config::Env::process().optional(ENDPOINT_VARIABLE).is_some() {
+        // Other implementations hide what failed by the machine's time, longer each time: an hour of it.
+        return;
+    }
     let clock = Arc::new(Ahead::default());
     let mut ahead = settings().with("POSTRIDER_RETRY_SCHEDULE", "300,300");
     // In between is where sockets are.
