@@ -103,8 +103,6 @@ pub(crate) struct Assumed {
     pub(crate) delivery_ms: f64,
     /// Billed time of a run of the timers.
     pub(crate) timers_ms: f64,
-    /// What Lambda itself logs of an invocation.
-    pub(crate) system_log_bytes: f64,
     /// What a webhook sends beside its payload: TLS, headers.
     pub(crate) request_overhead_bytes: f64,
     /// What the API answers to a message.
