@@ -9,15 +9,17 @@ use aws_smithy_runtime_api::client::http::{HttpConnector as _, HttpConnectorFutu
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use http::StatusCode;
 use serde_json::json;
+use shared::config::Env;
 use svix::models::MessageIn;
 
-use crate::between::between;
+use crate::between::{between, hurried};
 use crate::house::{Ahead, ENDPOINT_VARIABLE, House, Receiver, settings, soon};
 
 /// Lets everything pass but requests to DynamoDB while that is down.
 #[derive(Clone, Debug, Default)]
 pub struct Outage {
     pub down: Arc<AtomicBool>,
+    /// Requests that were refused, without those that look for timers: they come by themselves.
     pub refused: Arc<AtomicUsize>,
 }
 
@@ -28,7 +30,10 @@ impl Outage {
         between(inner, move |inner, request| {
             let target = request.headers().get("x-amz-target").unwrap_or_default();
             if target.starts_with("DynamoDB_") && down.load(Ordering::SeqCst) {
-                refused.fetch_add(1, Ordering::SeqCst);
+                let body = request.body().bytes().unwrap_or_default();
+                if !body.windows(6).any(|some| some == b"TIMER#") {
+                    refused.fetch_add(1, Ordering::SeqCst);
+                }
                 return HttpConnectorFuture::ready(Err(ConnectorError::io("connection refused".into())));
             }
             inner.call(request)
@@ -39,14 +44,13 @@ impl Outage {
 #[tokio::test(flavor = "multi_thread")]
 async fn chains_resume_by_themselves_after_an_hour_without_dynamodb() {
     const HELD: usize = 8;
-    if shared::config::Env::process().optional(ENDPOINT_VARIABLE).is_some() {
-        // It passed there until the runner's clients followed the injected clock; why it fails now is open.
-        return;
-    }
     let clock = Arc::new(Ahead::default());
     let mut ahead = settings().with("POSTRIDER_RETRY_SCHEDULE", "300,300");
     // In between is where sockets are.
     ahead.sockets = true;
+    if Env::process().optional(ENDPOINT_VARIABLE).is_some() {
+        ahead.platform.http = hurried(ahead.platform.http);
+    }
     let outage = Outage::default();
     ahead.platform.http = outage.before(ahead.platform.http.clone());
     let Outage { down, refused } = outage;
