@@ -17,7 +17,7 @@ use shared::auth::DEFAULT_ORG;
 use shared::config::Env;
 use svix::models::{ApplicationIn, EndpointIn};
 
-use crate::house::{Ahead, ENDPOINT_VARIABLE, House, Receiver, settings};
+use crate::house::{ENDPOINT_VARIABLE, House, Receiver, Still, settings};
 
 const BUDGET: &str = include_str!("../data/budget.json");
 
@@ -49,7 +49,7 @@ struct Counted {
     house: House,
     deliver: Deliver,
     ingest: Ingest,
-    clock: Arc<Ahead>,
+    clock: Arc<Still>,
     receiver: Receiver,
     app: String,
     costs: BTreeMap<&'static str, Value>,
@@ -57,7 +57,7 @@ struct Counted {
 
 impl Counted {
     async fn start() -> Self {
-        let clock = Arc::new(Ahead::default());
+        let clock = Arc::new(Still::default());
         let platform = Platform { clock: clock.clone(), ..Platform::system() };
         let house = House::with(Settings { platform, poll: false, ..settings() }).await;
         let of = |function: &str| house.stack.environment(function).expect("its environment").clone();

@@ -121,7 +121,7 @@ async fn a_message_can_be_sent_to_an_endpoint_that_it_was_not_for() {
     assert_eq!(destinations(&house, &app, &id).await, []);
     resend(&house, &app, &id, &elsewhere).await.unwrap();
     assert_eq!(receiver.next().await.path, "/other");
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(destinations(&house, &app, &id).await, [(elsewhere.clone(), MessageStatus::Success)]);
     let attempts = house.attempts(&app, &id).await;
     assert_eq!((attempts.len(), &attempts[0].endpoint_id), (1, &elsewhere));

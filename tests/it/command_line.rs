@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use clap::Parser;
 use serde_json::Value;
 
-use crate::house::{House, Receiver};
+use crate::house::{House, Receiver, soon};
 
 const LINE_VARIABLE: &str = "POSTRIDER_TEST_COMMAND_LINE";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -44,7 +44,8 @@ struct Ended {
 
 async fn run(words: &[&str], variables: &[(&str, &str)]) -> Ended {
     let process = started(words, variables);
-    let output = tokio::task::spawn_blocking(move || process.wait_with_output()).await.expect("it ends");
+    let ended = tokio::task::spawn_blocking(move || process.wait_with_output());
+    let output = soon("the end of a command", ended).await.expect("it ends");
     let output = output.expect("its output");
     let out = String::from_utf8(output.stdout).expect("text");
     // The test harness says something first.
@@ -109,7 +110,7 @@ async fn messages_are_forwarded_signed() {
             .take(2)
             .collect()
     });
-    let lines: Vec<String> = lines.await.expect("lines");
+    let lines: Vec<String> = soon("two lines", lines).await.expect("lines");
     let first: Value = serde_json::from_str(&lines[0]).expect("JSON");
     assert_eq!((&first["id"], &first["eventType"]), (&Value::from(id), &Value::from("a.b")));
     process.kill().expect("it can be ended");

@@ -38,7 +38,7 @@ async fn a_message_arrives_byte_for_byte_and_verified() {
     assert_eq!(webhook.body, payload);
     webhook.verify(&endpoint.secret);
 
-    house.stack.idle().await;
+    house.idle().await;
     let attempts = house.attempts(&app, &id).await;
     assert_eq!(attempts.len(), 1);
     assert_eq!((attempts[0].response_status_code, attempts[0].status), (204, MessageStatus::Success));
@@ -81,7 +81,7 @@ async fn filters_choose_the_endpoints() {
         let channels = channels.and_then(set);
         let message = MessageIn { channels, ..MessageIn::new(event_type.into(), json!({})) };
         house.message(&app, message).await;
-        house.stack.idle().await;
+        house.idle().await;
         let mut paths: Vec<_> = receiver.rest().into_iter().map(|webhook| webhook.path).collect();
         paths.sort();
         paths
@@ -112,7 +112,7 @@ async fn a_failing_receiver_is_tried_again_by_the_schedule() {
         timestamps.push(webhook.header("webhook-timestamp").parse::<u64>().unwrap());
     }
     assert!(timestamps.is_sorted(), "{timestamps:?}");
-    house.stack.idle().await;
+    house.idle().await;
     let attempts = house.attempts(&app, &id).await;
     let seen: Vec<_> =
         attempts.iter().map(|a| (a.response_status_code, a.response.as_str(), a.status)).collect();
@@ -171,7 +171,7 @@ async fn a_chain_ends_with_its_schedule() {
     // Nobody listens here.
     let endpoint = house.endpoint(&app, "http://127.0.0.1:9/").await;
     let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
-    house.stack.idle().await;
+    house.idle().await;
     let attempts = house.attempts(&app, &id).await;
     assert_eq!(attempts.len(), 2);
     for attempt in &attempts {
@@ -184,20 +184,21 @@ async fn a_chain_ends_with_its_schedule() {
     let app = house.app().await;
     house.endpoint(&app, "http://127.0.0.1:9/").await;
     let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(house.attempts(&app, &id).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_hangs_meets_the_deadline_and_one_that_talks_too_much_is_cut() {
-    let house = House::with(settings().with("POSTRIDER_RETRY_SCHEDULE", "")).await;
+    let short = settings().with("POSTRIDER_RETRY_SCHEDULE", "").with("POSTRIDER_DELIVERY_TIMEOUT", "2");
+    let house = House::with(short).await;
     let app = house.app().await;
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     house.endpoint(&app, &format!("http://{}/", silent.local_addr().unwrap())).await;
     let talker = Receiver::answering(|_| (StatusCode::OK, "x".repeat(100_000))).await;
     let talking = house.endpoint(&app, &talker.url("/")).await;
     let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
-    house.stack.idle().await;
+    house.idle().await;
     let attempts = house.attempts(&app, &id).await;
     assert_eq!(attempts.len(), 2);
     for attempt in attempts {
@@ -226,7 +227,7 @@ async fn private_addresses_are_not_reached() {
         house.endpoint(&app, &format!("http://{host}:{port}/")).await;
     }
     let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
-    house.stack.idle().await;
+    house.idle().await;
     let attempts = house.attempts(&app, &id).await;
     assert_eq!(attempts.len(), 7);
     for attempt in attempts {
@@ -287,7 +288,7 @@ async fn very_many_endpoints_are_served_through_the_fan_out_queue() {
         paths.insert(receiver.next().await.path);
     }
     assert_eq!(paths.len(), ENDPOINTS);
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(receiver.rest().len(), 0);
     // Three pages of the log, of attempts and of destinations.
     for (path, name) in [(format!("attempt/msg/{id}"), "endpointId"), (format!("msg/{id}/endpoint"), "id")] {

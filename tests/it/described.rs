@@ -34,7 +34,7 @@ impl Furnished {
         house.event_type("thing.made").await;
         let message = house.message(&app, MessageIn::new("thing.made".into(), json!({}))).await;
         receiver.next().await;
-        house.stack.idle().await;
+        house.idle().await;
         let attempt = house.attempts(&app, &message).await.remove(0).id;
         let recover = json!({ "since": house.stack.platform().clock.now().to_string() }).to_string();
         let path = format!("/api/v1/app/{app}/endpoint/receiver/recover");

@@ -178,7 +178,7 @@ async fn headers_arrive_as_they_were_written_and_ours_stay_ours() {
         lower.contains("\r\ncontent-type: application/json\r\n")
             && lower.contains("\r\nuser-agent: postrider/")
     );
-    house.stack.idle().await;
+    house.idle().await;
 }
 
 fn signatures(webhook: &Webhook) -> usize {

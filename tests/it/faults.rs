@@ -74,7 +74,7 @@ async fn a_fan_out_that_ended_half_way_is_finished_by_the_clients_repetition() {
     }
     paths.sort();
     assert_eq!(paths, ["/0", "/1", "/2", "/3"]);
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(receiver.rest().len(), 0);
 }
 
@@ -82,7 +82,7 @@ async fn a_fan_out_that_ended_half_way_is_finished_by_the_clients_repetition() {
 async fn a_job_that_makes_no_sense_is_a_dead_letter_at_once() {
     let house = House::start().await;
     house.send("DeliveriesQueue", "{\"job\":\"of another age\",\"with\":{}}").await;
-    house.stack.idle().await;
+    house.idle().await;
     let dead = house.receive("DeliveriesDeadQueue").await;
     assert_eq!(dead.records[0].body.as_deref(), Some("{\"job\":\"of another age\",\"with\":{}}"));
 }
@@ -113,9 +113,9 @@ async fn a_queue_that_is_down_delays_messages_and_loses_none() {
     let answer = without_queue.oneshot(post(&house, &app)).await.unwrap();
     assert_eq!(answer.status(), StatusCode::ACCEPTED);
     assert_eq!(receiver.rest().len(), 0);
-    assert_eq!(house.stack.run_timers().await.unwrap(), 1);
+    assert_eq!(house.run_timers().await, 1);
     assert_eq!(receiver.next().await.body, r#"{"x":1}"#);
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(receiver.rest().len(), 0);
 
     let without_tables = messages_with(&house, "AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9");
@@ -130,10 +130,10 @@ async fn waits_beyond_what_a_queue_can_delay_are_timers() {
     let app = house.app().await;
     house.endpoint(&app, "http://127.0.0.1:9/").await;
     let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(house.attempts(&app, &id).await.len(), 1);
     // Nothing is due for a quarter of an hour and more.
-    assert_eq!(house.stack.run_timers().await.unwrap(), 0);
+    assert_eq!(house.run_timers().await, 0);
     let items = house
         .stack
         .dynamodb()
@@ -174,9 +174,9 @@ async fn waits_beyond_what_a_queue_can_delay_are_timers() {
         .send()
         .await
         .unwrap();
-    assert_eq!(house.stack.run_timers().await.unwrap(), 1);
-    assert_eq!(house.stack.run_timers().await.unwrap(), 0);
-    house.stack.idle().await;
+    assert_eq!(house.run_timers().await, 1);
+    assert_eq!(house.run_timers().await, 0);
+    house.idle().await;
     // The second attempt, and the third a second later.
     assert_eq!(house.attempts(&app, &id).await.len(), 3);
 }

@@ -17,19 +17,20 @@ use local::{Settings, Stack};
 use shared::clock::{Clock, Sleep, SystemClock, Timestamp};
 use svix::api::{MessageAttemptListByMsgOptions, Svix, SvixOptions};
 use svix::models::{ApplicationIn, EndpointIn, EventTypeIn, MessageIn};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Set to the address of another DynamoDB and SQS to run everything against that.
 pub const ENDPOINT_VARIABLE: &str = "POSTRIDER_TEST_AWS_ENDPOINT";
 /// Longer than anything takes; what hits it is lost, not slow.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// The settings of most tests: short waits.
+/// The settings of most tests: short waits between attempts. An attempt has as long as a busy machine may
+/// need: one that misses its deadline is repeated a minute later. Who tests that sets a deadline.
 pub fn settings() -> Settings {
     static STACKS: AtomicU32 = AtomicU32::new(0);
     let mut settings = Settings::ephemeral()
         .with("POSTRIDER_RETRY_SCHEDULE", "1,1,1")
-        .with("POSTRIDER_DELIVERY_TIMEOUT", "2")
+        .with("POSTRIDER_DELIVERY_TIMEOUT", "20")
         .with("POSTRIDER_JWT_SECRET", "a secret of the tests, long enough")
         .with("POSTRIDER_ENCRYPTION_KEY", "another secret of the tests, long enough");
     if let Some(endpoint) = shared::config::Env::process().optional(ENDPOINT_VARIABLE) {
@@ -57,6 +58,38 @@ impl Clock for Ahead {
     }
     fn sleep(&self, wait: Duration) -> Sleep {
         SystemClock.sleep(wait)
+    }
+}
+
+/// A clock that stands until a test moves it. However busy the machine is: nothing runs into a deadline,
+/// no cache expires, and no minute ends between two requests.
+#[derive(Debug)]
+pub struct Still(watch::Sender<Timestamp>);
+
+impl Default for Still {
+    fn default() -> Self {
+        Self(watch::Sender::new(SystemClock.now()))
+    }
+}
+
+impl Still {
+    pub fn skip(&self, time: Duration) {
+        self.0.send_modify(|now| *now = now.after(time));
+    }
+}
+
+impl Clock for Still {
+    fn now(&self) -> Timestamp {
+        *self.0.borrow()
+    }
+    fn sleep(&self, wait: Duration) -> Sleep {
+        let (until, mut now) = (self.now().after(wait), self.0.subscribe());
+        Box::pin(async move {
+            if now.wait_for(|now| *now >= until).await.is_err() {
+                // Nobody is left to move it.
+                std::future::pending().await
+            }
+        })
     }
 }
 
@@ -90,6 +123,19 @@ impl House {
     /// Requests that sent something into a queue, so far; a batch is one.
     pub fn sends(&self) -> u64 {
         self.stack.ledger().total(|call| call.operation.starts_with("SendMessage")).requests
+    }
+
+    /// Waits until the queues that feed functions are empty, but not for ever.
+    pub async fn idle(&self) {
+        if tokio::time::timeout(PATIENCE, self.stack.idle()).await.is_err() {
+            let (waiting, progress) = (self.stack.waiting().await, self.stack.in_progress());
+            panic!("not idle after {PATIENCE:?}: {waiting:?} jobs, in progress: {:?}", progress.now());
+        }
+    }
+
+    /// Runs what has a schedule now, and says how much that did.
+    pub async fn run_timers(&self) -> usize {
+        soon("the timers", self.stack.run_timers()).await.expect("timers")
     }
 
     /// An application with a name and nothing else.
@@ -212,9 +258,11 @@ impl House {
         }
         let request = request.body(Full::new(body.into())).expect("a request");
         let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-        let response = soon(path, client.request(request)).await.expect("an answer");
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.expect("a whole answer").to_bytes();
+        let answer = async {
+            let (parts, body) = client.request(request).await.expect("an answer").into_parts();
+            (parts, body.collect().await.expect("a whole answer").to_bytes())
+        };
+        let (parts, body) = soon(path, answer).await;
         Answer {
             status: parts.status,
             headers: parts.headers,

@@ -98,7 +98,7 @@ impl Rare {
         self.post("/event-type", json!({"name": "a.b", "description": "", "schemas": schemas}), "").await;
         let body = json!({"eventType": "a.b", "payload": {"n": 1}});
         let message = self.post("/app/{app}/msg", body.clone(), "twice").await;
-        self.house.stack.idle().await;
+        self.house.idle().await;
         // A repetition makes sure of the deliveries.
         assert_eq!(self.post("/app/{app}/msg", body, "twice").await["id"], message["id"]);
         let message = message["id"].as_str().expect("an id");
@@ -134,7 +134,7 @@ impl Rare {
             .collect();
         let body = json!({"eventType": "a.b", "payload": {"text": STANDARD.encode(bytes)}});
         let large = self.post("/app/{app}/msg", body, "").await;
-        self.house.stack.idle().await;
+        self.house.idle().await;
         let path = format!("/app/{{app}}/msg/{}/content", large["id"].as_str().expect("an id"));
         assert_eq!(self.ask("DELETE", &path, Value::Null, "").await.0, StatusCode::NO_CONTENT);
     }
@@ -146,7 +146,7 @@ impl Rare {
             self.post("/app/{app}/endpoint", body, "").await;
         }
         self.post("/app/{app}/msg", json!({"eventType": "a.b", "payload": {}}), "").await;
-        self.house.stack.idle().await;
+        self.house.idle().await;
     }
 
     /// What producers queue: for an application that is not there yet, for one of many endpoints, twice,
@@ -157,15 +157,15 @@ impl Rare {
         let mut twice = body(&self.app, json!({"eventType": "a.b", "eventId": "queued", "payload": {}}));
         let makes = json!({"eventType": "a", "payload": {}, "application": {"name": "x", "uid": "queued"}});
         self.house.put(&[twice.clone(), body("queued", makes)]).await;
-        self.house.stack.idle().await;
+        self.house.idle().await;
         // Its event id is taken.
         self.house.put(&[twice.clone()]).await;
-        self.house.stack.idle().await;
+        self.house.idle().await;
         twice["message"]["eventId"] = Value::Null;
         twice["idempotencyKey"] = json!("queued");
         for _ in 0..2 {
             self.house.put(&[twice.clone()]).await;
-            self.house.stack.idle().await;
+            self.house.idle().await;
         }
     }
 
@@ -185,12 +185,12 @@ impl Rare {
             self.post(&path("msg"), json!({"eventType": "a.b", "payload": {"n": nth}}), "").await;
             nth += 1;
         }
-        self.house.stack.idle().await;
+        self.house.idle().await;
         // The third attempts are timers.
         self.clock.skip(Duration::from_secs(1_500));
-        assert!(self.house.stack.run_timers().await.expect("timers") >= 3);
+        assert!(self.house.run_timers().await >= 3);
         self.house.stack.wake();
-        self.house.stack.idle().await;
+        self.house.idle().await;
         let (status, answer) = self.ask("GET", "/undelivered", Value::Null, "").await;
         assert_eq!((status, answer["data"].as_array().is_some_and(Vec::is_empty)), (StatusCode::OK, false));
         app
@@ -201,7 +201,7 @@ impl Rare {
         for queue in ["DeliveriesQueue", "RetriesQueue", "FanOutQueue", "IngestQueue"] {
             self.house.send(queue, "no job").await;
         }
-        self.house.stack.idle().await;
+        self.house.idle().await;
         const K: &str = "23rb8YdGqMT0qIzpgGwdXfHirMu";
         let resend = json!({"job": "resend.v1", "with": {
             "org": DEFAULT_ORG, "app": format!("app_{K}"), "endpoint": format!("ep_{K}"),
@@ -239,7 +239,7 @@ impl Rare {
         // They come back, and find that there is no such application.
         self.clock.skip(Duration::from_secs(60));
         self.house.stack.wake();
-        self.house.stack.idle().await;
+        self.house.idle().await;
     }
 
     /// What happens is told to the operator, and what is deleted is erased.
@@ -259,7 +259,7 @@ impl Rare {
         );
         let path = format!("/app/{small}");
         assert_eq!(self.ask("DELETE", &path, Value::Null, "").await.0, StatusCode::NO_CONTENT);
-        self.house.stack.run_timers().await.expect("timers");
+        self.house.run_timers().await;
         // An erasure waits for what may still be under way.
         soon("the erasure", async {
             while self.house.stack.waiting().await.expect("the queues answer") > 0 {

@@ -130,7 +130,7 @@ async fn each_post_is_done_once() {
     let messages = format!("/api/v1/app/{app}/msg");
     let message = house.request("POST", &messages, &house.token, r#"{"eventType":"a","payload":{}}"#);
     let message = message.await.json()["id"].as_str().expect("an id").to_owned();
-    house.stack.idle().await;
+    house.idle().await;
     receiver.rest();
     let since = r#"{"since":"2026-01-01T00:00:00Z","until":"2026-01-02T00:00:00Z"}"#;
     let base = format!("/app/{app}/endpoint/{endpoint}");
@@ -153,7 +153,7 @@ async fn each_post_is_done_once() {
                 [answer, &answers[0]].map(|a| if a.text.is_empty() { json!(null) } else { a.json() });
             assert_eq!((answer.status, &texts[0]), (answers[0].status, &texts[1]), "{path}");
         }
-        house.stack.idle().await;
+        house.idle().await;
         assert_eq!(receiver.rest().len(), arrives, "{path}");
     }
     let tasks = house.request("GET", "/api/v1/background-task", &house.token, "").await.json();

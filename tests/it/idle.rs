@@ -8,7 +8,7 @@ use shared::clock::{Clock, Sleep, SystemClock, Timestamp};
 use shared::config::Env;
 use svix::models::MessageIn;
 
-use crate::house::{ENDPOINT_VARIABLE, House, Receiver, settings, soon};
+use crate::house::{ENDPOINT_VARIABLE, House, Receiver, settings};
 use crate::traces::Lines;
 
 /// How often who sleeps looks at the pace.
@@ -91,7 +91,7 @@ async fn an_idle_runner_is_silent_and_its_first_message_is_as_fast_as_any() {
     house.endpoint(&app, &receiver.url("/")).await;
     post_to_arrival(&house, &app, &mut receiver).await;
     let usual = post_to_arrival(&house, &app, &mut receiver).await;
-    soon("idle", house.stack.idle()).await;
+    house.idle().await;
 
     let said = lines.text().len();
     let polls = || house.stack.ledger().total(|call| call.operation == "ReceiveMessage").requests;

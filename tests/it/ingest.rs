@@ -14,7 +14,7 @@ use shared::auth::DEFAULT_ORG;
 use shared::config::Env;
 use svix::models::EndpointIn;
 
-use crate::house::{Ahead, ENDPOINT_VARIABLE, House, Receiver, settings, soon};
+use crate::house::{Ahead, ENDPOINT_VARIABLE, House, Receiver, Still, settings, soon};
 use crate::outage::Outage;
 use crate::traces::Lines;
 
@@ -93,7 +93,7 @@ async fn what_is_queued_arrives_byte_for_byte_and_is_in_the_log() {
     let webhook = receiver.next().await;
     assert_eq!(webhook.body, PAYLOAD);
     webhook.verify(&endpoint.secret);
-    house.stack.idle().await;
+    house.idle().await;
     let path = format!("/api/v1/app/{app}/msg/e-1");
     let message = house.request("GET", &path, &house.token, "").await.json();
     assert_eq!(message["id"], webhook.header("webhook-id"));
@@ -104,7 +104,7 @@ async fn what_is_queued_arrives_byte_for_byte_and_is_in_the_log() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_for_several_applications_shares_what_it_can_and_keeps_its_traces() {
     const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
-    let clock = Arc::new(Ahead::default());
+    let clock = Arc::new(Still::default());
     let mut settings = settings();
     (settings.platform.clock, settings.poll) = (clock.clone(), false);
     let house = House::with(settings).await;
@@ -195,7 +195,7 @@ async fn keys_stand_for_one_message_of_an_application_and_for_no_requests() {
     };
     house.put(&[keyed(&app, 1)]).await;
     receiver.next().await;
-    house.stack.idle().await;
+    house.idle().await;
     // Sent again, by another record; under the same key by a request, and for another application.
     let other = house.app().await;
     house.put(&[keyed(&app, 1), keyed(&other, 2)]).await;
@@ -204,13 +204,13 @@ async fn keys_stand_for_one_message_of_an_application_and_for_no_requests() {
     let headers = [("idempotency-key", "k")];
     let answer = house.request_with("POST", &path, &house.token, &headers, posted).await;
     assert_eq!(answer.status, 202, "{}", answer.text);
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!((house.messages(&app).await, house.messages(&other).await), (2, 1));
     assert_eq!((receiver.rest().len(), house.count(DEAD).await), (1, 0));
     // Another message under that key would be lost without a word.
     let another = keyed(&app, 4);
     house.put(std::slice::from_ref(&another)).await;
-    house.stack.idle().await;
+    house.idle().await;
     let dead = house.receive(DEAD).await;
     assert_eq!(dead.records[0].body.as_deref(), Some(&*another.to_string()));
     assert_eq!((house.messages(&app).await, receiver.rest().len()), (2, 0));
@@ -229,9 +229,9 @@ async fn an_application_is_made_where_a_message_says_how() {
         }
     })
     .await;
-    house.stack.idle().await;
+    house.idle().await;
     house.put(&[body("acme", 2)]).await;
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!((house.messages("acme").await, house.count(DEAD).await), (2, 0));
     let events = house.request("GET", "/api/v1/audit-event", &house.token, "").await.json();
     assert_eq!(events["data"].as_array().map(Vec::len), Some(1), "{events}");
@@ -326,7 +326,7 @@ async fn what_is_larger_than_the_queue_takes_is_refused_to_its_sender() {
     };
     assert!(send(262_144).await.is_err());
     send(200_000).await.expect("it is sent");
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!((house.messages(&app).await, house.count(DEAD).await), (1, 0));
 }
 
@@ -376,7 +376,7 @@ async fn without_dynamodb_for_a_while_nothing_is_lost_or_doubled() {
         }
     })
     .await;
-    house.stack.idle().await;
+    house.idle().await;
     arrived.extend(receiver.rest().iter().map(|webhook| webhook.header("webhook-id").to_owned()));
     assert_eq!((arrived.len(), house.messages(&app).await, house.count(DEAD).await), (MESSAGES, MESSAGES, 0));
 }
@@ -408,7 +408,7 @@ async fn what_is_over_the_quota_waits_and_is_not_lost() {
         }
     })
     .await;
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!((house.messages(&app).await, house.count(DEAD).await), (MESSAGES, 0));
     assert_eq!(receiver.rest().len(), 0);
 }

@@ -124,14 +124,14 @@ async fn a_key_is_used_once_and_so_is_an_event_id() {
     // Twenty at the same time, then one later, then one with another body.
     let requests = (0..20).map(|_| house.request_with("POST", &path, &house.token, &key, body));
     let answers = futures_util::future::join_all(requests).await;
-    house.stack.idle().await;
+    house.idle().await;
     let later = house.request_with("POST", &path, &house.token, &key, body).await;
     let other =
         house.request_with("POST", &path, &house.token, &key, r#"{"eventType":"b","payload":{}}"#).await;
     for answer in answers.iter().chain([&later, &other]) {
         assert_eq!((answer.status, &answer.text), (StatusCode::ACCEPTED, &answers[0].text));
     }
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(receiver.rest().len(), 1);
     // Another key is another message; a failure keeps nothing.
     let again = [("idempotency-key", "k-2")];
@@ -151,7 +151,7 @@ async fn a_key_is_used_once_and_so_is_an_event_id() {
     }
     let found = house.request("GET", &format!("{path}/order-7"), &house.token, "").await;
     assert_eq!(found.json()["id"], first.json()["id"]);
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(receiver.rest().len(), 2);
 }
 
@@ -243,6 +243,6 @@ async fn a_message_obeys_the_change_before_it() {
         house.svix.endpoint().delete(app.clone(), endpoint).await.unwrap();
         endpoint = house.endpoint(&app, &receiver.url(&format!("/{round}"))).await.id;
     }
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(receiver.rest().len(), 0);
 }

@@ -76,7 +76,7 @@ async fn a_throttled_endpoint_gets_everything_once_and_not_too_fast() {
     for nth in 0..16 {
         sent.push(house.message(&app, MessageIn::new("a".into(), json!({"nth": nth}))).await);
     }
-    house.stack.idle().await;
+    house.idle().await;
     let arrived = receiver.rest();
     for path in ["/slow", "/free"] {
         let here = arrived.iter().filter(|webhook| webhook.path == path);
@@ -115,7 +115,7 @@ async fn an_applications_limit_is_shared_by_its_endpoints() {
     for nth in 0..6 {
         house.message(&app, MessageIn::new("a".into(), json!({"nth": nth}))).await;
     }
-    house.stack.idle().await;
+    house.idle().await;
     let mut times = Vec::new();
     for end in &ends {
         let list = house
@@ -191,7 +191,7 @@ async fn an_endpoint_that_only_failed_for_five_days_is_disabled() {
     let send = async |text: &str| {
         house.message(&app, MessageIn::new("a".into(), json!({"text": text}))).await;
         house.stack.wake();
-        house.stack.idle().await;
+        house.idle().await;
     };
     const DAY: Duration = Duration::from_secs(24 * 3600);
     send("fails").await;
@@ -213,7 +213,8 @@ async fn an_endpoint_that_only_failed_for_five_days_is_disabled() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_hangs_goes_to_the_second_lane_in_all_instances_until_it_answers() {
     let ahead = Arc::new(Ahead::default());
-    let mut settings = settings().with("POSTRIDER_RETRY_SCHEDULE", "");
+    let mut settings =
+        settings().with("POSTRIDER_RETRY_SCHEDULE", "").with("POSTRIDER_DELIVERY_TIMEOUT", "2");
     settings.platform.clock = ahead.clone();
     let house = House::with(settings).await;
     let (hangs, hanging) = tokio::sync::watch::channel(true);
@@ -230,7 +231,7 @@ async fn an_endpoint_that_hangs_goes_to_the_second_lane_in_all_instances_until_i
     let jobs_of_one_more = async || {
         let before = house.sends();
         house.message(&app, MessageIn::new("a.b".into(), json!({}))).await;
-        house.stack.idle().await;
+        house.idle().await;
         house.sends() - before
     };
     assert_eq!(jobs_of_one_more().await, 1);

@@ -65,7 +65,7 @@ async fn pages_join_up_in_both_directions() {
         let message = MessageIn { channels, ..MessageIn::new(types[nth % 2].clone(), json!({"nth": nth})) };
         messages.push(house.message(&app, message).await);
     }
-    house.stack.idle().await;
+    house.idle().await;
     // Ids of one moment have no order of their own; the list's order is that of the ids.
     let newest_first = |list: &[String]| {
         let mut list = list.to_vec();

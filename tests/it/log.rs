@@ -73,7 +73,7 @@ async fn deliveries_are_seen_by_endpoint_and_by_message() {
         };
         messages.push(house.message(&app, message).await);
     }
-    house.stack.idle().await;
+    house.idle().await;
     let log = house.svix.message_attempt();
 
     // The messages of an endpoint, newest first.
@@ -296,7 +296,7 @@ async fn a_page_is_no_larger_than_an_answer_can_be() {
             .push(house.message(&app, MessageIn::new("a".into(), json!({"nth": nth, "text": text}))).await);
         receiver.next().await;
     }
-    house.stack.idle().await;
+    house.idle().await;
     messages.sort_by(|a, b| b.cmp(a));
     for path in [format!("/app/{app}/msg"), format!("/app/{app}/endpoint/{endpoint}/msg")] {
         let page = house.request("GET", &format!("/api/v1{path}"), &house.token, "").await;

@@ -25,7 +25,7 @@ async fn refused(operation: &str, payload: serde_json::Value) {
     house.endpoint_with(&app, endpoint).await;
 
     let id = house.message(&app, MessageIn::new("a".into(), payload.clone())).await;
-    house.stack.idle().await;
+    house.idle().await;
     let attempts = house.attempts(&app, &id).await;
     assert_eq!(attempts.len(), 1);
     assert_eq!(attempts[0].response_status_code, 403, "{}", attempts[0].response);

@@ -44,11 +44,11 @@ async fn deliveries_failures_and_disabled_endpoints_are_counted() {
     }
     for nth in 0..2 {
         house.message(&app, MessageIn::new("a".into(), json!({ "nth": nth }))).await;
-        house.stack.idle().await;
+        house.idle().await;
     }
     house.send("DeliveriesQueue", "no job of ours").await;
-    house.stack.idle().await;
-    assert_eq!(house.stack.run_timers().await, Ok(0));
+    house.idle().await;
+    assert_eq!(house.run_timers().await, 0);
 
     let now = scrape(&house).await;
     for (series, value) in [

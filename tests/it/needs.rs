@@ -39,10 +39,10 @@ async fn what_was_given_up_is_listed_until_it_arrives() {
     let mut messages = Vec::new();
     for nth in 0..3 {
         messages.push(house.message(&app, MessageIn::new("a.b".into(), json!({"nth": nth}))).await);
-        house.stack.idle().await;
+        house.idle().await;
     }
     let elsewhere = house.message(&other, MessageIn::new("a.b".into(), json!({}))).await;
-    house.stack.idle().await;
+    house.idle().await;
     messages.reverse();
 
     let all = list(&house, "/undelivered").await;
@@ -84,13 +84,13 @@ async fn what_was_given_up_is_listed_until_it_arrives() {
     works.store(true, Ordering::SeqCst);
     let resend = format!("/api/v1/app/{app}/msg/{}/endpoint/{endpoint}/resend", messages[0]);
     assert_eq!(house.request("POST", &resend, &house.token, "").await.status, StatusCode::ACCEPTED);
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(field(&list(&house, &of_app).await, "msgId"), messages[1..].to_vec());
     let recover = format!("/api/v1/app/{app}/endpoint/{endpoint}/recover");
     let since = json!({"since": here["exhaustedAt"].as_str().map(|at| format!("{}T00:00:00Z", &at[..10]))});
     let begun = house.request("POST", &recover, &house.token, since.to_string()).await;
     assert_eq!(begun.status, StatusCode::ACCEPTED, "{}", begun.text);
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(list(&house, &of_app).await["data"], json!([]));
     assert_eq!(field(&list(&house, "/undelivered").await, "msgId"), [elsewhere]);
     // What was not true any more was removed by whoever looked.
@@ -133,7 +133,7 @@ async fn what_is_sent_again_is_counted_before() {
             since = shown.timestamp.to_rfc3339();
         }
     }
-    house.stack.idle().await;
+    house.idle().await;
     let new = house.endpoint(&app, &receiver.url("/works")).await.id;
     let count = async |endpoint: &str, what: &str, body: Value| {
         let path = format!("/api/v1/app/{app}/endpoint/{endpoint}/{what}/count");
@@ -150,7 +150,7 @@ async fn what_is_sent_again_is_counted_before() {
     let some = json!({"since": since, "eventTypes": ["a.1"], "status": 2});
     assert_eq!(count(&fails, "bulk-replay", some).await, of(3));
     // Nothing was sent, and what makes no sense is refused as by the operation itself.
-    house.stack.idle().await;
+    house.idle().await;
     let path = format!("/api/v1/app/{app}/endpoint/{fails}/recover/count");
     let refused = house.request("POST", &path, &house.token, "{}").await;
     assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.text);

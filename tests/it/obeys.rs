@@ -12,7 +12,7 @@ use shared::config::Env;
 use svix::models::{EndpointHeadersIn, EndpointPatch, EndpointSecretRotateIn};
 use tower::ServiceExt as _;
 
-use crate::house::{Ahead, Endpoint, House, Receiver, Webhook, settings};
+use crate::house::{Ahead, Endpoint, House, Receiver, Webhook, settings, soon};
 
 /// Beyond the second for which what was changed just now is not cached.
 const SETTLING: Duration = Duration::from_secs(2);
@@ -58,7 +58,8 @@ impl Others {
         while self.house.stack.waiting().await.expect("the queues answer") > 0 {
             let event = self.house.receive(queue).await;
             let handles: Vec<_> = event.records.iter().filter_map(|r| r.receipt_handle.clone()).collect();
-            assert_eq!(self.deliver.handle(event).await.batch_item_failures.len(), 0);
+            let done = soon("a batch", self.deliver.handle(event)).await;
+            assert_eq!(done.batch_item_failures.len(), 0);
             for handle in handles {
                 self.house.delete(queue, &handle).await;
             }

@@ -9,8 +9,8 @@ use crate::house::{House, Receiver, sdk, settings};
 
 /// What was told so far, by event type.
 async fn told(house: &House, operator: &mut Receiver) -> Vec<(String, Value)> {
-    house.stack.run_timers().await.expect("timers run");
-    house.stack.idle().await;
+    house.run_timers().await;
+    house.idle().await;
     let mut told: Vec<(String, Value)> = operator
         .rest()
         .iter()
@@ -52,7 +52,7 @@ async fn the_operator_is_told_what_happens() {
     let app = house.svix.application().create(app, None).await.expect("an application").id;
     let gone = EndpointIn { uid: Some("gone".into()), ..EndpointIn::new(receiver.url("/gone")) };
     let endpoint = house.endpoint_with(&app, gone).await;
-    house.stack.run_timers().await.expect("timers run");
+    house.run_timers().await;
     let webhook = operator.next().await;
     webhook.verify(&secret);
     let created: Value = serde_json::from_slice(&webhook.body).expect("JSON");
@@ -61,7 +61,7 @@ async fn the_operator_is_told_what_happens() {
 
     // 410 disables.
     house.message(&app, MessageIn::new("a".into(), json!({}))).await;
-    house.stack.idle().await;
+    house.idle().await;
     let after = told(&house, &mut operator).await;
     assert_eq!(types(&after), ["endpoint.disabled", "message.attempt.exhausted"]);
     assert_eq!((&after[0].1["endpointId"], after[0].1["failSince"].is_string()), (&json!(endpoint.id), true));
@@ -75,7 +75,7 @@ async fn the_operator_is_told_what_happens() {
     assert_eq!(types(&told(&house, &mut operator).await), ["endpoint.enabled", "endpoint.updated"]);
     let event = MessageIn { event_id: Some("e-1".into()), ..MessageIn::new("a".into(), json!({})) };
     let message = house.message(&app, event).await;
-    house.stack.idle().await;
+    house.idle().await;
     let after = told(&house, &mut operator).await;
     assert_eq!(types(&after), ["message.attempt.exhausted", "message.attempt.failing"]);
     let attempts = house.attempts(&app, &message).await;
@@ -129,7 +129,7 @@ async fn what_happens_to_a_message_is_told_at_once_and_in_order() {
         }
     }
     // What is kept for the timers is a copy.
-    house.stack.run_timers().await.expect("timers run");
-    house.stack.idle().await;
+    house.run_timers().await;
+    house.idle().await;
     assert_eq!(operator.rest().len(), 0);
 }

@@ -147,7 +147,7 @@ async fn the_headers_of_a_response_are_recorded() {
         house.endpoint(&app, &url).await;
     }
     let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(house.attempts(&app, &id).await.len(), 2);
     let scan = house.stack.dynamodb().scan().table_name(house.stack.table("LogTable").expect("a table"));
     let items = scan.send().await.expect("the log").items.unwrap_or_default();

@@ -53,7 +53,7 @@ async fn keys_are_exchanged_while_everything_works() {
             webhook.verify(&endpoint.secret);
             assert_eq!(webhook.header("x-api-key"), "sesame");
         }
-        house.stack.idle().await;
+        house.idle().await;
         if keys[0] == NEW {
             let path = format!("/api/v1/app/{app}/endpoint/{}", endpoints[0].id);
             assert_eq!(house.request("PATCH", &path, &house.token, "{}").await.status, 200);

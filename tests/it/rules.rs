@@ -383,7 +383,7 @@ async fn each_rule_about_queries_and_headers_too() {
     let path = format!("/api/v1/app/{app}/msg");
     let message = house.request("POST", &path, &house.token, r#"{"eventType":"there","payload":{}}"#).await;
     let message = message.json()["id"].as_str().expect("an id").to_owned();
-    house.stack.idle().await;
+    house.idle().await;
     let before = shelf.looks().await;
     let log = [
         format!("/app/{app}/msg"),

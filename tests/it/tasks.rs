@@ -52,16 +52,16 @@ async fn a_recovery_sends_what_failed_once_and_says_when_it_is_done() {
     for nth in 0..7 {
         failed.push(house.message(&app, MessageIn::new("a".into(), json!({"nth": nth}))).await);
     }
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(receiver.rest().len(), 7);
     works.store(true, Ordering::SeqCst);
     house.message(&app, MessageIn::new("a".into(), json!({"arrives": true}))).await;
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(receiver.rest().len(), 1);
     let path = format!("/api/v1/app/{app}/endpoint/{}/recover", endpoint.id);
     let task = house.begin(&path, json!({"since": since()})).await;
     assert_eq!((&task["task"], &task["status"]), (&json!("endpoint.recover"), &json!("running")));
-    house.stack.idle().await;
+    house.idle().await;
     failed.sort();
     assert_eq!(paths(receiver.rest()), failed);
     let done = house.task(&task["id"]).await;
@@ -70,12 +70,12 @@ async fn a_recovery_sends_what_failed_once_and_says_when_it_is_done() {
     let seen: Vec<_> = attempts.iter().map(|a| (a.trigger_type as i64, a.status as i64)).collect();
     assert_eq!(seen, [(1, 0), (0, 2)]);
     // The step's other copy, which the timers function finds, sends nothing.
-    house.stack.run_timers().await.expect("timers run");
-    house.stack.idle().await;
+    house.run_timers().await;
+    house.idle().await;
     assert_eq!(receiver.rest().len(), 0);
     // What arrived meanwhile is not sent again.
     house.begin(&path, json!({"since": since()})).await;
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(receiver.rest().len(), 0);
 }
 
@@ -96,7 +96,7 @@ async fn replays_send_what_is_missing_and_what_is_asked_for() {
     let endpoint = house.endpoint_with(&app, only_even).await;
     let base = format!("/api/v1/app/{app}/endpoint/{}", endpoint.id);
     let task = house.begin(&format!("{base}/replay-missing"), since.clone()).await;
-    house.stack.idle().await;
+    house.idle().await;
     let mut even = vec![messages[0].clone(), messages[2].clone()];
     even.sort();
     assert_eq!(paths(receiver.rest()), even);
@@ -112,19 +112,19 @@ async fn replays_send_what_is_missing_and_what_is_asked_for() {
     }
     // What was sent is not missing any more.
     house.begin(&format!("{base}/replay-missing"), since.clone()).await;
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(receiver.rest().len(), 0);
     let mut bulk = since;
     bulk["statusCodeClass"] = json!(200);
     bulk["status"] = json!(0);
     bulk["channel"] = json!("even");
     let task = house.begin(&format!("{base}/bulk-replay"), bulk.clone()).await;
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(paths(receiver.rest()), even);
     assert_eq!(house.task(&task["id"]).await["data"]["messagesSent"], 2);
     bulk["statusCodeClass"] = json!(500);
     let task = house.begin(&format!("{base}/bulk-replay"), bulk).await;
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(receiver.rest().len(), 0);
     assert_eq!(house.task(&task["id"]).await["status"], "finished");
     let list = house

@@ -15,7 +15,7 @@ async fn another_organisations_token_finds_nothing() {
     let app = house.svix.application().create(app, None).await.unwrap().id;
     let endpoint = house.endpoint(&app, &receiver.url("/")).await.id;
     let message = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
-    house.stack.idle().await;
+    house.idle().await;
     let attempt = house.attempts(&app, &message).await.remove(0).id;
 
     let other: OrgId = "org_23rb8YdGqMT0qIzpgGwdXfHirMv".parse().unwrap();
@@ -78,7 +78,7 @@ async fn another_organisations_token_finds_nothing() {
     let read =
         house.request("GET", &format!("/api/v1/app/{app}/msg/{message}"), &house.token, "").await.json();
     assert_eq!(read["payload"], json!({}));
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(house.attempts(&app, &message).await.len(), 1);
     let read = house.svix.endpoint().get(app.clone(), endpoint).await.unwrap();
     assert_eq!((read.description.as_str(), read.url), ("", receiver.url("/")));

@@ -81,7 +81,7 @@ async fn a_certificate_of_nobody_known_is_not() {
     let app = house.app().await;
     house.endpoint(&app, &format!("https://localhost:{}/", address.port())).await;
     let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
-    house.stack.idle().await;
+    house.idle().await;
     let attempts = house.attempts(&app, &id).await;
     assert_eq!(attempts[0].response_status_code, 0);
     assert!(attempts[0].response.contains("certificate"), "{}", attempts[0].response);

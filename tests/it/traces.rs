@@ -96,7 +96,7 @@ async fn a_retry_days_later_is_found_by_the_trace_of_its_request() {
     // The first retry came by the queue's delay, the second one waits two days as a timer.
     work("RetriesQueue").await;
     clock.skip(Duration::from_secs(172_800 * 6 / 5));
-    assert_eq!(house.stack.run_timers().await, Ok(1));
+    assert_eq!(house.run_timers().await, 1);
     work("RetriesQueue").await;
 
     let failures = lines.with("attempt failed");
@@ -144,7 +144,7 @@ async fn each_attempt_is_a_line_that_says_where_to_and_how_it_ended() {
     let refusing = house.endpoint(&app, &refusing).await.id;
     let message = MessageIn::new("a.b".into(), serde_json::json!({}));
     let message = house.message(&app, message).await;
-    soon("idle", house.stack.idle()).await;
+    house.idle().await;
 
     for (endpoint, text, status, reason) in [
         (working, "delivered", 204, None),

@@ -324,7 +324,7 @@ impl Walk {
         for _ in 0..2 {
             self.receiver.next().await;
         }
-        self.house.stack.idle().await;
+        self.house.idle().await;
         let gone = self.names["gone"].clone();
         let before = json!({"disabled": false});
         self.itself("endpoint.disabled", &gone, before, |after| {
@@ -360,8 +360,8 @@ impl Walk {
             );
             assert_eq!((&event["before"], &event["appId"]), (&NONE, &json!(app)));
         }
-        self.house.stack.run_timers().await.expect("timers");
-        self.house.stack.idle().await;
+        self.house.run_timers().await;
+        self.house.idle().await;
         let expunged = [json!("message.expunged"), json!(message), NONE, NONE];
         self.change("DELETE", "/app/{app_id}/msg/{msg_id}/content", NONE, expunged).await;
     }
@@ -371,7 +371,7 @@ impl Walk {
         let token = self.house.token.clone();
         let body = json!({"eventType": "c.d", "payload": {"n": 2}});
         self.ask("POST", "/app/{app_id}/msg", &token, body).await;
-        self.house.stack.idle().await;
+        self.house.idle().await;
         assert_eq!(self.news().await, Vec::<Value>::new());
     }
 

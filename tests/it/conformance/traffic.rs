@@ -97,7 +97,7 @@ async fn messages(walk: &mut Walk, app: &str) -> MessageOut {
 
 async fn attempts(walk: &mut Walk, app: &str, endpoint: &EndpointOut, made: &MessageOut) {
     let (app, msg, ep) = (|| app.to_owned(), || made.id.clone(), || endpoint.id.clone());
-    walk.house.stack.idle().await;
+    walk.house.idle().await;
     let with_content =
         || Some(MessageAttemptListByMsgOptions { with_content: Some(true), ..Default::default() });
     let found = walk!(walk, message_attempt.list_by_msg(app(), msg(), with_content())).unwrap().data;
@@ -114,7 +114,7 @@ async fn attempts(walk: &mut Walk, app: &str, endpoint: &EndpointOut, made: &Mes
     let webhook = walk.receiver.next().await;
     webhook.verify(KEY);
     assert_eq!(webhook.header("webhook-id"), made.id);
-    walk.house.stack.idle().await;
+    walk.house.idle().await;
     let found = walk!(walk, message_attempt.list_by_msg(app(), msg(), with_content())).unwrap().data;
     let triggers: BTreeSet<_> = found.iter().map(|attempt| attempt.trigger_type).collect();
     assert_eq!(

@@ -34,7 +34,7 @@ async fn pages_are_newest_first_whatever_is_asked_for() {
         messages.push(house.message(&app, MessageIn::new("a".into(), json!({}))).await);
         receiver.next().await;
     }
-    house.stack.idle().await;
+    house.idle().await;
     messages.reverse();
     for path in [
         format!("/app/{app}/msg"),
@@ -101,7 +101,7 @@ async fn a_delivery_with_a_retry_to_come_is_sending() {
     let endpoint = house.endpoint(&app, &receiver.url("/")).await.id;
     let message = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
     receiver.next().await;
-    house.stack.idle().await;
+    house.idle().await;
     let list = format!("/app/{app}/endpoint/{endpoint}/msg");
     for (status, found) in [("0", 0), ("1", 0), ("2", 0), ("3", 1)] {
         let page = get(&house, &format!("{list}?status={status}")).await;
@@ -128,7 +128,7 @@ async fn a_deleted_endpoint_is_still_a_destination() {
     let message = house.message(&app, message).await;
     receiver.next().await;
     receiver.next().await;
-    house.stack.idle().await;
+    house.idle().await;
     let list = format!("/app/{app}/msg/{message}/endpoint");
     let before = get(&house, &list).await;
     let id = deleted["id"].as_str().expect("an id");
@@ -157,7 +157,7 @@ async fn an_expunged_answer_says_so() {
     house.endpoint(&app, &receiver.url("/")).await;
     let message = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
     receiver.next().await;
-    house.stack.idle().await;
+    house.idle().await;
     let attempt = house.attempts(&app, &message).await.remove(0);
     assert_eq!(attempt.response, "a secret");
     let path = format!("/app/{app}/msg/{message}/attempt/{}", attempt.id);
@@ -178,7 +178,7 @@ async fn one_limit_holds_for_all_ways_of_sending_again() {
         messages.push(house.message(&app, MessageIn::new("a".into(), json!({}))).await);
         receiver.next().await;
     }
-    house.stack.idle().await;
+    house.idle().await;
 
     // As if the first had been sent again 200 times.
     let (message, at) = (messages[0].parse::<MessageId>().unwrap(), endpoint.parse::<EndpointId>().unwrap());
@@ -203,6 +203,6 @@ async fn one_limit_holds_for_all_ways_of_sending_again() {
     assert_eq!(task.status, StatusCode::ACCEPTED, "{}", task.text);
     let webhook = receiver.next().await;
     assert_eq!(webhook.header("webhook-id"), messages[1]);
-    house.stack.idle().await;
+    house.idle().await;
     assert_eq!(receiver.rest().len(), 0);
 }
