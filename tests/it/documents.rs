@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 
 /// The repository's own documents: path and text.
-fn documents() -> Vec<(PathBuf, String)> {
+pub fn documents() -> Vec<(PathBuf, String)> {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let docs = std::fs::read_dir(root.join("docs")).expect("docs").map(|entry| entry.expect("a file").path());
+    let folders =
+        ["docs", "docs/adr"].map(|folder| root.join(folder)).into_iter().filter(|path| path.is_dir());
+    let docs = folders.flat_map(|path| std::fs::read_dir(path).expect("docs"));
+    let docs = docs.map(|entry| entry.expect("a file").path());
     let files = docs.chain([root.join("README.md"), root.join("CHANGELOG.md")]);
     let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
     files.map(|path| (path.clone(), std::fs::read_to_string(path).expect("text"))).collect()
@@ -28,4 +31,104 @@ fn no_table_is_cut_by_an_empty_line() {
         }
     }
     assert!(tables >= 10, "{tables}");
+}
+
+/// A heading as GitHub and mdBook link to it.
+fn anchor(heading: &str) -> String {
+    let kept = heading
+        .to_lowercase()
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c))
+        .collect::<String>();
+    kept.replace(' ', "-")
+}
+
+/// A document's lines outside of fences.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut fenced = false;
+    text.lines().enumerate().filter(move |(_, line)| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        !fenced && !fence
+    })
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut links = 0;
+    let mut broken = Vec::new();
+    let files = ["SECURITY.md", "CODE_OF_CONDUCT.md", "examples/README.md"].map(|name| root.join(name));
+    let others = files.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).expect("text")));
+    for (path, text) in documents().into_iter().chain(others) {
+        for (at, line) in prose(&text) {
+            for link in line.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+                if link.starts_with("http") || link.starts_with("mailto:") {
+                    continue;
+                }
+                links += 1;
+                let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+                let target = match file {
+                    "" => path.clone(),
+                    file => path.parent().expect("a folder").join(file),
+                };
+                let found = heading.is_empty()
+                    || std::fs::read_to_string(&target).is_ok_and(|text| {
+                        let mut headings = prose(&text).filter(|(_, line)| line.starts_with('#'));
+                        headings.any(|(_, line)| anchor(line.trim_start_matches('#').trim()) == heading)
+                    });
+                if !target.exists() || !found {
+                    broken.push(format!("{}:{}: {link}", path.display(), at + 1));
+                }
+            }
+        }
+    }
+    assert!(links > 100, "{links}");
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// Method and path, without the parameters' names.
+fn operation(method: &str, path: &str) -> String {
+    let parts = path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part });
+    format!("{} {}", method.to_uppercase(), parts.collect::<Vec<_>>().join("/"))
+}
+
+#[test]
+fn the_readme_says_how_many_operations_there_are() {
+    let document: serde_json::Value =
+        serde_json::from_str(include_str!("../../docs/openapi.json")).expect("JSON");
+    let ours: Vec<String> = document["paths"]
+        .as_object()
+        .expect("paths")
+        .iter()
+        .flat_map(|(path, node)| {
+            node.as_object().expect("methods").keys().map(move |method| operation(method, path))
+        })
+        .collect();
+    let known: Vec<String> = include_str!("../../shared/http/src/known_operations.txt")
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ');
+            Some(operation(words.next()?, words.next()?))
+        })
+        .collect();
+    let offered = known.iter().filter(|operation| ours.contains(operation)).count();
+    let (readme, of) = (include_str!("../../README.md"), known.len());
+    assert!(readme.contains(&format!("| API | {offered} of the {of} operations")), "{offered} of {of}");
+    assert!(readme.contains(&format!("| {offered} of {of} | {of} |")), "{offered} of {of}");
+}
+
+#[test]
+fn the_readme_shows_lines_of_the_examples() {
+    let examples = [
+        ("```python\n", include_str!("../../examples/senders/send.py")),
+        ("```js\n", include_str!("../../examples/senders/send.mjs")),
+    ];
+    for (fence, example) in examples {
+        let (_, shown) = include_str!("../../README.md").split_once(fence).expect(fence);
+        let (shown, _) = shown.split_once("```").expect("its end");
+        for line in shown.lines() {
+            assert!(example.lines().any(|of| of.trim() == line), "the example does not have: {line}");
+        }
+    }
 }

@@ -1,5 +1,5 @@
 //! Thousands of small installations in virtual time, each with its own faults, and the promises
-//! checked at the end of each (`docs/ARCHITECTURE.md`, "The simulation").
+//! checked at the end of each (`docs/TESTING.md`, "The simulation").
 //!
 //! `POSTRIDER_SIM_SEEDS=5000` runs more seeds, `POSTRIDER_SIM_SEED=7` one of them with all that
 //! happened in it.
