@@ -92,6 +92,7 @@ async fn without_its_capability_every_operation_is_refused_and_with_the_others_n
                 .replace("{endpoint_id}", "none")
                 .replace("{msg_id}", "none")
                 .replace("{attempt_id}", "atmpt_23rb8YdGqMT0qIzpgGwdXfHirMu")
+                .replace("{task_id}", "none")
                 .replace("{event_type_name}", "none");
             let answer = house.request(method, &path, &token, "{}").await;
             if *need == Need::Of(capability) {

@@ -1,6 +1,6 @@
 //! Responses that go wrong after their head: what the head said counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::json;
@@ -153,4 +153,60 @@ async fn the_headers_of_a_response_are_recorded() {
     let items = scan.send().await.expect("the log").items.unwrap_or_default();
     let kept: Vec<_> = items.iter().filter_map(|item| item.get("rh")?.as_s().ok()).collect();
     assert_eq!(kept, ["x-request-id:7\ncontent-length:100\n"; 2]);
+    let attempt = house.attempts(&app, &id).await.remove(0).id;
+    let path = format!("/api/v1/app/{app}/msg/{id}/attempt/{attempt}/headers");
+    let shown = house.request("GET", &path, &house.token, "").await.json();
+    assert_eq!(shown["responseHeaders"], json!([["x-request-id", "7"], ["content-length", "100"]]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_shows_the_headers_that_were_sent_and_those_of_the_response() {
+    let house = House::with(settings().with("POSTRIDER_HEADER_STYLE", "both")).await;
+    let mut receiver = Receiver::start().await;
+    let app = house.app().await;
+    let url = receiver.url("/").replacen("http://", "http://me:pass@", 1);
+    let headers = json!({"X-Own": "1", "X-Api-Key": "for your eyes only"});
+    let body = json!({"url": url, "headers": headers}).to_string();
+    let endpoint =
+        house.request("POST", &format!("/api/v1/app/{app}/endpoint"), &house.token, body).await.json();
+    let endpoint = endpoint["id"].as_str().expect("an id").to_owned();
+    let body = r#"{"eventType":"a","payload":{},"transformationsParams":{"rawPayload":"x","headers":{"content-type":"text/plain"}}}"#;
+    let message = house.request("POST", &format!("/api/v1/app/{app}/msg"), &house.token, body).await.json();
+    let message = message["id"].as_str().expect("an id").to_owned();
+    let webhook = receiver.next().await;
+    house.stack.idle().await;
+    let attempt = house.attempts(&app, &message).await.remove(0).id;
+    let path = format!("/api/v1/app/{app}/msg/{message}/attempt/{attempt}/headers");
+    let token = house.stack.app_token(None, app.parse().unwrap());
+    let shown = house.request("GET", &path, &token, "").await;
+    assert_eq!(shown.status, 200, "{}", shown.text);
+    let shown = shown.json();
+    let sent: Vec<(String, String)> =
+        serde_json::from_value(shown["sentHeaders"].clone()).expect("names and values");
+    let masked = json!(["X-Api-Key", "authorization"]);
+    assert_eq!(shown["sensitive"], masked, "{shown}");
+    // Whatever arrived is there, but for what the connection adds, and nothing else.
+    for (name, value) in &sent {
+        let hidden = masked.as_array().unwrap().contains(&json!(name));
+        let expected = if hidden { "********" } else { webhook.header(name) };
+        assert_eq!(value, expected, "{name}");
+    }
+    let names = |all: Vec<&str>| all.into_iter().map(str::to_ascii_lowercase).collect::<BTreeSet<_>>();
+    let mut arrived = names(webhook.headers.keys().map(|name| name.as_str()).collect());
+    arrived.retain(|name| !["host", "content-length"].contains(&name.as_str()));
+    assert_eq!(names(sent.iter().map(|(name, _)| name.as_str()).collect()), arrived);
+    assert!(!shown.to_string().contains("eyes only") && !shown.to_string().contains("bWU6"), "{shown}");
+
+    // Of what is gone there is what can still be told.
+    house.svix.message().expunge_content(app.clone(), message.clone()).await.unwrap();
+    let names = async || {
+        let shown = house.request("GET", &path, &token, "").await.json();
+        let sent: Vec<(String, String)> =
+            serde_json::from_value(shown["sentHeaders"].clone()).expect("names");
+        sent.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    let left = names().await;
+    assert!(left.contains(&"webhook-id".into()) && !left.contains(&"webhook-signature".into()), "{left:?}");
+    house.svix.endpoint().delete(app.clone(), endpoint).await.unwrap();
+    assert!(!names().await.contains(&"X-Own".into()));
 }

@@ -142,6 +142,38 @@ async fn replays_send_what_is_missing_and_what_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_customer_follows_its_own_tasks_and_no_others() {
+    let (house, _receiver, works) = failing().await;
+    works.store(true, Ordering::SeqCst);
+    let (mine, other) = (house.app().await, house.app().await);
+    let mut tasks = Vec::new();
+    for app in [&mine, &other] {
+        let endpoint = house.endpoint(app, "http://127.0.0.1:9/").await.id;
+        let path = format!("/api/v1/app/{app}/endpoint/{endpoint}/recover");
+        tasks.push(house.begin(&path, json!({"since": since()})).await["id"].as_str().unwrap().to_owned());
+    }
+    house.stack.idle().await;
+    let token = house.stack.app_token(None, mine.parse().unwrap());
+    let list = house.request("GET", "/api/v1/background-task", &token, "").await.json();
+    assert_eq!(list["data"].as_array().map(Vec::len), Some(1), "{list}");
+    assert_eq!((&list["data"][0]["id"], &list["data"][0]["data"]["appId"]), (&json!(tasks[0]), &json!(mine)));
+    let read =
+        async |task: &str| house.request("GET", &format!("/api/v1/background-task/{task}"), &token, "").await;
+    assert_eq!(read(&tasks[0]).await.json()["status"], "finished");
+    let refused = read(&tasks[1]).await;
+    assert_eq!((refused.status, refused.json()["code"].clone()), (StatusCode::NOT_FOUND, json!("not_found")));
+    // The organisation sees both.
+    let all = house.request("GET", "/api/v1/background-task", &house.token, "").await.json();
+    assert_eq!(all["data"].as_array().map(Vec::len), Some(2));
+    // A token that was expired with all others reads nothing, although no path names its application.
+    let path = format!("/api/v1/auth/app/{mine}/expire-all");
+    assert_eq!(house.request("POST", &path, &house.token, "{}").await.status, StatusCode::NO_CONTENT);
+    assert_eq!(read(&tasks[0]).await.status, StatusCode::UNAUTHORIZED);
+    let list = house.request("GET", "/api/v1/background-task", &token, "").await;
+    assert_eq!(list.status, StatusCode::UNAUTHORIZED, "{}", list.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_makes_no_sense_begins_nothing() {
     let (house, receiver, _) = failing().await;
     let app = house.app().await;

@@ -39,6 +39,7 @@ async fn another_organisations_token_finds_nothing() {
             ("GET", format!("/app/{app}/attempt/endpoint/{endpoint}"), ""),
             ("GET", format!("/app/{app}/attempt/msg/{message}"), ""),
             ("GET", format!("/app/{app}/msg/{message}/attempt/{attempt}"), ""),
+            ("GET", format!("/app/{app}/msg/{message}/attempt/{attempt}/headers"), ""),
             ("DELETE", format!("/app/{app}/msg/{message}/attempt/{attempt}/content"), ""),
             ("DELETE", format!("/app/{app}/msg/{message}/content"), ""),
             ("GET", format!("/app/{app}/msg/{message}/attempt"), ""),

@@ -4,6 +4,7 @@
 mod attempted;
 mod by_message;
 mod filter;
+mod headers;
 mod out;
 mod resend;
 
@@ -15,7 +16,7 @@ use axum::response::Response;
 use http::StatusCode;
 use shared::auth::{Authenticated, Caller, Tokens};
 use shared::clock::Timestamp;
-use shared::config::{ConfigError, Env};
+use shared::config::{ConfigError, Env, HeaderStyle};
 use shared::http::{ApiResult, Document, ListOut, Page, Query, Registry, json, reference};
 use shared::ids::{AppId, AttemptId, EndpointId, MessageId, Reference};
 use shared::queue::{QueueUrl, Sqs};
@@ -34,6 +35,7 @@ struct Attempts {
     api: Api,
     sqs: Sqs,
     deliveries: QueueUrl,
+    style: HeaderStyle,
 }
 
 impl FromRef<Attempts> for Tokens {
@@ -51,6 +53,7 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
         api: Api::connect(env, platform)?,
         sqs: platform.sqs(env)?,
         deliveries: QueueUrl::read(env, "POSTRIDER_DELIVERIES_QUEUE")?,
+        style: HeaderStyle::read(env)?,
     };
     Ok(shared::http::finish(operations(Router::new()), state))
 }
@@ -145,6 +148,13 @@ One list spans at most 90 days; an iterator goes on from there.";
             .query(filter::expanded_statuses)
             .answers::<AttemptOut>(200, "The attempt.")
     })
+    .get("/api/v1/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}/headers", headers::read, |operation| {
+        operation
+            .named("v1.message-attempt.get-headers", TAG)
+            .summary("Get the headers of an attempt")
+            .text(headers::ABOUT)
+            .answers::<headers::AttemptHeadersOut>(200, "Its headers, and the response's.")
+    })
     .delete("/api/v1/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}/content", expunge, |operation| {
         operation
             .named("v1.message-attempt.expunge-content", TAG)
@@ -225,14 +235,14 @@ impl Attempts {
         Ok(json(StatusCode::OK, &ListOut::new(page, |attempt| attempt.id.to_string(), show)))
     }
 
-    /// The attempt that a path means, and the application that it is in.
+    /// The attempt that a path means, and its message.
     async fn attempt(
         &self,
         caller: &Caller,
         app: &str,
         message: &str,
         attempt: &str,
-    ) -> Result<(AppId, Attempt)> {
+    ) -> Result<(Message, Attempt)> {
         const NOT_FOUND: Error = Error::NotFound("Attempt");
         let id: AttemptId = attempt.parse().map_err(|_| NOT_FOUND)?;
         let app = self.application(caller, app).await?.id;
@@ -241,7 +251,7 @@ impl Attempts {
         // The id tells which endpoint it is of, so this is one read.
         let endpoint = endpoints.into_iter().find(|endpoint| id.is_of(message.id, *endpoint));
         let (_, found) = self.api.store.delivery(endpoint.ok_or(NOT_FOUND)?, message.id, id).await?;
-        Ok((app, found.ok_or(NOT_FOUND)?))
+        Ok((message, found.ok_or(NOT_FOUND)?))
     }
 }
 
@@ -317,9 +327,9 @@ async fn expunge(
     Authenticated(caller): Authenticated,
     Path((app, message, attempt)): Path<(String, String, String)>,
 ) -> ApiResult<StatusCode> {
-    let (app, found) = state.attempt(&caller, &app, &message, &attempt).await?;
+    let (message, found) = state.attempt(&caller, &app, &message, &attempt).await?;
     let store = &state.api.store;
-    if store.expunge_attempt(&caller, app, found.endpoint, found.message, found.id).await? {
+    if store.expunge_attempt(&caller, message.app, found.endpoint, found.message, found.id).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(Error::NotFound("Attempt").into())

@@ -6,10 +6,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use http_body_util::{BodyExt as _, Full};
 use shared::Result;
@@ -17,10 +15,11 @@ use shared::clock::{SharedClock, Timestamp};
 use shared::config::{Delivery, HeaderStyle};
 use shared::error::corrupt;
 use shared::ids::{AttemptId, MessageId};
-use shared::signing::{self, DELIVERY_HEADER};
+use shared::signing;
 use shared::store::attempts::{Attempt, ResponseBody, Status, Trigger, keep_headers};
 use shared::store::endpoints::Endpoint;
 use shared::store::messages::Payload;
+use shared::webhook::Webhook;
 use url::Url;
 
 use crate::chain::Pace;
@@ -30,7 +29,6 @@ use crate::client::{Answer, Body, Transport, Unanswered};
 const RESPONSE_LENGTH_MAX: usize = 20_000;
 /// A connection that fails faster than this is tried once more at once.
 const FAST_FAILURE: Duration = Duration::from_secs(1);
-const AGENT: &str = concat!("Postrider/", env!("CARGO_PKG_VERSION"));
 
 /// Sends webhooks.
 #[derive(Clone, Debug)]
@@ -294,63 +292,34 @@ fn request(
     timestamp: u64,
     signature: &str,
 ) -> Result<std::result::Result<Request<Full<Bytes>>, String>> {
-    let Ok(mut url) = Url::parse(&endpoint.settings.url) else {
+    let Ok(url) = Url::parse(&endpoint.settings.url) else {
         return Ok(Err("the endpoint's URL is not one".into()));
     };
-    // The endpoint's first: what is ours replaces it, but for what its owner may know better.
-    let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("*/*"))]);
-    for (name, value) in endpoint.headers.iter() {
-        let name = HeaderName::from_bytes(name.as_bytes()).map_err(corrupt("an endpoint's header"))?;
-        headers.insert(name, HeaderValue::from_str(value).map_err(corrupt("an endpoint's header"))?);
+    let webhook = Webhook {
+        style,
+        url: &url,
+        headers: &endpoint.headers,
+        content_type: payload.content_type.as_deref(),
+        empty: payload.sent().is_empty(),
+        message,
+        timestamp,
+        signature: Some(signature),
+    };
+    let mut headers = HeaderMap::new();
+    for (name, value) in webhook.headers() {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(corrupt("a header"))?;
+        headers.insert(name, HeaderValue::from_str(&value).map_err(corrupt("a header"))?);
     }
-    if !url.username().is_empty() || url.password().is_some() {
-        let credentials =
-            format!("{}:{}", decoded(url.username()), decoded(url.password().unwrap_or_default()));
-        let value = format!("Basic {}", BASE64.encode(credentials));
-        let value = HeaderValue::from_str(&value).map_err(corrupt("a header"))?;
-        headers.entry(AUTHORIZATION).or_insert(value);
-        let _ = url.set_username("").and_then(|()| url.set_password(None));
-    }
-    url.set_fragment(None);
-    let Ok(uri) = url.as_str().parse::<Uri>() else {
+    let mut to = url.clone();
+    let _ = to.set_username("").and_then(|()| to.set_password(None));
+    to.set_fragment(None);
+    let Ok(uri) = to.as_str().parse::<Uri>() else {
         return Ok(Err("the endpoint's URL cannot be sent to".into()));
     };
-    let content_type = payload.content_type.as_deref().and_then(|text| HeaderValue::from_str(text).ok());
-    headers.insert(CONTENT_TYPE, content_type.unwrap_or(HeaderValue::from_static("application/json")));
-    headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
-    headers.insert(DELIVERY_HEADER, HeaderValue::from_static("1"));
-    if payload.sent().is_empty() {
-        // The client leaves the length of no body out, and some receivers answer 411 to that.
-        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    }
-    let prefixes: &[&str] = match style {
-        HeaderStyle::Webhook => &["webhook"],
-        HeaderStyle::Svix => &["svix"],
-        HeaderStyle::Both => &["webhook", "svix"],
-    };
-    for prefix in prefixes {
-        for (name, value) in
-            [("id", message), ("timestamp", timestamp.to_string().as_str()), ("signature", signature)]
-        {
-            let name =
-                HeaderName::from_bytes(format!("{prefix}-{name}").as_bytes()).map_err(corrupt("a header"))?;
-            headers.insert(name, HeaderValue::from_str(value).map_err(corrupt("a header"))?);
-        }
-    }
     let mut request =
         Request::post(uri).body(Full::from(payload.sent().to_owned())).map_err(corrupt("a request"))?;
     *request.headers_mut() = headers;
     Ok(Ok(request))
-}
-
-/// A part of a URL without its percent escapes.
-fn decoded(text: &str) -> String {
-    // A form decoder gives these three a meaning that they do not have here.
-    let escaped = text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D");
-    url::form_urlencoded::parse(escaped.as_bytes())
-        .next()
-        .map(|(name, _)| name.into_owned())
-        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -395,12 +364,5 @@ mod tests {
         assert_eq!(wish(200, "Disable"), Wish::Disable);
         assert_eq!(wish(500, "abort-message"), Wish::AbortMessage);
         assert_eq!(wish(500, "please"), Wish::None);
-    }
-
-    #[test]
-    fn credentials_of_a_url_are_decoded() {
-        assert_eq!(decoded("a%40b+c"), "a@b+c");
-        assert_eq!(decoded("a%26b%3Dc"), "a&b=c");
-        assert_eq!(decoded(""), "");
     }
 }

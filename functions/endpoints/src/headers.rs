@@ -9,6 +9,7 @@ use serde::Serialize;
 use shared::auth::Authenticated;
 use shared::http::{ApiResult, Body, Field, Fields, RequestBody, Rule, json};
 use shared::store::endpoint_secrets::EndpointHeaders;
+use shared::webhook::is_sensitive;
 
 use crate::Endpoints;
 
@@ -64,16 +65,6 @@ const FORBIDDEN_PREFIXES: [&str; 12] = [
     "x-forwarded-",
     "postrider-",
 ];
-/// Their values are not shown again.
-const SENSITIVE: [&str; 6] = [
-    "x-auth-token",
-    "x-api-key",
-    "www-authenticate",
-    "authorization",
-    "proxy-authenticate",
-    "proxy-authorization",
-];
-
 /// What is wrong with a header's name; none if nothing is.
 fn broken_name(name: &str) -> Option<String> {
     let lower = name.to_ascii_lowercase();
@@ -196,8 +187,7 @@ pub struct HeadersOut<'a> {
 
 impl<'a> HeadersOut<'a> {
     fn new(all: &'a EndpointHeaders) -> Self {
-        let (sensitive, shown): (Vec<_>, Vec<_>) =
-            all.iter().partition(|(name, _)| SENSITIVE.contains(&name.to_ascii_lowercase().as_str()));
+        let (sensitive, shown): (Vec<_>, Vec<_>) = all.iter().partition(|(name, _)| is_sensitive(name));
         Self {
             headers: shown.into_iter().collect(),
             sensitive: sensitive.into_iter().map(|(name, _)| name).collect(),

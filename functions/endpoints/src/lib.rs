@@ -310,7 +310,8 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
     .get("/api/v1/background-task", tasks::list, |operation| {
         operation
             .named("v1.background-task.list", TASK_TAG)
-            .summary("List an organisation's tasks")
+            .summary("List tasks")
+            .text("An application's token sees its own application's.")
             .query(tasks::wanted)
             .parameter("status", "Only tasks that stand so.")
             .parameter("task", "Only tasks of this kind; those that are not made here are known and never there.")

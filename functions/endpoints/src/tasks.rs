@@ -7,14 +7,14 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::auth::{Authenticated, Caller, Organisation};
+use shared::auth::{Authenticated, Caller, Who};
 use shared::clock::Timestamp;
 use shared::error::Chain;
 use shared::http::{
     ApiResult, Body, Fields, ListOut, ListQuery, Order, Query, RequestBody, Text, idempotency_key,
     idempotent, json,
 };
-use shared::ids::{AppId, EndpointId, NAME_LENGTH_MAX, TaskId};
+use shared::ids::{AppId, EndpointId, NAME_LENGTH_MAX, Reference, TaskId};
 use shared::queue::{Job, Outgoing};
 use shared::store::applications::Application;
 use shared::store::attempts::Status;
@@ -401,22 +401,44 @@ pub fn wanted(query: &Query) -> Result<Listed> {
 }
 
 /// Lists an organisation's tasks.
-pub async fn list(State(state): State<Endpoints>, caller: Organisation, query: Query) -> ApiResult {
+pub async fn list(
+    State(state): State<Endpoints>,
+    Authenticated(caller): Authenticated,
+    query: Query,
+) -> ApiResult {
     let Listed { query, status, kind } = wanted(&query)?;
     let keep = |task: &Task| {
         let stands = if task.finished { StatusOut::Finished } else { StatusOut::Running };
-        status.is_none_or(|status| status == stands) && kind.is_none_or(|kind| kind == Some(task.kind))
+        caller.may_mean(task.app)
+            && status.is_none_or(|status| status == stands)
+            && kind.is_none_or(|kind| kind == Some(task.kind))
     };
-    let page = state.api.store.list_tasks(caller.0.org(), &query, keep).await?;
+    state.admit(&caller).await?;
+    let page = state.api.store.list_tasks(caller.org(), &query, keep).await?;
     Ok(json(StatusCode::OK, &ListOut::new(page, |task| task.id.to_string(), TaskOut::from)))
 }
 
 /// One task.
 pub async fn read(
     State(state): State<Endpoints>,
-    caller: Organisation,
+    Authenticated(caller): Authenticated,
     Path(task): Path<String>,
 ) -> ApiResult {
-    let id: TaskId = task.parse().map_err(|_| Error::NotFound("Task"))?;
-    Ok(json(StatusCode::OK, &TaskOut::from(state.api.store.task(caller.0.org(), id).await?)))
+    const NOT_FOUND: Error = Error::NotFound("Task");
+    let id: TaskId = task.parse().map_err(|_| NOT_FOUND)?;
+    state.admit(&caller).await?;
+    let task = state.api.store.find_task(caller.org(), id).await?;
+    let task = task.filter(|task| caller.may_mean(task.app)).ok_or(NOT_FOUND)?;
+    Ok(json(StatusCode::OK, &TaskOut::from(task)))
+}
+
+impl Endpoints {
+    /// Refuses an application's token that ended with others: no application in the path is read, which
+    /// would tell.
+    async fn admit(&self, caller: &Caller) -> Result<()> {
+        if let Who::App { app, .. } = &caller.who {
+            self.api.store.application_for(caller, &Reference::Id(*app)).await?;
+        }
+        Ok(())
+    }
 }

@@ -9,7 +9,7 @@ import { Block } from './code.js';
 import { date, t } from './i18n.js';
 
 /** @param {{event: any}} props */
-function Event({ event }) {
+function AuditEvent({ event }) {
   const [open, set] = useState(false);
   const state = (/** @type {string} */ title, /** @type {any} */ value) => value && html`<div class="col tight"><div class="lab">${title}</div><${Block} text=${JSON.stringify(value, null, 2)} json label=${title} /></div>`;
   return html`<details class="fold" onToggle=${(/** @type {any} */ e) => set(e.target.open)}><summary class="item stack"><span class="dim"><${Icon} name=${open ? 'down' : 'chevron'} /></span><span class="strong">${event.what}</span><span class="mono grow cut">${event.subject}</span><span class="dim small cut">${event.by}</span><span class="dim small"><${Time} at=${event.timestamp} /></span></summary>
@@ -24,5 +24,5 @@ export default function Audit({ route }) {
   const list = usePages('/audit-event', Object.fromEntries(names.map((name) => [name, query[name]])));
   return html`<${Head} title=${t('audit')} sub=${t('auditSub')} />
     <div class="row">${names.map((name) => html`<input class="in grow" key=${name} aria-label=${t('f_' + name)} placeholder=${t('f_' + name)} value=${query[name] || ''} onChange=${(/** @type {any} */ e) => filter({ [name]: e.target.value.trim() })} />`)}</div>
-    <div class="card"><${Listed} list=${list} empty=${html`<${Empty} icon="audit" title=${t('noAudit')} />`}><ul class="list">${list.items.map((event) => html`<li key=${event.id}><${Event} event=${event} /></li>`)}</ul><//></div>`;
+    <div class="card"><${Listed} list=${list} empty=${html`<${Empty} icon="audit" title=${t('noAudit')} />`}><ul class="list">${list.items.map((event) => html`<li key=${event.id}><${AuditEvent} event=${event} /></li>`)}</ul><//></div>`;
 }

@@ -12,13 +12,12 @@ import { date, t } from './i18n.js';
 /** How long the secret before stays valid: seconds. */
 const GRACES = ['0', '3600', '86400', '259200', '604800'];
 
-/** @param {{path: string, close: () => void, done: (key: string | null, until: number) => void}} props */
+/** @param {{path: string, close: () => void, done: (secret: any) => void}} props */
 function Rotate({ path, close, done }) {
   const [grace, set] = useState('86400');
   const [key, own] = useState('');
   const [busy, run] = useWork(async () => {
-    const answer = await change('POST', path + '/secret/rotate', { gracePeriodSeconds: Number(grace), key: key || undefined });
-    done(answer?.key || null, Date.now() + Number(grace) * 1000);
+    done(await change('POST', path + '/secret/rotate', { gracePeriodSeconds: Number(grace), key: key || undefined }));
     close();
   }, t('rotated'));
   return html`<${Dialog} title=${t('rotate')} close=${close} submit=${() => run()} foot=${html`<${Button} onClick=${close}>${t('cancel')}<//><${Button} kind="primary" type="submit" busy=${busy}>${t('rotate')}<//>`}><p class="dim">${t('rotateText')}</p>
@@ -28,15 +27,23 @@ function Rotate({ path, close, done }) {
 
 /** @param {{app: any, endpoint: any, path: string}} props */
 export default function Secret({ path }) {
-  const [key, set] = useState('');
+  const [secret, set] = useState(/** @type {any} */ (null));
+  const [hidden, hide] = useState(true);
   const [asking, ask] = useState(false);
-  const [until, old] = useState(0);
-  const [busy, reveal] = useWork(async () => set((await call('GET', path + '/secret')).key));
-  const read = async () => key || (await call('GET', path + '/secret')).key;
   const see = can('ViewEndpointSecret');
+  const read = async () => {
+    const fresh = secret || (await call('GET', path + '/secret'));
+    set(fresh);
+    return fresh.key;
+  };
+  const [busy, reveal] = useWork(async () => {
+    await read();
+    hide(false);
+  });
+  const shown = see && !hidden && secret;
   return html`<div class="card"><header><h2>${t('secret')}</h2>${can('ManageEndpointSecret') && html`<${Button} small icon="refresh" onClick=${() => ask(true)}>${t('rotate')}<//>`}</header><div class="pad col"><p class="dim">${t('secretText')}</p>
-      ${see ? html`<div class="row nowrap"><input class="in mono" readonly aria-label=${t('secret')} value=${key || '••••••••••••••••••••••••••••••••'} dir="ltr" />${key ? html`<${Button} onClick=${() => set('')}>${t('hide')}<//>` : html`<${Button} icon="eye" busy=${busy} onClick=${() => reveal()}>${t('reveal')}<//>`}<${Copy} text=${read} kind="" /></div>` : html`<div class="note warn">${t('needs', { capability: 'ViewEndpointSecret' })}</div>`}
-      ${until > 0 && html`<ul class="col tight small"><li class="row tight"><span class="ok-t"><${Icon} name="check" /></span>${t('keyNow')}</li><li class="row tight"><span class="warn-t"><${Icon} name="clock" /></span>${until > Date.now() ? t('keyOld', { at: date(until) }) : t('keyGone')}</li></ul>`}</div></div>
-    <${Verify} secret=${key} style="" />
-    ${asking && html`<${Rotate} path=${path} close=${() => ask(false)} done=${(/** @type {string | null} */ fresh, /** @type {number} */ end) => { set(see && fresh ? fresh : ''); old(end); }} />`}`;
+      ${see ? html`<div class="row nowrap"><input class="in mono" readonly aria-label=${t('secret')} value=${shown ? secret.key : '•'.repeat(32)} dir="ltr" />${shown ? html`<${Button} onClick=${() => hide(true)}>${t('hide')}<//>` : html`<${Button} icon="eye" busy=${busy} onClick=${() => reveal()}>${t('reveal')}<//>`}<${Copy} text=${read} kind="" /></div>` : html`<div class="note warn">${t('needs', { capability: 'ViewEndpointSecret' })}</div>`}
+      ${secret && html`<ul class="col tight small plain"><li class="row tight"><span class="ok-t"><${Icon} name="check" /></span>${t('keyNow')}</li>${(secret.previousKeys || []).map((/** @type {any} */ old) => html`<li class="row tight"><span class="warn-t"><${Icon} name="clock" /></span>${t('keyOld', { at: date(old.until) })}</li>`)}</ul>`}</div></div>
+    <${Verify} secret=${shown ? secret.key : ''} style="" />
+    ${asking && html`<${Rotate} path=${path} close=${() => ask(false)} done=${(/** @type {any} */ fresh) => set(fresh || null)} />`}`;
 }

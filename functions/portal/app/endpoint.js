@@ -15,12 +15,12 @@ import { duration, num, t } from './i18n.js';
 /** @type {Record<string, () => Promise<any>>} */
 const TABS = { test: () => import('./endpoint-test.js'), settings: () => import('./endpoint-settings.js'), secret: () => import('./endpoint-secret.js'), recovery: () => import('./recover.js') };
 /** @type {Record<string, [hours: number, bucket: string]>} */
-const SPANS = { '1h': [1, 'hour'], '24h': [24, 'hour'], '7d': [168, 'hour'], '28d': [672, 'day'] };
+const PERIODS = { '1h': [1, 'hour'], '24h': [24, 'hour'], '7d': [168, 'hour'], '28d': [672, 'day'] };
 
 /** @param {{app: any, endpoint: any, route: import('./router.js').Route}} props */
 function Overview({ app, endpoint, route }) {
-  const span = SPANS[route.query.span] ? route.query.span : '24h';
-  const [hours, bucket] = SPANS[span];
+  const span = PERIODS[route.query.span] ? route.query.span : '24h';
+  const [hours, bucket] = PERIODS[span];
   // Half an hour less where the window is the longest allowed: clocks differ.
   const since = new Date(Math.ceil(Date.now() / 60000) * 60000 - (hours > 24 ? hours - 0.5 : hours) * 3.6e6).toISOString();
   const series = useGet(`${app.path}/endpoint/${endpoint.id}/stats/series`, { since, bucket });
@@ -38,7 +38,7 @@ function Overview({ app, endpoint, route }) {
   }
   const time = (/** @type {number} */ share) => (times.length ? duration(/** @type {number} */ (quantile(times, share))) : '–');
   return html`<dl class="tiles">${[[t('delivered'), num(sum.success)], [t('st_fail'), num(sum.fail)], [t('successRate'), rate(sum)], [t('p50'), time(0.5)], [t('p95'), time(0.95)]].map(([name, value]) => html`<div class="card tile"><dt>${name}</dt><dd>${series.loading ? '…' : value}</dd></div>`)}</dl>
-    <div class="card"><header><h2>${t('attempts')}</h2><${Segments} label=${t('time')} value=${span} set=${(/** @type {string} */ v) => go(route.path, { span: v })} options=${Object.keys(SPANS).map((s) => [s, t('span_' + s)])} /></header>
+    <div class="card"><header><h2>${t('attempts')}</h2><${Segments} label=${t('time')} value=${span} set=${(/** @type {string} */ v) => go(route.path, { span: v })} options=${Object.keys(PERIODS).map((s) => [s, t('span_' + s)])} /></header>
       <div class="pad col">${series.error ? html`<${Failure} error=${series.error} retry=${series.reload} />` : series.loading ? html`<${Skeleton} rows=${3} />` : html`<${Stacked} points=${points} hourly=${bucket === 'hour'} />`}</div></div>
     <div class="grid2"><div class="card"><header><h2>${t('answers')}</h2><span class="dim small">${t('ofLast', { n: list.length })}</span></header><div class="pad">${attempts.error ? html`<${Failure} error=${attempts.error} retry=${attempts.reload} />` : classes.size ? html`<dl class="kv">${[...classes].sort((a, b) => b[1] - a[1]).slice(0, 8).map(([code, n]) => html`<dt><${Code} code=${Number(code)} /></dt><dd class="num">${num(n)}</dd>`)}</dl>` : html`<p class="dim">${t('noAttempts')}</p>`}</div></div>
       <div class="card"><header><h2>${t('latestErrors')}</h2></header>${fails.length ? html`<ul class="list">${fails.slice(0, 4).map((/** @type {any} */ a) => html`<li><a class="item" href=${href(`${app.base}/messages/${a.msgId}`)}><${Code} code=${a.responseStatusCode} /><span class="cut grow dim">${a.response}</span><span class="dim small"><${Time} at=${a.timestamp} /></span></a></li>`)}</ul>` : html`<p class="pad dim">${t('noErrors')}</p>`}</div></div>

@@ -27,7 +27,7 @@ export function EndpointState({ endpoint, failing }) {
 export const typesText = (types) => (!types?.length ? t('allTypes') : types.length === 1 ? types[0] : t('nTypes', { n: types.length }));
 
 /** @param {{app: any, endpoint: any, failing: any, picked: boolean, pick: () => void}} props */
-function Row({ app, endpoint, failing, picked, pick }) {
+function EndpointRow({ app, endpoint, failing, picked, pick }) {
   const [ref, seen] = useSeen();
   const path = seen ? `${app.path}/endpoint/${endpoint.id}` : null;
   const series = useGet(path && path + '/stats/series');
@@ -75,7 +75,7 @@ export default function Endpoints({ app, route }) {
     ${picked.length > 0 && html`<div class="note"><span class="grow">${t('nPicked', { n: picked.length })}</span><div class="row"><${Button} small busy=${busy} onClick=${() => run(false)}>${t('enable')}<//><${Button} small busy=${busy} onClick=${() => run(true)}>${t('disable')}<//><${Button} small kind="danger" onClick=${() => ask(true)}>${t('delete')}<//></div></div>`}
     <div class="card"><${Listed} list=${{ ...list, items: shown }} empty=${empty}><div class="tablebox"><table class="fixed"><colgroup>${can('ManageEndpoint') && html`<col class="hide-s" width="44" />`}<col /><col width="150" /><col class="hide-s" width="90" /><col class="hide-s" width="90" /><col class="hide-s" width="130" /></colgroup>
       <thead><tr>${can('ManageEndpoint') && html`<th class="hide-s"><span class="sr">${t('pickAll')}</span></th>`}<th>${t('endpoint')}</th><th>${t('last24h')}</th><th class="hide-s">${t('successRate')}</th><th class="hide-s">${t('p50')}</th><th class="hide-s">${t('lastAttempt')}</th></tr></thead>
-      <tbody>${shown.map((e) => html`<${Row} key=${e.id} app=${app} endpoint=${e} failing=${byId[e.id]} picked=${picked.includes(e.id)} pick=${() => pick((old) => (old.includes(e.id) ? old.filter((id) => id !== e.id) : [...old, e.id]))} />`)}</tbody></table></div><//></div>
+      <tbody>${shown.map((e) => html`<${EndpointRow} key=${e.id} app=${app} endpoint=${e} failing=${byId[e.id]} picked=${picked.includes(e.id)} pick=${() => pick((old) => (old.includes(e.id) ? old.filter((id) => id !== e.id) : [...old, e.id]))} />`)}</tbody></table></div><//></div>
     ${asking && html`<${Confirm} danger title=${t('deleteN', { n: picked.length })} text=${t('deleteEndpointText')} yes=${t('delete')} close=${() => ask(false)} act=${async () => {
       for (const id of picked) await change('DELETE', `${app.path}/endpoint/${id}`);
       pick([]);

@@ -9,7 +9,7 @@ import { duration, t } from './i18n.js';
 
 /** Endpoints that are watched at once. */
 const WATCHED = 6;
-const KEPT = 200;
+const LIVE_KEPT = 200;
 
 /** @param {{app: any, route: import('./router.js').Route}} props */
 export default function Live({ app, route }) {
@@ -32,7 +32,7 @@ export default function Live({ app, route }) {
       fresh.forEach((a) => seen.current.add(a.id));
       const marked = fresh.map((a) => ({ ...a, fresh: started.current }));
       started.current = true;
-      if (marked.length) set((old) => [...marked, ...old].sort((a, b) => b.timestamp.localeCompare(a.timestamp)).slice(0, KEPT));
+      if (marked.length) set((old) => [...marked, ...old].sort((a, b) => b.timestamp.localeCompare(a.timestamp)).slice(0, LIVE_KEPT));
       rest(fresh.length ? 0 : (n) => n + 1);
       fail(null);
     } catch (failed) {

@@ -26,13 +26,15 @@ const SCREENS = {
   attention: () => import('./attention.js'),
   tasks: () => import('./tasks.js'),
   audit: () => import('./audit.js'),
+  usage: () => import('./usage.js'),
+  operational: () => import('./operational.js'),
   look: () => import('./look.js'),
   token: () => import('./token.js'),
   missing: () => import('./missing.js'),
 };
 
 /** @type {Record<string, string>} */
-const OPERATOR = { apps: 'apps', types: 'types', attention: 'attention', tasks: 'tasks', audit: 'audit', theme: 'look', token: 'token' };
+const OPERATOR = { apps: 'apps', types: 'types', attention: 'attention', tasks: 'tasks', audit: 'audit', usage: 'usage', operational: 'operational', theme: 'look', token: 'token' };
 /** Names that links to other portals of this API use for the same. @type {Record<string, string>} */
 const SAME = { logs: 'deliveries', activity: 'deliveries', messages: 'deliveries', 'event-catalog': 'event-types', 'getting-started': 'endpoints' };
 

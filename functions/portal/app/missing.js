@@ -4,4 +4,6 @@ import { Empty, LinkButton } from './ui.js';
 import { t } from './i18n.js';
 
 /** A route that leads nowhere. */
-export default () => html`<div class="card"><${Empty} icon="search" title=${t('missingTitle')} actions=${html`<${LinkButton} href="#/">${t('home')}<//>`}>${t('missingText')}<//></div>`;
+export default function Missing() {
+  return html`<div class="card"><${Empty} icon="search" title=${t('missingTitle')} actions=${html`<${LinkButton} href="#/">${t('home')}<//>`}>${t('missingText')}<//></div>`;
+}

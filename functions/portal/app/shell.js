@@ -21,12 +21,14 @@ const customer = (base) => [
 ];
 
 /** @type {Entry[]} */
-const OPERATOR = [
+const TEAM = [
   ['apps', 'applications', '/apps', 'a'],
   ['bell', 'attention', '/attention', 'n'],
   ['book', 'eventTypes', '/types', 't'],
   ['task', 'tasks', '/tasks', 'k'],
   ['audit', 'audit', '/audit', 'u'],
+  ['chart', 'usage', '/usage', 's'],
+  ['inbox', 'operational', '/operational', 'w'],
   ['brush', 'theme', '/theme', 'm'],
   ['key', 'tokens', '/token', 'o'],
 ];
@@ -116,7 +118,7 @@ export function Shell({ find, leave }) {
   const app = application(route);
   const about = useGet(app && operator() ? app.path : null);
   const own = app ? customer(app.base) : [];
-  const team = operator() ? OPERATOR : [];
+  const team = operator() ? TEAM : [];
   const entries = [...own, ...team];
   const [name, load, props] = find(route);
   const bare = params.hideNavigation === 'true';

@@ -4,7 +4,7 @@ import { params } from './session.js';
 
 /** @typedef {{displayName?: string, logoUrl?: string, primaryColorLight?: string, primaryColorDark?: string, fontFamily?: string, darkMode?: string | boolean}} Theme */
 
-const root = document.documentElement;
+const page = document.documentElement;
 const system = matchMedia('(prefers-color-scheme: dark)');
 /** @type {Theme} */
 let settings = {};
@@ -55,7 +55,7 @@ export function picture(url) {
 /** Name and logo to show. */
 export const brand = () => ({ name: settings.displayName || '', logo: picture(params.icon) || picture(settings.logoUrl) });
 
-export const isDark = () => root.classList.contains('dark');
+export const isDark = () => page.classList.contains('dark');
 
 /** Whether the page that embeds this one says which it is. */
 export const fixedMode = () => params.darkMode === 'true' || params.darkMode === 'false';
@@ -70,12 +70,12 @@ export function apply(from) {
   if (from) settings = from;
   const mode = chosen || (['true', 'false'].includes(params.darkMode) ? params.darkMode : params.darkMode === 'auto' ? 'auto' : String(settings.darkMode ?? 'auto'));
   const dark = mode === 'true' || mode === 'dark' || (mode !== 'false' && mode !== 'light' && system.matches);
-  root.classList.toggle('dark', dark);
-  root.classList.toggle('noGutters', params.noGutters === 'true');
+  page.classList.toggle('dark', dark);
+  page.classList.toggle('noGutters', params.noGutters === 'true');
   const own = dark ? params.primaryColorDark || params.primaryColor || settings.primaryColorDark : params.primaryColorLight || params.primaryColor || settings.primaryColorLight;
   const color = rgb(own);
   const ground = dark ? [14, 15, 19] : [255, 255, 255];
-  const set = (/** @type {string} */ name, /** @type {string | null} */ value) => (value ? root.style.setProperty(name, value) : root.style.removeProperty(name));
+  const set = (/** @type {string} */ name, /** @type {string | null} */ value) => (value ? page.style.setProperty(name, value) : page.style.removeProperty(name));
   const white = [255, 255, 255];
   const black = [16, 16, 22];
   const tint = color && mix(ground, color, dark ? 0.2 : 0.1);

@@ -72,12 +72,12 @@ const encoder = new TextEncoder();
 /** @param {ArrayBuffer} raw */
 const base64 = (raw) => btoa(String.fromCharCode(...new Uint8Array(raw)));
 /** @param {string} secret */
-const bytes = (secret) => Uint8Array.from(atob(secret.replace(/^whsec_/, '')), (c) => c.charCodeAt(0));
+const keyBytes = (secret) => Uint8Array.from(atob(secret.replace(/^whsec_/, '')), (c) => c.charCodeAt(0));
 
 /** The signature of Standard Webhooks, v1. @param {string} secret @param {string} id @param {number} seconds @param {string} body */
 export async function sign(secret, id, seconds, body) {
   if (!crypto.subtle) throw new Error(t('noCrypto'));
-  const key = await crypto.subtle.importKey('raw', bytes(secret), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
+  const key = await crypto.subtle.importKey('raw', keyBytes(secret), { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
   return 'v1,' + base64(await crypto.subtle.sign('HMAC', key, encoder.encode(`${id}.${seconds}.${body}`)));
 }
 

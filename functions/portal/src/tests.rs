@@ -1,3 +1,11 @@
+// What the build does to scripts and sheets has tests of its own.
+#[path = "../build/bundle.rs"]
+mod bundle;
+#[path = "../build/script.rs"]
+mod script;
+#[path = "../build/sheet.rs"]
+mod sheet;
+
 use axum::body::to_bytes;
 use http::request::Builder;
 use tower::ServiceExt as _;
@@ -176,4 +184,42 @@ fn gzip_is_sent_to_who_takes_it() {
         let headers = given.iter().map(|value| (header::ACCEPT_ENCODING, HeaderValue::from_static(value)));
         assert_eq!(takes_gzip(&headers.collect()), takes, "{given:?}");
     }
+}
+
+/// What a visitor loads, gzipped, in whatever language.
+const VISIT_MAX: usize = 60_000;
+
+#[test]
+fn the_page_stays_light() {
+    let mut languages = Vec::new();
+    let mut common = assets::gzip(SHELL.as_bytes()).len();
+    for asset in assets::ASSETS {
+        let weight = asset.gzipped.len();
+        let most = match asset.name {
+            "app/main.js" => 43_000,
+            "app/style.css" | "app/preact.js" => 5_600,
+            "app/icon.svg" => 300,
+            text if text.starts_with("app/text-") => {
+                languages.push(weight);
+                7_000
+            }
+            other => panic!("{other} is a request more: is it worth it?"),
+        };
+        assert!(weight <= most, "{}: {weight} bytes gzipped, {most} at most", asset.name);
+        if !asset.name.starts_with("app/text-") {
+            common += weight;
+        }
+    }
+    let heaviest = common + languages.iter().max().unwrap();
+    assert!(heaviest <= VISIT_MAX, "{heaviest} bytes gzipped in the heaviest language");
+    let all = common + languages.iter().sum::<usize>();
+    assert!(all <= 93_000, "{all} bytes gzipped with all languages");
+}
+
+#[test]
+fn what_others_made_says_whose_it_is() {
+    let vendored = String::from_utf8(Asset::named("app/preact.js").unwrap().plain()).unwrap();
+    let (banner, code) = vendored.split_once('\n').unwrap();
+    assert!(banner.starts_with("/*! htm ") && banner.contains("Preact"), "{banner}");
+    assert_eq!(code, include_str!("../app/preact.js"));
 }

@@ -84,6 +84,11 @@ impl Caller {
         }
     }
 
+    /// Whether the caller may see what belongs to `app`, an application of its organisation.
+    pub fn may_mean(&self, app: AppId) -> bool {
+        !matches!(&self.who, Who::App { app: own, .. } if *own != app)
+    }
+
     /// Whether the caller's token was made after what was expired.
     ///
     /// # Errors

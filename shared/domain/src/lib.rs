@@ -19,5 +19,6 @@ pub mod rate_limit;
 pub mod signing;
 pub mod task;
 pub mod token;
+pub mod webhook;
 
 pub use error::{Error, Result};

@@ -220,6 +220,21 @@ pub enum HeaderStyle {
     Both,
 }
 
+impl HeaderStyle {
+    /// Reads `POSTRIDER_HEADER_STYLE`.
+    ///
+    /// # Errors
+    /// It is none of them.
+    pub fn read(env: &Env<'_>) -> Result<Self, ConfigError> {
+        env.parsed("POSTRIDER_HEADER_STYLE", "webhook, svix or both", Self::Webhook, |text| match text {
+            "webhook" => Some(Self::Webhook),
+            "svix" => Some(Self::Svix),
+            "both" => Some(Self::Both),
+            _ => None,
+        })
+    }
+}
+
 /// The default of `POSTRIDER_RETRY_SCHEDULE`: seconds to wait after each failure.
 pub const RETRY_SCHEDULE_DEFAULT: &str = "5,300,1800,7200,18000,36000,36000";
 /// Most retries that a schedule may have; an attempt's history travels with its job.
@@ -240,15 +255,7 @@ impl Delivery {
             Vec::new(),
             |text| text.split(',').map(|net| net.trim().parse().ok()).collect(),
         )?;
-        let header_style =
-            env.parsed("POSTRIDER_HEADER_STYLE", "webhook, svix or both", HeaderStyle::Webhook, |text| {
-                match text {
-                    "webhook" => Some(HeaderStyle::Webhook),
-                    "svix" => Some(HeaderStyle::Svix),
-                    "both" => Some(HeaderStyle::Both),
-                    _ => None,
-                }
-            })?;
+        let header_style = HeaderStyle::read(env)?;
         Ok(Self { schedule, timeout: delivery_timeout(env)?, allowed_subnets, header_style })
     }
 }

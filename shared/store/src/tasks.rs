@@ -76,8 +76,6 @@ impl FromItemOf<OrgId> for Task {
     }
 }
 
-const NOT_FOUND: Error = Error::NotFound("Task");
-
 impl Store {
     /// Begins a task: its first step is a timer that is due, written with it. Whoever sends the step
     /// at once saves the minute until timers are looked at; the copy finds that it is one.
@@ -134,14 +132,6 @@ impl Store {
         let item = self.get(Table::Log, keys::task(org, id), true, "read a task").await?;
         let item = item.filter(|item| item.number_opt::<u64>("ttl") > Some(self.clock.now().seconds()));
         item.map(|item| Task::from_item(org, &item)).transpose()
-    }
-
-    /// Reads a task.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub async fn task(&self, org: OrgId, id: TaskId) -> Result<Task> {
-        self.find_task(org, id).await?.ok_or(NOT_FOUND)
     }
 
     /// Says how far a task is after its step `task.step`; `false` where that is known already.

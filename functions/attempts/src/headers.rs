@@ -1,0 +1,86 @@
+//! The headers of one attempt: what was sent, computed again, and what is kept of the response's.
+
+use axum::extract::{Path, State};
+use http::StatusCode;
+use schemars::JsonSchema;
+use serde::Serialize;
+use shared::Result;
+use shared::auth::Authenticated;
+use shared::http::{ApiResult, json};
+use shared::signing;
+use shared::store::attempts::Attempt;
+use shared::store::endpoint_secrets::EndpointHeaders;
+use shared::store::messages::Message;
+use shared::webhook::{Webhook, is_sensitive};
+use url::Url;
+
+use crate::Attempts;
+
+/// What callers should know of it.
+pub const ABOUT: &str = "\
+The request's headers are computed again, with the keys and the headers that the endpoint has now: without the signature \
+where the payload or the endpoint is gone, and without the connection's own (`host`, `content-length`). Of the response's, \
+up to 2 KB of a failure's are kept, and of a success's what fits its record.";
+/// What is shown for a value that is not.
+const MASKED: &str = "********";
+
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AttemptHeadersOut {
+    /// Names and values of the request's headers.
+    sent_headers: Vec<(String, String)>,
+    /// Names and values of the response's headers, as far as they are kept.
+    response_headers: Vec<(String, String)>,
+    /// Names of headers of the request whose values are masked.
+    sensitive: Vec<String>,
+}
+
+/// `GET …/msg/{msg_id}/attempt/{attempt_id}/headers`
+pub async fn read(
+    State(state): State<Attempts>,
+    Authenticated(caller): Authenticated,
+    Path((app, message, attempt)): Path<(String, String, String)>,
+) -> ApiResult {
+    let (message, attempt) = state.attempt(&caller, &app, &message, &attempt).await?;
+    let mut sent_headers = state.sent(&message, &attempt).await?;
+    let mut sensitive = Vec::new();
+    for (name, value) in &mut sent_headers {
+        if is_sensitive(name) {
+            sensitive.push(name.clone());
+            MASKED.clone_into(value);
+        }
+    }
+    let response_headers = attempt.response_headers;
+    Ok(json(StatusCode::OK, &AttemptHeadersOut { sent_headers, response_headers, sensitive }))
+}
+
+impl Attempts {
+    /// The headers that the attempt was sent with; none where its URL could not be sent to.
+    async fn sent(&self, message: &Message, attempt: &Attempt) -> Result<Vec<(String, String)>> {
+        let Ok(url) = Url::parse(&attempt.url) else { return Ok(Vec::new()) };
+        let store = &self.api.store;
+        let endpoint = store.find_endpoint(message.app, attempt.endpoint).await?;
+        let payload = store.payload(message).await?;
+        let (id, timestamp) = (message.id.to_string(), attempt.at.seconds());
+        let signature = match (&endpoint, &payload) {
+            (Some(endpoint), Some(payload)) => {
+                let keys = endpoint.valid_keys(attempt.at);
+                Some(signing::signatures(keys, &id, timestamp, payload.sent().as_bytes())?)
+            }
+            _ => None,
+        };
+        let none = EndpointHeaders::default();
+        let webhook = Webhook {
+            style: self.style,
+            url: &url,
+            headers: endpoint.as_ref().map_or(&none, |endpoint| &endpoint.headers),
+            content_type: message.stored.content_type.as_deref(),
+            empty: payload.is_some_and(|payload| payload.sent().is_empty()),
+            message: &id,
+            timestamp,
+            signature: signature.as_deref(),
+        };
+        let headers = webhook.headers().into_iter();
+        Ok(headers.map(|(name, value)| (name.to_owned(), value.into_owned())).collect())
+    }
+}
