@@ -34,6 +34,7 @@ async fn statuses(house: &House, token: &str) -> Vec<u16> {
     statuses
 }
 
+/// INV-21
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_logged_out_counts_nowhere() {
     let (house, clock) = house().await;
@@ -160,6 +161,7 @@ async fn an_organisation_revokes_its_own_tokens_and_nobody_elses() {
     assert_eq!(revoke(&customers, json!({ "tokenId": id })).await.status, StatusCode::FORBIDDEN);
 }
 
+/// INV-21
 #[tokio::test(flavor = "multi_thread")]
 async fn all_tokens_of_an_application_expire_and_new_ones_count() {
     let (house, clock) = house().await;

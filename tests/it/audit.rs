@@ -53,6 +53,7 @@ impl House {
     }
 }
 
+/// INV-23
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stdout, reason = "the counts are shown")]
 async fn every_change_leaves_one_event_and_no_secret() {

@@ -172,6 +172,7 @@ fn units(cost: &Value, kind: &str) -> f64 {
     ["config", "log"].iter().filter_map(|table| cost[table][kind].as_f64()).sum()
 }
 
+/// INV-13, INV-31
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stdout, reason = "the counts are shown")]
 async fn every_operation_costs_what_the_budget_says() {
@@ -286,6 +287,7 @@ async fn every_operation_costs_what_the_budget_says() {
 }
 
 /// The budget may be rewritten; what it must not go beyond is the design's.
+/// INV-31
 #[test]
 fn the_budget_keeps_within_the_design() {
     let budget: Value = serde_json::from_str(BUDGET).expect("the budget is JSON");

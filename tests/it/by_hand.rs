@@ -197,6 +197,7 @@ async fn what_cannot_be_sent_again_is_refused_in_plain_words() {
     assert_eq!((status, text.contains("deleted or has expired")), (409, true), "{text}");
 }
 
+/// INV-24
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_taken_out_is_neither_shown_nor_sent() {
     let house = quiet().await;

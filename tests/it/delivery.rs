@@ -9,6 +9,7 @@ use svix::models::{EndpointIn, MessageIn, MessageStatus};
 
 use crate::house::{House, Receiver, settings, soon};
 
+/// INV-18
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_arrives_byte_for_byte_and_verified() {
     let house = House::start().await;
@@ -91,6 +92,7 @@ async fn filters_choose_the_endpoints() {
     assert_eq!(arrived("of.no.type", Some(&["south"])).await, Vec::<String>::new());
 }
 
+/// INV-11
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_receiver_is_tried_again_by_the_schedule() {
     let house = House::start().await;
@@ -213,6 +215,7 @@ async fn an_endpoint_that_hangs_meets_the_deadline_and_one_that_talks_too_much_i
     }
 }
 
+/// INV-27
 #[tokio::test(flavor = "multi_thread")]
 async fn private_addresses_are_not_reached() {
     let mut settings = settings().with("POSTRIDER_RETRY_SCHEDULE", "");
@@ -306,6 +309,7 @@ async fn very_many_endpoints_are_served_through_the_fan_out_queue() {
     }
 }
 
+/// INV-18
 #[tokio::test(flavor = "multi_thread")]
 async fn large_payloads_work() {
     let house = House::start().await;

@@ -137,6 +137,7 @@ async fn whoever_may_not_call_is_refused() {
     }
 }
 
+/// INV-39
 #[tokio::test(flavor = "multi_thread")]
 async fn every_parameter_that_is_described_is_read() {
     let furnished = Furnished::start().await;
@@ -172,6 +173,7 @@ async fn every_parameter_that_is_described_is_read() {
     assert!(read > 60, "{read}");
 }
 
+/// INV-39
 #[tokio::test(flavor = "multi_thread")]
 async fn every_field_that_is_described_is_read_and_required_where_it_says_so() {
     let furnished = Furnished::start().await;

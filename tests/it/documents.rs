@@ -132,3 +132,88 @@ fn the_readme_shows_lines_of_the_examples() {
         }
     }
 }
+
+/// The sources of all packages: path and text.
+fn sources() -> Vec<(PathBuf, String)> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut folders: Vec<_> =
+        ["bench", "cli", "functions", "local", "shared", "tests"].map(|name| root.join(name)).into();
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("a file").path()) {
+            if path.is_dir()
+                && path.file_name().is_some_and(|name| name != "node_modules" && name != "target")
+            {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).expect("text");
+                sources.push((path, text));
+            }
+        }
+    }
+    sources
+}
+
+/// The ids of invariants that a text names.
+fn named(text: &str) -> impl Iterator<Item = u32> {
+    let numbers = text.split("INV-").skip(1).map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next());
+    numbers.filter_map(|number| number?.parse().ok())
+}
+
+#[test]
+fn each_invariant_names_tests_that_exist_and_is_cited() {
+    let sources = sources();
+    let mut known = std::collections::BTreeSet::new();
+    for row in include_str!("../../docs/INVARIANTS.md").lines().filter(|line| line.starts_with("| INV-")) {
+        let id = named(row).next().expect(row);
+        assert!(known.insert(id), "INV-{id} is there twice");
+        let shown_by = row.trim_end_matches(" |").rsplit(" | ").next().expect(row);
+        let tests: Vec<&str> = shown_by.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "INV-{id} names no test");
+        for test in tests {
+            let found = sources.iter().any(|(_, text)| text.contains(&format!("fn {test}(")));
+            assert!(found, "INV-{id}: there is no test {test}");
+        }
+    }
+    assert!(known.len() > 40, "{}", known.len());
+    let mut cited = std::collections::BTreeSet::new();
+    for (path, text) in sources {
+        for id in named(&text) {
+            assert!(known.contains(&id), "{}: there is no INV-{id}", path.display());
+            cited.insert(id);
+        }
+    }
+    assert_eq!(cited, known);
+}
+
+#[test]
+fn each_decision_is_in_the_index() {
+    let index = include_str!("../../docs/adr/README.md");
+    let mut decisions = 0;
+    for (path, text) in documents() {
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if !path.parent().is_some_and(|folder| folder.ends_with("adr")) || name == "README.md" {
+            continue;
+        }
+        decisions += 1;
+        assert!(index.contains(&format!("]({name}) |")), "docs/adr/README.md has no row for {name}");
+        for heading in ["**Status:**", "## Context", "## Decision", "## Consequences"] {
+            assert!(text.contains(heading), "{name} has no {heading:?}");
+        }
+    }
+    assert!(decisions > 20, "{decisions}");
+}
+
+#[test]
+fn the_summary_lists_every_page() {
+    let summary = include_str!("../../docs/SUMMARY.md");
+    let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+    for (path, _) in documents() {
+        let Ok(page) = path.strip_prefix(&docs) else { continue };
+        let page = page.display().to_string();
+        assert!(
+            page == "SUMMARY.md" || summary.contains(&format!("]({page})")),
+            "docs/SUMMARY.md lacks {page}"
+        );
+    }
+}

@@ -44,6 +44,7 @@ impl House {
     }
 }
 
+/// INV-25
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_a_deleted_application_is_left() {
     let clock = Arc::new(Ahead::default());

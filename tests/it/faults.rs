@@ -8,6 +8,7 @@ use tower::ServiceExt as _;
 use crate::child::Child;
 use crate::house::{House, Receiver, sdk, settings};
 
+/// INV-10, INV-12, INV-13
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_comes_twice_is_one_webhook_and_one_attempt() {
     let mut settings = settings();
@@ -32,6 +33,7 @@ async fn a_job_that_comes_twice_is_one_webhook_and_one_attempt() {
     assert_eq!(house.attempts(&app, &id).await.len(), 1);
 }
 
+/// INV-2
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fan_out_that_ended_half_way_is_finished_by_the_clients_repetition() {
     let mut settings = settings().with("POSTRIDER_DELIVERY_TIMEOUT", "1");
@@ -78,6 +80,7 @@ async fn a_fan_out_that_ended_half_way_is_finished_by_the_clients_repetition() {
     assert_eq!(receiver.rest().len(), 0);
 }
 
+/// INV-5
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_makes_no_sense_is_a_dead_letter_at_once() {
     let house = House::start().await;
@@ -102,6 +105,7 @@ fn post(house: &House, app: &str) -> http::Request<axum::body::Body> {
         .expect("a request")
 }
 
+/// INV-1
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_is_down_delays_messages_and_loses_none() {
     let house = House::start().await;
@@ -181,6 +185,7 @@ async fn waits_beyond_what_a_queue_can_delay_are_timers() {
     assert_eq!(house.attempts(&app, &id).await.len(), 3);
 }
 
+/// INV-1
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_is_killed_loses_nothing() {
     const MESSAGES: usize = 40;

@@ -286,6 +286,7 @@ impl Rare {
     }
 }
 
+/// INV-26
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stdout, reason = "the table is shown")]
 async fn each_role_allows_what_its_function_does_and_nothing_else() {
@@ -333,6 +334,7 @@ async fn each_role_allows_what_its_function_does_and_nothing_else() {
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
+/// INV-26
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_role_does_not_allow_is_refused_here_too() {
     let mut settings = settings();

@@ -50,6 +50,7 @@ async fn a_key_belongs_to_its_caller_and_to_one_uri() {
     assert_ne!(mine.json()["id"], other.json()["id"]);
 }
 
+/// INV-33
 #[tokio::test(flavor = "multi_thread")]
 async fn only_successes_are_kept_and_not_longer_than_twelve_hours() {
     let clock = Arc::new(Ahead::default());
@@ -101,6 +102,7 @@ async fn a_message_that_is_refused_lets_go_of_its_key() {
     assert_eq!(house.post("/app/acme/msg", &house.token, body).await.text, accepted.text);
 }
 
+/// INV-15
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_was_taken_over_cannot_be_let_go_by_who_had_it() {
     let house = House::start().await;
@@ -118,6 +120,7 @@ async fn a_key_that_was_taken_over_cannot_be_let_go_by_who_had_it() {
     assert_eq!(claim("third", None).await, Claim::Ours);
 }
 
+/// INV-15
 #[tokio::test(flavor = "multi_thread")]
 async fn each_post_is_done_once() {
     let house = House::start().await;

@@ -74,6 +74,7 @@ impl House {
     }
 }
 
+/// INV-18
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_queued_arrives_byte_for_byte_and_is_in_the_log() {
     const PAYLOAD: &str = "{ \"b\" : 1.0,\n\t\"a\":\"\\u00e9 \u{20ac}\" }";
@@ -152,6 +153,7 @@ async fn a_batch_for_several_applications_shares_what_it_can_and_keeps_its_trace
     assert_eq!((&job["with"]["trace"], &job["with"]["payload"]["nth"]), (&json!(TRACE), &json!(0)));
 }
 
+/// INV-7
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_comes_twice_is_one_webhook() {
     let mut settings = settings();
@@ -238,6 +240,7 @@ async fn an_application_is_made_where_a_message_says_how() {
 }
 
 // On one thread: what is logged on it is what this test reads.
+/// INV-7
 #[tokio::test]
 async fn what_makes_no_sense_is_a_dead_letter_with_a_reason_beside_what_arrives() {
     let (lines, _reading) = Lines::of_this_thread();
@@ -381,6 +384,7 @@ async fn without_dynamodb_for_a_while_nothing_is_lost_or_doubled() {
     assert_eq!((arrived.len(), house.messages(&app).await, house.count(DEAD).await), (MESSAGES, MESSAGES, 0));
 }
 
+/// INV-7
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_over_the_quota_waits_and_is_not_lost() {
     if Env::process().optional(ENDPOINT_VARIABLE).is_some() {

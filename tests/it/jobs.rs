@@ -44,6 +44,7 @@ fn says(whole: &Value, part: &Value) -> bool {
     }
 }
 
+/// INV-6
 #[test]
 fn every_kind_of_job_is_on_file() {
     let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/data/jobs")).expect("the folder");
@@ -64,6 +65,7 @@ fn every_kind_of_job_is_on_file() {
     assert_eq!(kinds.len(), 5);
 }
 
+/// INV-6
 #[test]
 fn both_versions_understand_each_other() {
     for (name, body) in BODIES {
@@ -157,6 +159,7 @@ impl Yard {
     }
 }
 
+/// INV-6
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_of_the_version_before_are_handled() {
     let mut yard = Yard::start().await;

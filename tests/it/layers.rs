@@ -75,6 +75,7 @@ fn manifests() -> BTreeMap<String, Manifest> {
     found
 }
 
+/// INV-42
 #[test]
 fn every_package_uses_only_what_stands_lower() {
     let manifests = manifests();
@@ -97,6 +98,7 @@ fn every_package_uses_only_what_stands_lower() {
     }
 }
 
+/// INV-42
 #[test]
 fn what_consumes_queues_links_nothing_for_requests() {
     let manifests = manifests();

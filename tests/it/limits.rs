@@ -25,6 +25,7 @@ impl Clock for Still {
     }
 }
 
+/// INV-37
 #[tokio::test(flavor = "multi_thread")]
 async fn slots_follow_each_other_whoever_takes_them() {
     let house = House::start().await;
@@ -64,6 +65,7 @@ async fn slots_follow_each_other_whoever_takes_them() {
     assert!((3_500..7_000).contains(&furthest.since(now).as_millis()), "{:?}", furthest.since(now));
 }
 
+/// INV-37
 #[tokio::test(flavor = "multi_thread")]
 async fn a_throttled_endpoint_gets_everything_once_and_not_too_fast() {
     let house = House::start().await;
@@ -210,6 +212,7 @@ async fn an_endpoint_that_only_failed_for_five_days_is_disabled() {
     assert_eq!(receiver.rest().len(), 0);
 }
 
+/// INV-36
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_hangs_goes_to_the_second_lane_in_all_instances_until_it_answers() {
     let ahead = Arc::new(Ahead::default());

@@ -63,6 +63,7 @@ fn variable(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} should be a number")))
 }
 
+/// INV-32
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stdout, reason = "how much was tried is the result")]
 async fn every_page_is_the_models() {
@@ -171,6 +172,7 @@ async fn walk(
     }
 }
 
+/// INV-32
 #[tokio::test(flavor = "multi_thread")]
 async fn a_walk_shows_each_old_entry_once_while_others_come() {
     let mut dice = Dice(7);

@@ -37,6 +37,7 @@ async fn refused(operation: &str, payload: serde_json::Value) {
     assert!(answer.status.is_success(), "{}", answer.text);
 }
 
+/// INV-29
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_to_an_operation_that_sends_ends_on_its_first_hop() {
     refused("send-example", json!({"eventType": "a"})).await;

@@ -13,6 +13,7 @@ use svix::models::EventTypeIn;
 use crate::between::between;
 use crate::house::{Ahead, House, Receiver, settings};
 
+/// INV-4
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_answers_double_nothing_and_delay_nothing() {
     let mut settings = settings().with("POSTRIDER_DELIVERY_TIMEOUT", "25");

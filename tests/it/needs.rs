@@ -20,6 +20,7 @@ fn field(page: &Value, name: &str) -> Vec<String> {
     entries.map(|entry| entry[name].as_str().expect("a text").to_owned()).collect()
 }
 
+/// INV-8
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_given_up_is_listed_until_it_arrives() {
     let works = Arc::new(AtomicBool::new(false));

@@ -131,6 +131,7 @@ fn is_signed_anew(webhook: &Webhook, new: &Endpoint, old: &Endpoint) {
     assert!(old.verify(&webhook.body, &webhook.headers).is_err());
 }
 
+/// INV-35
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_message_obeys_what_another_instance_changed() {
     let mut others = Others::start(Receiver::start().await).await;
@@ -180,6 +181,7 @@ async fn the_next_message_obeys_what_another_instance_changed() {
     assert_eq!(others.post().await, StatusCode::NOT_FOUND);
 }
 
+/// INV-35
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_on_its_way_obeys_too() {
     let mut others = Others::start(Receiver::start().await).await;
@@ -213,6 +215,7 @@ async fn what_is_on_its_way_obeys_too() {
     assert_eq!(paths(&others.work("DeliveriesQueue").await), Vec::<String>::new());
 }
 
+/// INV-35
 #[tokio::test(flavor = "multi_thread")]
 async fn no_retry_of_what_was_deleted() {
     let failing = Receiver::answering(|_| (StatusCode::INTERNAL_SERVER_ERROR, String::new())).await;

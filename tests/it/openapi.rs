@@ -37,6 +37,7 @@ fn generated() -> Value {
     serde_json::from_str(&text).expect("JSON")
 }
 
+/// INV-38
 #[test]
 fn the_committed_document_is_the_codes() {
     let text = local::openapi().unwrap_or_else(|problems| panic!("{}", problems.join("\n")));
@@ -207,6 +208,7 @@ impl Comparison {
     }
 }
 
+/// INV-38
 #[test]
 fn clients_of_the_reference_find_all_that_they_depend_on() {
     let reference: Value = serde_json::from_str(REFERENCE).expect("JSON");

@@ -92,6 +92,7 @@ async fn the_operator_is_told_what_happens() {
     assert_eq!(types(&told(&house, &mut operator).await), ["endpoint.deleted"]);
 }
 
+/// INV-16
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_to_a_message_is_told_at_once_and_in_order() {
     let settings =

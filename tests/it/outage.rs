@@ -41,6 +41,7 @@ impl Outage {
     }
 }
 
+/// INV-3
 #[tokio::test(flavor = "multi_thread")]
 async fn chains_resume_by_themselves_after_an_hour_without_dynamodb() {
     const HELD: usize = 8;

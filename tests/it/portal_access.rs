@@ -63,6 +63,7 @@ fn offered() -> BTreeSet<(String, String)> {
     offered
 }
 
+/// INV-20
 #[test]
 fn every_operation_of_an_application_says_which_capability_it_needs() {
     let table: BTreeSet<_> =
@@ -76,6 +77,7 @@ fn every_operation_of_an_application_says_which_capability_it_needs() {
     );
 }
 
+/// INV-20
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_capability_every_operation_is_refused_and_with_the_others_none() {
     let (house, _) = house(false).await;

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use crate::child::Child;
 use crate::house::{House, Receiver, sdk, settings};
 
+/// INV-28
 #[tokio::test(flavor = "multi_thread")]
 async fn deliveries_go_past_the_proxies_of_the_environment() {
     let proxy = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -91,6 +91,7 @@ async fn dead_letters_are_delivered_once_their_cause_is_repaired() {
     }
 }
 
+/// INV-6
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_that_an_earlier_version_wrote_are_done_by_this_one() {
     let mut settings = settings();

@@ -57,6 +57,7 @@ async fn receiver(head: &str, body: Body) -> String {
     format!("http://{address}/")
 }
 
+/// INV-17
 #[tokio::test(flavor = "multi_thread")]
 async fn the_head_of_a_response_counts_although_its_body_fails() {
     let settings = settings().with("POSTRIDER_RETRY_SCHEDULE", "600");

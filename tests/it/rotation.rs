@@ -21,6 +21,7 @@ async fn house(folder: &Path, prefix: &str, keys: &[&str]) -> House {
     House::with(settings).await
 }
 
+/// INV-22
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_are_exchanged_while_everything_works() {
     let folder = tempfile::tempdir().expect("a folder");

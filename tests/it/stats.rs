@@ -49,6 +49,7 @@ async fn stats(house: &House, path: &str, since: Timestamp, until: Timestamp) ->
     answer.json()
 }
 
+/// INV-34
 #[tokio::test(flavor = "multi_thread")]
 async fn stats_are_what_a_plain_count_says_and_old_hours_are_counted_once() {
     const HOUR: Duration = Duration::from_secs(3600);
@@ -184,6 +185,7 @@ fn points(series: &Value) -> Vec<[u64; 3]> {
     points.map(|point| ["success", "pending", "fail"].map(|name| number(point, name))).collect()
 }
 
+/// INV-34
 #[tokio::test(flavor = "multi_thread")]
 async fn what_changes_is_counted_again_at_whatever_time_it_is_asked_for() {
     const HOUR: Duration = Duration::from_secs(3600);

@@ -37,6 +37,7 @@ fn reads(connect: impl Fn(&Env<'_>, &Platform) -> Result<(), ConfigError>) -> BT
     asked.into_inner().into_iter().filter(ours).collect()
 }
 
+/// INV-43
 #[test]
 fn each_function_is_given_just_the_variables_that_it_reads() {
     let template = template();

@@ -7,6 +7,7 @@ use svix::models::{ApplicationIn, EndpointIn, MessageIn};
 
 use crate::house::{House, Receiver, sdk};
 
+/// INV-19
 #[tokio::test(flavor = "multi_thread")]
 async fn another_organisations_token_finds_nothing() {
     let house = House::start().await;
@@ -86,6 +87,7 @@ async fn another_organisations_token_finds_nothing() {
     assert_eq!(house.svix.endpoint().list(app, None).await.unwrap().data.len(), 1);
 }
 
+/// INV-19
 #[tokio::test(flavor = "multi_thread")]
 async fn an_applications_token_does_its_own_things_and_no_more() {
     let house = House::start().await;

@@ -74,6 +74,7 @@ async fn a_certificate_of_a_trusted_authority_is_delivered_to() {
     assert_eq!(soon("a webhook", arrived.recv()).await, Some(http::Version::HTTP_2));
 }
 
+/// INV-28
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_of_nobody_known_is_not() {
     let (address, mut arrived) = server().await;

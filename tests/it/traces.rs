@@ -57,6 +57,7 @@ impl Lines {
 }
 
 // On one thread: what is logged on it is what this test reads.
+/// INV-40
 #[tokio::test]
 async fn a_retry_days_later_is_found_by_the_trace_of_its_request() {
     if Env::process().optional(ENDPOINT_VARIABLE).is_some() {

@@ -12,6 +12,7 @@ use svix::models::MessageIn;
 use crate::between::between;
 use crate::house::{House, Receiver, settings};
 
+/// INV-9
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_that_could_not_be_recorded_is_made_again_once_it_can_be() {
     let mut settings = settings();

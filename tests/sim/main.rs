@@ -29,6 +29,7 @@ fn number(name: &str) -> Option<u64> {
     Env::process().optional(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
+/// INV-1, INV-12, INV-14
 #[test]
 fn the_promises_hold_in_every_run() {
     if let Some(seed) = number("POSTRIDER_SIM_SEED") {
@@ -44,6 +45,7 @@ fn the_promises_hold_in_every_run() {
     assert!(report.violations.is_empty(), "{}", report.failures());
 }
 
+/// INV-41
 #[test]
 fn a_seed_is_one_course_of_events() {
     for seed in [3, 5, 8, 13] {
@@ -56,6 +58,7 @@ fn a_seed_is_one_course_of_events() {
     }
 }
 
+/// INV-11
 #[test]
 fn what_is_broken_on_purpose_is_found() {
     for sabotage in [Sabotage::ForkedChain, Sabotage::StateBeforeSuccessor, Sabotage::AckBeforeRecord] {

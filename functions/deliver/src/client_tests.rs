@@ -134,6 +134,7 @@ async fn the_second_try_is_the_last_and_by_a_new_connection() {
     assert_eq!(connections.load(Ordering::SeqCst), 3);
 }
 
+/// INV-17
 #[tokio::test]
 async fn nothing_is_sent_again_after_a_byte_or_by_a_first_connection() {
     for (first, then) in [(false, &b"H"[..]), (false, b"HTTP/1.1 200 OK\r\n"), (true, b"")] {

@@ -177,6 +177,7 @@ mod tests {
         assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
+    /// INV-27
     #[tokio::test]
     async fn a_name_that_changes_its_mind_is_asked_once_for_each_connection() {
         let (_open, outside) = listen("127.0.0.1").await;

@@ -142,6 +142,7 @@ impl Tried {
     }
 }
 
+/// INV-27
 #[test]
 #[expect(clippy::print_stdout, reason = "the size of the corpus is the result")]
 fn inside_is_refused_and_outside_is_not_however_it_is_written() {

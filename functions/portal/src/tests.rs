@@ -124,6 +124,7 @@ async fn head_says_what_get_would() {
     assert_eq!(ask(Request::head("/portal/assets/none")).await.0, StatusCode::NOT_FOUND);
 }
 
+/// INV-30
 #[tokio::test]
 async fn every_answer_has_the_policy() {
     for path in ["/", "/login", "/portal/assets/none", &format!("/portal/assets/{TREE}/app/main.js")] {
@@ -139,6 +140,7 @@ async fn every_answer_has_the_policy() {
     }
 }
 
+/// INV-30
 #[test]
 fn the_page_holds_no_script_and_no_style_of_its_own() {
     // The policy would keep them from running.

@@ -389,6 +389,7 @@ mod tests {
         assert_eq!(Reference::<AppId>::parse("acme"), Some(Reference::Uid("acme".into())));
     }
 
+    /// INV-10
     #[test]
     fn attempt_ids_follow_from_what_they_attempt() {
         let message = MessageId(Ksuid::new(Timestamp::from_ms(1_700_000_000_000), [1; 15]));

@@ -273,6 +273,7 @@ impl Sqs {
 mod tests {
     use super::*;
 
+    /// INV-14
     #[test]
     fn a_copy_of_a_first_attempt_looks_and_comes_late() {
         const K: &str = "23rb8YdGqMT0qIzpgGwdXfHirMu";

@@ -2,7 +2,7 @@
 //!
 //! An attempt is written once, under an id that follows from what it attempts; the state only
 //! moves forward. Together with the order attempt, successor, state this is what keeps a retry
-//! chain from forking (docs/ARCHITECTURE.md, "Invariants").
+//! chain from forking (docs/INVARIANTS.md, INV-12).
 
 use std::time::Duration;
 

@@ -141,6 +141,7 @@ mod tests {
         read(&serde_json::to_string(keys).unwrap()).unwrap()
     }
 
+    /// INV-22
     #[test]
     fn opens_only_in_its_place_and_with_its_key() {
         let ours = read(OLD).unwrap();

@@ -74,6 +74,7 @@ fn complaints(path: &str, given: &[(&str, &str)]) -> Vec<String> {
     complaints
 }
 
+/// INV-45
 #[test]
 fn contradictions_are_refused_with_a_sentence() {
     const CERTIFICATE: (&str, &str) = ("CertificateArn", "arn:aws:acm:us-east-1:1:certificate/x");

@@ -45,6 +45,7 @@ fn each_folder_of_a_function_has_one_block_one_role_and_one_log_group() {
     }
 }
 
+/// INV-44
 #[test]
 fn each_table_expires_and_can_go_back_in_time() {
     let tables = resources(&read("template.yaml"), TABLE);
@@ -65,6 +66,7 @@ fn each_table_expires_and_can_go_back_in_time() {
     }
 }
 
+/// INV-44
 #[test]
 fn each_queue_has_dead_letters_tls_encryption_and_a_pair_of_alarms() {
     let (template, monitoring) = (read("template.yaml"), read("infra/monitoring.yaml"));
@@ -146,6 +148,7 @@ fn is_explained(lines: &[&str], at: usize) -> bool {
     lines[begin..=at].iter().any(is_comment) || is_comment(&lines[begin.saturating_sub(1)])
 }
 
+/// INV-44
 #[test]
 fn a_resource_that_is_anything_has_its_reason_beside_it() {
     let mut found = 0;
@@ -187,6 +190,7 @@ fn anchor(heading: &str) -> String {
     heading.to_lowercase().replace(' ', "-")
 }
 
+/// INV-44
 #[test]
 fn each_alarm_has_a_runbook_and_each_runbook_an_alarm() {
     let text = include_str!("../../../docs/OPERATIONS.md");
@@ -291,6 +295,7 @@ fn parameter(name: &str, template: &Value) -> Option<String> {
     template["Parameters"][name].is_object().then(|| name.to_owned())
 }
 
+/// INV-45
 #[test]
 fn a_changed_parameter_makes_a_new_version_of_the_functions() {
     let template = read("template.yaml");
