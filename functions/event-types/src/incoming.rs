@@ -13,9 +13,9 @@ use shared::{Error, Result};
 use crate::json_schema;
 
 /// Longest text of all schemas of an event type; an item may have 400 KB.
-const SCHEMAS_LENGTH_MAX: usize = 256 * 1024;
+pub const SCHEMAS_LENGTH_MAX: usize = 256 * 1024;
 /// Most feature flags of one event type.
-const FEATURE_FLAGS_MAX: usize = 32;
+pub const FEATURE_FLAGS_MAX: usize = 32;
 
 /// A new event type, as a body.
 pub const EVENT_TYPE_IN: RequestBody = RequestBody {

@@ -21,6 +21,7 @@ use shared::{Api, Error, Platform, Result};
 
 mod incoming;
 mod json_schema;
+mod openapi;
 
 /// The routes of this function.
 ///
