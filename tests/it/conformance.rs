@@ -42,7 +42,7 @@ const NOT_OFFERED_RESOURCES: [&str; 22] = [
     "streaming_sink_transformation",
     "streaming_stream",
 ];
-const NOT_OFFERED: [&str; 14] = [
+const NOT_OFFERED: [&str; 13] = [
     "authentication.get_stream_poller_token",
     "authentication.rotate_stream_poller_token",
     "authentication.stream_expire_all",
@@ -51,7 +51,6 @@ const NOT_OFFERED: [&str; 14] = [
     "authentication.whoami",
     "endpoint.get_attempt_stats",
     "endpoint.transformation_partial_update",
-    "event_type.import_openapi",
     "message.bulk_expunge_content",
     // Behind a feature of the crate that it calls a beta.
     "message.events",

@@ -255,3 +255,75 @@ async fn broken_rules_are_named_and_nothing_is_changed() {
     assert_eq!(house.request("GET", &format!("{PATH}/known"), &house.token, "").await.text, before);
     assert_eq!(names(&house, "?include_archived=true").await, ["known"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_openapi_document_is_shown_imported_once_and_replaces_what_it_lacks() {
+    let house = House::start().await;
+    let import = async |body: Value| {
+        house.request("POST", "/api/v1/event-type/import/openapi", &house.token, body.to_string()).await
+    };
+    house.event_type("old.one").await;
+    house.event_type("pet.gone").await;
+    house.request("DELETE", &format!("{PATH}/pet.gone"), &house.token, "").await;
+    let spec = "\
+openapi: 3.1.0
+webhooks:
+  pet.new:
+    post:
+      description: A pet was born
+      x-svix-group-name: pets
+      requestBody:
+        content:
+          application/json:
+            schema: { $ref: '#/components/schemas/Pet' }
+  pet.gone: { post: { summary: A pet is gone } }
+components:
+  schemas:
+    Pet: { type: object, properties: { mother: { $ref: '#/components/schemas/Pet' } } }
+";
+    let would = import(json!({"specRaw": spec, "dryRun": true, "replaceAll": true})).await;
+    assert_eq!(would.status, StatusCode::OK, "{}", would.text);
+    let would = would.json();
+    assert_eq!(would["data"]["modified"], json!(["old.one", "pet.gone", "pet.new"]));
+    let [old, back, new] = [0, 1, 2].map(|nth| &would["data"]["to_modify"][nth]);
+    assert_eq!(
+        (&old["archived"], &back["created"], &new["created"]),
+        (&json!(true), &json!(false), &json!(true))
+    );
+    assert_eq!(names(&house, "").await, ["old.one"], "a dry run changes nothing");
+
+    let done = import(json!({"specRaw": spec})).await.json();
+    assert_eq!(done, json!({"data": {"modified": ["pet.gone", "pet.new"]}}));
+    assert_eq!(names(&house, "").await, ["old.one", "pet.gone", "pet.new"]);
+    let new = house.request("GET", &format!("{PATH}/pet.new"), &house.token, "").await.json();
+    assert_eq!((&new["description"], &new["groupName"]), (&json!("A pet was born"), &json!("pets")));
+    let schema = &new["schemas"]["1"];
+    assert_eq!(schema["properties"]["mother"], json!({"$ref": "#/$defs/Pet"}));
+    assert_eq!(schema["$defs"]["Pet"]["type"], json!("object"));
+    // The same again changes nothing; with `replaceAll`, what is not there is archived.
+    assert_eq!(import(json!({"specRaw": spec})).await.json()["data"]["modified"], json!([]));
+    let all = import(json!({"specRaw": spec, "replaceAll": true})).await.json();
+    assert_eq!(all["data"]["modified"], json!(["old.one"]));
+    assert_eq!(names(&house, "").await, ["pet.gone", "pet.new"]);
+
+    for (body, status, text) in [
+        (json!({}), 400, "Send either spec or specRaw."),
+        (json!({"spec": {}, "specRaw": ""}), 400, "Send either spec or specRaw."),
+        (json!({"spec": {"openapi": "3.1.0"}}), 422, "at least one webhook"),
+        (json!({"specRaw": "a: &a [1]\nb: *a"}), 422, "Line 2: aliases"),
+        (json!({"spec": []}), 422, "expected a map"),
+    ] {
+        let answer = import(body.clone()).await;
+        assert!(answer.status == status && answer.text.contains(text), "{body}: {}", answer.text);
+    }
+    let access = format!("/api/v1/auth/app-portal-access/{}", house.app().await);
+    let access = house.request("POST", &access, &house.token, "{}").await.json();
+    let customer = access["token"].as_str().unwrap();
+    let refused = house.request(
+        "POST",
+        "/api/v1/event-type/import/openapi",
+        customer,
+        json!({"specRaw": spec}).to_string(),
+    );
+    assert_eq!(refused.await.status, StatusCode::FORBIDDEN);
+}

@@ -136,6 +136,7 @@ async fn each_post_is_done_once() {
     house.idle().await;
     receiver.rest();
     let since = r#"{"since":"2026-01-01T00:00:00Z","until":"2026-01-02T00:00:00Z"}"#;
+    let spec = r#"{"specRaw":"{openapi: 3.1.0, webhooks: {new: {post: {}}}}"}"#;
     let base = format!("/app/{app}/endpoint/{endpoint}");
     for (path, body, arrives) in [
         (format!("{base}/send-example"), r#"{"eventType":"a"}"#, 1),
@@ -145,6 +146,7 @@ async fn each_post_is_done_once() {
         (format!("{base}/bulk-replay"), since, 0),
         (format!("/app/{app}/msg/{message}/endpoint/{endpoint}/resend"), "", 1),
         (format!("/auth/app-portal-access/{app}"), "{}", 0),
+        ("/event-type/import/openapi".to_owned(), spec, 0),
         (format!("/auth/dashboard-access/{app}"), "", 0),
     ] {
         let answers =

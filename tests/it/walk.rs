@@ -222,6 +222,9 @@ impl Walk {
         self.change("POST", "/event-type", json!({"name": "a.b", "description": "f"}), change).await;
         let deleted = [json!("event-type.deleted"), name, fresh("f"), NONE];
         self.change("DELETE", &format!("{ONE}?expunge=true"), NONE, deleted).await;
+        let spec = json!({"openapi": "3.1.0", "webhooks": {"e.f": {"post": {"summary": "h"}}}});
+        let change = [created.clone(), json!("e.f"), NONE, fresh("h")];
+        self.change("POST", "/event-type/import/openapi", json!({ "spec": spec }), change).await;
         self.name("event_type_name", "c.d");
         let change = [created, json!("c.d"), NONE, fresh("g")];
         self.change("PUT", ONE, json!({"description": "g"}), change).await;

@@ -19,6 +19,7 @@ use shared::ids::{NAME_LENGTH_MAX, Name, is_name};
 use shared::store::event_types::EventType;
 use shared::{Api, Error, Platform, Result};
 
+mod import;
 mod incoming;
 mod json_schema;
 mod openapi;
@@ -54,6 +55,17 @@ fn operations<R: Registry<Api>>(to: R) -> R {
             .summary("Create an event type")
             .body(&incoming::EVENT_TYPE_IN)
             .answers::<EventTypeOut>(201, "The new event type.")
+    })
+    .post("/api/v1/event-type/import/openapi", import::import, |operation| {
+        operation
+            .named("v1.event-type.import-openapi", TAG)
+            .summary("Make event types of an OpenAPI document")
+            .text(
+                "Nothing is deleted. An archived event type that the document has comes back. A schema keeps what \
+                 it refers to as `$defs`; a reference that leads out of the document is refused.",
+            )
+            .body(&import::IMPORT_IN)
+            .answers::<import::EventTypeImportOpenApiOut>(200, "What changed, or would change.")
     })
     .get(ONE, read, |operation| {
         operation

@@ -10,7 +10,7 @@ use svix::api::{
 use svix::models::{
     AppPortalAccessIn, ApplicationIn, ApplicationPatch, ApplicationTokenExpireIn, EndpointHeadersIn,
     EndpointHeadersPatchIn, EndpointIn, EndpointOut, EndpointPatch, EndpointSecretRotateIn, EndpointUpsertIn,
-    EventTypeIn, EventTypePatch, EventTypeUpsertIn, Ordering,
+    EventTypeImportOpenApiIn, EventTypeIn, EventTypePatch, EventTypeUpsertIn, Ordering,
 };
 
 use super::{Walk, invalid, refused, walk};
@@ -115,6 +115,19 @@ pub(super) async fn event_types(walk: &mut Walk) {
     let options = Some(EventTypeDeleteOptions { expunge: Some(true) });
     walk!(walk, event_type.delete("invoice.sent".into(), options)).unwrap();
     refused(walk!(walk, event_type.get("invoice.sent".into())), 404, "not_found");
+
+    let webhooks = json!({ "invoice.sent": { "post": { "summary": "From a document" } } });
+    let spec = json!({ "openapi": "3.1.0", "webhooks": webhooks });
+    let spec = EventTypeImportOpenApiIn { spec: Some(spec), dry_run: Some(true), ..Default::default() };
+    let would = walk!(walk, event_type.import_openapi(spec.clone(), None)).unwrap().data;
+    assert_eq!(would.modified, ["invoice.sent"]);
+    assert_eq!(would.to_modify.unwrap()[0].description, "From a document");
+    refused(walk!(walk, event_type.get("invoice.sent".into())), 404, "not_found");
+    let spec = EventTypeImportOpenApiIn { dry_run: None, ..spec };
+    let done = walk!(walk, event_type.import_openapi(spec, None)).unwrap().data;
+    assert_eq!((done.modified, done.to_modify), (vec!["invoice.sent".to_owned()], None));
+    let options = Some(EventTypeDeleteOptions { expunge: Some(true) });
+    walk!(walk, event_type.delete("invoice.sent".into(), options)).unwrap();
 }
 
 pub(super) async fn endpoints(walk: &mut Walk, app: &str) -> EndpointOut {

@@ -30,7 +30,6 @@ const NOT_OFFERED = [
   "endpoint.transformation.patch",
   "endpoint.transformationGet",
   "endpoint.transformationPartialUpdate",
-  "eventType.importOpenapi",
   "message.bulkExpungeContent",
   "message.expungeAllContents",
   "message.precheck",

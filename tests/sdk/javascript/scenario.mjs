@@ -166,6 +166,14 @@ async function eventTypes() {
   const hidden = await call("eventType.create", { name: "beta.thing", description: "Not for all", ...flag });
   assert.equal(hidden.featureFlag, "beta");
 
+  if (sdk.offers("eventType.importOpenapi")) {
+    const webhook = { post: { summary: "From a document" } };
+    const spec = { openapi: "3.1.0", webhooks: { "invoice.paid": webhook } };
+    const would = await call("eventType.importOpenapi", { spec, dryRun: true });
+    assert.deepEqual(would.data.modified, ["invoice.paid"]);
+    assert.equal(would.data.toModify[0].description, "From a document");
+  }
+
   const names = (await pages("eventType.list", [], { limit: 1 })).map((entry) => entry.name);
   assert.deepEqual(names, ["beta.thing", "invoice.paid", "invoice.sent"]);
   const listed = async (withContent) => read((await call("eventType.list", { withContent })).data[1], "schemas");

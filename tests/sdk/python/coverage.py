@@ -28,7 +28,6 @@ NOT_OFFERED = {
     "endpoint.transformation_get",
     "endpoint.transformation_partial_update",
     "endpoint.transformations_get",
-    "event_type.import_openapi",
     "message.bulk_expunge_content",
     "message.expunge_all_contents",
     "message.precheck",

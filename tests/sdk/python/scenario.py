@@ -171,6 +171,13 @@ class Scenario:
         hidden = model("EventTypeIn", name="beta.thing", description="Not for all", **flag)
         assert read(self.call("event_type.create", hidden), "feature_flag") == "beta"
 
+        if self.sdk.offers("event_type.import_openapi"):
+            webhook = {"post": {"summary": "From a document"}}
+            spec = {"openapi": "3.1.0", "webhooks": {"invoice.paid": webhook}}
+            would = self.call("event_type.import_openapi", model("EventTypeImportOpenApiIn", spec=spec, dry_run=True))
+            assert would.data.modified == ["invoice.paid"]
+            assert would.data.to_modify[0].description == "From a document"
+
         names = [entry.name for entry in pages(self.sdk, "event_type.list", limit=1)]
         assert names == ["beta.thing", "invoice.paid", "invoice.sent"], names
         for with_content, expected in (True, schemas), (False, None):
