@@ -1,5 +1,6 @@
 //! The program: starts a stack, says what can be done with it, and stops it when told.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,11 +27,16 @@ const DELIVERY_TIMEOUT: &str = "POSTRIDER_DELIVERY_TIMEOUT";
 /// What is logged if nothing else is said.
 const LOG_DEFAULT: &str = "info";
 
-/// Does what the command line says.
+/// Does what the process's command line says.
 pub async fn main() -> ExitCode {
-    let line = Cli::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    run_line(std::env::args_os()).await.into()
+}
+
+/// Does what a command line says, the program's name first. Returns the exit code.
+pub async fn run_line(line: impl Iterator<Item = OsString>) -> u8 {
+    let line = Cli::read(line).unwrap_or_else(|error| error.exit());
     let cli = match line.remote() {
-        Ok(command) => return cli::run(command, &|name| Env::process().optional(name)).await.into(),
+        Ok(command) => return cli::run(command, &|name| Env::process().optional(name)).await,
         Err(cli) => cli,
     };
     let ended = match cli.task(&Env::process(), Platform::system(), &mut std::io::stdin()) {
@@ -46,10 +52,10 @@ pub async fn main() -> ExitCode {
         Err(error) => Err(error),
     };
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => {
             complain(&cli.explain(&error));
-            ExitCode::from(EXIT_CONFIG)
+            EXIT_CONFIG
         }
     }
 }

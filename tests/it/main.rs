@@ -12,6 +12,7 @@ mod budget;
 mod by_hand;
 mod child;
 mod command_line;
+mod commands;
 mod conformance;
 mod contract;
 mod cost;

@@ -39,7 +39,7 @@ async fn token(house: &House, body: Value) -> String {
 }
 
 /// What the fragment of a link holds.
-fn key(url: &Value) -> Value {
+pub fn key(url: &Value) -> Value {
     let (_, key) = url.as_str().expect("a link").split_once("/login#key=").expect("a fragment");
     serde_json::from_slice(&STANDARD.decode(key).expect("base64")).expect("JSON")
 }
