@@ -92,19 +92,26 @@ impl Api {
         self.create("an endpoint", &format!("/app/{app}/endpoint"), &body).await
     }
 
+    /// An endpoint whose signatures nobody looks at.
+    pub(crate) async fn plain_endpoint(&self, app: &str, url: &str) -> Result<(), Failed> {
+        let body = json!({ "url": url });
+        self.create("an endpoint", &format!("/app/{app}/endpoint"), &body).await.map(drop)
+    }
+
     /// An endpoint that gets none of the messages that are posted here.
     pub(crate) async fn uninterested_endpoint(&self, app: &str, url: &str) -> Result<(), Failed> {
         let body = json!({ "url": url, "channels": ["others"] });
         self.create("an endpoint", &format!("/app/{app}/endpoint"), &body).await.map(drop)
     }
 
-    /// Reads one page of a list.
-    pub(crate) async fn page(&self, path: &str) -> Result<(), Failed> {
-        let failed = |problem: String| Failed::Server(format!("{path} was not listed: {problem}"));
+    /// Reads something; says whether it was there, and not still to be counted.
+    pub(crate) async fn read(&self, path: &str) -> Result<bool, Failed> {
+        let failed = |problem: String| Failed::Server(format!("{path} was not read: {problem}"));
         let (status, text) = self.ask(Method::GET, path, None, String::new()).await.map_err(failed)?;
-        match status.is_success() {
-            true => Ok(()),
-            false => Err(failed(format!("{status}: {}", String::from_utf8_lossy(&text)))),
+        match status {
+            StatusCode::SERVICE_UNAVAILABLE => Ok(false),
+            _ if status.is_success() => Ok(true),
+            _ => Err(failed(format!("{status}: {}", String::from_utf8_lossy(&text)))),
         }
     }
 

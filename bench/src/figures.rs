@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::cost::Cost;
 use crate::cpu::ByName;
-use crate::flags::{Pace, Plan, Server, Storage};
+use crate::flags::{Beside, Pace, Plan, Server, Storage};
 use crate::tally::{Tally, Told};
 
 /// Points of the timeline at most.
@@ -53,10 +53,10 @@ pub struct Point {
     pub post_to_arrival: Latency,
 }
 
-/// What one page of a list takes.
+/// What one page of a list, or statistics, take.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PageCost {
-    /// Of what: fifty entries, the newest.
+    /// Of what.
     pub list: String,
     /// The median, in milliseconds.
     pub p50_ms: f64,
@@ -213,8 +213,14 @@ fn load(plan: &Plan) -> String {
         (false, true) => ", each with an eventId",
         (true, true) => ", each with an idempotency key and an eventId",
     };
+    let Beside { receivers, rate, takes, here } = plan.beside;
+    let beside = match (receivers, here) {
+        (0, _) => String::new(),
+        (_, true) => format!(", beside {receivers} in each that take {takes:?}"),
+        (_, false) => format!(", beside {receivers} that take {takes:?} and get {rate} a second"),
+    };
     format!(
-        "{} messages of {} bytes{with}, {pace}; applications: {}, endpoints of each: {}{}{}",
+        "{} messages of {} bytes{with}, {pace}; applications: {}, endpoints of each: {}{}{}{beside}",
         plan.messages,
         plan.size,
         plan.applications,
@@ -268,7 +274,7 @@ impl fmt::Display for Figures {
             cost.fmt(f)?;
         }
         for PageCost { list, p50_ms, read_units, requests } in &self.pages {
-            write!(f, "a page of 50 of {list}: p50 {p50_ms:.2} ms")?;
+            write!(f, "{list}: p50 {p50_ms:.2} ms")?;
             if let (Some(units), Some(requests)) = (read_units, requests) {
                 write!(f, ", {units:.1} RRU, {requests:.1} DynamoDB requests")?;
             }

@@ -50,6 +50,19 @@ pub struct Flags {
     /// Bytes of each payload, from 32 to 200,000; JSON like that of an invoice.
     #[arg(long, value_name = "BYTES", default_value_t = 512)]
     size: u32,
+    /// Deliver to this many other receivers meanwhile, up to 1,000, each of an application of its own. What
+    /// is measured is what that costs the others.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    beside: u32,
+    /// Messages a second to those, together, from 1 to 20,000.
+    #[arg(long, value_name = "PER-SECOND", default_value_t = 100)]
+    beside_rate: u32,
+    /// What they take to respond: longer than the deadline of an attempt is never; up to 600,000.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+    beside_takes: u32,
+    /// They are endpoints of the applications that are measured, and get the same messages.
+    #[arg(long, requires = "beside")]
+    beside_here: bool,
     /// Send an idempotency key with each message.
     #[arg(long)]
     idempotency_key: bool,
@@ -97,6 +110,19 @@ pub struct Flags {
     /// Write an SVG of the latency over time to this file.
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
+}
+
+/// Other receivers, whose deliveries are not measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// How many.
+    pub receivers: u32,
+    /// Messages a second to all of them.
+    pub rate: u32,
+    /// What they take to respond.
+    pub takes: Duration,
+    /// In the applications that are measured, instead of an application of its own for each.
+    pub here: bool,
 }
 
 /// How messages are posted.
@@ -151,6 +177,8 @@ pub struct Plan {
     pub endpoints: u32,
     /// Further endpoints of each, which want nothing of what is posted.
     pub others: u32,
+    /// Other receivers.
+    pub beside: Beside,
     /// Bytes of each payload.
     pub size: u32,
     /// Each has a key.
@@ -186,6 +214,7 @@ impl Plan {
             applications: 1,
             endpoints: 1,
             others: 0,
+            beside: Beside::default(),
             size: 512,
             idempotency_key: false,
             event_id: false,
@@ -218,6 +247,9 @@ impl Flags {
         within("applications", self.applications, 1, 10_000);
         within("endpoints", self.endpoints, 1, 1_000);
         within("others", self.others, 0, 1_000);
+        within("beside", self.beside, 0, 1_000);
+        within("beside-rate", self.beside_rate, 1, 20_000);
+        within("beside-takes", self.beside_takes, 0, 600_000);
         within("size", self.size, 32, 200_000);
         within("stored", self.stored, 0, 1_000_000);
         within("warm-up", self.warm_up, 0, 100_000);
@@ -285,6 +317,12 @@ impl Flags {
                 applications: self.applications,
                 endpoints: self.endpoints,
                 others: self.others,
+                beside: Beside {
+                    receivers: self.beside,
+                    rate: self.beside_rate,
+                    takes: Duration::from_millis(self.beside_takes.into()),
+                    here: self.beside_here,
+                },
                 size: self.size,
                 idempotency_key: self.idempotency_key,
                 event_id: self.event_id,
@@ -317,6 +355,20 @@ mod tests {
         assert_eq!(plan.pace, Pace::Posters(16));
         assert_eq!(plan.server, Server::Own { storage: Storage::Temporary, sockets: false });
         assert_eq!((plan.messages, plan.size, plan.applications, plan.endpoints), (5_000, 512, 1, 1));
+    }
+
+    #[test]
+    fn the_documented_lines_are_understood() {
+        let document = include_str!("../../docs/BENCHMARKS.md");
+        let lines = document.lines().filter(|line| *line == "bench" || line.starts_with("bench "));
+        let mut read = 0;
+        for line in lines {
+            let line = line.split(" #").next().unwrap_or_default().replace("\"$TOKEN\"", "token");
+            let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+            plan(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            read += 1;
+        }
+        assert!(read >= 8, "{read}");
     }
 
     #[test]

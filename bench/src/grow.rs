@@ -19,7 +19,7 @@ use crate::payload::Payloads;
 /// How many are stored at the same time.
 const AT_ONCE: u32 = 16;
 /// What lies between two of them: a million are twelve days.
-const APART: Duration = Duration::from_secs(1);
+pub(crate) const APART: Duration = Duration::from_secs(1);
 
 /// Stores `count` messages of an application, delivered to an endpoint, the last of them a minute old.
 pub(crate) async fn store(

@@ -8,6 +8,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's time")]
 
+mod behind;
+mod beside;
 mod client;
 mod cost;
 mod cpu;
@@ -28,7 +30,7 @@ use clap::Parser as _;
 
 pub use cost::{Cost, CostOf};
 pub use figures::{Figures, Latency, PageCost, Point};
-pub use flags::{Flags, Pace, Plan, Server, Storage};
+pub use flags::{Beside, Flags, Pace, Plan, Server, Storage};
 pub use run::{Failed, run};
 
 /// The exit code where the command line makes no sense.

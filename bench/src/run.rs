@@ -12,6 +12,8 @@ use standardwebhooks::Webhook;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
+use crate::behind::Behind;
+use crate::beside::Beside;
 use crate::client::Api;
 use crate::cpu;
 use crate::figures::{Figures, PageCost};
@@ -32,6 +34,10 @@ const LOOK: Duration = Duration::from_millis(10);
 const COPIES: Duration = Duration::from_secs(1);
 /// How often a page of each list is read.
 const PAGES: u32 = 20;
+/// Requests for statistics until all is counted, at most.
+const COUNTS_MAX: u32 = 1_000;
+/// How much older than what is on file its endpoint is.
+const OLDER: Duration = Duration::from_secs(3_600);
 /// How often the progress line changes.
 const PROGRESS: Duration = Duration::from_millis(200);
 
@@ -65,15 +71,20 @@ pub enum Failed {
 pub fn run(plan: &Plan) -> Result<Figures, Failed> {
     let load = runtime("load", 1)?;
     let functions = runtime("functions", std::thread::available_parallelism().map_or(2, usize::from))?;
+    let behind = Arc::new(Behind::by(match plan.stored {
+        0 => Duration::ZERO,
+        stored => grow::APART * stored + OLDER,
+    }));
     let (stack, _folder) = match &plan.server {
         Server::At { .. } => (None, None),
         Server::Own { storage, sockets } => {
             let (mut settings, folder) = settings(storage)?;
             settings.sockets = *sockets;
+            settings.platform.clock = behind.clone();
             (Some(functions.block_on(Stack::start(settings))?), folder)
         }
     };
-    let measured = load.block_on(measure(plan, stack.as_ref()));
+    let measured = load.block_on(measure(plan, stack.as_ref(), &behind));
     if let Some(stack) = stack {
         functions.block_on(stack.stop());
     }
@@ -100,7 +111,7 @@ fn settings(storage: &Storage) -> Result<(Settings, Option<tempfile::TempDir>), 
     Ok((settings, folder))
 }
 
-async fn measure(plan: &Plan, stack: Option<&Stack>) -> Result<Figures, Failed> {
+async fn measure(plan: &Plan, stack: Option<&Stack>, behind: &Behind) -> Result<Figures, Failed> {
     let (url, token) = match (&plan.server, stack) {
         (Server::At { url, token }, _) => (url.clone(), token.clone()),
         (Server::Own { .. }, stack) => {
@@ -114,6 +125,8 @@ async fn measure(plan: &Plan, stack: Option<&Stack>) -> Result<Figures, Failed> 
     let tally = Arc::new(Tally::new(plan.warm_up, plan.messages, plan.endpoints));
     let payloads = Arc::new(Payloads::new(plan.size as usize));
     let SetUp { applications, first_endpoint, keys } = set_up(plan, &api, &own_url).await?;
+    let beside = Beside::set_up(plan, &api, &applications).await?;
+    behind.catch_up();
     if let Some(stack) = stack {
         grow::store(stack, &applications[0], &first_endpoint, plan.stored, &payloads).await?;
     }
@@ -123,7 +136,7 @@ async fn measure(plan: &Plan, stack: Option<&Stack>) -> Result<Figures, Failed> 
     let load = Arc::new(Load {
         api: api.clone(),
         tally: tally.clone(),
-        payloads,
+        payloads: payloads.clone(),
         run: applications.first().cloned().unwrap_or_default(),
         applications,
         idempotency_key: plan.idempotency_key,
@@ -140,13 +153,23 @@ async fn measure(plan: &Plan, stack: Option<&Stack>) -> Result<Figures, Failed> 
     let asked = stack.map(Stack::ledger);
     let (before, began) = (cpu::by_name(), Instant::now());
     let own_before = stack.map(Stack::cpu).unwrap_or_default();
-    load.run(plan).await;
-    arrivals(&tally, plan.wait).await;
+    let measured = async {
+        load.run(plan).await;
+        arrivals(&tally, plan.wait).await;
+    };
+    match &beside {
+        None => measured.await,
+        Some(beside) => tokio::select! {
+            () = measured => {}
+            () = beside.post(&api, &payloads) => {}
+        },
+    }
     let (took, used) = (began.elapsed(), cpu::between(&before, &cpu::by_name()));
     let own = cpu::between(&own_before, &stack.map(Stack::cpu).unwrap_or_default());
     match stack {
-        Some(stack) => stack.idle().await,
-        None => tokio::time::sleep(COPIES).await,
+        // What hangs beside is tried again for more than a day.
+        Some(stack) if beside.is_none() => stack.idle().await,
+        _ => tokio::time::sleep(COPIES).await,
     }
     progress.abort();
     receiving.abort();
@@ -155,6 +178,7 @@ async fn measure(plan: &Plan, stack: Option<&Stack>) -> Result<Figures, Failed> 
     let figures = Figures::new(plan, &tally, took, [&used, &own], spent.as_ref(), pages);
     if stack.is_none() {
         clean_up(&api, &load.applications).await;
+        clean_up(&api, beside.as_ref().map(Beside::applications).unwrap_or_default()).await;
     }
     Ok(figures)
 }
@@ -242,26 +266,39 @@ async fn create(
     Ok((application, id, first))
 }
 
-/// Reads a page of each list some times.
+/// Reads a page of each list some times, and statistics: the first time, and when all was counted.
 async fn pages(api: &Api, stack: Option<&Stack>, app: &str, endpoint: &str) -> Result<Vec<PageCost>, Failed> {
     let mut pages = Vec::new();
-    for (list, path) in [
-        ("messages", format!("/app/{app}/msg?limit=50")),
-        ("an endpoint's attempts", format!("/app/{app}/attempt/endpoint/{endpoint}?limit=50")),
+    let stats = format!("/app/{app}/endpoint/{endpoint}/stats");
+    for (list, path, times) in [
+        ("a page of 50 messages", format!("/app/{app}/msg?limit=50"), PAGES),
+        (
+            "a page of 50 of an endpoint's attempts",
+            format!("/app/{app}/attempt/endpoint/{endpoint}?limit=50"),
+            PAGES,
+        ),
+        ("an endpoint's statistics, counted", stats.clone(), 1),
+        ("an endpoint's statistics", stats, PAGES),
     ] {
         let before = stack.map(Stack::ledger);
         let mut took = Vec::new();
-        for _ in 0..PAGES {
+        for _ in 0..times {
             let began = Instant::now();
-            api.page(&path).await?;
+            let mut asked = 1;
+            while !api.read(&path).await? {
+                asked += 1;
+                if asked > COUNTS_MAX {
+                    return Err(Failed::Server(format!("{path}: not counted after {COUNTS_MAX} requests")));
+                }
+            }
             took.push(began.elapsed());
         }
         took.sort_unstable();
         let spent = stack.zip(before).map(|(stack, before)| {
-            let by = |function: &str| function == "messages" || function == "attempts";
+            let by = |function: &str| ["messages", "attempts", "endpoints"].contains(&function);
             stack.ledger().since(&before).total(|call| call.service == "DynamoDB" && by(&call.by))
         });
-        let each = |count: f64| count / f64::from(PAGES);
+        let each = |count: f64| count / f64::from(times);
         pages.push(PageCost {
             list: list.to_owned(),
             p50_ms: took[took.len() / 2].as_secs_f64() * 1e3,
@@ -324,11 +361,25 @@ mod tests {
         assert!((2.0..3.0).contains(&cost.write_units), "{figures}");
         assert!(figures.accept.p50_ms > 0.0 && figures.post_to_arrival.p50_ms > 0.0);
         // What is on file is listed.
-        assert!(figures.pages.iter().all(|page| page.read_units.unwrap() >= 5.0), "{figures}");
+        assert!(figures.pages[..2].iter().all(|page| page.read_units.unwrap() >= 5.0), "{figures}");
+        // Statistics that were counted are read, and not counted again.
+        let [.., counted, again] = &figures.pages[..] else { panic!("{figures}") };
+        assert!(again.requests.unwrap() < counted.requests.unwrap(), "{figures}");
         // The timeline, as JSON and as a plot.
         let json: serde_json::Value = serde_json::from_str(&figures.json()).unwrap();
         assert_eq!(json["delivered"], 60);
         assert!(crate::plot::svg(&figures).starts_with("<svg"));
+    }
+
+    #[test]
+    fn others_are_slow_beside_what_is_measured() {
+        let beside =
+            crate::flags::Beside { receivers: 2, rate: 5, takes: Duration::from_secs(2), here: false };
+        for here in [false, true] {
+            let beside = crate::flags::Beside { here, ..beside };
+            let figures = run(&Plan { beside, ..Plan::small(20) }).unwrap();
+            assert!(figures.is_clean() && figures.delivered == 20, "{figures}");
+        }
     }
 
     #[test]

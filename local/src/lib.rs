@@ -24,6 +24,7 @@ mod logging;
 mod meter;
 mod metrics;
 mod openapi;
+mod pace;
 mod permits;
 mod poller;
 mod portal;

@@ -1,6 +1,7 @@
 //! The queue pollers: what Lambda's event source mapping does.
 
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,9 +22,9 @@ use crate::template::QueueSource;
 
 /// Most invocations that keep this machine busy at a time, for one queue: it has to carry all of them,
 /// and eight batches of ten deliveries are enough.
-const BUSY_MAX: usize = 8;
-/// An invocation that takes longer waits for somebody else, and keeps no machine busy.
-const BUSY: Duration = Duration::from_millis(250);
+pub(crate) const BUSY_MAX: usize = 8;
+/// An invocation that does nothing for so long waits for somebody else, and keeps no machine busy.
+const QUIET: Duration = Duration::from_millis(20);
 /// Most invocations at a time for a queue whose template sets no limit.
 const CONCURRENCY_MAX: u32 = 100;
 /// Most messages of one receive, and of one delete, by their definitions.
@@ -61,15 +62,20 @@ pub(crate) struct Poller {
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) clock: SharedClock,
     pub(crate) patience: Patience,
+    /// Leave for invocations to keep the machine busy.
+    pub(crate) busy: Arc<Semaphore>,
     pub(crate) code: Handler<SqsEvent, SqsBatchResponse>,
 }
 
 impl Poller {
     /// Polls until `stop` becomes true; then lets the invocations under way come to their ends.
     pub(crate) async fn run(self, mut stop: watch::Receiver<bool>) {
+        // Lambda's limit is of invocations, which have full batches when there is much to do. Here a message
+        // does not wait for its batch to fill, so as many messages count.
         let concurrency = self.source.maximum_concurrency.unwrap_or(CONCURRENCY_MAX);
-        let permits = Arc::new(Semaphore::new(usize::try_from(concurrency).unwrap_or(1)));
-        let busy = Arc::new(Semaphore::new(BUSY_MAX));
+        let most = u64::from(concurrency) * u64::from(self.source.batch_size);
+        let most = usize::try_from(most).unwrap_or(1).clamp(1, Semaphore::MAX_PERMITS);
+        let (permits, busy) = (Arc::new(Semaphore::new(most)), self.busy.clone());
         let (this, mut invocations) = (Arc::new(self), JoinSet::new());
         loop {
             let permit = tokio::select! {
@@ -88,14 +94,12 @@ impl Poller {
             match batch {
                 Ok(batch) if batch.is_empty() => {}
                 Ok(batch) => {
+                    let more = u32::try_from(batch.len() - 1).unwrap_or(0);
+                    let more = permits.clone().acquire_many_owned(more).await;
                     let this = this.clone();
                     invocations.spawn(async move {
-                        let [_permit, busy] = permit;
-                        let mut work = pin!(this.work(batch));
-                        if tokio::time::timeout(BUSY, &mut work).await.is_err() {
-                            drop(busy);
-                            work.await;
-                        }
+                        let ([_one, busy], _more) = (permit, more);
+                        until_quiet(this.work(batch), busy).await;
                     });
                 }
                 Err(error) => {
@@ -193,7 +197,27 @@ impl Poller {
     }
 }
 
-/// Leave for one more invocation, and for one that keeps the machine busy. None is ever refused.
+/// Runs `work`, and lets go of `busy` when it has done nothing for a while.
+async fn until_quiet<T>(work: impl Future<Output = T>, busy: impl Sized) -> T {
+    let (mut work, mut busy) = (pin!(work), Some(busy));
+    let mut quiet = pin!(tokio::time::sleep(QUIET));
+    poll_fn(|context| {
+        let done = work.as_mut().poll(context);
+        if done.is_pending() && busy.is_some() {
+            if quiet.as_mut().poll(context).is_ready() {
+                busy = None;
+            } else {
+                // It was woken by what it does.
+                quiet.set(tokio::time::sleep(QUIET));
+                let _pending = quiet.as_mut().poll(context);
+            }
+        }
+        done
+    })
+    .await
+}
+
+/// Leave for one more message, and for one that keeps the machine busy. None is ever refused.
 async fn both(all: Arc<Semaphore>, busy: Arc<Semaphore>) -> [Option<OwnedSemaphorePermit>; 2] {
     [all.acquire_owned().await.ok(), busy.acquire_owned().await.ok()]
 }

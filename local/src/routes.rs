@@ -108,6 +108,11 @@ impl Api {
         self.functions.get(route.function)
     }
 
+    /// Whether this function answers a request.
+    pub(crate) fn leads_to(&self, request: &Request<Body>, function: &str) -> bool {
+        self.function(request.method(), request.uri().path()).is_some_and(|found| found.name == function)
+    }
+
     /// Answers a request, as the function does that the template routes it to. What the template does
     /// not name is not found, even if a function knew it: in the cloud it would not get there either.
     pub(crate) async fn answer(self: Arc<Self>, request: Request<Body>) -> Response {

@@ -20,6 +20,7 @@ use crate::cors::Cors;
 use crate::dev::{self, Dev};
 use crate::meter::Metered;
 use crate::metrics::{Registry, Text};
+use crate::pace::Pace;
 use crate::routes::Api;
 use crate::template::Template;
 
@@ -138,6 +139,8 @@ impl Sources {
 pub(crate) struct Front {
     pub(crate) api: Arc<Api>,
     pub(crate) cors: Cors,
+    /// None where queues are not embedded, or nobody polls them.
+    pub(crate) pace: Option<Pace>,
     /// None where others than this machine can reach the API.
     pub(crate) dev: Option<Dev>,
     pub(crate) sources: Sources,
@@ -182,6 +185,12 @@ impl Front {
         let id = Ksuid::new(platform.clock.now(), random::bytes(&*platform.random)).to_string();
         shared::http::set_request_id(request.extensions_mut(), id.clone());
         request.extensions_mut().insert(shared::http::OwnUrl(self.url.clone()));
+        if let Some(pace) = &self.pace
+            && request.method() == Method::POST
+            && self.api.leads_to(&request, "messages")
+        {
+            pace.admit().await;
+        }
         let mut response = self.api.clone().answer(request).await;
         if let Ok(id) = id.try_into() {
             response.headers_mut().insert("apigw-requestid", id);

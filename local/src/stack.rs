@@ -27,6 +27,7 @@ use crate::functions::{InProgress, told};
 use crate::in_process::InProcess;
 use crate::meter::{Ledger, Metered, Spent};
 use crate::metrics::Registry;
+use crate::pace::{self, Pace};
 use crate::permits::Permits;
 use crate::poller::Patience;
 use crate::schedule::Scheduled;
@@ -237,12 +238,19 @@ impl Stack {
             tasks.spawn(gate::serve(listener, dynamo.address, sqs.address, stopped.clone()));
         }
         let engine = sqs.as_ref().map(|sqs| sqs.engine.clone());
+        let deliveries = pollers.iter().find(|poller| settings.poll && poller.source.queue == pace::QUEUE);
+        let pace = deliveries.zip(engine.clone()).map(|(poller, engine)| Pace {
+            engine,
+            queue: poller.queue.name.clone(),
+            busy: poller.busy.clone(),
+            clock: clock.clone(),
+        });
         let (meters, world) = (meter.clone(), platform.clone());
         let read = Sources::new(&template, &names, clients.clone(), engine, world, meters, registry);
         let cors = Cors::new(settings.cors_origins.clone());
         let url = own_url(address);
         let dev = address.ip().is_loopback().then(|| Dev::new(url.clone(), clock.clone()));
-        let front = Front { api: Arc::new(api), cors, dev, sources: read, url };
+        let front = Front { api: Arc::new(api), cors, pace, dev, sources: read, url };
         tasks.spawn(server::serve(listener, settings.connections_max, Arc::new(front), stopped.clone()));
         if settings.poll {
             for poller in pollers {

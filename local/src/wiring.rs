@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use shared::Platform;
+use tokio::sync::Semaphore;
 
 use crate::aws::{Clients, Names};
 use crate::cpu::Cpu;
 use crate::functions::{Code, InProgress, Invoking, connect};
 use crate::meter::Metered;
 use crate::permits::Permits;
-use crate::poller::{Patience, Poller};
+use crate::poller::{BUSY_MAX, Patience, Poller};
 use crate::routes::{Api, HttpFunction};
 use crate::schedule::Scheduled;
 use crate::settings;
@@ -78,6 +79,7 @@ pub(crate) fn callers(
                         sqs: clients.sqs.clone(),
                         clock: platform.clock.clone(),
                         patience,
+                        busy: Arc::new(Semaphore::new(BUSY_MAX)),
                         code: code.clone(),
                     });
                 }

@@ -9,11 +9,12 @@ use http::StatusCode;
 use serde_json::json;
 use shared::clock::{Clock as _, SystemClock};
 use shared::draining::Draining;
+use svix::models::MessageIn;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
-use crate::house::{House, settings, soon};
+use crate::house::{House, Receiver, Still, settings, soon};
 use crate::idle::Fast;
 
 async fn connect(house: &House) -> TcpStream {
@@ -211,4 +212,26 @@ async fn the_end_waits_for_one_deadline_and_says_for_what() {
     let took = SystemClock.now().since(began);
     assert!(took < Duration::from_secs(7), "{took:?}: two deadlines are eight seconds");
     assert_eq!(progress.now(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_receivers_hang_than_invocations_run_and_hold_up_nobody() {
+    // `DeliveriesConcurrency` by its default, and some more.
+    const HANGING: usize = 120;
+    // Nothing runs into a deadline, and nobody learns that they hang.
+    let mut settings = settings();
+    settings.platform.clock = Arc::new(Still::default());
+    let house = House::with(settings).await;
+    let (hangs, count, arrived) = hanging().await;
+    let mut receiver = Receiver::start().await;
+    let (theirs, app) = (house.app().await, house.app().await);
+    house.endpoint(&theirs, &format!("http://{hangs}/")).await;
+    house.endpoint(&app, &receiver.url("/")).await;
+    // One after the other, so that each has an invocation of its own.
+    for nth in 0..HANGING {
+        house.message(&theirs, MessageIn::new("a".into(), json!({}))).await;
+        wait_for(&count, &arrived, nth + 1).await;
+    }
+    let id = house.message(&app, MessageIn::new("a".into(), json!({}))).await;
+    assert_eq!(receiver.next().await.header("webhook-id"), id);
 }
