@@ -272,7 +272,7 @@ async fn every_command_of_the_documents_runs() {
         let desk = Desk::start().await;
         for fence in document {
             let needs = |tool: &&str| *tool == "bash" || fence.text.contains(&format!("{tool} "));
-            if missing.iter().any(|tool| needs(tool)) {
+            if missing.iter().any(needs) {
                 left_out += 1;
                 continue;
             }

@@ -286,6 +286,7 @@ async fn counted(house: &House, path: &str) -> (u32, Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stdout, reason = "the counts are shown")]
 async fn what_was_counted_costs_nothing_to_read() {
     // Each minute that ends is counted and kept: none does between two requests.
     let clock = Arc::new(Still::default());
@@ -315,6 +316,9 @@ async fn what_was_counted_costs_nothing_to_read() {
     delete.key("pk", text(&format!("EP#{endpoint}#STATS"))).key("sk", text("F")).send().await.unwrap();
     let (all, more_requests, more_units, written) = spent().await;
     assert_eq!((all, written), (Some(10_000), 0.0));
+    println!(
+        "statistics: {requests} requests and {units} read units of none, {more_requests} and {more_units} of 10,000"
+    );
     assert!(
         more_requests <= requests && more_units <= units + 2.0,
         "{requests} {units}: {more_requests} {more_units}"
