@@ -19,6 +19,8 @@ use crate::house::{Ahead, ENDPOINT_VARIABLE, House, Receiver, settings, soon};
 #[derive(Clone, Debug, Default)]
 pub struct Outage {
     pub down: Arc<AtomicBool>,
+    /// Whether it ever was.
+    began: Arc<AtomicBool>,
     /// Requests that were refused, without those that look for timers: they come by themselves.
     pub refused: Arc<AtomicUsize>,
 }
@@ -26,7 +28,7 @@ pub struct Outage {
 impl Outage {
     /// The client that goes through it.
     pub fn before(&self, inner: SharedHttpClient) -> SharedHttpClient {
-        let Self { down, refused } = self.clone();
+        let (down, refused) = (self.down.clone(), self.refused.clone());
         between(inner, move |inner, request| {
             let target = request.headers().get("x-amz-target").unwrap_or_default();
             if target.starts_with("DynamoDB_") && down.load(Ordering::SeqCst) {
@@ -42,6 +44,28 @@ impl Outage {
 }
 
 /// INV-3
+impl Outage {
+    /// Lets nobody receive retries before it began: where delays are cut, they would come before.
+    fn retries_after(&self, inner: SharedHttpClient) -> SharedHttpClient {
+        let began = self.began.clone();
+        between(inner, move |inner, request| {
+            let target = request.headers().get("x-amz-target").unwrap_or_default();
+            let body = request.body().bytes().unwrap_or_default();
+            let retries = body.windows(7).any(|some| some.eq_ignore_ascii_case(b"retries"));
+            if !target.ends_with(".ReceiveMessage") || !retries {
+                return inner.call(request);
+            }
+            let (inner, began) = (inner.clone(), began.clone());
+            HttpConnectorFuture::new(async move {
+                while !began.load(Ordering::SeqCst) {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                inner.call(request).await
+            })
+        })
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn chains_resume_by_themselves_after_an_hour_without_dynamodb() {
     const HELD: usize = 8;
@@ -49,12 +73,12 @@ async fn chains_resume_by_themselves_after_an_hour_without_dynamodb() {
     let mut ahead = settings().with("POSTRIDER_RETRY_SCHEDULE", "300,300");
     // In between is where sockets are.
     ahead.sockets = true;
-    if Env::process().optional(ENDPOINT_VARIABLE).is_some() {
-        ahead.platform.http = hurried(ahead.platform.http);
-    }
     let outage = Outage::default();
+    if Env::process().optional(ENDPOINT_VARIABLE).is_some() {
+        ahead.platform.http = outage.retries_after(hurried(ahead.platform.http));
+    }
     ahead.platform.http = outage.before(ahead.platform.http.clone());
-    let Outage { down, refused } = outage;
+    let Outage { down, refused, began } = outage;
     ahead.platform.clock = clock.clone();
     let house = House::with(ahead).await;
     let works = Arc::new(AtomicBool::new(false));
@@ -84,6 +108,7 @@ async fn chains_resume_by_themselves_after_an_hour_without_dynamodb() {
     .await;
 
     down.store(true, Ordering::SeqCst);
+    began.store(true, Ordering::SeqCst);
     works.store(true, Ordering::SeqCst);
     let path = format!("/api/v1/app/{app}/msg");
     let answer = house.request("POST", &path, &house.token, r#"{"eventType":"a","payload":{}}"#).await;
