@@ -6,6 +6,8 @@
 
 #[path = "build/bundle.rs"]
 mod bundle;
+#[path = "build/names.rs"]
+mod names;
 #[path = "build/script.rs"]
 mod script;
 #[path = "build/sheet.rs"]

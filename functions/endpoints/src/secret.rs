@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::Authenticated;
+use shared::clock::Timestamp;
 use shared::http::{ApiResult, Body, Fields, RequestBody, idempotency_key, idempotent, json};
 use shared::signing::{KeyKind, SigningKey};
 use shared::store::endpoints::Endpoint;
@@ -53,15 +54,28 @@ pub fn chosen(fields: &mut Fields<'_>, names: &'static [&'static str]) -> Option
 }
 
 #[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 #[schemars(rename = "EndpointSecretOut")]
 pub struct SecretOut {
     /// `whsec_` and a symmetric key, or `whpk_` and a public one.
     key: String,
+    /// Keys before it that still sign, too, and until when; absent where there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    previous_keys: Vec<PreviousKeyOut>,
 }
 
-fn shown(endpoint: &Endpoint) -> Result<Response> {
+/// A key that was rotated.
+#[derive(Serialize, JsonSchema)]
+pub struct PreviousKeyOut {
+    /// When it stops signing.
+    until: Timestamp,
+}
+
+fn shown(endpoint: &Endpoint, now: Timestamp) -> Result<Response> {
     let current = endpoint.keys.first().ok_or(Error::NotFound("Secret"))?;
-    Ok(json(StatusCode::OK, &SecretOut { key: current.key.verifying_text()? }))
+    let until = endpoint.keys.iter().filter_map(|key| key.until).filter(|until| *until > now);
+    let previous_keys = until.map(|until| PreviousKeyOut { until }).collect();
+    Ok(json(StatusCode::OK, &SecretOut { key: current.key.verifying_text()?, previous_keys }))
 }
 
 pub async fn get(
@@ -70,7 +84,7 @@ pub async fn get(
     Path((app, endpoint)): Path<(String, String)>,
 ) -> ApiResult {
     let (_, endpoint) = state.find(&caller, &app, &endpoint).await?;
-    Ok(shown(&endpoint)?)
+    Ok(shown(&endpoint, state.api.clock.now())?)
 }
 
 /// Answers with the new key, which current clients read; the first ones want an empty answer.
@@ -99,7 +113,7 @@ pub async fn rotate(
             };
             let key = wanted.clone().unwrap_or_else(|| SigningKey::generate(kind, &*api.random));
             if let Some(new) = api.store.rotate_endpoint_key(&caller, &app, &old, key, grace).await? {
-                return shown(&new);
+                return shown(&new, api.clock.now());
             }
         }
     })

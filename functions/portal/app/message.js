@@ -6,7 +6,7 @@ import { call, change, text } from './api.js';
 import { useEvery, useGet, usePages } from './data.js';
 import { href } from './router.js';
 import { Icon } from './icons.js';
-import { Button, Code, Empty, Failure, Head, look, More, Segments, Skeleton, Status, Time, Url, useWork } from './ui.js';
+import { Button, Code, Empty, Failure, Head, look, More, Segments, Skeleton, Status, Url, useWork } from './ui.js';
 import { Answer, Block, Copy, download, member, pretty } from './code.js';
 import { Next } from './deliveries.js';
 import Verify, { curl, sign } from './verify.js';

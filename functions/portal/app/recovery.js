@@ -3,7 +3,7 @@
 import { html } from './preact.js';
 import { useGet, usePages } from './data.js';
 import { href } from './router.js';
-import { Empty, Failure, Head, LinkButton, Listed, Skeleton, Time, Url } from './ui.js';
+import { Empty, Failure, Head, LinkButton, Listed, Skeleton, Url } from './ui.js';
 import { EndpointState } from './endpoints.js';
 import { TaskHistory } from './tasks.js';
 import { t } from './i18n.js';

@@ -51,12 +51,12 @@ function Import({ close, saved }) {
   const send = (/** @type {boolean} */ dryRun) => call('POST', '/event-type/import/openapi', { body: { specRaw: spec, dryRun, replaceAll: false } });
   const [busy, run] = useWork(async () => {
     const { data } = await send(!diff);
-    if (!diff) return plan(data.to_modify || data.modified);
+    if (!diff) return plan(data.to_modify);
     saved();
     return close();
   });
-  return html`<${Dialog} wide title=${t('importOpenapi')} close=${close} submit=${() => run()} foot=${html`<${Button} onClick=${close}>${t('cancel')}<//><${Button} kind="primary" type="submit" busy=${busy}>${t(diff ? 'importNow' : 'showChanges')}<//>`}><${Field} label="OpenAPI" hint=${t('importHint')}>${(/** @type {any} */ p) => html`<textarea rows="12" required spellcheck=${false} ...${p} value=${spec} onInput=${(/** @type {any} */ e) => { set(e.target.value); plan(null); }}></textarea>`}<//>
-    ${diff && html`<div class="note"><div><p class="strong">${t('nTypes', { n: diff.length })}</p>${diff.map((each) => html`<span class="tag">${each.name || each}</span> `)}</div></div>`}<//>`;
+  return html`<${Dialog} wide title=${t('importOpenapi')} close=${close} submit=${() => run()} foot=${html`<${Button} onClick=${close}>${t('cancel')}<//><${Button} kind="primary" type="submit" busy=${busy} disabled=${diff?.length === 0}>${t(diff ? 'importNow' : 'showChanges')}<//>`}><${Field} label="OpenAPI" hint=${t('importHint')}>${(/** @type {any} */ p) => html`<textarea rows="12" required spellcheck=${false} ...${p} value=${spec} onInput=${(/** @type {any} */ e) => { set(e.target.value); plan(null); }}></textarea>`}<//>
+    ${diff && html`<div class="note"><div><p class="strong">${t('nTypes', { n: diff.length })}</p>${diff.map((each) => html`<span class="tag">${each.created ? '+ ' : each.archived ? '− ' : '± '}${each.name}</span> `)}</div></div>`}<//>`;
 }
 
 /** @param {{id: string}} props */

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::names;
 use super::script::{self, Kind, Token};
 
 /// Names that modules use without declaring them.
@@ -71,7 +72,7 @@ pub struct Bundle<'a> {
     declared: BTreeMap<String, String>,
     /// What comes from files of their own.
     imports: BTreeMap<String, BTreeSet<String>>,
-    code: String,
+    code: Vec<Token>,
 }
 
 /// One module of the module `entry` and all that it imports, for `source` to find.
@@ -84,14 +85,19 @@ pub fn bundle(entry: &str, source: &dyn Fn(&str) -> Option<String>) -> Result<St
         done: BTreeMap::new(),
         declared: BTreeMap::new(),
         imports: BTreeMap::new(),
-        code: String::new(),
+        code: Vec::new(),
     };
     bundle.add(entry).map_err(|error| format!("{entry}: {error}"))?;
+    let imported = bundle.imports.values().flatten().cloned().collect();
+    let renamed = names::shorten(&mut bundle.code, &imported, &BROWSERS);
     let imports = bundle.imports.iter().map(|(from, names)| {
-        let names: Vec<_> = names.iter().map(String::as_str).collect();
-        format!("import{{{}}}from'{from}';\n", names.join(","))
+        let names = names.iter().map(|name| match renamed.get(name) {
+            Some(short) => format!("{name} as {short}"),
+            None => name.clone(),
+        });
+        format!("import{{{}}}from'{from}';\n", names.collect::<Vec<_>>().join(","))
     });
-    Ok(imports.collect::<String>() + &bundle.code)
+    Ok(imports.collect::<String>() + &script::write(&bundle.code))
 }
 
 impl Bundle<'_> {
@@ -150,8 +156,7 @@ impl Bundle<'_> {
             at += 1;
         }
         self.done.insert(module.to_owned(), Some(default.unwrap_or_default()));
-        self.code += &script::write(&kept);
-        self.code.push('\n');
+        self.code.extend(kept);
         Ok(())
     }
 
@@ -244,7 +249,7 @@ mod tests {
         ]);
         assert_eq!(
             made.unwrap(),
-            "import{html,x}from'./lib.js';\nlet b=1;async function A(c){const d=c;b=`${d}`}\nawait A(b);f(()=>Promise.resolve({default:A}),()=>import('./text.js'));\n"
+            "import{html as a,x}from'./lib.js';\nlet b=1;async function A(c){const d=c;b=`${d}`}\nawait A(b);f(()=>Promise.resolve({default:A}),()=>import('./text.js'));"
         );
     }
 
