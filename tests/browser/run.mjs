@@ -1,12 +1,15 @@
-// Runs the suites against one runner. usage: node run.mjs PROGRAM [words of tests' names…]
+// Runs the suites against one runner. usage: node run.mjs PROGRAM [--pictures FOLDER] [words of tests' names…]
 import { readdirSync } from 'node:fs';
 import http from 'node:http';
 import { launch, Visitor } from './lib/browser.mjs';
 import { listen, Receivers, Stack } from './lib/stack.mjs';
 
 const [program, ...words] = process.argv.slice(2);
+const at = words.indexOf('--pictures');
+const pictures = at < 0 ? '' : words.splice(at, 2)[1];
 const here = new URL('.', import.meta.url);
-const TEST_MAX = 120_000;
+const TEST_MAX = 300_000;
+const AT_ONCE = 3;
 
 // A page of another origin: the product that embeds the portal. The runner has to know it from the start.
 const pages = new Map();
@@ -16,37 +19,63 @@ const product = http.createServer((request, response) => {
 });
 const origin = await listen(product);
 const receivers = await Receivers.start();
-const stack = await Stack.start(program, '--cors-origins', origin);
 const browser = await launch();
+const stack = await Stack.start(program, '--cors-origins', origin);
 const report = [];
+/** What is stopped at the end. */
+const ends = [];
 let failed = 0;
 let count = 0;
+
+/** Runs one test with visitors of its own, and says how it went. */
+async function run(suite, name, test, world) {
+  const begun = Date.now();
+  const visitors = [];
+  const visitor = (of = stack) => {
+    visitors.push(new Visitor(browser, of.url));
+    return visitors.at(-1);
+  };
+  let timer;
+  const late = new Promise((_, fail) => (timer = setTimeout(() => fail(new Error('it takes too long')), TEST_MAX)));
+  count += 1;
+  try {
+    await Promise.race([test({ ...world, visitor }), late]);
+    console.log(`ok    ${suite}: ${name} (${Date.now() - begun} ms)`);
+  } catch (error) {
+    failed += 1;
+    console.log(`FAIL  ${suite}: ${name}\n${String(error.stack || error).slice(0, 6000)}`);
+    for (const { page, problems } of visitors) {
+      const text = await page?.locator('main').innerText({ timeout: 1000 }).catch(() => '');
+      if (text) console.log(`  at ${page.url()}\n  ${problems.join('\n  ')}\n${text.replace(/^/gm, '  | ').slice(0, 1500)}`);
+    }
+  } finally {
+    clearTimeout(timer);
+    for (const each of visitors) await each.context?.close();
+  }
+}
+
 try {
-  const suites = readdirSync(new URL('suites/', here)).filter((name) => name.endsWith('.mjs')).sort();
-  const world = { stack, receivers, browser, report, program, product: { origin, pages }, visitor: () => new Visitor(browser, stack.url) };
+  const folder = pictures ? 'pictures/' : 'suites/';
+  const suites = readdirSync(new URL(folder, here)).filter((name) => name.endsWith('.mjs')).sort();
+  const world = { later: (work) => ends.push(work), stack, receivers, browser, report, program, pictures, product: { origin, pages } };
+  let together = [];
+  // Most of the time is spent waiting for retries: tests of several suites may wait together.
+  const drain = () => Promise.all(Array.from({ length: AT_ONCE }, async () => {
+    for (let next = together.shift(); next; next = together.shift()) await run(...next, world);
+  }));
   for (const suite of suites) {
-    const { default: tests, setup } = await import(new URL(`suites/${suite}`, here));
+    const { default: tests, alone } = await import(new URL(folder + suite, here));
     const chosen = Object.entries(tests).filter(([name]) => !words.length || words.every((word) => `${suite} ${name}`.includes(word)));
-    if (chosen.length && setup) await setup(world);
+    if (alone) await drain();
     for (const [name, test] of chosen) {
-      const begun = Date.now();
-      let timer;
-      const late = new Promise((_, fail) => (timer = setTimeout(() => fail(new Error('it takes too long')), TEST_MAX)));
-      try {
-        await Promise.race([test(world), late]);
-        console.log(`ok    ${suite}: ${name} (${Date.now() - begun} ms)`);
-      } catch (error) {
-        failed += 1;
-        console.log(`FAIL  ${suite}: ${name}\n${String(error.stack || error).slice(0, 4000)}`);
-      } finally {
-        clearTimeout(timer);
-        for (const context of browser.contexts()) await context.close();
-      }
-      count += 1;
+      if (alone) await run(suite, name, test, world);
+      else together.push([suite, name, test]);
     }
   }
+  await drain();
 } finally {
   await browser.close();
+  for (const end of ends) await end();
   await stack.stop();
   await receivers.stop();
   product.close();

@@ -21,8 +21,8 @@ function Headers({ path }) {
   }, t('saved'));
   const sensitive = now.data?.sensitive || [];
   return html`<div class="card"><header><h2>${t('headers')}</h2></header><div class="pad col"><p class="hint">${t('headersHint')}</p>
-    ${now.error ? html`<${Failure} error=${now.error} retry=${now.reload} />` : !now.data ? html`<${Skeleton} rows=${2} />` : html`<${Pairs} label=${t('headers')} pairs=${pairs} set=${set} fixed=${sensitive} />
-    ${can('ManageEndpoint') && html`<div class="row end"><${Button} kind="primary" busy=${busy} onClick=${() => save()}>${t('save')}<//></div>`}`}</div></div>`;
+    ${now.error ? html`<${Failure} error=${now.error} retry=${now.reload} />` : !now.data ? html`<${Skeleton} rows=${2} />` : can('ManageEndpoint') ? html`<${Pairs} label=${t('headers')} pairs=${pairs} set=${set} fixed=${sensitive} />
+    <div class="row end"><${Button} kind="primary" busy=${busy} onClick=${() => save()}>${t('save')}<//></div>` : html`<dl class="kv small mono">${[...pairs, ...sensitive.map((/** @type {string} */ name) => [name, '••••••••'])].map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`}</div></div>`;
 }
 
 /** @param {{endpoint: any, path: string, reload: () => void}} props */

@@ -54,7 +54,9 @@ function Palette({ entries, close, base }) {
   const [text, set] = useState('');
   const [at, move] = useState(0);
   const id = text.trim();
-  const shown = entries.filter(([, name]) => t(name).toLowerCase().includes(id.toLowerCase())).map(([icon, name, path]) => ({ icon, name: t(name), path }));
+  const found = (/** @type {string} */ name) => name.toLowerCase().indexOf(id.toLowerCase());
+  // What begins with the text comes first: "live" is in "deliveries" too.
+  const shown = entries.map(([icon, name, path]) => ({ icon, name: t(name), path })).filter(({ name }) => found(name) >= 0).sort((a, b) => found(a.name) - found(b.name));
   if (/^app_\w+$/.test(id) && operator()) shown.unshift({ icon: 'apps', name: t('openId', { id }), path: '/app/' + id });
   if (base !== '/?' && /^ep_\w+$/.test(id)) shown.unshift({ icon: 'endpoint', name: t('openId', { id }), path: `${base}/endpoints/${id}` });
   else if (base !== '/?' && id && !/^app_/.test(id)) shown.push({ icon: 'send', name: t('openMessage', { id }), path: `${base}/messages/${encodeURIComponent(id)}` });

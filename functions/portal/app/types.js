@@ -69,9 +69,10 @@ function One({ id }) {
     await change('PATCH', at, { archived: false });
     type.reload();
   }, t('saved'));
-  if (type.error) return html`<${Failure} error=${type.error} retry=${type.reload} />`;
+  const crumbs = [[t('eventTypes'), '#/types'], [id]];
+  if (type.error) return html`<${Head} crumbs=${crumbs} title=${id} /><${Failure} error=${type.error} retry=${type.reload} />`;
   if (!type.data) return html`<${Skeleton} />`;
-  return html`<${Head} crumbs=${[[t('eventTypes'), '#/types'], [id]]} title=${id} sub=${type.data.description}><${Button} icon="edit" onClick=${() => set('edit')}>${t('edit')}<//>${type.data.archived ? html`<${Button} busy=${busy} onClick=${() => back()}>${t('unarchive')}<//>` : html`<${Button} kind="danger" onClick=${() => set('archive')}>${t('archive')}<//>`}<//>
+  return html`<${Head} crumbs=${crumbs} title=${id} sub=${type.data.description}><${Button} icon="edit" onClick=${() => set('edit')}>${t('edit')}<//>${type.data.archived ? html`<${Button} busy=${busy} onClick=${() => back()}>${t('unarchive')}<//>` : html`<${Button} kind="danger" onClick=${() => set('archive')}>${t('archive')}<//>`}<//>
     <div class="row">${['deprecated', 'archived'].map((name) => type.data[name] && html`<span class="tag">${t(name)}</span>`)}${type.data.groupName && html`<span class="tag">${type.data.groupName}</span>`}${(type.data.featureFlags || []).map((/** @type {string} */ f) => html`<span class="tag">${t('flags')}: ${f}</span>`)}</div>
     <${TypeView} type=${type.data} />
     ${open === 'edit' && html`<${Editor} type=${type.data} close=${close} saved=${() => { toast(t('saved')); type.reload(); }} />`}

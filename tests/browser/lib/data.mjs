@@ -17,6 +17,9 @@ export function T(key, values = {}) {
   return english[key].replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
 }
 
+/** The English text of a key, up to its first value. */
+export const begins = (key) => english[key].split('{')[0].trim();
+
 export const EMOJI = '🦊'.repeat(64) + '👩‍👩‍👧‍👦'.repeat(10);
 export const NASTY = { html: '<script>document.title = "run"</script><img src=x onerror="document.title=2">', arabic: 'مرحبا بالعالم', long: 'x'.repeat(300) };
 const LOOP = { $ref: '#', type: 'object', properties: { again: { $ref: '#' }, name: { type: 'string' } } };
@@ -45,14 +48,48 @@ async function make(stack, receivers) {
   await api('POST', '/app', { name: NASTY.html, uid: 'html' });
   await api('POST', '/app', { name: NASTY.arabic, uid: 'arabic' });
   await api('POST', '/app', { name: 'Empty', uid: 'empty' });
-  await eventually('attempts', async () => (await api('GET', `/app/${acme.id}/attempt/endpoint/${endpoints.fail.id}`)).data.length >= 3);
+  // What fails is exhausted, so that it is among what needs somebody.
+  await eventually('messages that are exhausted', async () => (await api('GET', `/app/${acme.id}/undelivered`)).data.filter((one) => one.endpointId === endpoints.fail.id).length === messages.length + 1);
+  await eventually('an endpoint that fails', async () => (await api('GET', '/failing-endpoint')).data.some((one) => one.endpointId === endpoints.fail.id));
   return { acme, odd, endpoints, messages, big };
 }
 
-/** Every screen of an application, by its route below `base`. */
-export const screens = ({ endpoints, messages }) => ({
-  'endpoints': '/endpoints', 'add an endpoint': '/endpoints/new', 'endpoint': `/endpoints/${endpoints.fail.id}`, 'endpoint: deliveries': `/endpoints/${endpoints.fail.id}/deliveries`,
-  'endpoint: test': `/endpoints/${endpoints.ok.id}/test`, 'endpoint: settings': `/endpoints/${endpoints.ok.id}/settings`, 'endpoint: secret': `/endpoints/${endpoints.ok.id}/secret`, 'endpoint: recovery': `/endpoints/${endpoints.fail.id}/recovery`,
-  'deliveries': '/deliveries', 'needs me': '/deliveries?view=needs', 'message': `/messages/${messages[0].id}`, 'event types': '/event-types', 'an event type': '/event-types/invoice.paid', 'live': '/live', 'recovery': '/recovery', 'nothing': '/no-such-screen',
+/** Every screen of an application: its route below the application's, and something that it shows. */
+export const screens = ({ endpoints: { ok, fail }, messages }) => ({
+  endpoints: ['/endpoints', '/hang'],
+  'add an endpoint': ['/endpoints/new', 'invoice.paid'],
+  endpoint: [`/endpoints/${fail.id}`, T('latestErrors')],
+  'endpoint: deliveries': [`/endpoints/${fail.id}/deliveries`, messages[0].id],
+  'endpoint: test': [`/endpoints/${ok.id}/test`, T('testSend')],
+  'endpoint: settings': [`/endpoints/${ok.id}/settings`, T('headersHint')],
+  'endpoint: secret': [`/endpoints/${ok.id}/secret`, T('secretText')],
+  'endpoint: recovery': [`/endpoints/${fail.id}/recovery`, T('about_recover')],
+  deliveries: ['/deliveries', messages[0].id],
+  undelivered: ['/deliveries?view=needs', messages[0].id],
+  message: [`/messages/${messages[0].id}`, 'inv_1'],
+  'event catalog': ['/event-types', 'invoice.voided'],
+  'an event type': ['/event-types/invoice.paid', 'amount'],
+  live: ['/live', 'invoice.paid'],
+  recovery: ['/recovery', T('chooseEndpoint')],
+  'no such screen': ['/no-such-screen', T('missingTitle')],
 });
-export const OPERATOR = { 'applications': '#/apps', 'failing endpoints': '#/attention', 'undelivered': '#/attention?view=messages', 'types': '#/types', 'a type': '#/types/invoice.paid', 'tasks': '#/tasks', 'audit events': '#/audit', 'theme': '#/theme', 'tokens': '#/token' };
+
+/** The screens across applications. */
+export const OPERATOR = {
+  applications: ['#/apps', 'Acme'],
+  'failing endpoints': ['#/attention', '/fail'],
+  'undelivered of all': ['#/attention?view=messages', 'invoice.paid'],
+  'event types': ['#/types', 'invoice.voided'],
+  'an event type, edited': ['#/types/invoice.paid', 'amount'],
+  tasks: ['#/tasks', T('tasksSub')],
+  'audit log': ['#/audit', 'endpoint'],
+  theme: ['#/theme', 'api.example.com'],
+  tokens: ['#/token', T('whoAmI')],
+};
+
+/** All that one who opens the portal may see: name, route, what shows. */
+export function routes(who, data) {
+  const operator = who === 'operator';
+  const own = Object.entries(screens(data)).map(([name, [path, shows]]) => [name, (operator ? `#/app/${data.acme.id}` : '#') + path, shows]);
+  return [...(operator ? Object.entries(OPERATOR).map(([name, of]) => [name, ...of]) : []), ...own];
+}

@@ -22,7 +22,8 @@ export function listen(server) {
 /** Starts the program `postrider`. */
 export class Stack {
   static async start(program, ...flags) {
-    const all = ['dev', '--ephemeral', '--listen', '127.0.0.1:0', '--retry-schedule', '2,600', '--delivery-timeout', '2', ...flags];
+    const own = (name, ...others) => (flags.some((flag) => name.includes(flag)) ? [] : others);
+    const all = ['dev', ...own(['--data'], '--ephemeral'), ...own(['--listen'], '--listen', '127.0.0.1:0'), '--retry-schedule', '1,4', '--delivery-timeout', '2', ...flags];
     const child = spawn(program, all, { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env.PATH } });
     let out = '';
     let log = '';
@@ -65,11 +66,7 @@ export class Stack {
   /** A customer's link to an application. */
   async linkTo(app, options = {}) {
     const { url, token } = await this.api('POST', `/auth/app-portal-access/${app}`, options);
-    // While portal access answers with the token alone, the link is made here.
-    const key = url.split('#key=')[1];
-    if (!key.includes('.')) return { url, token };
-    const link = { appId: app, token, region: 'self', serverUrl: this.url };
-    return { url: `${this.url}/login#key=${Buffer.from(JSON.stringify(link)).toString('base64')}`, token };
+    return { url, token };
   }
 }
 

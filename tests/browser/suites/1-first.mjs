@@ -2,6 +2,8 @@
 import { T } from '../lib/data.mjs';
 import { settled } from '../lib/browser.mjs';
 
+export const alone = true;
+
 export default {
   'the link opens the portal, and the token is nowhere but in this tab': async ({ stack, visitor }) => {
     const visit = visitor();
@@ -19,7 +21,8 @@ export default {
     const visit = visitor();
     const page = await visit.open(stack.link);
     await page.getByRole('button', { name: T('firstButton') }).click();
-    await page.getByText(T('verified'), { exact: true }).waitFor();
+    await page.locator('.pill', { hasText: T('verified') }).waitFor();
+    await page.getByText('inv_1042').waitFor();
     const { data } = await stack.api('GET', '/app/demo/msg');
     if (data.length !== 1 || data[0].eventType !== 'invoice.paid') throw new Error(JSON.stringify(data));
     await page.getByRole('link', { name: T('seeMessage') }).click();

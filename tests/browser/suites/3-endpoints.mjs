@@ -1,0 +1,134 @@
+// What a customer does with endpoints, each with its effect checked through the API.
+import { T, begins } from '../lib/data.mjs';
+import { go } from '../lib/browser.mjs';
+import { button, card, customer, dialog, field, hold } from '../lib/customer.mjs';
+import { eventually } from '../lib/stack.mjs';
+
+export default {
+  'an endpoint is added, with types, and tested at once': async (all) => {
+    const { visit, page, at } = await customer(all, 'adds');
+    await page.getByRole('link', { name: T('addEndpoint') }).first().click();
+    await field('url', page).fill('not a url');
+    await page.getByText(T('urlBad')).waitFor();
+    await field('url', page).fill('example.com/hooks');
+    await page.getByText(T('urlMean', { url: 'https://example.com/hooks' })).waitFor();
+    await field('url', page).fill(`${all.receivers.url}/added`);
+    await page.getByText(T('noneIsAll')).waitFor();
+    await page.getByRole('checkbox', { name: 'Billing', exact: true }).check();
+    await button('addEndpoint', page).click();
+    // An example goes out, and its answer is shown.
+    await button('sendTest', page).click();
+    await page.getByText('thank you').waitFor();
+    const { data } = await all.stack.api('GET', `${at}/endpoint`);
+    hold(data.length === 1 && data[0].eventTypes?.sort().join() === 'invoice.paid,invoice.voided', data);
+    hold(all.receivers.got.some((one) => one.path === '/added' && JSON.parse(one.body).id === 'inv_1'), 'the example did not arrive');
+    await visit.close();
+  },
+  'an endpoint is added with all that there is to say': async (all) => {
+    const { visit, page, at } = await customer(all, 'adds-all');
+    await go(page, '#/endpoints/new');
+    await field('url', page).fill(`${all.receivers.url}/all`);
+    await field('description', page).fill('All of it');
+    await page.getByText(T('advanced'), { exact: true }).click();
+    await field('rateLimit', page).fill('7');
+    await field('uid', page).fill('mine');
+    await field('channels', page).fill('one, two');
+    const secret = `whsec_${Buffer.alloc(32, 7).toString('base64')}`;
+    await field('ownSecret', page).fill(secret);
+    await button('addEndpoint', page).click();
+    await page.waitForURL('**/test');
+    const made = await all.stack.api('GET', `${at}/endpoint/mine`);
+    hold(made.rateLimit === 7 && made.channels.sort().join() === 'one,two' && made.description === 'All of it' && !made.eventTypes?.length, made);
+    hold((await all.stack.api('GET', `${at}/endpoint/mine/secret`)).key === secret, 'it is another secret');
+    await visit.close();
+  },
+  'an endpoint is changed, disabled, enabled and deleted': async (all) => {
+    const { visit, page, at, endpoint } = await customer(all, 'changes');
+    const { id } = await endpoint('changed');
+    const now = () => all.stack.api('GET', `${at}/endpoint/${id}`);
+    await go(page, `#/endpoints/${id}/settings`);
+    await field('description', page).fill('Changed by hand');
+    await button('save', page).first().click();
+    await eventually('the description', async () => (await now()).description === 'Changed by hand');
+    await button('disable', page).click();
+    await eventually('it is disabled', async () => (await now()).disabled);
+    await page.getByText(T('ep_off')).first().waitFor();
+    await button('enable', page).click();
+    await eventually('it is enabled', async () => !(await now()).disabled);
+    await button('delete', page).click();
+    await button('cancel', dialog(page)).click();
+    hold((await now()).id === id, 'it was deleted without a yes');
+    await button('delete', page).click();
+    await button('delete', dialog(page)).click();
+    await eventually('it is gone', async () => (await all.stack.ask('GET', `${at}/endpoint/${id}`)).status === 404);
+    await page.getByText(T('noEndpointsText')).waitFor();
+    await visit.close();
+  },
+  'several endpoints at once': async (all) => {
+    const { visit, page, at, endpoint } = await customer(all, 'several');
+    for (const path of ['a', 'b', 'c']) await endpoint(path);
+    const list = async () => (await all.stack.api('GET', `${at}/endpoint`)).data;
+    await go(page, '#/deliveries');
+    await go(page, '#/endpoints');
+    for (const path of ['a', 'b']) await page.getByRole('checkbox', { name: T('pick', { name: `${all.receivers.url}/${path}` }) }).check();
+    await button('disable', page).click();
+    await eventually('two are disabled', async () => (await list()).filter((one) => one.disabled).length === 2);
+    for (const path of ['a', 'b']) await page.getByRole('checkbox', { name: T('pick', { name: `${all.receivers.url}/${path}` }) }).check();
+    await button('delete', page).click();
+    await button('delete', dialog(page)).click();
+    await eventually('one is left', async () => (await list()).length === 1);
+    await visit.close();
+  },
+  'headers are set and removed, and known secrets stay masked': async (all) => {
+    const { visit, page, at, endpoint } = await customer(all, 'headers');
+    const { id } = await endpoint('headers', { headers: { authorization: 'Bearer hidden', 'x-one': '1' } });
+    await go(page, `#/endpoints/${id}/settings`);
+    const headers = card(page, 'headers');
+    await button('remove', headers).click();
+    await button('add', headers).click();
+    await headers.getByLabel(T('name'), { exact: true }).last().fill('x-two');
+    await headers.getByLabel(T('value'), { exact: true }).last().fill('2');
+    await button('save', headers).click();
+    const now = await eventually('the headers', async () => {
+      const found = await all.stack.api('GET', `${at}/endpoint/${id}/headers`);
+      return found.headers['x-two'] === '2' && found;
+    });
+    hold(!('x-one' in now.headers) && now.sensitive.join().toLowerCase() === 'authorization', now);
+    hold(!(await page.content()).includes('Bearer hidden'), 'the secret header is shown');
+    await visit.close();
+  },
+  'the secret is revealed, hidden and rotated, and it is said which one is valid until when': async (all) => {
+    const { visit, page, at, endpoint, send } = await customer(all, 'secrets');
+    const { id } = await endpoint('rotated');
+    const { key } = await all.stack.api('GET', `${at}/endpoint/${id}/secret`);
+    await go(page, `#/endpoints/${id}/secret`);
+    const shown = () => field('secret', page).inputValue();
+    hold(!(await page.content()).includes(key), 'it is on the page before anybody asked');
+    await button('reveal', page).click();
+    await eventually('the secret', async () => (await shown()) === key);
+    await button('hide', page).click();
+    await eventually('it is hidden', async () => (await shown()) !== key);
+    await button('rotate', page).first().click();
+    await button('rotate', dialog(page)).click();
+    await page.getByText(T('keyNow')).waitFor();
+    await page.getByText(begins('keyOld')).waitFor();
+    hold((await all.stack.api('GET', `${at}/endpoint/${id}/secret`)).key !== key, 'it is the same secret');
+    await send({ id: 'inv_r' });
+    const got = await eventually('a delivery', () => all.receivers.got.find((one) => one.path === '/rotated'));
+    hold(got.headers['webhook-signature'].split(' ').length === 2, got.headers);
+    await visit.close();
+  },
+  'what a link does not allow is not offered': async (all) => {
+    const { visit, page, endpoint } = await customer(all, 'looks', { link: { capabilities: ['ViewBase'] }, statuses: [403] });
+    const { id } = await endpoint('looked');
+    await go(page, '#/deliveries');
+    await go(page, '#/endpoints', '/looked');
+    hold(!(await page.getByText(T('addEndpoint')).count()), 'adding is offered');
+    for (const [tab, capability] of [['test', 'CreateAttempts'], ['settings', 'ManageEndpoint'], ['secret', 'ViewEndpointSecret'], ['recovery', 'CreateAttempts']]) {
+      await go(page, `#/endpoints/${id}/${tab}`, T('needs', { capability }));
+      hold(!(await page.getByRole('button', { name: new RegExp(`${T('save')}|${T('rotate')}|${T('sendTest')}|${T('countFirst')}|${T('disable')}`) }).count()), `${tab} offers more`);
+    }
+    await go(page, '#/endpoints/new', T('needs', { capability: 'ManageEndpoint' }));
+    await visit.close();
+  },
+};

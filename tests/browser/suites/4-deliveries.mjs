@@ -1,0 +1,192 @@
+// What a customer does with messages and their deliveries, each with its effect checked through the API.
+import { createHmac } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { T, world } from '../lib/data.mjs';
+import { go, settled } from '../lib/browser.mjs';
+import { button, card, customer, dialog, hold } from '../lib/customer.mjs';
+import { eventually } from '../lib/stack.mjs';
+
+/** Counts first, then starts; waits for its task to finish on the page. */
+async function recover(page, key) {
+  await page.getByRole('button', { name: T(key), exact: true }).click();
+  await button('countFirst', page).click();
+  await dialog(page).getByText(T('messageWill')).waitFor();
+  const count = await dialog(page).locator('.num').innerText();
+  await button('startNow', dialog(page)).click();
+  await card(page, 'progress').waitFor();
+  return count;
+}
+
+export default {
+  'a message is found and resent to one endpoint': async (all) => {
+    const { visit, page, endpoint, send, attempts } = await customer(all, 'resends');
+    await endpoint('resent');
+    const message = await send({ id: 'inv_7' }, { eventId: 'order-7' });
+    await eventually('an attempt', async () => (await attempts(message.id)).length === 1);
+    await go(page, '#/deliveries');
+    await page.getByLabel(T('jumpTo')).fill('order-7');
+    await page.keyboard.press('Enter');
+    await page.getByText('inv_7').first().waitFor();
+    await button('resend', page).first().click();
+    await eventually('a second attempt', async () => (await attempts(message.id)).filter((one) => one.triggerType === 1).length === 1);
+    await page.getByText(T('byHand')).waitFor();
+    await visit.close();
+  },
+  'a message is resent to those that failed, and to all': async (all) => {
+    const { visit, page, endpoint, send, attempts } = await customer(all, 'resends-some');
+    all.receivers.broken.add('resends-some');
+    const good = await endpoint('good');
+    const bad = await endpoint('resends-some');
+    const message = await send({ id: 'inv_8' });
+    const byHand = async (id) => (await attempts(message.id)).filter((one) => one.triggerType === 1 && one.endpointId === id).length;
+    await go(page, `#/messages/${message.id}`, 'inv_8');
+    // It fails, and it is said when it is tried next; after its retries it is exhausted.
+    await page.getByText(T('nextAttempt')).first().waitFor();
+    await eventually('it is exhausted', async () => (await attempts(message.id)).filter((one) => one.status === 2).length === 3);
+    all.receivers.broken.delete('resends-some');
+    await button('resendFailed', page).click();
+    await eventually('the failed one alone', async () => (await byHand(bad.id)) === 1);
+    hold((await byHand(good.id)) === 0, 'it went to the one that had it');
+    await button('resendAll', page).click();
+    await eventually('both', async () => (await byHand(good.id)) === 1 && (await byHand(bad.id)) === 2);
+    await visit.close();
+  },
+  'many messages are resent at once': async (all) => {
+    const { visit, page, endpoint, send, attempts } = await customer(all, 'resends-many');
+    const { id } = await endpoint('many');
+    const messages = [];
+    for (const number of [1, 2, 3]) messages.push(await send({ number }));
+    for (const message of messages) await eventually('an attempt', async () => (await attempts(message.id)).length === 1);
+    await go(page, `#/endpoints/${id}/deliveries`, messages[0].id);
+    await page.getByRole('checkbox', { name: T('pickAll') }).check();
+    await button('resend', page).click();
+    for (const message of messages) await eventually('another', async () => (await attempts(message.id)).length === 2);
+    await visit.close();
+  },
+  'what was never delivered is resent': async (all) => {
+    const { visit, page, endpoint, send } = await customer(all, 'undelivered');
+    all.receivers.broken.add('undelivered');
+    await endpoint('undelivered');
+    const message = await send({ id: 'inv_9' });
+    const waiting = async () => (await all.stack.api('GET', '/app/undelivered/undelivered')).data;
+    await eventually('it is exhausted', async () => (await waiting()).length === 1);
+    all.receivers.broken.delete('undelivered');
+    await go(page, '#/deliveries?view=needs', message.id);
+    await page.getByRole('checkbox', { name: T('pickAll') }).check();
+    await button('resend', page).click();
+    await eventually('nothing waits', async () => (await waiting()).length === 0);
+    await go(page, '#/deliveries');
+    await go(page, '#/deliveries?view=needs', T('allDelivered'));
+    await visit.close();
+  },
+  'recovery: a count, a start, and its effect': async (all) => {
+    const { visit, page, endpoint, send, attempts } = await customer(all, 'recovers', { statuses: [403] });
+    all.receivers.broken.add('recovers');
+    const { id } = await endpoint('recovers');
+    const message = await send({ id: 'inv_10' });
+    await eventually('it is exhausted', async () => (await attempts(message.id)).length === 3);
+    all.receivers.broken.delete('recovers');
+    await go(page, `#/endpoints/${id}/recovery`);
+    hold((await recover(page, 'do_recover')) === '1', 'another count');
+    await eventually('the delivery', async () => (await attempts(message.id)).some((one) => one.status === 0));
+    await visit.close();
+  },
+  'replay of what is missing, and by filter': async (all) => {
+    const { visit, page, endpoint, send, attempts } = await customer(all, 'replays', { statuses: [403] });
+    const before = await send({ id: 'inv_11' });
+    const { id } = await endpoint('replays');
+    const other = await send({ id: 'u_1' }, { eventType: 'user.created' });
+    await eventually('an attempt', async () => (await attempts(other.id)).length === 1);
+    await go(page, `#/endpoints/${id}/recovery`);
+    hold((await recover(page, 'do_replay-missing')) === '1', 'another count of what is missing');
+    await eventually('what was missing', async () => (await attempts(before.id)).length === 1);
+    await page.getByRole('button', { name: T('do_bulk-replay'), exact: true }).click();
+    await page.getByLabel(T('eventTypes'), { exact: true }).fill('user.created');
+    hold((await recover(page, 'do_bulk-replay')) === '1', 'another count by filter');
+    await eventually('the filtered', async () => (await attempts(other.id)).length === 2);
+    hold((await attempts(before.id)).length === 1, 'more than the filter says');
+    await visit.close();
+  },
+  'progress of a recovery, as the organisation sees it': async (all) => {
+    const { visit, page, app, endpoint, send } = await customer(all, 'progress');
+    await visit.close();
+    const { id } = await endpoint('progress');
+    for (const number of [1, 2]) await send({ number });
+    const team = all.visitor();
+    const desk = await team.open(all.stack.link);
+    await settled(desk);
+    await go(desk, `#/app/${app.id}/endpoints/${id}/recovery`);
+    hold((await desk.getByRole('button', { name: T('do_bulk-replay') }).count()) === 1, 'no bulk replay');
+    await desk.getByRole('button', { name: T('do_bulk-replay'), exact: true }).click();
+    await button('countFirst', desk).click();
+    await button('startNow', dialog(desk)).click();
+    await card(desk, 'progress').getByText(T('st_finished')).waitFor();
+    await card(desk, 'progress').getByText('2 ').waitFor();
+    await go(desk, `#/app/${app.id}/recovery`, T('task_endpoint.bulk-replay'));
+    await go(desk, '#/tasks', T('task_endpoint.bulk-replay'));
+    await team.close();
+    hold(page, 'no page');
+  },
+  'live: attempts show as they come, pause holds them, only failing': async (all) => {
+    const { visit, page, endpoint, send } = await customer(all, 'live');
+    await endpoint('live');
+    await endpoint('fail');
+    await go(page, '#/live');
+    await send({}, { eventType: 'live.one' });
+    await page.getByText('live.one').first().waitFor();
+    await button('pause', page).click();
+    await send({}, { eventType: 'live.two' });
+    // Two turns of the page's clock.
+    await page.waitForTimeout(4500);
+    hold(!(await page.getByText('live.two').count()), 'it was not paused');
+    await button('resume', page).click();
+    await page.getByText('live.two').first().waitFor();
+    await page.getByLabel(T('onlyFailing')).check();
+    await page.locator('.list li', { hasText: T('st_success') }).first().waitFor({ state: 'detached' });
+    hold(await page.locator('.list li', { hasText: '500' }).count(), 'no failing attempt is shown');
+    await visit.close();
+  },
+  'what a filter shows is in the address, and survives reload and Back': async (all) => {
+    const { acme, endpoints, messages } = await world(all.stack, all.receivers);
+    const visit = all.visitor();
+    const page = await visit.open((await all.stack.linkTo(acme.id)).url);
+    await settled(page);
+    await go(page, `#/endpoints/${endpoints.fail.id}/deliveries`, messages[0].id);
+    await page.getByRole('group', { name: T('status') }).getByRole('button', { name: T('st_fail') }).click();
+    await page.getByLabel(T('eventType'), { exact: true }).fill('user.created');
+    await page.keyboard.press('Enter');
+    await settled(page);
+    const rows = page.getByRole('row').filter({ hasText: 'msg_' });
+    hold((await rows.count()) === 1, `${await rows.count()} rows`);
+    const url = page.url();
+    hold(url.includes('status=fail') && url.includes('type=user.created'), url);
+    await page.reload();
+    await settled(page);
+    hold(page.url() === url && (await rows.count()) === 1, 'the reload lost it');
+    await page.goBack();
+    await page.getByText(messages[0].id).waitFor();
+    hold(page.url().includes('status=fail') && !page.url().includes('user.created'), page.url());
+    await visit.close();
+  },
+  'curl is copied with a signature that holds, and the payload is downloaded as it was sent': async (all) => {
+    const { visit, page, at, endpoint } = await customer(all, 'copies', { permissions: ['clipboard-read', 'clipboard-write'], statuses: [404, 501] });
+    const { id } = await endpoint('copies');
+    // Posted as text, so that spaces and order are the test's.
+    const payload = '{"z": 1.0, "a":  "it\'s", "n": 12345678901234567890}';
+    const posted = await fetch(`${all.stack.url}/api/v1${at}/msg`, { method: 'POST', headers: { authorization: `Bearer ${all.stack.token}`, 'content-type': 'application/json' }, body: `{"eventType": "invoice.paid", "payload": ${payload}}` });
+    const message = await posted.json();
+    const sent = await eventually('a delivery', () => all.receivers.got.find((one) => one.path === '/copies'));
+    await go(page, `#/messages/${message.id}`);
+    await page.getByRole('button', { name: 'curl' }).click();
+    const curl = await eventually('a command', async () => (await page.evaluate(() => navigator.clipboard.readText())).startsWith('curl') && page.evaluate(() => navigator.clipboard.readText()));
+    const { key } = await all.stack.api('GET', `${at}/endpoint/${id}/secret`);
+    const header = (name) => new RegExp(`${name}: ([^']+)'`).exec(curl)[1];
+    const body = /--data-raw '([\s\S]*)'$/.exec(curl)[1].replaceAll("'\\''", "'");
+    const mac = createHmac('sha256', Buffer.from(key.slice(6), 'base64')).update(`${header('webhook-id')}.${header('webhook-timestamp')}.${body}`).digest('base64');
+    hold(header('webhook-signature').includes(`v1,${mac}`), curl);
+    hold(body === sent.body, `${body} is not ${sent.body}`);
+    const [file] = await Promise.all([page.waitForEvent('download'), button('download', page).click()]);
+    hold(readFileSync(await file.path(), 'utf8') === sent.body, 'the download is not what was sent');
+    await visit.close();
+  },
+};

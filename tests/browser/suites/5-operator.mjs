@@ -1,0 +1,122 @@
+// What the organisation's team does, each with its effect checked through the API.
+import { T } from '../lib/data.mjs';
+import { go, settled } from '../lib/browser.mjs';
+import { button, customer, dialog, field, hold, operator } from '../lib/customer.mjs';
+import { eventually } from '../lib/stack.mjs';
+
+export default {
+  'an application, a link with fewer capabilities, the end of its sessions': async (all) => {
+    const { visit, page } = await operator(all);
+    await go(page, '#/apps', 'Acme');
+    await button('newApplication', page).click();
+    await field('name', page).fill('Made by hand');
+    await field('uid', page).fill('by-hand');
+    await button('create', page).click();
+    const app = await eventually('the application', async () => (await all.stack.ask('GET', '/app/by-hand')).value?.id);
+    await page.waitForURL(`**${app}**`);
+    await settled(page);
+    await button('portalLink', page).click();
+    for (const each of ['ManageEndpoint', 'ManageEndpointSecret']) await dialog(page).getByRole('checkbox', { name: T(`cap_${each}`) }).uncheck();
+    await button('makeLink', dialog(page)).click();
+    const link = await dialog(page).getByRole('link', { name: T('open') }).getAttribute('href');
+    const token = JSON.parse(Buffer.from(link.split('#key=')[1], 'base64')).token;
+    const { value: who } = await all.stack.ask('GET', '/auth/whoami', undefined, token);
+    hold(who.appId === app && who.capabilities.includes('CreateAttempts') && !who.capabilities.includes('ManageEndpoint'), who);
+    await button('endSessions', dialog(page)).click();
+    await button('endSessions', dialog(page)).click();
+    await eventually('the session has ended', async () => (await all.stack.ask('GET', '/auth/whoami', undefined, token)).status === 401);
+    await visit.close();
+  },
+  'applications are searched': async (all) => {
+    const { visit, page } = await operator(all, { statuses: [404] });
+    await go(page, '#/apps', 'Acme');
+    const search = page.getByRole('searchbox');
+    await search.fill('acm');
+    await page.getByText('Empty', { exact: true }).waitFor({ state: 'detached' });
+    await page.getByText('Acme', { exact: true }).waitFor();
+    await search.fill('nothing at all');
+    await page.getByText(T('noMatch')).waitFor();
+    await search.fill('');
+    await page.getByRole('button', { name: T('failing'), exact: true }).click();
+    await page.getByText('Acme', { exact: true }).waitFor();
+    hold(!(await page.getByText('Empty', { exact: true }).count()), 'one that does not fail is among those that do');
+    await visit.close();
+  },
+  'an event type is made, changed, archived and brought back': async (all) => {
+    const { visit, page } = await operator(all);
+    const now = async () => (await all.stack.ask('GET', '/event-type/made.by.hand')).value;
+    await go(page, '#/types');
+    await button('newType', page).click();
+    await field('name', dialog(page)).fill('made.by.hand');
+    await field('description', dialog(page)).fill('First');
+    await field('schemas', dialog(page)).fill('{"type": "object", "properties": {"id": {"type": "string"}}}');
+    await button('save', dialog(page)).click();
+    await eventually('the type', async () => (await now())?.schemas?.['1']);
+    await go(page, '#/types/made.by.hand', 'First');
+    await button('edit', page).click();
+    await field('description', dialog(page)).fill('Second');
+    await button('save', dialog(page)).click();
+    await eventually('the change', async () => (await now()).description === 'Second');
+    await button('archive', page).click();
+    await button('archive', dialog(page)).click();
+    await eventually('it is archived', async () => (await now()).archived);
+    await go(page, '#/types/made.by.hand', 'Second');
+    await button('unarchive', page).click();
+    await eventually('it is back', async () => !(await now()).archived);
+    await visit.close();
+  },
+  'the theme is tried, saved, and seen by customers': async (all) => {
+    const { visit, page } = await operator(all);
+    await go(page, '#/theme');
+    await field('displayName', page).fill('Acme Webhooks');
+    await field('primaryColorLight', page).last().fill('0b6e4f');
+    await button('save', page).click();
+    await eventually('the theme', async () => (await all.stack.api('GET', '/environment/settings')).displayName === 'Acme Webhooks');
+    await visit.close();
+    const seen = await customer(all, 'themed');
+    await seen.page.getByText('Acme Webhooks').first().waitFor();
+    const colour = await seen.page.getByRole('link', { name: T('addEndpoint') }).first().evaluate((each) => getComputedStyle(each).backgroundColor);
+    hold(colour === 'rgb(11, 110, 79)', colour);
+    await seen.visit.close();
+    await all.stack.api('PUT', '/environment/settings', {});
+  },
+  'failing endpoints and undelivered messages of all applications': async (all) => {
+    const { data, visit, page } = await operator(all);
+    await go(page, '#/attention', '/fail');
+    await page.getByRole('link', { name: '/fail' }).first().click();
+    await page.waitForURL(`**/endpoints/${data.endpoints.fail.id}`);
+    await page.getByText(T('failOn')).waitFor();
+    const app = await all.stack.api('POST', '/app', { name: 'Waits', uid: 'waits' });
+    all.receivers.broken.add('waits');
+    await all.stack.api('POST', '/app/waits/endpoint', { url: `${all.receivers.url}/waits` });
+    const message = await all.stack.api('POST', '/app/waits/msg', { eventType: 'invoice.paid', payload: { id: 'inv_w' } });
+    const waiting = async () => (await all.stack.api('GET', '/app/waits/undelivered')).data.length;
+    await eventually('it is exhausted', async () => (await waiting()) === 1);
+    all.receivers.broken.delete('waits');
+    await go(page, '#/attention?view=messages', message.id);
+    await page.getByRole('checkbox', { name: T('pick', { name: message.id }) }).check();
+    await button('resend', page).click();
+    await eventually('nothing waits', async () => (await waiting()) === 0);
+    await go(page, '#/audit', app.id);
+    await visit.close();
+  },
+  'the audit log is filtered': async (all) => {
+    const { data, visit, page } = await operator(all);
+    await go(page, '#/audit');
+    await page.getByLabel(T('f_subject')).fill(data.endpoints.ok.id);
+    await page.keyboard.press('Enter');
+    await settled(page);
+    hold(page.url().includes(data.endpoints.ok.id), page.url());
+    hold((await page.locator('.list li').count()) === 1, `${await page.locator('.list li').count()} events`);
+    await visit.close();
+  },
+  'a token is revoked': async (all) => {
+    const { data, visit, page } = await operator(all);
+    const { token } = await all.stack.linkTo(data.acme.id);
+    await go(page, '#/token');
+    await field('tokenOrId', page).fill(token);
+    await button('revoke', page).click();
+    await eventually('it is refused', async () => (await all.stack.ask('GET', '/auth/whoami', undefined, token)).status === 401, 90_000);
+    await visit.close();
+  },
+};
