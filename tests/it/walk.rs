@@ -241,7 +241,7 @@ impl Walk {
         let url = format!("http://user:***@{address}/?token=***");
         let secret = json!({"kind": "hmac256", "until": null});
         let after = json!({
-            "url": url, "description": "d", "uid": "ep", "eventTypes": ["c.d"], "channels": ["x"],
+            "destination": "http", "url": url, "description": "d", "uid": "ep", "eventTypes": ["c.d"], "channels": ["x"],
             "rateLimit": 7, "metadata": {"k": "v"}, "disabled": false, "headers": ["X-Own"],
             "secrets": [secret],
         });
@@ -279,8 +279,8 @@ impl Walk {
         self.name("endpoint_id", "ep2");
         let to = self.receiver.url("/gone");
         let after = json!({
-            "url": to, "description": "", "uid": "ep2", "metadata": {}, "disabled": false, "headers": [],
-            "secrets": [secret],
+            "destination": "http", "url": to, "description": "", "uid": "ep2", "metadata": {}, "disabled": false,
+            "headers": [], "secrets": [secret],
         });
         let made = self.change("PUT", ONE, json!({"url": to}), [created, NONE, NONE, after]).await;
         self.name("gone", made["id"].as_str().expect("an id"));
@@ -398,8 +398,8 @@ impl Walk {
         let path = "/app/{app_id}/endpoint/{endpoint_id}";
         self.name("endpoint_id", "ep2");
         let before = json!({
-            "url": self.receiver.url("/gone"), "description": "", "uid": "ep2", "metadata": {},
-            "disabled": true, "headers": [], "secrets": [{"kind": "hmac256", "until": null}],
+            "destination": "http", "url": self.receiver.url("/gone"), "description": "", "uid": "ep2",
+            "metadata": {}, "disabled": true, "headers": [], "secrets": [{"kind": "hmac256", "until": null}],
         });
         let id = json!(self.names["gone"]);
         self.change("DELETE", path, NONE, [deleted, id, before, NONE]).await;

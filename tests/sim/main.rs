@@ -16,7 +16,7 @@ mod time;
 mod workload;
 mod world;
 
-use deliver::Sabotage;
+use deliver::InjectedBug;
 use shared::config::Env;
 
 use run::{Report, run, run_all};
@@ -61,14 +61,14 @@ fn a_seed_is_one_course_of_events() {
 /// INV-11
 #[test]
 fn what_is_broken_on_purpose_is_found() {
-    for sabotage in [Sabotage::ForkedChain, Sabotage::StateBeforeSuccessor, Sabotage::AckBeforeRecord] {
+    for bug in [InjectedBug::ForkedChain, InjectedBug::StateBeforeSuccessor, InjectedBug::AckBeforeRecord] {
         let found = (1..=SEEDS_DEFAULT).find_map(|seed| {
-            let broken = run(seed, Some(sabotage), false).violations;
+            let broken = run(seed, Some(bug), false).violations;
             broken.first().map(|violation| (seed, violation.clone()))
         });
-        let (seed, violation) = found.unwrap_or_else(|| panic!("{sabotage:?} was not found"));
+        let (seed, violation) = found.unwrap_or_else(|| panic!("{bug:?} was not found"));
         assert_eq!(run(seed, None, false).violations, Vec::<String>::new(), "seed {seed} has another fault");
-        show(&format!("{sabotage:?}: found after {seed} seeds: {violation}"));
+        show(&format!("{bug:?}: found after {seed} seeds: {violation}"));
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use deliver::{Answer, Carrying, Transport, Unanswered};
+use deliver::{Answer, HttpSender, SendError, SendFuture};
 use futures_util::stream;
 use http::header::RETRY_AFTER;
 use http::{Request, Response};
@@ -102,8 +102,8 @@ impl Receivers {
     }
 }
 
-impl Transport for Receivers {
-    fn send(&self, request: Request<Full<Bytes>>) -> Carrying {
+impl HttpSender for Receivers {
+    fn send(&self, request: Request<Full<Bytes>>) -> SendFuture {
         let inner = self.0.clone();
         let invocation = inner.sim.invocation();
         Box::pin(async move { inner.receive(request, invocation).await })
@@ -111,7 +111,7 @@ impl Transport for Receivers {
 }
 
 impl Inner {
-    async fn receive(&self, request: Request<Full<Bytes>>, invocation: u64) -> Result<Answer, Unanswered> {
+    async fn receive(&self, request: Request<Full<Bytes>>, invocation: u64) -> Result<Answer, SendError> {
         let host = request.uri().host().expect("a host");
         let receiver: usize = host[1..host.find('.').expect("a dot")].parse().expect("a number");
         self.sim.sleep(self.dice.millis(1, 30)).await;
@@ -130,7 +130,7 @@ impl Inner {
         };
         let other_time = self.dice.chance(500);
         if manner == Manner::Unreachable && other_time {
-            return Err(Unanswered { reason: "nobody listens".into(), unreached: true });
+            return Err(SendError { reason: "nobody listens".into(), unreached: true });
         }
         let at = self.sim.now();
         self.sim.trace(|| format!("{invocation}: POST to {receiver} ({manner:?}), its {nth}. for {message}"));

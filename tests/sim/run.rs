@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use deliver::Sabotage;
+use deliver::InjectedBug;
 
 use crate::promises;
 use crate::replays::{self, Replay};
@@ -36,14 +36,14 @@ pub struct Done {
 }
 
 /// Runs one seed.
-pub fn run(seed: u64, sabotage: Option<Sabotage>, traced: bool) -> Done {
+pub fn run(seed: u64, bug: Option<InjectedBug>, traced: bool) -> Done {
     // Timers of tokio are not used for anything that is waited for, but some want to be made.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let _inside = runtime.enter();
     // The SDK's own jitter.
     fastrand::seed(seed);
     let sim = Sim::new(seed, traced);
-    let world = World::new(seed, &sim, sabotage);
+    let world = World::new(seed, &sim, bug);
     let customers = Arc::new(Mutex::new(Vec::new()));
     let made = {
         let (world, customers) = (world.clone(), customers.clone());

@@ -10,7 +10,7 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use axum::Router;
 use axum::body::Body;
-use deliver::{Deliver, Sabotage};
+use deliver::{Deliver, InjectedBug};
 use fan_out::Dispatcher;
 use ingest::Ingest;
 use local::template::{QueueSource, Template, Value as TemplateValue};
@@ -69,7 +69,7 @@ pub struct World {
     pub receivers: Receivers,
     pub settings: Settings,
     pub calm: bool,
-    sabotage: Option<Sabotage>,
+    bug: Option<InjectedBug>,
     /// The product's own randomness.
     random: Dice,
     variables: BTreeMap<String, BTreeMap<String, String>>,
@@ -86,7 +86,7 @@ pub struct World {
 pub type Answer = (u16, Vec<u8>);
 
 impl World {
-    pub fn new(seed: u64, sim: &Sim, sabotage: Option<Sabotage>) -> Arc<Self> {
+    pub fn new(seed: u64, sim: &Sim, bug: Option<InjectedBug>) -> Arc<Self> {
         let dice = Dice::new(seed, "workload");
         let calm = dice.chance(150);
         let faults = Faults::draw(seed, sim, calm);
@@ -112,7 +112,7 @@ impl World {
             aws,
             settings,
             calm,
-            sabotage,
+            bug,
         };
         for function in &template().functions {
             world.variables.insert(function.name.clone(), world.environment(&function.environment));
@@ -449,8 +449,8 @@ impl Consumer {
             "deliver" => Code::Deliver(Box::new(world.connect("deliver", true, |env, platform| {
                 let transport = Arc::new(world.receivers.clone());
                 let deliver = Deliver::connect_by(transport, env, platform).expect("it connects");
-                match world.sabotage {
-                    Some(sabotage) => deliver.broken(sabotage),
+                match world.bug {
+                    Some(bug) => deliver.with_bug(bug),
                     None => deliver,
                 }
             }))),

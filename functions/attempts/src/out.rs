@@ -178,7 +178,7 @@ impl MessageEndpointOut {
         let settings = endpoint.settings;
         Self {
             id: endpoint.id,
-            url: settings.url,
+            url: settings.destination.into_address(),
             // SDKs 1.x fail without a number here; it has meant nothing for years.
             version: 1,
             description: settings.description,

@@ -11,7 +11,9 @@ use shared::queue::{DELAY_MAX, Deliver as DeliverJob, Job, Outgoing};
 use shared::store::applications::Application;
 use shared::store::attempts::{Attempt, State, Status};
 
-use crate::{Deliver, Sabotage};
+use crate::destination::RetryHint;
+use crate::job::AttemptJob;
+use crate::{Deliver, InjectedBug};
 
 /// How long an endpoint is left alone that said, or showed, that it has too much to do.
 const OVERLOADED_WAIT_MIN: Duration = Duration::from_secs(60);
@@ -22,14 +24,6 @@ const FAILING_MAX: Duration = Duration::from_secs(5 * 24 * 3600);
 /// other time would cost two transactions each. [`FAILING_MAX`] counts from the end of this.
 const FAILING_KEPT_MIN: Duration = Duration::from_secs(3600);
 
-/// What a failure says about when to try again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pace {
-    /// How long the endpoint asked to be left alone.
-    pub retry_after: Option<Duration>,
-    /// It has too much to do: 429, 502, 504, or no answer in time.
-    pub overloaded: bool,
-}
 
 /// When the attempt after number `number` is due: the schedule's wait, up to a fifth longer or
 /// shorter, so that what failed together does not come back together. What the endpoint asks for
@@ -39,15 +33,15 @@ pub fn next_due(
     message: MessageId,
     endpoint: EndpointId,
     number: u32,
-    pace: Pace,
+    hint: RetryHint,
     now: Timestamp,
 ) -> Option<Timestamp> {
     let step = *schedule.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
-    let wait = match pace.retry_after {
+    let wait = match hint.retry_after {
         Some(asked) => asked.clamp(step, step * 2),
         None => step.mul_f64(0.8 + 0.4 * jitter(message, endpoint, number)),
     };
-    Some(now.after(if pace.overloaded { wait.max(OVERLOADED_WAIT_MIN) } else { wait }))
+    Some(now.after(if hint.overloaded { wait.max(OVERLOADED_WAIT_MIN) } else { wait }))
 }
 
 /// From 0 to 1. It follows from the attempt instead of being drawn: copies of a job agree.
@@ -62,30 +56,29 @@ fn jitter(message: MessageId, endpoint: EndpointId, number: u32) -> f64 {
 }
 
 impl Deliver {
+    /// What follows an attempt on record.
+    pub(crate) async fn finish(&self, app: &Application, job: &AttemptJob, attempt: &Attempt) -> Result<()> {
+        match job {
+            AttemptJob::Scheduled(job) => self.finish_scheduled(app, job, attempt).await,
+            AttemptJob::Manual(_) => self.finish_manual(app, attempt).await,
+        }
+    }
+
     /// Queues the successor of an attempt on record, lets the endpoint's health and operational
     /// webhooks follow from it, and then moves the state: steps two and three. All of it can be done
     /// twice, and is where the job comes back before the state was moved.
-    pub(crate) async fn finish(&self, app: &Application, job: &DeliverJob, attempt: &Attempt) -> Result<()> {
+    async fn finish_scheduled(&self, app: &Application, job: &DeliverJob, attempt: &Attempt) -> Result<()> {
         let status = match (attempt.status, attempt.next) {
             (Status::Success, _) => Status::Success,
             (_, Some(_)) => Status::Pending,
             (_, None) => Status::Fail,
         };
-        self.heed(app, attempt, status).await?;
+        self.update_endpoint_health(app, attempt, status).await?;
         for event in events(status, job.number()) {
             self.tell(app, job, attempt, event).await?;
         }
-        let state = State {
-            endpoint: job.endpoint,
-            message: job.message,
-            status,
-            due: job.due.clone(),
-            next: attempt.next,
-            stopped: false,
-            by_hand: Vec::new(),
-            delivered_by_hand: false,
-        };
-        if self.is_broken(Sabotage::StateBeforeSuccessor) {
+        let state = State { next: attempt.next, ..state_of(job, status) };
+        if self.has_bug(InjectedBug::StateBeforeSuccessor) {
             self.store.advance(&state).await?;
         }
         if status == Status::Fail {
@@ -99,10 +92,10 @@ impl Deliver {
         Ok(())
     }
 
-    /// What follows an attempt by hand: the state says that it was made. The chain goes its own way.
-    pub(crate) async fn finish_by_hand(&self, app: &Application, attempt: &Attempt) -> Result<()> {
+    /// What follows a manual attempt: the state says that it was made. The chain goes its own way.
+    async fn finish_manual(&self, app: &Application, attempt: &Attempt) -> Result<()> {
         if attempt.status == Status::Success || attempt.disables {
-            self.heed(app, attempt, attempt.status).await?;
+            self.update_endpoint_health(app, attempt, attempt.status).await?;
         }
         self.store.note_by_hand(attempt).await?;
         Ok(())
@@ -110,7 +103,12 @@ impl Deliver {
 
     /// Draws the conclusions about the endpoint: what arrived forgets its failures, a message that is
     /// given up notes one, and an endpoint that asks for it, or has failed for too long, is disabled.
-    async fn heed(&self, app: &Application, attempt: &Attempt, status: Status) -> Result<()> {
+    async fn update_endpoint_health(
+        &self,
+        app: &Application,
+        attempt: &Attempt,
+        status: Status,
+    ) -> Result<()> {
         if attempt.disables {
             tracing::info!(endpoint = %attempt.endpoint, "an endpoint asks to be disabled");
             return self.disable(app, attempt.endpoint, attempt.at, attempt.id).await;
@@ -188,20 +186,13 @@ impl Deliver {
         Ok(at.map(|at| operational::failing_message(id, at)))
     }
 
-    /// Ends a chain without an attempt.
-    pub(crate) async fn stop(&self, job: &DeliverJob, why: &'static str) -> Result<()> {
-        tracing::info!(message_id = %job.message, endpoint = %job.endpoint, why, "a delivery stops");
-        let state = State {
-            endpoint: job.endpoint,
-            message: job.message,
-            status: Status::Fail,
-            due: job.due.clone(),
-            next: None,
-            stopped: true,
-            by_hand: Vec::new(),
-            delivered_by_hand: false,
-        };
-        self.store.advance(&state).await?;
+    /// Ends without an attempt. A chain ends with it; a manual attempt was no part of one.
+    pub(crate) async fn abandon(&self, job: &AttemptJob, why: &'static str) -> Result<()> {
+        tracing::info!(message_id = %job.message(), endpoint = %job.endpoint(), why, "a delivery stops");
+        if let AttemptJob::Scheduled(job) = job {
+            let state = State { next: None, stopped: true, ..state_of(job, Status::Fail) };
+            self.store.advance(&state).await?;
+        }
         Ok(())
     }
 
@@ -228,6 +219,20 @@ impl Deliver {
         next.payload = None;
         let body = Job::Deliver(next).body()?;
         self.store.set_timer(due, job.message, job.endpoint, &group, &body).await
+    }
+}
+
+/// The state of a delivery after the attempt of `job`.
+fn state_of(job: &DeliverJob, status: Status) -> State {
+    State {
+        endpoint: job.endpoint,
+        message: job.message,
+        status,
+        due: job.due.clone(),
+        next: None,
+        stopped: false,
+        by_hand: Vec::new(),
+        delivered_by_hand: false,
     }
 }
 
@@ -278,19 +283,19 @@ mod tests {
             payload[..2].copy_from_slice(&at.to_be_bytes());
             let message = MessageId::from_ksuid(Ksuid::new(now, payload));
             for (number, wait) in (1..).zip(&schedule) {
-                let due = next_due(&schedule, message, endpoint, number, Pace::default(), now).unwrap();
+                let due = next_due(&schedule, message, endpoint, number, RetryHint::default(), now).unwrap();
                 assert_eq!(
                     due,
-                    next_due(&schedule, message, endpoint, number, Pace::default(), now).unwrap()
+                    next_due(&schedule, message, endpoint, number, RetryHint::default(), now).unwrap()
                 );
                 let ratio = due.since(now).as_secs_f64() / wait.as_secs_f64();
                 (shortest, longest) = (shortest.min(ratio), longest.max(ratio));
             }
-            assert_eq!(next_due(&schedule, message, endpoint, 4, Pace::default(), now), None);
+            assert_eq!(next_due(&schedule, message, endpoint, 4, RetryHint::default(), now), None);
         }
         assert!((0.8..0.82).contains(&shortest) && (1.18..1.2001).contains(&longest), "{shortest} {longest}");
         let message = MessageId::from_ksuid(endpoint.ksuid());
-        assert_eq!(next_due(&[], message, endpoint, 1, Pace::default(), now), None);
+        assert_eq!(next_due(&[], message, endpoint, 1, RetryHint::default(), now), None);
     }
 
     #[test]
@@ -301,8 +306,8 @@ mod tests {
             MessageId::from_ksuid(Ksuid::new(now, [8; 15])),
         );
         let wait = |step: u64, retry_after: Option<u64>, overloaded| {
-            let pace = Pace { retry_after: retry_after.map(Duration::from_secs), overloaded };
-            let due = next_due(&[Duration::from_secs(step)], message, endpoint, 1, pace, now);
+            let hint = RetryHint { retry_after: retry_after.map(Duration::from_secs), overloaded };
+            let due = next_due(&[Duration::from_secs(step)], message, endpoint, 1, hint, now);
             due.unwrap().since(now).as_secs()
         };
         assert_eq!(wait(300, Some(1), false), 300);

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use shared::Result;
 use shared::clock::Timestamp;
-use shared::ids::{AppId, MessageId};
-use shared::queue::{DELAY_MAX, Deliver as DeliverJob, Job, Outgoing, Resend};
+use shared::queue::{DELAY_MAX, Job, Outgoing};
 use shared::store::applications::Application;
 use shared::store::endpoints::Endpoint;
 
+use crate::job::AttemptJob;
 use crate::throttle::{self, Turn};
 use crate::{Batch, Deliver};
 
@@ -33,8 +33,8 @@ impl Lane {
 
 impl Deliver {
     /// Sends a job on that would hold up others here.
-    pub(crate) async fn to_second_lane(&self, app: AppId, job: Job) -> Result<()> {
-        self.put_into(Lane::Second, app, job, Duration::ZERO).await
+    pub(crate) async fn to_second_lane(&self, job: AttemptJob) -> Result<()> {
+        self.put_into(Lane::Second, job.put_back(None), Duration::ZERO).await
     }
 
     /// The slot that an attempt has to wait for; none if there is no limit, or it is its turn.
@@ -61,44 +61,22 @@ impl Deliver {
     }
 
     /// Puts a job back until the slot that it has taken.
-    pub(crate) async fn put_back(&self, lane: Lane, job: DeliverJob, slot: Timestamp) -> Result<()> {
-        let mut job = DeliverJob { check: true, slot: Some(slot), ..job };
+    pub(crate) async fn put_back(&self, lane: Lane, job: AttemptJob, slot: Timestamp) -> Result<()> {
+        let job = job.put_back(Some(slot));
         let wait = slot.since(self.clock.now());
         if wait <= DELAY_MAX {
-            return self.put_into(lane, job.app, Job::Deliver(job), wait).await;
+            return self.put_into(lane, job, wait).await;
         }
-        // Without the text a timer costs one unit.
-        job.payload = None;
-        let (app, message, what) = (job.app, job.message, job.endpoint.to_string());
-        self.set_aside(slot, app, message, &what, &Job::Deliver(job)).await
+        let (app, message, what) = (job.app(), job.message(), job.timer_name());
+        let job = Job::from(job.without_payload());
+        self.store.set_timer(slot, message, &what, &app.to_string(), &job.body()?).await
     }
 
-    /// Puts a resend back until the slot that it has taken.
-    pub(crate) async fn put_back_resend(&self, lane: Lane, job: Resend, slot: Timestamp) -> Result<()> {
-        let job = Resend { slot: Some(slot), ..job };
-        let wait = slot.since(self.clock.now());
-        if wait <= DELAY_MAX {
-            return self.put_into(lane, job.app, Job::Resend(job), wait).await;
-        }
-        let (app, message, what) = (job.app, job.message, job.attempt.to_string());
-        self.set_aside(slot, app, message, &what, &Job::Resend(job)).await
-    }
-
-    async fn put_into(&self, lane: Lane, app: AppId, job: Job, wait: Duration) -> Result<()> {
+    async fn put_into(&self, lane: Lane, job: AttemptJob, wait: Duration) -> Result<()> {
         let source = &self.sources[usize::from(lane == Lane::Second)];
         // Whole seconds, rounded down: what is up to a second early is on time.
         let delay = Duration::from_secs(wait.as_secs());
-        self.sqs.send_one(&source.queue, Outgoing::new(&job, delay, app)?).await
-    }
-
-    async fn set_aside(
-        &self,
-        due: Timestamp,
-        app: AppId,
-        message: MessageId,
-        what: &str,
-        job: &Job,
-    ) -> Result<()> {
-        self.store.set_timer(due, message, what, &app.to_string(), &job.body()?).await
+        let app = job.app();
+        self.sqs.send_one(&source.queue, Outgoing::new(&job.into(), delay, app)?).await
     }
 }

@@ -6,19 +6,14 @@
 
 mod chain;
 mod circuit;
-mod client;
-mod connection;
-mod connector;
-mod exchange;
-mod failure;
-mod guard;
+mod destination;
+mod injected_bug;
+mod job;
 mod lanes;
-mod sabotage;
 mod throttle;
 
-pub use client::{Answer, Carrying, Transport, Unanswered};
-pub use guard::Guard;
-pub use sabotage::Sabotage;
+pub use destination::http::{Answer, Guard, HttpSender, SendError, SendFuture};
+pub use injected_bug::InjectedBug;
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -32,20 +27,22 @@ use shared::clock::{SharedClock, Timestamp};
 use shared::config::{ConfigError, Delivery, Env};
 use shared::draining::Draining;
 use shared::error::{corrupt, unavailable};
-use shared::ids::{AppId, AttemptId, EndpointId, OrgId};
+use shared::ids::{AppId, EndpointId, OrgId};
 use shared::metrics::Metrics;
 use shared::operational::{self, Tell};
-use shared::queue::{BLIND_MAX, Deliver as DeliverJob, Job, QueueUrl, Resend, Sqs, Teller};
+use shared::queue::{Job, QueueUrl, Sqs, Teller};
 use shared::store::Store;
 use shared::store::applications::Application;
-use shared::store::attempts::{Attempt, Status, Trigger};
+use shared::store::attempts::{Attempt, Status};
 use shared::store::endpoints::Endpoint;
-use shared::store::messages::Payload;
+use shared::store::messages::{Message, Payload};
 use shared::{Platform, Result};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use circuit::{Circuits, HANGS};
-use exchange::{Exchange, Labels, Made, Sending};
+use destination::http::network;
+use destination::{AttemptRequest, Attempted, Destinations, Labels};
+use job::AttemptJob;
 use lanes::Lane;
 use throttle::Slots;
 
@@ -55,7 +52,7 @@ const ENDPOINTS_MAX: usize = 10_000;
 const PER_ENDPOINT_MAX: usize = 5;
 /// As in `messages`: what is read so soon after a change is not kept.
 const SETTLED: Duration = Duration::from_secs(1);
-/// What was in the queue for longer looks before it posts, as does what is older than [`BLIND_MAX`]: that
+/// What was in the queue for longer looks before it posts, as does what is older than [`shared::queue::BLIND_MAX`]: that
 /// compares two machines' clocks, and this is the queue's own.
 const QUEUED_MAX: Duration = Duration::from_secs(5);
 /// How long after an attempt was recorded the copy of the job that recorded it may still be busy.
@@ -69,7 +66,7 @@ pub struct Deliver {
     clock: SharedClock,
     settings: Delivery,
     sources: [Source; 2],
-    exchange: Exchange,
+    destinations: Destinations,
     /// Where operational webhooks are on: who sends them.
     teller: Option<Teller>,
     endpoints: Cache<EndpointId, (u64, Arc<Endpoint>)>,
@@ -77,7 +74,7 @@ pub struct Deliver {
     metrics: Arc<Metrics>,
     draining: Draining,
     /// None but in the simulation's own tests.
-    sabotage: Option<Sabotage>,
+    bug: Option<InjectedBug>,
 }
 
 /// What the jobs of one batch share.
@@ -117,7 +114,7 @@ impl Deliver {
     pub fn connect(env: &Env<'_>, platform: &Platform) -> Result<Self, ConfigError> {
         let settings = Delivery::read(env)?;
         let guard = Guard::new(settings.allowed_subnets);
-        Self::connect_by(Arc::new(client::network(guard)), env, platform)
+        Self::connect_by(Arc::new(network(guard)), env, platform)
     }
 
     /// Reads the settings; sends by `transport`.
@@ -125,7 +122,7 @@ impl Deliver {
     /// # Errors
     /// A setting is missing or makes no sense.
     pub fn connect_by(
-        transport: Arc<dyn Transport>,
+        transport: Arc<dyn HttpSender>,
         env: &Env<'_>,
         platform: &Platform,
     ) -> Result<Self, ConfigError> {
@@ -145,7 +142,7 @@ impl Deliver {
             teller,
             sqs,
             clock: platform.clock.clone(),
-            exchange: Exchange::new(transport, platform.clock.clone()),
+            destinations: Destinations::new(transport, platform.clock.clone(), &settings),
             settings,
             sources: [
                 source("POSTRIDER_DELIVERIES_QUEUE", "POSTRIDER_DELIVERIES_DEAD_QUEUE")?,
@@ -155,7 +152,7 @@ impl Deliver {
             circuits: Circuits::default(),
             metrics: platform.metrics("deliver"),
             draining: platform.draining.clone(),
-            sabotage: None,
+            bug: None,
         })
     }
 
@@ -170,128 +167,75 @@ impl Deliver {
 
     async fn work(&self, batch: &Batch, received: Received) -> Result<()> {
         let lane = Lane::of(received.source);
-        match received.job {
-            Job::Deliver(job) => {
-                let look = received.again || received.waited > QUEUED_MAX;
-                self.deliver(batch, job, lane, look, received.again).await
-            }
-            Job::Resend(job) => self.resend(batch, job, lane, received.again).await,
+        let job = match received.job {
+            Job::Deliver(job) => AttemptJob::Scheduled(job),
+            Job::Resend(job) => AttemptJob::Manual(job),
             Job::FanOut(_) | Job::Operational(_) | Job::Task(_) => {
-                Err(corrupt("a job")("it belongs into another queue"))
+                return Err(corrupt("a job")("it belongs into another queue"));
             }
-        }
+        };
+        let look = received.again || received.waited > QUEUED_MAX;
+        self.attempt(batch, job, lane, look, received.again).await
     }
 
-    /// One attempt of a chain; `look`: the job may have a copy, and looks at what was done; `again`: it came
-    /// back, perhaps because an attempt could not be recorded, and tries that before it posts once more.
-    async fn deliver(
+    /// One attempt. `look`: the job may have a copy, and looks at what was done. `again`: it came back, perhaps
+    /// because an attempt could not be recorded, and tries that before it posts once more.
+    async fn attempt(
         &self,
         batch: &Batch,
-        job: DeliverJob,
+        job: AttemptJob,
         lane: Lane,
         look: bool,
         again: bool,
     ) -> Result<()> {
         // Of a deleted application nothing is sent any more, and nobody reads its log.
-        let Some(app) = batch.application(job.app, self.application(job.org, job.app, job.endpoint)).await?
-        else {
-            return Ok(());
-        };
-        let id = AttemptId::scheduled(job.message, job.endpoint, job.number(), job.due());
-        // A plain first attempt reads nothing before it posts; whatever may have a copy does.
-        let old = self.clock.now().since(job.due()) > BLIND_MAX;
-        if job.check || look || old || job.number() > 1 {
-            let (state, attempt) = self.store.delivery(job.endpoint, job.message, id).await?;
-            if state.as_ref().is_some_and(|state| state.number() >= job.number()) {
+        let read = self.application(job.org(), job.app(), job.endpoint());
+        let Some(app) = batch.application(job.app(), read).await? else { return Ok(()) };
+        let (id, message) = (job.id(), job.message());
+        if look || job.looks_first(self.clock.now()) {
+            let (state, recorded) = self.store.delivery(job.endpoint(), message, id).await?;
+            if job.is_past(state.as_ref()) {
                 return Ok(());
             }
-            if let Some(attempt) = attempt {
+            if let Some(attempt) = recorded {
                 self.wait_for_a_copy(&attempt)?;
                 return self.finish(&app, &job, &attempt).await;
             }
-            if state.is_some_and(|state| state.delivered_by_hand) {
-                return self.stop(&job, "it was delivered by hand").await;
+            if job.is_needless(state.as_ref()) {
+                return self.abandon(&job, "it was delivered by hand").await;
             }
         }
-        let Some(endpoint) = self.endpoint(&app, job.endpoint).await? else { return Ok(()) };
+        let Some(endpoint) = self.endpoint(&app, job.endpoint()).await? else { return Ok(()) };
         if endpoint.settings.disabled {
-            return self.stop(&job, "the endpoint is disabled").await;
+            return self.abandon(&job, "the endpoint is disabled").await;
         }
-        let Some(_turn) = self.turn(batch, &app, job.endpoint, lane).await? else {
-            return self.to_second_lane(job.app, Job::Deliver(DeliverJob { check: true, ..job })).await;
+        let Some(_turn) = self.turn(batch, &app, endpoint.id, lane).await? else {
+            return self.to_second_lane(job).await;
         };
-        if let Some(slot) = self.slot_to_wait_for(batch, &app, &endpoint, job.slot).await? {
+        if let Some(slot) = self.slot_to_wait_for(batch, &app, &endpoint, job.slot()).await? {
             return self.put_back(lane, job, slot).await;
         }
-        let Some(payload) = self.payload(&app, &job).await? else {
-            return self.stop(&job, "the payload is gone").await;
+        let Some((payload, labels)) = self.content(&app, &job).await? else {
+            return self.abandon(&job, "the payload is gone").await;
         };
-        let labels = Labels {
-            event_type: &job.event_type,
-            channels: job.channels.as_deref(),
-            tags: job.tags.as_deref(),
-        };
-        let (message, trigger) = (job.message, Trigger::Scheduled);
-        let sending = Sending { id, message, endpoint: &endpoint, payload: &payload, labels, trigger };
         if again {
-            self.store.probe_log(job.endpoint, job.message, id).await?;
+            self.store.probe_log(endpoint.id, message, id).await?;
         }
-        let Made { mut attempt, pace, aborted } = self.send(&app, sending).await?;
+        let (endpoint, payload, trigger) = (&endpoint, &payload, job.trigger());
+        let request = AttemptRequest { id, message, endpoint, payload, labels, trigger };
+        let Attempted { mut attempt, hint, aborted } = self.send(&app, request).await?;
         if attempt.status != Status::Success && !aborted && !attempt.disables {
-            let now = self.clock.now();
-            attempt.next =
-                chain::next_due(&self.settings.schedule, job.message, job.endpoint, job.number(), pace, now);
+            attempt.next = job.next_due(&self.settings.schedule, hint, self.clock.now());
         }
         match self.record(&attempt).await {
-            Err(_) if self.is_broken(Sabotage::AckBeforeRecord) => return Ok(()),
+            Err(_) if self.has_bug(InjectedBug::AckBeforeRecord) => return Ok(()),
             recorded => recorded?,
         }
-        self.count(job.app, &attempt);
-        if job.number() == 1 {
-            self.metrics.first_attempt_after(attempt.at.since(job.due()));
+        self.count(app.id, &attempt);
+        if let Some(due) = job.first_due() {
+            self.metrics.first_attempt_after(attempt.at.since(due));
         }
         self.finish(&app, &job, &attempt).await
-    }
-
-    /// One attempt that was asked for by hand or by a task. It is made once and not retried.
-    async fn resend(&self, batch: &Batch, job: Resend, lane: Lane, again: bool) -> Result<()> {
-        let Some(app) = batch.application(job.app, self.application(job.org, job.app, job.endpoint)).await?
-        else {
-            return Ok(());
-        };
-        let (_, made) = self.store.delivery(job.endpoint, job.message, job.attempt).await?;
-        if let Some(attempt) = made {
-            self.wait_for_a_copy(&attempt)?;
-            return self.finish_by_hand(&app, &attempt).await;
-        }
-        let Some(endpoint) = self.endpoint(&app, job.endpoint).await? else { return Ok(()) };
-        let Some(_turn) = self.turn(batch, &app, job.endpoint, lane).await? else {
-            return self.to_second_lane(job.app, Job::Resend(job)).await;
-        };
-        if let Some(slot) = self.slot_to_wait_for(batch, &app, &endpoint, job.slot).await? {
-            return self.put_back_resend(lane, job, slot).await;
-        }
-        let Some(message) = self.store.find_message(job.app, job.message).await? else { return Ok(()) };
-        let payload = self.store.payload(&message).await?.filter(|_| !endpoint.settings.disabled);
-        let Some(payload) = payload else {
-            tracing::info!(message_id = %job.message, endpoint = %job.endpoint, "a resend stops: the endpoint is disabled or the payload is gone");
-            return Ok(());
-        };
-        let labels = Labels {
-            event_type: &message.event_type,
-            channels: message.channels.as_deref(),
-            tags: message.tags.as_deref(),
-        };
-        let (id, trigger) = (job.attempt, Trigger::Manual);
-        let sending =
-            Sending { id, message: job.message, endpoint: &endpoint, payload: &payload, labels, trigger };
-        if again {
-            self.store.probe_log(job.endpoint, job.message, id).await?;
-        }
-        let Made { attempt, .. } = self.send(&app, sending).await?;
-        self.record(&attempt).await?;
-        self.count(job.app, &attempt);
-        self.finish_by_hand(&app, &attempt).await
     }
 
     /// Waits until it is this delivery's turn: one batch does not flood one endpoint. None if it has to
@@ -316,17 +260,17 @@ impl Deliver {
     }
 
     /// Posts, and notes for all instances whether the endpoint hangs.
-    async fn send(&self, app: &Application, sending: Sending<'_>) -> Result<Made> {
-        let endpoint = sending.endpoint.id;
+    async fn send(&self, app: &Application, request: AttemptRequest<'_>) -> Result<Attempted> {
+        let endpoint = request.endpoint.id;
         let note = |hangs| self.circuits.note(&self.store, &self.clock, app, endpoint, hangs);
-        let mut exchange = pin!(self.exchange.attempt(&self.settings, sending));
+        let mut attempt = pin!(self.destinations.attempt(request));
         let made = tokio::select! {
             biased;
-            made = &mut exchange => {
+            made = &mut attempt => {
                 note(false).await;
                 made
             }
-            () = self.clock.sleep(HANGS) => tokio::join!(exchange, note(true)).0,
+            () = self.clock.sleep(HANGS) => tokio::join!(attempt, note(true)).0,
         };
         made
     }
@@ -336,7 +280,7 @@ impl Deliver {
         match self.store.record_attempt(attempt).await? {
             // A copy was faster, and what counts is its outcome. It is about to finish; should it
             // die before that, this job comes back and does.
-            Some(first) if first != *attempt && !self.is_broken(Sabotage::ForkedChain) => Err(busy()),
+            Some(first) if first != *attempt && !self.has_bug(InjectedBug::ForkedChain) => Err(busy()),
             // Also where it meets itself: the SDK repeats a put whose answer was lost.
             _ => Ok(()),
         }
@@ -417,21 +361,24 @@ impl Deliver {
         Ok(Some(endpoint))
     }
 
-    /// The text to send; none if it is gone. What travels inside the job holds as long as nothing
-    /// was changed in the application: an expunge raises its version.
-    async fn payload(&self, app: &Application, job: &DeliverJob) -> Result<Option<Payload>> {
-        if job.payload_until <= self.clock.now() {
-            return Ok(None);
+    /// What is sent, and what it is found by; none if the payload is gone. What travels inside the job of a
+    /// scheduled attempt holds as long as nothing was changed in the application: an expunge raises its version.
+    async fn content(&self, app: &Application, job: &AttemptJob) -> Result<Option<(Payload, Labels)>> {
+        if let AttemptJob::Scheduled(job) = job {
+            if job.payload_until <= self.clock.now() {
+                return Ok(None);
+            }
+            if let Some(payload) = &job.payload
+                && app.version == job.version
+            {
+                let (event_type, channels) = (job.event_type.clone(), job.channels.clone());
+                return Ok(Some((payload.clone(), Labels { event_type, channels, tags: job.tags.clone() })));
+            }
         }
-        if let Some(payload) = &job.payload
-            && app.version == job.version
-        {
-            return Ok(Some(payload.clone()));
-        }
-        match self.store.find_message(job.app, job.message).await? {
-            Some(message) => self.store.payload(&message).await,
-            None => Ok(None),
-        }
+        let Some(message) = self.store.find_message(job.app(), job.message()).await? else { return Ok(None) };
+        let Some(payload) = self.store.payload(&message).await? else { return Ok(None) };
+        let Message { event_type, channels, tags, .. } = message;
+        Ok(Some((payload, Labels { event_type, channels, tags })))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use shared::http::{Field, Fields, RequestBody, Rule, Text};
 use shared::ids::NAME_LENGTH_MAX;
-use shared::store::endpoints::EndpointSettings;
+use shared::store::endpoints::{Destination, EndpointSettings};
 use shared::wire::TEXT_LENGTH_MAX;
 
 use crate::{headers, secret, url_rule};
@@ -84,7 +84,7 @@ pub fn settings_of(fields: &mut Fields<'_>, https_only: bool) -> EndpointSetting
     describe_url(fields);
     let url = url.map(|url| connected(fields, url, https_only));
     EndpointSettings {
-        url: url.unwrap_or_default(),
+        destination: Destination::Http { url: url.unwrap_or_default() },
         description: fields.text(&["description"], Text::UpTo(TEXT_LENGTH_MAX)).value().unwrap_or_default(),
         uid: fields.text(&["uid"], Text::Uid("ep_")).value(),
         event_types: event_types_of(fields).value(),
@@ -102,7 +102,7 @@ pub fn changes(fields: &mut Fields<'_>, before: EndpointSettings, https_only: bo
     describe_url(fields);
     let url = url.map(|url| connected(fields, url, https_only));
     EndpointSettings {
-        url: url.value().unwrap_or(before.url),
+        destination: url.value().map_or(before.destination, |url| Destination::Http { url }),
         description: fields
             .text(&["description"], Text::UpTo(TEXT_LENGTH_MAX))
             .over(Some(before.description))

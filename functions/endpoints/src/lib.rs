@@ -340,6 +340,8 @@ fn wanted(query: &Query) -> Result<ListQuery<EndpointId>> {
 #[serde(rename_all = "camelCase")]
 struct EndpointOut {
     id: EndpointId,
+    /// The kind of place that webhooks are sent to: `http`.
+    destination: &'static str,
     /// Where webhooks are sent.
     url: String,
     /// Always 1; older clients want a number here.
@@ -377,7 +379,8 @@ impl From<Endpoint> for EndpointOut {
         let settings = endpoint.settings;
         Self {
             id: endpoint.id,
-            url: settings.url,
+            destination: settings.destination.kind(),
+            url: settings.destination.into_address(),
             // Old clients want a number here; it has meant nothing for years.
             version: 1,
             description: settings.description,

@@ -92,7 +92,7 @@ fn shown((note, endpoint, profile): (Failing, Endpoint, Profile)) -> FailingEndp
         app_name: profile.settings.name,
         endpoint_id: endpoint.id,
         endpoint_uid: settings.uid,
-        url: settings.url,
+        url: settings.destination.into_address(),
         description: settings.description,
         failing_since: endpoint.failing_since.unwrap_or(note.since),
         disabled: settings.disabled,

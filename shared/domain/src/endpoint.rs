@@ -46,8 +46,8 @@ pub enum Standing {
 /// What the owner of an endpoint may change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointSettings {
-    /// Where to POST to, `http` or `https`.
-    pub url: String,
+    /// Where webhooks are sent.
+    pub destination: Destination,
     /// For people.
     pub description: String,
     /// The owner's own id for it.
@@ -62,6 +62,45 @@ pub struct EndpointSettings {
     pub rate_limit: Option<u16>,
     /// The owner's notes.
     pub metadata: BTreeMap<String, String>,
+}
+
+/// Where an endpoint's webhooks are sent, by kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// POSTed to a URL.
+    Http {
+        /// With scheme `http` or `https`.
+        url: String,
+    },
+}
+
+impl Destination {
+    /// The kind's name, in items, audit events and responses.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Http { .. } => "http",
+        }
+    }
+
+    /// What names the place: the URL, where it is one.
+    pub fn address(&self) -> &str {
+        match self {
+            Self::Http { url } => url,
+        }
+    }
+
+    /// The address, to keep.
+    pub fn into_address(self) -> String {
+        match self {
+            Self::Http { url } => url,
+        }
+    }
+}
+
+impl Default for Destination {
+    fn default() -> Self {
+        Self::Http { url: String::new() }
+    }
 }
 
 /// A signing key and how long it is valid.

@@ -23,10 +23,18 @@ use runtime::clock::Timestamp;
 
 use super::applications::Application;
 
-pub use domain::endpoint::{Endpoint, EndpointKey, EndpointSettings, Filter, Standing};
+pub use domain::endpoint::{Destination, Endpoint, EndpointKey, EndpointSettings, Filter, Standing};
 
 /// Endpoints that are looked at at a time for how they stand: nearly always the first one says it.
 const STANDING_PAGE: usize = 10;
+
+/// Items of before there were kinds have a URL and no kind.
+fn destination_of(item: &Item) -> Result<Destination> {
+    match item.text_opt("destination") {
+        None | Some("http") => Ok(Destination::Http { url: item.text("url")?.to_owned() }),
+        Some(kind) => Err(corrupt("an endpoint")(format!("its destination is {kind:?}"))),
+    }
+}
 
 const NOT_FOUND: Error = Error::NotFound("Endpoint");
 
@@ -35,7 +43,8 @@ impl Store {
         let settings = &endpoint.settings;
         Ok(keys::endpoint(endpoint.app, endpoint.id)
             .with("v", n(SCHEMA))
-            .with("url", s(&settings.url))
+            .with("destination", s(settings.destination.kind()))
+            .with("url", s(settings.destination.address()))
             .with("description", s(&settings.description))
             .with_some("uid", settings.uid.as_ref().map(s))
             .with_some("eventTypes", texts(settings.event_types.as_deref()))
@@ -58,7 +67,7 @@ impl Store {
             app,
             id,
             settings: EndpointSettings {
-                url: item.text("url")?.to_owned(),
+                destination: destination_of(item)?,
                 description: item.text("description")?.to_owned(),
                 uid: item.text_opt("uid").map(str::to_owned),
                 event_types: item.texts("eventTypes"),
@@ -81,7 +90,8 @@ impl Store {
         let settings = &endpoint.settings;
         keys::deleted_endpoint(endpoint.id)
             .with("v", n(SCHEMA))
-            .with("url", s(&settings.url))
+            .with("destination", s(settings.destination.kind()))
+            .with("url", s(settings.destination.address()))
             .with("description", s(&settings.description))
             .with_some("uid", settings.uid.as_ref().map(s))
             .with_some("eventTypes", texts(settings.event_types.as_deref()))
@@ -107,7 +117,7 @@ impl Store {
                     app,
                     id: endpoint_of(item)?,
                     settings: EndpointSettings {
-                        url: item.text("url")?.to_owned(),
+                        destination: destination_of(item)?,
                         description: item.text("description")?.to_owned(),
                         uid: item.text_opt("uid").map(str::to_owned),
                         event_types: item.texts("eventTypes"),
@@ -478,4 +488,20 @@ fn failing_is(endpoint: &Endpoint) -> &'static str {
 
 fn uid_taken() -> Error {
     Error::Conflict("An endpoint with this uid exists already.".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_without_a_kind_is_a_url() {
+        let url = "https://example.com/";
+        let item =
+            |kind: Option<&str>| Item::default().with("url", s(url)).with_some("destination", kind.map(s));
+        let http = Destination::Http { url: url.into() };
+        assert_eq!(destination_of(&item(None)).unwrap(), http);
+        assert_eq!(destination_of(&item(Some(http.kind()))).unwrap(), http);
+        assert!(destination_of(&item(Some("of another age"))).is_err());
+    }
 }

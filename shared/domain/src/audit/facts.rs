@@ -120,7 +120,12 @@ impl From<&Endpoint> for Facts {
             .collect();
         let private: Vec<String> = endpoint.keys.iter().map(|key| key.key.private_text()).collect();
         Self::default()
-            .with_hidden("url", masked(&settings.url), settings.url.clone())
+            .with("destination", settings.destination.kind())
+            .with_hidden(
+                "url",
+                masked(settings.destination.address()),
+                settings.destination.address().to_owned(),
+            )
             .with("description", settings.description.as_str())
             .with("uid", settings.uid.as_deref())
             .with("eventTypes", settings.event_types.as_deref())

@@ -18,10 +18,10 @@ use hyper_util::client::legacy::Client as PoolingClient;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
-use crate::connection::{History, Noted, Tracking};
-use crate::connector::{Connector, System};
-use crate::failure::cause;
-use crate::guard::Guard;
+use super::connection::{History, Noted, Tracking};
+use super::connector::{Connector, System};
+use super::failure::cause;
+use super::guard::Guard;
 
 /// The body of an answer.
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn StdError + Send + Sync>>;
@@ -30,19 +30,19 @@ pub type Body = UnsyncBoxBody<Bytes, Box<dyn StdError + Send + Sync>>;
 pub type Answer = Response<Body>;
 
 /// What a webhook travels by: the network, or what a simulation puts in its place.
-pub trait Transport: Send + Sync + fmt::Debug {
+pub trait HttpSender: Send + Sync + fmt::Debug {
     /// Sends a request and gives the answer as soon as its head is there. It need not end by itself:
     /// its caller keeps the deadline.
-    fn send(&self, request: Request<Full<Bytes>>) -> Carrying;
+    fn send(&self, request: Request<Full<Bytes>>) -> SendFuture;
 }
 
-/// What [`Transport::send`] gives.
-pub type Carrying = Pin<Box<dyn Future<Output = Result<Answer, Unanswered>> + Send>>;
+/// What [`HttpSender::send`] gives.
+pub type SendFuture = Pin<Box<dyn Future<Output = Result<Answer, SendError>> + Send>>;
 
 /// Why there is no answer, in words for the endpoint's owner.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
-pub struct Unanswered {
+pub struct SendError {
     /// The words.
     pub reason: String,
     /// The endpoint was not reached at all, and may be the next time.
@@ -59,8 +59,8 @@ pub struct Network {
 
 type Client = PoolingClient<Tracking<HttpsConnector<Connector>>, Full<Bytes>>;
 
-impl Transport for Network {
-    fn send(&self, request: Request<Full<Bytes>>) -> Carrying {
+impl HttpSender for Network {
+    fn send(&self, request: Request<Full<Bytes>>) -> SendFuture {
         let network = self.clone();
         Box::pin(async move {
             let error = match network.kept.request(request.clone()).await {
@@ -68,12 +68,12 @@ impl Transport for Network {
                 Err(error) => error,
             };
             if !is_untouched(&error) {
-                return Err(Unanswered::from(&error));
+                return Err(SendError::from(&error));
             }
             // Once, and by a connection that nobody can have closed while it was idle.
             match network.fresh.request(request).await {
                 Ok(answer) => Ok(noted(answer)),
-                Err(error) => Err(Unanswered { unreached: false, ..Unanswered::from(&error) }),
+                Err(error) => Err(SendError { unreached: false, ..SendError::from(&error) }),
             }
         })
     }

@@ -6,7 +6,7 @@ use url::Url;
 
 use super::*;
 
-const CORPUS: &str = include_str!("../testdata/addresses.txt");
+const CORPUS: &str = include_str!("../../../testdata/addresses.txt");
 
 /// The lines of one kind, without what follows the first word behind it.
 fn lines(kind: &str) -> impl Iterator<Item = &'static str> {

@@ -1,11 +1,11 @@
 //! Ways to break this function on purpose: the simulation has to find each of them, or it would
-//! find nothing. They can only be chosen with the feature `sabotage`, which no binary switches on.
+//! find nothing. They can only be chosen with the feature `injected-bugs`, which no binary switches on.
 
 use crate::Deliver;
 
 /// One way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sabotage {
+pub enum InjectedBug {
     /// Of two copies of a job, the one whose attempt came second goes on with its own outcome.
     ForkedChain,
     /// The state says that the successor is queued before it is.
@@ -16,14 +16,14 @@ pub enum Sabotage {
 
 impl Deliver {
     /// This function, broken.
-    #[cfg(feature = "sabotage")]
+    #[cfg(feature = "injected-bugs")]
     #[must_use]
-    pub fn broken(mut self, how: Sabotage) -> Self {
-        self.sabotage = Some(how);
+    pub fn with_bug(mut self, how: InjectedBug) -> Self {
+        self.bug = Some(how);
         self
     }
 
-    pub(crate) fn is_broken(&self, how: Sabotage) -> bool {
-        self.sabotage == Some(how)
+    pub(crate) fn has_bug(&self, how: InjectedBug) -> bool {
+        self.bug == Some(how)
     }
 }

@@ -7,8 +7,8 @@ use std::io;
 use hyper_util::client::legacy::Error;
 use rustls::{AlertDescription, CertificateError};
 
-use crate::client::Unanswered;
-use crate::connector::ConnectError;
+use super::client::SendError;
+use super::connector::ConnectError;
 
 /// An error and its causes, the outermost first.
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
@@ -30,7 +30,7 @@ pub fn cause<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> 
     chain(error).find_map(|error| error.downcast_ref())
 }
 
-impl From<&Error> for Unanswered {
+impl From<&Error> for SendError {
     fn from(error: &Error) -> Self {
         let refusal = cause::<ConnectError>(error);
         let unreached = error.is_connect() && refusal != Some(&ConnectError::NotPublic);

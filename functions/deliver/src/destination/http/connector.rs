@@ -14,7 +14,7 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use crate::guard::Guard;
+use super::guard::Guard;
 
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;

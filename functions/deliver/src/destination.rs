@@ -1,0 +1,184 @@
+//! Where webhooks go. Each kind of destination has an implementation of [`Sender`], which alone knows the
+//! protocol; what it gives back is the same for all of them.
+
+pub mod http;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::Result;
+use shared::clock::{SharedClock, Timestamp};
+use shared::config::Delivery;
+use shared::ids::{AttemptId, MessageId};
+use shared::store::attempts::{Attempt, ResponseBody, Status, Trigger, keep_headers};
+use shared::store::endpoints::{Destination, Endpoint};
+use shared::store::messages::Payload;
+
+use self::http::{Http, HttpSender};
+
+/// A webhook that is sent now.
+#[derive(Clone, Copy, Debug)]
+pub struct Webhook<'a> {
+    /// The message.
+    pub message: MessageId,
+    /// The endpoint, whose keys sign it.
+    pub endpoint: &'a Endpoint,
+    /// What is sent.
+    pub payload: &'a Payload,
+    /// When: it is signed with the rest.
+    pub at: Timestamp,
+}
+
+/// How sending a webhook ended.
+#[derive(Debug)]
+pub struct AttemptResult {
+    /// The destination has taken it.
+    pub success: bool,
+    /// The status of the response, where the protocol has one and a response came.
+    pub status: Option<u16>,
+    /// What came back.
+    pub body: ResponseBody,
+    /// The headers of the response, where the protocol has some.
+    pub headers: Vec<(String, String)>,
+    /// Why there is no response, or not all of one.
+    pub error: Option<String>,
+    /// When to try again.
+    pub hint: RetryHint,
+    /// What the receiver asks for besides.
+    pub directive: ReceiverDirective,
+}
+
+impl AttemptResult {
+    /// There was no response.
+    pub fn failed(reason: impl Into<String>) -> Self {
+        Self {
+            success: false,
+            status: None,
+            body: ResponseBody::Text(String::new()),
+            headers: Vec::new(),
+            error: Some(reason.into()),
+            hint: RetryHint::default(),
+            directive: ReceiverDirective::None,
+        }
+    }
+}
+
+/// What a failure says about when to try again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryHint {
+    /// How long the endpoint asked to be left alone.
+    pub retry_after: Option<Duration>,
+    /// It has too much to do.
+    pub overloaded: bool,
+}
+
+/// What a receiver asks for besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReceiverDirective {
+    /// Nothing.
+    #[default]
+    None,
+    /// No more attempts of this message.
+    AbortMessage,
+    /// No more webhooks at all.
+    Disable,
+}
+
+/// Sends webhooks to one kind of destination.
+pub trait Sender {
+    /// Where to, as the endpoint's settings have it.
+    type Address: ?Sized;
+
+    /// Sends a webhook. How that ends is in the result, whatever the destination does; an error is ours.
+    fn send(
+        &self,
+        address: &Self::Address,
+        webhook: Webhook<'_>,
+    ) -> impl Future<Output = Result<AttemptResult>> + Send;
+}
+
+/// What an attempt is to be made of.
+#[derive(Debug)]
+pub struct AttemptRequest<'a> {
+    /// The attempt's id.
+    pub id: AttemptId,
+    /// The message.
+    pub message: MessageId,
+    /// Where it goes.
+    pub endpoint: &'a Endpoint,
+    /// What is sent.
+    pub payload: &'a Payload,
+    /// What the message can be found by.
+    pub labels: Labels,
+    /// Why it is sent.
+    pub trigger: Trigger,
+}
+
+/// What a message carries to be found by.
+#[derive(Debug)]
+pub struct Labels {
+    pub event_type: String,
+    pub channels: Option<Vec<String>>,
+    pub tags: Option<Vec<String>>,
+}
+
+/// An attempt as it was made, and what the response says of those to come.
+#[derive(Debug)]
+pub struct Attempted {
+    /// To be recorded; it names no next attempt yet.
+    pub attempt: Attempt,
+    /// When to try again.
+    pub hint: RetryHint,
+    /// The endpoint does not want this message any more.
+    pub aborted: bool,
+}
+
+/// A sender for each kind of destination.
+#[derive(Clone, Debug)]
+pub struct Destinations {
+    http: Http,
+    clock: SharedClock,
+}
+
+impl Destinations {
+    /// Sends over HTTP by `transport`.
+    pub fn new(transport: Arc<dyn HttpSender>, clock: SharedClock, settings: &Delivery) -> Self {
+        Self { http: Http::new(transport, clock.clone(), settings), clock }
+    }
+
+    /// Makes one attempt.
+    pub async fn attempt(&self, request: AttemptRequest<'_>) -> Result<Attempted> {
+        let AttemptRequest { id, message, endpoint, payload, labels, trigger } = request;
+        let at = self.clock.now();
+        let webhook = Webhook { message, endpoint, payload, at };
+        let result = match &endpoint.settings.destination {
+            Destination::Http { url } => self.http.send(url, webhook).await?,
+        };
+        let took = self.clock.now().since(at);
+        let mut attempt = Attempt {
+            id,
+            endpoint: endpoint.id,
+            message,
+            url: endpoint.settings.destination.address().to_owned(),
+            status: if result.success { Status::Success } else { Status::Fail },
+            code: result.status.unwrap_or(0),
+            response: result.body,
+            error: result.error,
+            response_headers: Vec::new(),
+            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            at,
+            trigger,
+            next: None,
+            disables: result.directive == ReceiverDirective::Disable,
+            event_type: labels.event_type,
+            channels: labels.channels,
+            tags: labels.tags,
+        };
+        keep_headers(
+            &mut attempt,
+            result.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())),
+        );
+        let aborted = result.directive == ReceiverDirective::AbortMessage;
+        Ok(Attempted { attempt, hint: result.hint, aborted })
+    }
+}
