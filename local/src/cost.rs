@@ -10,11 +10,10 @@ mod report;
 
 pub(crate) use flags::CostFlags;
 
-use std::time::Duration;
-
-use shared::config::{ConfigError, RETRY_SCHEDULE_DEFAULT};
+use shared::config::ConfigError;
 use shared::metrics::Metric;
 use shared::queue::DELAY_MAX;
+use shared::retry::RetryPolicy;
 use shared::store::messages::LOG_RETENTION_DAYS;
 
 use crate::settings::TEMPLATE;
@@ -100,19 +99,19 @@ struct Chain {
     taken: Taken,
 }
 
-/// Follows a delivery through the schedule. A retry waits in its queue for up to 15 minutes and as a
+/// Follows a delivery through its retries. A retry waits in its queue for up to 15 minutes and as a
 /// timer for longer.
-fn chain(schedule: &[Duration], failures: f64, units: &Units) -> Chain {
+fn chain(retries: &RetryPolicy, failures: f64, units: &Units) -> Chain {
     let measured = &units.measured;
     let mut chain = Chain::default();
     // How likely it is that there is an attempt, and what it takes if it is the last one.
     let (mut likely, mut attempt) = (1.0, measured.attempt);
-    for wait in schedule.iter().map(Some).chain([None]) {
+    for wait in retries.waits().map(Some).chain([None]) {
         chain.attempts += likely;
         chain.taken.add(likely, attempt);
         let Some(wait) = wait else { break };
         likely *= failures;
-        if *wait <= DELAY_MAX {
+        if wait <= DELAY_MAX {
             let queued = measured.attempt_that_queues_a_retry.beyond(measured.attempt);
             chain.taken.add(likely, queued);
             attempt = measured.retry;
@@ -134,7 +133,7 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
     let template =
         Template::parse(TEMPLATE).map_err(|error| ConfigError::new("template", error.to_string()))?;
     let assumed = units.assumed;
-    let chain = chain(&schedule(), month.failures, &units);
+    let chain = chain(&RetryPolicy::default(), month.failures, &units);
     let deliveries = month.messages * month.endpoints;
     let attempts = deliveries * chain.attempts;
     let batches = attempts / month.batch;
@@ -237,11 +236,6 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
     Ok(Bill { month, attempts, lines: lines.into_iter().filter(|line| line.amount > 0.0).collect(), prices })
 }
 
-fn schedule() -> Vec<Duration> {
-    let waits = RETRY_SCHEDULE_DEFAULT.split(',').filter_map(|wait| wait.parse().ok());
-    waits.map(Duration::from_secs).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,7 +302,7 @@ mod tests {
     #[test]
     fn failures_walk_the_schedule() {
         let (_, units) = data::read().unwrap();
-        let of = |failures| chain(&schedule(), failures, &units);
+        let of = |failures| chain(&RetryPolicy::default(), failures, &units);
         assert!((of(0.0).attempts - 1.0).abs() < 1e-9);
         assert!((of(0.5).attempts - (2.0 - 0.5_f64.powi(7))).abs() < 1e-9);
         // All fail: two retries by the queue, five by timers.

@@ -151,7 +151,7 @@ mod tests {
     fn what_is_given_wins_over_the_template() {
         let settings = Settings::ephemeral();
         let deliver = of("deliver", &settings);
-        assert_eq!(deliver["POSTRIDER_RETRY_SCHEDULE"], shared::config::RETRY_SCHEDULE_DEFAULT);
+        assert_eq!(deliver["POSTRIDER_RETRY_SCHEDULE"], shared::retry::RETRY_SCHEDULE_DEFAULT);
         assert_eq!(deliver[ALLOWED_SUBNETS], LOOPBACK);
         assert_eq!(deliver["AWS_REGION"], REGION);
         assert_eq!(deliver["POSTRIDER_CONFIG_TABLE"], "ConfigTable-name");

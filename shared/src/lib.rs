@@ -3,7 +3,9 @@
 //! Nothing is defined here. Which layer may import which is in `docs/ARCHITECTURE.md`, "Layers".
 
 pub use aws::{self as platform, Platform};
-pub use domain::{Error, Result, error, idempotency, ids, operational, page, signing, webhook};
+pub use domain::{
+    Error, Result, error, idempotency, ids, labels, operational, page, retry, signing, webhook,
+};
 #[cfg(feature = "http")]
 pub use http_api::{self as http, Api, wire};
 pub use queue::{self, consumer as batch};

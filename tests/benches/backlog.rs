@@ -12,6 +12,7 @@ use local::{Settings, Stack};
 use shared::clock::{Clock as _, SystemClock};
 use shared::config::Env;
 use shared::ids::{AppId, EndpointId, MessageId};
+use shared::labels::Labels;
 use shared::queue::{Deliver, Job};
 use shared::random::SystemRandom;
 use timers::Timers;
@@ -42,9 +43,7 @@ async fn main() {
                 version: 1,
                 endpoint: EndpointId::new(now, random),
                 message: MessageId::new(now, random),
-                event_type: "invoice.paid".into(),
-                channels: None,
-                tags: None,
+                labels: Labels::of("invoice.paid"),
                 due: vec![now, now],
                 check: true,
                 payload: None,

@@ -6,6 +6,7 @@ use futures_util::future::join;
 use shared::clock::{Clock as _, SystemClock, Timestamp};
 use shared::config::Env;
 use shared::ids::{AppId, EndpointId, MessageId};
+use shared::labels::Labels;
 use shared::queue::{Deliver, Job};
 use shared::random::SystemRandom;
 use shared::store::Store;
@@ -26,9 +27,7 @@ fn job(now: Timestamp) -> Deliver {
         version: 1,
         endpoint: EndpointId::new(now, random),
         message: MessageId::new(now, random),
-        event_type: "a".into(),
-        channels: None,
-        tags: None,
+        labels: Labels::of("a"),
         due: vec![now, now],
         check: true,
         payload: None,

@@ -110,7 +110,7 @@ impl<'a> Course<'a> {
         for (app, id) in &file.messages {
             let Ok(Some(message)) = self.store.find_message(*app, *id).await else { continue };
             let Ok(Some(payload)) = self.store.payload(&message).await else { continue };
-            let is_this = |wish: &Wish| wish.queued && wish.payload == payload.sent();
+            let is_this = |wish: &Wish| wish.queued && wish.payload == payload.sent().as_str();
             if let Some(nth) = self.wishes.iter().position(is_this) {
                 found.entry(nth).or_default().push(*id);
             }
@@ -153,7 +153,7 @@ impl<'a> Course<'a> {
             return broken.push(format!("{id} was accepted and is not there"));
         };
         match store.payload(&message).await {
-            Ok(Some(payload)) if payload.sent() == wish.payload => {}
+            Ok(Some(payload)) if payload.sent().as_str() == wish.payload => {}
             other => broken.push(format!("{id} holds another payload: {other:?}")),
         }
         let listed = store.message_endpoints(&message).await.unwrap_or_default();

@@ -3,6 +3,7 @@
 use shared::Result;
 use shared::http::{Query, Text};
 use shared::ids::NAME_LENGTH_MAX;
+use shared::labels::Labels;
 use shared::page::Made;
 use shared::store::attempts::{Attempt, Status};
 use shared::store::messages::Message;
@@ -50,11 +51,7 @@ impl Filter {
         self.made.holds(attempt.at)
             && self.keeps_status(attempt.status)
             && self.code_class.is_none_or(|class| attempt.code / 100 == class)
-            && self.keeps_labels(
-                &attempt.event_type,
-                attempt.channels.as_deref().unwrap_or_default(),
-                attempt.tags.as_deref().unwrap_or_default(),
-            )
+            && self.keeps_labels(&attempt.labels)
     }
 
     /// Whether a delivery that stands so is shown.
@@ -64,16 +61,12 @@ impl Filter {
 
     /// Whether a delivery of `message` is shown, as far as the message decides.
     pub fn keeps_message(&self, message: &Message) -> bool {
-        self.keeps_labels(
-            &message.event_type,
-            message.channels.as_deref().unwrap_or_default(),
-            message.tags.as_deref().unwrap_or_default(),
-        )
+        self.keeps_labels(&message.labels)
     }
 
-    fn keeps_labels(&self, event_type: &String, channels: &[String], tags: &[String]) -> bool {
-        self.channel.as_ref().is_none_or(|wanted| channels.contains(wanted))
-            && self.tag.as_ref().is_none_or(|wanted| tags.contains(wanted))
-            && self.event_types.as_ref().is_none_or(|wanted| wanted.contains(event_type))
+    fn keeps_labels(&self, labels: &Labels) -> bool {
+        self.channel.as_ref().is_none_or(|wanted| labels.has_channel(wanted))
+            && self.tag.as_ref().is_none_or(|wanted| labels.has_tag(wanted))
+            && self.event_types.as_ref().is_none_or(|wanted| wanted.contains(&labels.event_type))
     }
 }

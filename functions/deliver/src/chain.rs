@@ -5,55 +5,20 @@ use std::time::Duration;
 use shared::Result;
 use shared::clock::Timestamp;
 use shared::error::Chain;
-use shared::ids::{AttemptId, EndpointId, Id as _, MessageId};
+use shared::ids::{AttemptId, EndpointId, MessageId};
 use shared::operational::{self, AttemptEvent, FAILING_AFTER, Tell as _};
 use shared::queue::{DELAY_MAX, Deliver as DeliverJob, Job, Outgoing};
 use shared::store::applications::Application;
 use shared::store::attempts::{Attempt, State, Status};
 
-use crate::destination::RetryHint;
 use crate::job::AttemptJob;
 use crate::{Deliver, InjectedBug};
-
-/// How long an endpoint is left alone that said, or showed, that it has too much to do.
-const OVERLOADED_WAIT_MIN: Duration = Duration::from_secs(60);
 
 /// An endpoint that has only failed for so long is disabled, by the contract.
 const FAILING_MAX: Duration = Duration::from_secs(5 * 24 * 3600);
 /// A success so soon after the failure was noted does not forget it: an endpoint that fails every
 /// other time would cost two transactions each. [`FAILING_MAX`] counts from the end of this.
 const FAILING_KEPT_MIN: Duration = Duration::from_secs(3600);
-
-
-/// When the attempt after number `number` is due: the schedule's wait, up to a fifth longer or
-/// shorter, so that what failed together does not come back together. What the endpoint asks for
-/// is honoured from once to twice the schedule's wait. None after the last.
-pub fn next_due(
-    schedule: &[Duration],
-    message: MessageId,
-    endpoint: EndpointId,
-    number: u32,
-    hint: RetryHint,
-    now: Timestamp,
-) -> Option<Timestamp> {
-    let step = *schedule.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
-    let wait = match hint.retry_after {
-        Some(asked) => asked.clamp(step, step * 2),
-        None => step.mul_f64(0.8 + 0.4 * jitter(message, endpoint, number)),
-    };
-    Some(now.after(if hint.overloaded { wait.max(OVERLOADED_WAIT_MIN) } else { wait }))
-}
-
-/// From 0 to 1. It follows from the attempt instead of being drawn: copies of a job agree.
-fn jitter(message: MessageId, endpoint: EndpointId, number: u32) -> f64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ u64::from(number);
-    for byte in message.ksuid().bytes().iter().chain(endpoint.ksuid().bytes()) {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    }
-    // The low bits of such a hash depend on the last bytes only; fold the high ones in.
-    let folded = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
-    folded as f64 / f64::from((1 << 24) - 1)
-}
 
 impl Deliver {
     /// What follows an attempt on record.
@@ -256,8 +221,6 @@ fn events(status: Status, number: u32) -> Vec<AttemptEvent> {
 
 #[cfg(test)]
 mod tests {
-    use shared::ids::Ksuid;
-
     use super::*;
 
     #[test]
@@ -270,52 +233,5 @@ mod tests {
         assert_eq!(events(Status::Fail, 1), [Exhausted]);
         assert_eq!(events(Status::Success, 4), []);
         assert_eq!(events(Status::Success, 5), [Recovered]);
-    }
-
-    #[test]
-    fn waits_are_the_schedules_within_a_fifth() {
-        let schedule = [5, 300, 1800].map(Duration::from_secs);
-        let now = Timestamp::from_ms(1_800_000_000_000);
-        let endpoint = EndpointId::from_ksuid(Ksuid::new(now, [9; 15]));
-        let (mut shortest, mut longest) = (f64::MAX, f64::MIN);
-        for at in 0..500u16 {
-            let mut payload = [0; 15];
-            payload[..2].copy_from_slice(&at.to_be_bytes());
-            let message = MessageId::from_ksuid(Ksuid::new(now, payload));
-            for (number, wait) in (1..).zip(&schedule) {
-                let due = next_due(&schedule, message, endpoint, number, RetryHint::default(), now).unwrap();
-                assert_eq!(
-                    due,
-                    next_due(&schedule, message, endpoint, number, RetryHint::default(), now).unwrap()
-                );
-                let ratio = due.since(now).as_secs_f64() / wait.as_secs_f64();
-                (shortest, longest) = (shortest.min(ratio), longest.max(ratio));
-            }
-            assert_eq!(next_due(&schedule, message, endpoint, 4, RetryHint::default(), now), None);
-        }
-        assert!((0.8..0.82).contains(&shortest) && (1.18..1.2001).contains(&longest), "{shortest} {longest}");
-        let message = MessageId::from_ksuid(endpoint.ksuid());
-        assert_eq!(next_due(&[], message, endpoint, 1, RetryHint::default(), now), None);
-    }
-
-    #[test]
-    fn endpoints_may_ask_for_up_to_twice_the_wait_and_get_a_minute_when_overloaded() {
-        let now = Timestamp::from_ms(1_800_000_000_000);
-        let (endpoint, message) = (
-            EndpointId::from_ksuid(Ksuid::new(now, [9; 15])),
-            MessageId::from_ksuid(Ksuid::new(now, [8; 15])),
-        );
-        let wait = |step: u64, retry_after: Option<u64>, overloaded| {
-            let hint = RetryHint { retry_after: retry_after.map(Duration::from_secs), overloaded };
-            let due = next_due(&[Duration::from_secs(step)], message, endpoint, 1, hint, now);
-            due.unwrap().since(now).as_secs()
-        };
-        assert_eq!(wait(300, Some(1), false), 300);
-        assert_eq!(wait(300, Some(400), false), 400);
-        assert_eq!(wait(300, Some(86_400), false), 600);
-        assert_eq!(wait(300, Some(u64::MAX), false), 600);
-        assert_eq!(wait(5, None, true), 60);
-        assert_eq!(wait(5, Some(8), true), 60);
-        assert!((240..=360).contains(&wait(300, None, true)));
     }
 }

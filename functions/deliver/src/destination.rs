@@ -4,12 +4,13 @@
 pub mod http;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use shared::Result;
 use shared::clock::{SharedClock, Timestamp};
 use shared::config::Delivery;
 use shared::ids::{AttemptId, MessageId};
+use shared::labels::Labels;
+use shared::retry::RetryHint;
 use shared::store::attempts::{Attempt, ResponseBody, Status, Trigger, keep_headers};
 use shared::store::endpoints::{Destination, Endpoint};
 use shared::store::messages::Payload;
@@ -63,15 +64,6 @@ impl AttemptResult {
     }
 }
 
-/// What a failure says about when to try again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RetryHint {
-    /// How long the endpoint asked to be left alone.
-    pub retry_after: Option<Duration>,
-    /// It has too much to do.
-    pub overloaded: bool,
-}
-
 /// What a receiver asks for besides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ReceiverDirective {
@@ -112,14 +104,6 @@ pub struct AttemptRequest<'a> {
     pub labels: Labels,
     /// Why it is sent.
     pub trigger: Trigger,
-}
-
-/// What a message carries to be found by.
-#[derive(Debug)]
-pub struct Labels {
-    pub event_type: String,
-    pub channels: Option<Vec<String>>,
-    pub tags: Option<Vec<String>>,
 }
 
 /// An attempt as it was made, and what the response says of those to come.
@@ -170,9 +154,7 @@ impl Destinations {
             trigger,
             next: None,
             disables: result.directive == ReceiverDirective::Disable,
-            event_type: labels.event_type,
-            channels: labels.channels,
-            tags: labels.tags,
+            labels,
         };
         keep_headers(
             &mut attempt,

@@ -1,14 +1,10 @@
 //! The two kinds of attempts, and what differs between them.
 
-use std::time::Duration;
-
 use shared::clock::Timestamp;
 use shared::ids::{AppId, AttemptId, EndpointId, MessageId, OrgId};
 use shared::queue::{BLIND_MAX, Deliver as DeliverJob, Job, Resend};
+use shared::retry::{RetryHint, RetryPolicy};
 use shared::store::attempts::{State, Trigger};
-
-use crate::chain;
-use crate::destination::RetryHint;
 
 /// An attempt that is to be made.
 #[derive(Clone, Debug)]
@@ -87,11 +83,9 @@ impl AttemptJob {
     }
 
     /// When the attempt after this one is due, if that fails.
-    pub fn next_due(&self, schedule: &[Duration], hint: RetryHint, now: Timestamp) -> Option<Timestamp> {
+    pub fn next_due(&self, policy: &RetryPolicy, hint: RetryHint, now: Timestamp) -> Option<Timestamp> {
         match self {
-            Self::Scheduled(job) => {
-                chain::next_due(schedule, job.message, job.endpoint, job.number(), hint, now)
-            }
+            Self::Scheduled(job) => policy.next_due((job.message, job.endpoint), job.number(), hint, now),
             Self::Manual(_) => None,
         }
     }

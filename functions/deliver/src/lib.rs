@@ -28,20 +28,22 @@ use shared::config::{ConfigError, Delivery, Env};
 use shared::draining::Draining;
 use shared::error::{corrupt, unavailable};
 use shared::ids::{AppId, EndpointId, OrgId};
+use shared::labels::Labels;
 use shared::metrics::Metrics;
 use shared::operational::{self, Tell};
 use shared::queue::{Job, QueueUrl, Sqs, Teller};
+use shared::retry::RetryPolicy;
 use shared::store::Store;
 use shared::store::applications::Application;
 use shared::store::attempts::{Attempt, Status};
 use shared::store::endpoints::Endpoint;
-use shared::store::messages::{Message, Payload};
+use shared::store::messages::Payload;
 use shared::{Platform, Result};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use circuit::{Circuits, HANGS};
 use destination::http::network;
-use destination::{AttemptRequest, Attempted, Destinations, Labels};
+use destination::{AttemptRequest, Attempted, Destinations};
 use job::AttemptJob;
 use lanes::Lane;
 use throttle::Slots;
@@ -64,7 +66,7 @@ pub struct Deliver {
     store: Store,
     sqs: Sqs,
     clock: SharedClock,
-    settings: Delivery,
+    retries: RetryPolicy,
     sources: [Source; 2],
     destinations: Destinations,
     /// Where operational webhooks are on: who sends them.
@@ -143,7 +145,7 @@ impl Deliver {
             sqs,
             clock: platform.clock.clone(),
             destinations: Destinations::new(transport, platform.clock.clone(), &settings),
-            settings,
+            retries: RetryPolicy::read(env)?,
             sources: [
                 source("POSTRIDER_DELIVERIES_QUEUE", "POSTRIDER_DELIVERIES_DEAD_QUEUE")?,
                 source("POSTRIDER_RETRIES_QUEUE", "POSTRIDER_RETRIES_DEAD_QUEUE")?,
@@ -225,7 +227,7 @@ impl Deliver {
         let request = AttemptRequest { id, message, endpoint, payload, labels, trigger };
         let Attempted { mut attempt, hint, aborted } = self.send(&app, request).await?;
         if attempt.status != Status::Success && !aborted && !attempt.disables {
-            attempt.next = job.next_due(&self.settings.schedule, hint, self.clock.now());
+            attempt.next = job.next_due(&self.retries, hint, self.clock.now());
         }
         match self.record(&attempt).await {
             Err(_) if self.has_bug(InjectedBug::AckBeforeRecord) => return Ok(()),
@@ -371,14 +373,12 @@ impl Deliver {
             if let Some(payload) = &job.payload
                 && app.version == job.version
             {
-                let (event_type, channels) = (job.event_type.clone(), job.channels.clone());
-                return Ok(Some((payload.clone(), Labels { event_type, channels, tags: job.tags.clone() })));
+                return Ok(Some((payload.clone(), job.labels.clone())));
             }
         }
         let Some(message) = self.store.find_message(job.app(), job.message()).await? else { return Ok(None) };
         let Some(payload) = self.store.payload(&message).await? else { return Ok(None) };
-        let Message { event_type, channels, tags, .. } = message;
-        Ok(Some((payload, Labels { event_type, channels, tags })))
+        Ok(Some((payload, message.labels)))
     }
 }
 

@@ -7,6 +7,7 @@ use shared::auth::{Authenticated, Caller};
 use shared::http::{ApiResult, Body, Fields, RequestBody, Text, idempotency_key, json};
 use shared::ids::NAME_LENGTH_MAX;
 use shared::intake::{Accepted, MessageIn};
+use shared::labels::Labels;
 use shared::store::messages::{LOG_RETENTION_DAYS, Payload};
 use shared::trace::Trace;
 use shared::wire::{MessageOut, Shown};
@@ -82,10 +83,8 @@ async fn message(api: &Api, caller: &Caller, body: &Body) -> Result<MessageIn> {
         return Err(Error::violation(["body", "eventType"], msg, "value_error"));
     };
     Ok(MessageIn {
-        event_type: name,
+        labels: Labels::of(name),
         event_id: None,
-        channels: None,
-        tags: None,
         payload: Payload::of(found.to_string()),
         retention_hours: LOG_RETENTION_DAYS * 24,
         deliver_at: None,

@@ -80,7 +80,7 @@ impl Dispatcher {
         let Some(payload) = self.store.payload(&message).await? else { return Ok(()) };
         let endpoints = self.store.message_endpoints(&message).await?;
         let check = job.check || again;
-        let inline = payload.json.len() + payload.raw.as_deref().map_or(0, str::len) <= PAYLOAD_LENGTH_MAX;
+        let inline = payload.length() <= PAYLOAD_LENGTH_MAX;
         let payload = inline.then_some(payload);
         // Plain copies may be on their way: these are not seen before all of those look.
         let free_at = message.id.time().after(BLIND_MAX);

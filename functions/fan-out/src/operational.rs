@@ -6,6 +6,7 @@ use std::time::Duration;
 use shared::auth::{Caller, Who};
 use shared::ids::{MessageId, Reference};
 use shared::intake::MessageIn;
+use shared::labels::Labels;
 use shared::operational::management_org;
 use shared::queue::{Job, Operational, Outgoing};
 use shared::store::applications::Application;
@@ -44,10 +45,8 @@ impl Dispatcher {
             return self.sqs.send_one(&self.source.queue, job).await;
         }
         let message = MessageIn {
-            event_type: told.event_type,
+            labels: Labels::of(told.event_type),
             event_id: None,
-            channels: None,
-            tags: None,
             payload: Payload::of(told.payload.get()),
             deliver_at: None,
             retention_hours: LOG_RETENTION_DAYS * 24,

@@ -218,10 +218,10 @@ async fn precheck(
     let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
     Ok(idempotent(&api.store, &*api.clock, key, async || {
         let mut fields = Fields::parse(&body.0)?;
-        let (event_type, channels) = labels(&mut fields);
+        let labels = labels(&mut fields);
         fields.finish()?;
         let app = state.intake.application(&caller, &reference(&app, "Application")?, None).await?;
-        let active = state.intake.is_wanted(&app, &event_type, channels.as_deref()).await?;
+        let active = state.intake.is_wanted(&app, &labels).await?;
         Ok(json(StatusCode::OK, &PrecheckOut { active }))
     })
     .await)
@@ -238,11 +238,10 @@ async fn list(
     let app = store.application_for(&caller, &reference(&app, "Application")?).await?;
     let page = store
         .list_messages(app.id, &list, |message| {
-            let has_channel = |channel: &str| message.channels.iter().flatten().any(|ours| ours == channel);
-            let has_tag = |tag: &str| message.tags.iter().flatten().any(|ours| ours == tag);
-            channel.is_none_or(has_channel)
-                && tag.is_none_or(has_tag)
-                && types.as_ref().is_none_or(|types| types.contains(&message.event_type))
+            let labels = &message.labels;
+            channel.is_none_or(|channel| labels.has_channel(channel))
+                && tag.is_none_or(|tag| labels.has_tag(tag))
+                && types.as_ref().is_none_or(|types| types.contains(&labels.event_type))
         })
         .await?;
     let page = if with_content {

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use runtime::clock::Timestamp;
 
 use crate::ids::{AttemptId, EndpointId, MessageId};
+use crate::labels::Labels;
 
 /// Most attempts by hand and by tasks of one message at one endpoint: its delivery state names each.
 pub const RESENDS_MAX: usize = 200;
@@ -153,12 +154,8 @@ pub struct Attempt {
     pub next: Option<Timestamp>,
     /// The endpoint asked to be disabled.
     pub disables: bool,
-    /// The message's event type, to filter by.
-    pub event_type: String,
-    /// The message's channels, to filter by.
-    pub channels: Option<Vec<String>>,
-    /// The message's tags, to filter by.
-    pub tags: Option<Vec<String>>,
+    /// The message's, to filter by.
+    pub labels: Labels,
 }
 
 impl Attempt {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::ids::{AppId, EndpointId};
+use crate::labels::Labels;
 use crate::signing::SigningKey;
 
 /// An endpoint as stored.
@@ -172,12 +173,11 @@ impl From<EndpointSettings> for Filter {
 }
 
 impl Filter {
-    /// Whether a message of that type and those channels goes to the endpoint.
-    pub fn wants(&self, event_type: &str, channels: Option<&[String]>) -> bool {
-        let type_fits = self.event_types.as_ref().is_none_or(|types| types.iter().any(|t| t == event_type));
-        let channel_fits = self.channels.as_ref().is_none_or(|ours| {
-            channels.is_some_and(|theirs| theirs.iter().any(|channel| ours.contains(channel)))
-        });
+    /// Whether a message with those labels goes to the endpoint.
+    pub fn wants(&self, labels: &Labels) -> bool {
+        let type_fits = self.event_types.as_ref().is_none_or(|types| types.contains(&labels.event_type));
+        let channel_fits =
+            self.channels.as_ref().is_none_or(|ours| ours.iter().any(|channel| labels.has_channel(channel)));
         !self.disabled && type_fits && channel_fits
     }
 }

@@ -3,12 +3,16 @@
 //! A job's body is JSON with its kind and version in `job`, so that jobs written by an earlier
 //! version are still understood after a deployment.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::application::Application;
 use crate::error::{Result, corrupt};
 use crate::ids::{AppId, AttemptId, EndpointId, MessageId, OrgId, TaskId};
+use crate::labels::Labels;
 use crate::message::{Message, NewMessage, Payload};
 use runtime::clock::{Timestamp, millis, millis_list, millis_opt};
 use runtime::trace::{self, Trace};
@@ -32,12 +36,8 @@ pub struct Deliver {
     pub endpoint: EndpointId,
     /// The message.
     pub message: MessageId,
-    /// Its event type.
-    pub event_type: String,
-    /// Its channels.
-    pub channels: Option<Vec<String>>,
-    /// Its tags.
-    pub tags: Option<Vec<String>>,
+    /// What the message can be found by.
+    pub labels: Labels,
     /// When each attempt so far was due, and at the end when this one is. Never empty.
     pub due: Vec<Timestamp>,
     /// Another copy of this job may exist or have existed: read before posting.
@@ -61,9 +61,7 @@ impl Deliver {
             version: app.version,
             endpoint,
             message: new.id,
-            event_type: new.event_type.clone(),
-            channels: new.channels.clone(),
-            tags: new.tags.clone(),
+            labels: new.labels.clone(),
             due: vec![new.first_due()],
             check,
             payload: Some(new.payload.clone()),
@@ -87,9 +85,7 @@ impl Deliver {
             version: app.version,
             endpoint,
             message: message.id,
-            event_type: message.event_type.clone(),
-            channels: message.channels.clone(),
-            tags: message.tags.clone(),
+            labels: message.labels.clone(),
             due: vec![message.first_due()],
             check,
             payload,
@@ -209,7 +205,7 @@ const OPERATIONAL_V1: &str = "operational.v1";
 const TASK_V1: &str = "task.v1";
 
 #[derive(Serialize, Deserialize)]
-struct DeliverV1 {
+struct DeliverV1<'a> {
     org: OrgId,
     app: AppId,
     version: u64,
@@ -231,10 +227,10 @@ struct DeliverV1 {
     #[serde(default, deserialize_with = "trace::lenient", skip_serializing_if = "Option::is_none")]
     trace: Option<Trace>,
     /// As text within text it would grow; as JSON within JSON it stays as it was posted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    payload: Option<Box<RawValue>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    raw: Option<String>,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    payload: Option<&'a RawValue>,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    raw: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     content_type: Option<String>,
 }
@@ -304,26 +300,25 @@ impl Job {
             Self::Operational(job) => text(OPERATIONAL_V1, job),
             Self::Task(job) => text(TASK_V1, job),
             Self::Deliver(job) => {
-                let inline = job.payload.as_ref().filter(|payload| {
-                    payload.json.len() + payload.raw.as_deref().map_or(0, str::len) <= PAYLOAD_LENGTH_MAX
-                });
-                let json = inline.map(|payload| RawValue::from_string(payload.json.clone()));
+                let inline = job.payload.as_ref().filter(|payload| payload.length() <= PAYLOAD_LENGTH_MAX);
+                let json = inline.map(|payload| serde_json::from_str(&payload.json));
                 let with = DeliverV1 {
                     org: job.org,
                     app: job.app,
                     version: job.version,
                     endpoint: job.endpoint,
                     message: job.message,
-                    event_type: job.event_type.clone(),
-                    channels: job.channels.clone(),
-                    tags: job.tags.clone(),
+                    event_type: job.labels.event_type.clone(),
+                    channels: job.labels.channels.clone(),
+                    tags: job.labels.tags.clone(),
                     due: job.due.clone(),
                     check: job.check,
                     payload_until: job.payload_until,
                     slot: job.slot,
                     trace: job.trace,
                     payload: json.transpose().map_err(corrupt(WHAT))?,
-                    raw: inline.and_then(|payload| payload.raw.clone()),
+                    raw: inline
+                        .and_then(|payload| payload.raw.as_ref().map(|raw| Cow::Borrowed(raw.as_str()))),
                     content_type: inline.and_then(|payload| payload.content_type.clone()),
                 };
                 let body = text(DELIVER_V1, &with)?;
@@ -357,24 +352,20 @@ impl Job {
         let with = envelope.with;
         match envelope.job.as_str() {
             DELIVER_V1 => {
-                let job: DeliverV1 = read(with)?;
+                let job: DeliverV1<'_> = read(with)?;
                 if job.due.is_empty() {
                     return Err(corrupt(WHAT)("it is not said when the attempt is due"));
                 }
-                let (raw, content_type) = (job.raw, job.content_type);
-                let payload = job.payload.map(|json| {
-                    let json = String::from(Box::<str>::from(json));
-                    Payload { json, raw, content_type }
-                });
+                let (raw, content_type) = (job.raw.map(|raw| Arc::new(raw.into_owned())), job.content_type);
+                let payload =
+                    job.payload.map(|json| Payload { raw, content_type, ..Payload::of(json.get()) });
                 Ok(Self::Deliver(Deliver {
                     org: job.org,
                     app: job.app,
                     version: job.version,
                     endpoint: job.endpoint,
                     message: job.message,
-                    event_type: job.event_type,
-                    channels: job.channels,
-                    tags: job.tags,
+                    labels: Labels { event_type: job.event_type, channels: job.channels, tags: job.tags },
                     due: job.due,
                     check: job.check,
                     payload,
@@ -417,12 +408,10 @@ mod tests {
             version: 3,
             endpoint: format!("ep_{K}").parse().unwrap(),
             message: format!("msg_{K}").parse().unwrap(),
-            event_type: "a.b".into(),
-            channels: None,
-            tags: None,
+            labels: Labels::of("a.b"),
             due: vec![Timestamp::from_ms(5)],
             check: false,
-            payload: Some(Payload { raw: raw.map(str::to_owned), ..Payload::of(json) }),
+            payload: Some(Payload { raw: raw.map(|raw| Arc::new(raw.to_owned())), ..Payload::of(json) }),
             payload_until: Timestamp::from_ms(9),
             slot: None,
             trace: None,
@@ -441,10 +430,10 @@ mod tests {
     fn payloads_travel_byte_for_byte() {
         for json in ["{}", "{ \"a\" :\t1.0 ,\n \"b\":\"\\u00e9é\" }", "{\"n\":12345678901234567890.10e0}"] {
             let payload = round_trip(job(json, None)).unwrap();
-            assert_eq!(payload.sent(), json);
+            assert_eq!(payload.sent().as_str(), json);
         }
         let payload = round_trip(job("{}", Some("<a>\u{7}\"</a>"))).unwrap();
-        assert_eq!(payload.sent(), "<a>\u{7}\"</a>");
+        assert_eq!(payload.sent().as_str(), "<a>\u{7}\"</a>");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Messages: what was posted, kept byte for byte, and the endpoints that it goes to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use runtime::clock::Timestamp;
 
 use crate::ids::{AppId, EndpointId, MessageId};
+use crate::labels::Labels;
 
 /// How long messages, states and attempts are kept, in days.
 pub const LOG_RETENTION_DAYS: u64 = 90;
@@ -12,12 +14,15 @@ pub const LOG_RETENTION_DAYS: u64 = 90;
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// A message's text as it was posted.
+///
+/// Its clones share the text. Between posting and sending it is copied twice: out of the request's body, and
+/// out of the body of the job. What is stored and what is queued is written from it besides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload {
     /// The JSON text of the payload.
-    pub json: String,
+    pub json: Arc<String>,
     /// What is sent instead of it.
-    pub raw: Option<String>,
+    pub raw: Option<Arc<String>>,
     /// The type of what is sent, if it is not JSON.
     pub content_type: Option<String>,
 }
@@ -25,12 +30,20 @@ pub struct Payload {
 impl Payload {
     /// A payload that is sent as it is.
     pub fn of(json: impl Into<String>) -> Self {
-        Self { json: json.into(), raw: None, content_type: None }
+        Self { json: Arc::new(json.into()), raw: None, content_type: None }
     }
 
-    /// The bytes that are signed and sent.
-    pub fn sent(&self) -> &str {
-        self.raw.as_deref().unwrap_or(&self.json)
+    /// The text that is signed and sent.
+    pub const fn sent(&self) -> &Arc<String> {
+        match &self.raw {
+            Some(raw) => raw,
+            None => &self.json,
+        }
+    }
+
+    /// How long the texts are together.
+    pub fn length(&self) -> usize {
+        self.json.len() + self.raw.as_ref().map_or(0, |raw| raw.len())
     }
 }
 
@@ -41,14 +54,10 @@ pub struct NewMessage {
     pub app: AppId,
     /// Its id, which holds its time.
     pub id: MessageId,
-    /// Its event type.
-    pub event_type: String,
+    /// What it can be found by.
+    pub labels: Labels,
     /// The caller's own id for it, unique in the application.
     pub event_id: Option<String>,
-    /// Its channels.
-    pub channels: Option<Vec<String>>,
-    /// Its tags, to find it by.
-    pub tags: Option<Vec<String>>,
     /// Its text.
     pub payload: Payload,
     /// After how many hours the text goes.
@@ -78,14 +87,10 @@ pub struct Message {
     pub app: AppId,
     /// Its id, which holds its time.
     pub id: MessageId,
-    /// Its event type.
-    pub event_type: String,
+    /// What it can be found by.
+    pub labels: Labels,
     /// The caller's own id for it.
     pub event_id: Option<String>,
-    /// Its channels.
-    pub channels: Option<Vec<String>>,
-    /// Its tags, to find it by.
-    pub tags: Option<Vec<String>>,
     /// From when on the text is not shown and not sent, whether or not it is still stored.
     pub payload_until: Timestamp,
     /// When its first attempts were, or are, due, if not at once.

@@ -113,10 +113,10 @@ impl MessageOut {
         let shown = if with_content { Shown::Payload(&message.payload.json) } else { Shown::Withheld };
         Ok(Self {
             id: message.id,
-            event_type: message.event_type.clone(),
+            event_type: message.labels.event_type.clone(),
             event_id: message.event_id.clone(),
-            channels: message.channels.clone(),
-            tags: message.tags.clone(),
+            channels: message.labels.channels.clone(),
+            tags: message.labels.tags.clone(),
             payload: shown.json()?,
             timestamp: message.id.time(),
             deliver_at: message.deliver_at,
@@ -130,10 +130,10 @@ impl MessageOut {
     pub fn new(message: &Message, shown: &Shown<'_>) -> Result<Self> {
         Ok(Self {
             id: message.id,
-            event_type: message.event_type.clone(),
+            event_type: message.labels.event_type.clone(),
             event_id: message.event_id.clone(),
-            channels: message.channels.clone(),
-            tags: message.tags.clone(),
+            channels: message.labels.channels.clone(),
+            tags: message.labels.tags.clone(),
             payload: shown.json()?,
             timestamp: message.id.time(),
             deliver_at: message.deliver_at,

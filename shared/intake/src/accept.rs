@@ -254,7 +254,7 @@ impl Intake {
                 let targets = self.targets.of(&self.store, &*self.clock, app).await?;
                 let wanting = targets
                     .iter()
-                    .filter(|(_, filter)| filter.wants(&message.event_type, message.channels.as_deref()))
+                    .filter(|(_, filter)| filter.wants(&message.labels))
                     .map(|(endpoint, _)| *endpoint);
                 wanting.collect()
             }
@@ -262,10 +262,8 @@ impl Intake {
         let new = NewMessage {
             app: app.id,
             id,
-            event_type: message.event_type,
+            labels: message.labels,
             event_id: message.event_id,
-            channels: message.channels,
-            tags: message.tags,
             payload: message.payload,
             retention_hours: message.retention_hours,
             deliver_at: message.deliver_at,

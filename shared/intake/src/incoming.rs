@@ -1,10 +1,12 @@
 //! A message as it is posted.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Result;
 use domain::application::ApplicationSettings;
 use domain::ids::{AppId, NAME_LENGTH_MAX, Reference};
+use domain::labels::Labels;
 use domain::message::Payload;
 use input::{ApplicationIn, Field, Fields, RequestBody, Text};
 use runtime::clock::Timestamp;
@@ -27,14 +29,10 @@ pub const TAG_LENGTH_MAX: usize = 128;
 /// A message as it is posted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageIn {
-    /// Its event type.
-    pub event_type: String,
+    /// What it can be found by.
+    pub labels: Labels,
     /// The sender's own id for it, unique in the application.
     pub event_id: Option<String>,
-    /// Its channels.
-    pub channels: Option<Vec<String>>,
-    /// Its tags, to find it by.
-    pub tags: Option<Vec<String>>,
     /// Its text.
     pub payload: Payload,
     /// After how many hours the text goes.
@@ -108,9 +106,9 @@ impl MessageIn {
 
     /// Reads a message that may be a part of something; broken rules stay in `fields`.
     pub fn read(fields: &mut Fields<'_>) -> Self {
-        let (event_type, channels) = labels(fields);
+        let mut labels = labels(fields);
         let event_id = fields.text(&["eventId"], Text::Uid("msg_")).value();
-        let tags = fields.list(&["tags"], Text::Tag(TAG_LENGTH_MAX), 0, TAGS_MAX).value();
+        labels.tags = fields.list(&["tags"], Text::Tag(TAG_LENGTH_MAX), 0, TAGS_MAX).value();
         let json = fields.required_raw_object(&["payload", "data"]).map(|raw| raw.get().to_owned());
         let (raw, content_type) = fields.object("transformationsParams").map_or((None, None), |mut part| {
             let raw = part.optional::<String>(&["rawPayload"]);
@@ -129,15 +127,17 @@ impl MessageIn {
             fields.absorb(part);
             settings
         });
-        let payload = Payload { json: json.unwrap_or_default(), raw, content_type };
-        Self { event_type, event_id, channels, tags, payload, retention_hours, deliver_at, application }
+        let payload =
+            Payload { raw: raw.map(Arc::new), content_type, ..Payload::of(json.unwrap_or_default()) };
+        Self { labels, event_id, payload, retention_hours, deliver_at, application }
     }
 }
 
 /// What decides which endpoints a message goes to: its event type and its channels.
-pub fn labels(fields: &mut Fields<'_>) -> (String, Option<Vec<String>>) {
+pub fn labels(fields: &mut Fields<'_>) -> Labels {
     let event_type = fields.required_text(&["eventType"], Text::Name(NAME_LENGTH_MAX)).unwrap_or_default();
-    (event_type, fields.names(&["channels"], CHANNEL_LENGTH_MAX, 1, CHANNELS_MAX).value())
+    let channels = fields.names(&["channels"], CHANNEL_LENGTH_MAX, 1, CHANNELS_MAX).value();
+    Labels { event_type, channels, tags: None }
 }
 
 /// The one header that a message can have of its own.
@@ -202,11 +202,11 @@ mod tests {
     fn the_payload_is_kept_byte_for_byte() {
         let body = "{\"eventType\":\"a.b\",\"payload\": { \"b\" : 1.0,\n\t\"a\":\"\\u00e9\" } }";
         let message = parse(body).unwrap();
-        assert_eq!(message.payload.sent(), "{ \"b\" : 1.0,\n\t\"a\":\"\\u00e9\" }");
+        assert_eq!(message.payload.sent().as_str(), "{ \"b\" : 1.0,\n\t\"a\":\"\\u00e9\" }");
         assert_eq!(message.retention_hours, 90 * 24);
         let message =
             parse(r#"{"eventType":"a","data":{},"transformationsParams":{"rawPayload":"<x/>"}}"#).unwrap();
-        assert_eq!((message.payload.json.as_str(), message.payload.sent()), ("{}", "<x/>"));
+        assert_eq!((message.payload.json.as_str(), message.payload.sent().as_str()), ("{}", "<x/>"));
     }
 
     #[test]

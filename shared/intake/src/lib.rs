@@ -12,6 +12,7 @@ use aws::Platform;
 use domain::application::{Application, ApplicationSettings};
 use domain::caller::Caller;
 use domain::ids::{AppId, Reference};
+use domain::labels::Labels;
 use domain::message::Message;
 use domain::{Error, Result};
 use queue::{QueueUrl, Sqs};
@@ -108,19 +109,14 @@ impl Intake {
         }
     }
 
-    /// Whether a message of that type and those channels would go to any endpoint of `app`, which was just
+    /// Whether a message with those labels would go to any endpoint of `app`, which was just
     /// read.
     ///
     /// # Errors
     /// The store's own.
-    pub async fn is_wanted(
-        &self,
-        app: &Application,
-        event_type: &str,
-        channels: Option<&[String]>,
-    ) -> Result<bool> {
+    pub async fn is_wanted(&self, app: &Application, labels: &Labels) -> Result<bool> {
         let targets = self.targets.of(&self.store, &*self.clock, app).await?;
-        Ok(targets.iter().any(|(_, filter)| filter.wants(event_type, channels)))
+        Ok(targets.iter().any(|(_, filter)| filter.wants(labels)))
     }
 
     /// Lets one message of an application pass.
@@ -136,8 +132,7 @@ impl Intake {
     /// # Errors
     /// The store's own.
     pub async fn is_same(&self, stored: &Message, posted: &MessageIn) -> Result<bool> {
-        let labels = (&stored.event_type, &stored.event_id, &stored.channels, &stored.tags)
-            == (&posted.event_type, &posted.event_id, &posted.channels, &posted.tags);
-        Ok(labels && self.store.payload(stored).await?.is_none_or(|payload| payload == posted.payload))
+        let same = (&stored.labels, &stored.event_id) == (&posted.labels, &posted.event_id);
+        Ok(same && self.store.payload(stored).await?.is_none_or(|payload| payload == posted.payload))
     }
 }

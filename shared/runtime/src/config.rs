@@ -199,8 +199,6 @@ impl Tables {
 /// What the deliver function is told about deliveries.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// The wait after each failed attempt; one attempt more than there are waits.
-    pub schedule: Vec<Duration>,
     /// The deadline of one exchange, connecting and body included.
     pub timeout: Duration,
     /// Networks that may be reached although they are not public.
@@ -235,20 +233,12 @@ impl HeaderStyle {
     }
 }
 
-/// The default of `POSTRIDER_RETRY_SCHEDULE`: seconds to wait after each failure.
-pub const RETRY_SCHEDULE_DEFAULT: &str = "5,300,1800,7200,18000,36000,36000";
-/// Most retries that a schedule may have; an attempt's history travels with its job.
-const RETRIES_MAX: usize = 32;
-/// Longest wait between two attempts: payloads live 90 days, and a chain has to end before them.
-const RETRY_WAIT_MAX_SECONDS: u32 = 7 * 24 * 3600;
-
 impl Delivery {
     /// Reads the variables of the deliver function.
     ///
     /// # Errors
     /// One of them cannot be understood.
     pub fn read(env: &Env<'_>) -> Result<Self, ConfigError> {
-        let schedule = schedule(env)?;
         let allowed_subnets = env.parsed(
             "POSTRIDER_ALLOWED_SUBNETS",
             "networks such as 10.1.0.0/16,fd00::/8",
@@ -256,21 +246,8 @@ impl Delivery {
             |text| text.split(',').map(|net| net.trim().parse().ok()).collect(),
         )?;
         let header_style = HeaderStyle::read(env)?;
-        Ok(Self { schedule, timeout: delivery_timeout(env)?, allowed_subnets, header_style })
+        Ok(Self { timeout: delivery_timeout(env)?, allowed_subnets, header_style })
     }
-}
-
-/// Reads `POSTRIDER_RETRY_SCHEDULE`.
-fn schedule(env: &Env<'_>) -> Result<Vec<Duration>, ConfigError> {
-    // The one setting whose empty value means something: no retry.
-    let schedule = env.raw("POSTRIDER_RETRY_SCHEDULE").unwrap_or_else(|| RETRY_SCHEDULE_DEFAULT.to_owned());
-    retry_schedule(&schedule).ok_or_else(|| {
-        let what = "up to 32 waits in seconds, at most a week each, such as 5,300,1800 (empty: no retry)";
-        ConfigError::new(
-            "POSTRIDER_RETRY_SCHEDULE",
-            format!("{schedule:?} makes no sense; it should be {what}"),
-        )
-    })
 }
 
 /// Reads `POSTRIDER_DELIVERY_TIMEOUT`: the deadline of one delivery, 15 seconds where it is not set.
@@ -282,16 +259,6 @@ pub fn delivery_timeout(env: &Env<'_>) -> Result<Duration, ConfigError> {
     env.parsed("POSTRIDER_DELIVERY_TIMEOUT", "seconds from 1 to 25", Duration::from_secs(15), |text| {
         text.parse().ok().filter(|s| (1..=25).contains(s)).map(Duration::from_secs)
     })
-}
-
-fn retry_schedule(text: &str) -> Option<Vec<Duration>> {
-    if text.is_empty() {
-        return Some(Vec::new());
-    }
-    let waits: Option<Vec<u32>> = text.split(',').map(|wait| wait.trim().parse().ok()).collect();
-    waits
-        .filter(|waits| waits.len() <= RETRIES_MAX && waits.iter().all(|s| *s <= RETRY_WAIT_MAX_SECONDS))
-        .map(|waits| waits.into_iter().map(|s| Duration::from_secs(s.into())).collect())
 }
 
 /// Reads a yes or a no.
@@ -314,20 +281,8 @@ mod tests {
     #[test]
     fn defaults_are_the_contracts() {
         let delivery = Delivery::read(&env(&[])).unwrap();
-        assert_eq!(delivery.schedule.len(), 7);
         assert_eq!(delivery.timeout, Duration::from_secs(15));
         assert_eq!(delivery.header_style, HeaderStyle::Webhook);
-    }
-
-    #[test]
-    fn schedules() {
-        let schedule = |text| Delivery::read(&env(&[("POSTRIDER_RETRY_SCHEDULE", text)])).map(|d| d.schedule);
-        assert_eq!(schedule("1,1,1").unwrap(), vec![Duration::from_secs(1); 3]);
-        assert_eq!(schedule("").unwrap(), Vec::<Duration>::new());
-        for wrong in ["1,,1", "-1", "1m", "9999999"] {
-            let error = schedule(wrong).unwrap_err().to_string();
-            assert!(error.starts_with("POSTRIDER_RETRY_SCHEDULE: ") && !error.contains('\n'), "{error}");
-        }
     }
 
     #[test]

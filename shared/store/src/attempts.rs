@@ -12,7 +12,7 @@ use futures_util::future::try_join_all;
 
 use super::audit::{ABSENT, Change, What};
 use super::item::{FromItemOf, Get as _, Item, Put as _, SCHEMA, ToItem, b, n, s, texts};
-use super::messages::{log_ttl, size};
+use super::messages::{labels_of, log_ttl, size};
 use super::shards::LogQuery;
 use super::{BATCH_GET_MAX, Store, Table, Transacted, keys};
 use domain::caller::Caller;
@@ -117,9 +117,9 @@ impl ToItem for Attempt {
             .with("g", n(self.trigger as u8))
             .with_some("nx", self.next.map(|at| n(at.ms())))
             .with_some("di", self.disables.then(|| n(1)))
-            .with("et", s(&self.event_type))
-            .with_some("ch", texts(self.channels.as_deref()))
-            .with_some("tg", texts(self.tags.as_deref()))
+            .with("et", s(&self.labels.event_type))
+            .with_some("ch", texts(self.labels.channels.as_deref()))
+            .with_some("tg", texts(self.labels.tags.as_deref()))
             .with("ttl", n(log_ttl(self.message)))
     }
 }
@@ -146,9 +146,7 @@ impl FromItemOf<EndpointId> for Attempt {
             trigger: if item.number::<u8>("g")? == 1 { Trigger::Manual } else { Trigger::Scheduled },
             next: item.time_opt("nx"),
             disables: item.contains_key("di"),
-            event_type: item.text("et")?.to_owned(),
-            channels: item.texts("ch"),
-            tags: item.texts("tg"),
+            labels: labels_of(item)?,
         })
     }
 }
@@ -425,6 +423,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use domain::labels::Labels;
+
     use super::*;
 
     fn attempt(status: Status, response: usize) -> Attempt {
@@ -445,9 +445,7 @@ mod tests {
             trigger: Trigger::Scheduled,
             next: None,
             disables: false,
-            event_type: "invoice.paid".into(),
-            channels: None,
-            tags: None,
+            labels: Labels::of("invoice.paid"),
         }
     }
 

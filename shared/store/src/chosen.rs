@@ -106,11 +106,8 @@ impl Store {
         let page = self.shard_messages(task.app, task.shard, &page_query(task)?).await?;
         let last = page.last().filter(|_| page.len() == PAGE).map(|message| message.id);
         let filter = Filter::from(endpoint.settings.clone());
-        let wanted: Vec<MessageId> = page
-            .iter()
-            .filter(|message| filter.wants(&message.event_type, message.channels.as_deref()))
-            .map(|message| message.id)
-            .collect();
+        let wanted: Vec<MessageId> =
+            page.iter().filter(|message| filter.wants(&message.labels)).map(|message| message.id).collect();
         let states = self.states_at(endpoint.id, &wanted).await?;
         let known: HashSet<MessageId> = states.into_iter().map(|state| state.message).collect();
         let missing: Vec<MessageId> = wanted.into_iter().filter(|id| !known.contains(id)).collect();
@@ -141,11 +138,8 @@ fn fits_state(task: &Task, state: &State) -> bool {
     }
 }
 
-fn fits_message(filter: &TaskFilter, message: &Message) -> bool {
-    let has = |list: &Option<Vec<String>>, wanted: &Option<String>| {
-        wanted.as_ref().is_none_or(|wanted| list.iter().flatten().any(|entry| entry == wanted))
-    };
-    filter.event_types.as_ref().is_none_or(|types| types.contains(&message.event_type))
-        && has(&message.channels, &filter.channel)
-        && has(&message.tags, &filter.tag)
+fn fits_message(filter: &TaskFilter, Message { labels, .. }: &Message) -> bool {
+    filter.event_types.as_ref().is_none_or(|types| types.contains(&labels.event_type))
+        && filter.channel.as_ref().is_none_or(|channel| labels.has_channel(channel))
+        && filter.tag.as_ref().is_none_or(|tag| labels.has_tag(tag))
 }

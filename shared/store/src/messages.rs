@@ -1,6 +1,7 @@
 //! Messages: what was posted, kept byte for byte, and the endpoints that it goes to.
 
 use std::io::{Read as _, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -14,6 +15,7 @@ use super::shards::LogQuery;
 use super::{Store, Table, keys};
 use domain::error::{Error, Result, corrupt, unavailable};
 use domain::ids::{AppId, EndpointId, Id as _, Ksuid, MessageId, Reference};
+use domain::labels::Labels;
 use domain::limits::BODY_LENGTH_MAX;
 use domain::page::Page;
 use runtime::clock::Timestamp;
@@ -92,17 +94,17 @@ pub(super) fn log_ttl_at(at: Timestamp) -> u64 {
 
 /// The message's item, and the items of its parts.
 fn items(new: &NewMessage) -> Result<(Item, Vec<Item>)> {
-    let mut plain = new.payload.json.clone().into_bytes();
-    plain.extend_from_slice(new.payload.raw.as_deref().unwrap_or_default().as_bytes());
+    let raw = new.payload.raw.as_ref().map_or("", |raw| raw.as_str());
+    let plain = [new.payload.json.as_bytes(), raw.as_bytes()].concat();
     let ttl = log_ttl(new.id);
     let until = new.payload_until();
     let own_life = new.retention_hours < 24 * LOG_RETENTION_DAYS;
     let mut item = keys::message(new.app, new.id)
         .with("v", n(SCHEMA))
-        .with("et", s(&new.event_type))
+        .with("et", s(&new.labels.event_type))
         .with_some("ei", new.event_id.as_ref().map(s))
-        .with_some("ch", texts(new.channels.as_deref()))
-        .with_some("tg", texts(new.tags.as_deref()))
+        .with_some("ch", texts(new.labels.channels.as_deref()))
+        .with_some("tg", texts(new.labels.tags.as_deref()))
         .with_some("jl", new.payload.raw.is_some().then(|| n(new.payload.json.len())))
         .with_some("ct", new.payload.content_type.as_ref().map(s))
         .with_some("da", new.deliver_at.map(|at| n(at.ms())))
@@ -146,6 +148,11 @@ fn items(new: &NewMessage) -> Result<(Item, Vec<Item>)> {
     Ok((item, parts))
 }
 
+/// The labels of a message, in its own item and in those of its attempts.
+pub(super) fn labels_of(item: &Item) -> Result<Labels> {
+    Ok(Labels { event_type: item.text("et")?.to_owned(), channels: item.texts("ch"), tags: item.texts("tg") })
+}
+
 impl FromItemOf<AppId> for Message {
     fn from_item(app: AppId, item: &Item) -> Result<Self> {
         item.check_schema()?;
@@ -155,10 +162,8 @@ impl FromItemOf<AppId> for Message {
         Ok(Self {
             app,
             id,
-            event_type: item.text("et")?.to_owned(),
+            labels: labels_of(item)?,
             event_id: item.text_opt("ei").map(str::to_owned),
-            channels: item.texts("ch"),
-            tags: item.texts("tg"),
             payload_until: Timestamp::from_ms(item.number_opt("x").unwrap_or(ttl) * 1000),
             deliver_at: item.time_opt("da"),
             stored: PayloadLocation {
@@ -321,7 +326,8 @@ impl Store {
         let mut json = String::from_utf8(bytes).map_err(corrupt("a payload"))?;
         let raw = stored.json_length.filter(|length| json.is_char_boundary(*length));
         let raw = raw.map(|length| json.split_off(length));
-        Ok(Some(Payload { json, raw, content_type: stored.content_type.clone() }))
+        let content_type = stored.content_type.clone();
+        Ok(Some(Payload { raw: raw.map(Arc::new), content_type, ..Payload::of(json) }))
     }
 
     /// The endpoints that a message goes to.
@@ -398,10 +404,8 @@ mod tests {
         NewMessage {
             app: AppId::from_ksuid(id(1)),
             id: MessageId::from_ksuid(id(2)),
-            event_type: "invoice.paid".into(),
+            labels: Labels::of("invoice.paid"),
             event_id: None,
-            channels: None,
-            tags: None,
             payload: Payload::of(json),
             deliver_at: None,
             retention_hours: days * 24,

@@ -184,7 +184,7 @@ impl Store {
             app: app.id,
             endpoint: attempt.endpoint,
             message: attempt.message,
-            event_type: attempt.event_type.clone(),
+            event_type: attempt.labels.event_type.clone(),
             attempts,
             at: attempt.at,
             code: attempt.code,

@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use shared::auth::{Caller, DEFAULT_ORG, Who};
 use shared::clock::Timestamp;
 use shared::ids::{AppId, AttemptId, EndpointId, Id as _, MessageId, OrgId};
+use shared::labels::Labels;
 use shared::store::Store;
 use shared::store::applications::ApplicationSettings;
 use shared::store::attempts::{Attempt, ResponseBody, State, Status, Trigger};
@@ -52,17 +53,20 @@ pub fn event_type_of(dice: &mut Dice) -> String {
     if dice.one_in(200) { "rare".to_owned() } else { format!("type.{}", dice.below(3)) }
 }
 
+fn labels_of(row: &Row) -> Labels {
+    let some = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+    Labels { event_type: row.event_type.clone(), channels: some(&row.channels), tags: some(&row.tags) }
+}
+
 /// Stores a message.
 pub async fn message(store: &Store, app: AppId, id: MessageId, row: &Row, endpoints: Vec<EndpointId>) {
     let new = NewMessage {
         app,
         id,
-        event_type: row.event_type.clone(),
+        labels: labels_of(row),
         event_id: None,
-        channels: (!row.channels.is_empty()).then(|| row.channels.clone()),
         payload: Payload::of("{}"),
         deliver_at: None,
-        tags: (!row.tags.is_empty()).then(|| row.tags.clone()),
         retention_hours: 90 * 24,
         endpoints,
     };
@@ -126,9 +130,7 @@ pub fn attempt(
         trigger: Trigger::Scheduled,
         next: None,
         disables: false,
-        tags: (!row.tags.is_empty()).then(|| row.tags.clone()),
-        event_type: row.event_type.clone(),
-        channels: (!row.channels.is_empty()).then(|| row.channels.clone()),
+        labels: labels_of(&row),
     };
     (attempt, row)
 }

@@ -21,8 +21,9 @@ use http_body_util::Full;
 use shared::Result;
 use shared::clock::SharedClock;
 use shared::config::{Delivery, HeaderStyle};
+use shared::retry::RetryHint;
 
-use super::{AttemptResult, RetryHint, Sender, Webhook};
+use super::{AttemptResult, Sender, Webhook};
 
 /// A connection that fails faster than this is tried once more at once.
 const FAST_FAILURE: Duration = Duration::from_secs(1);

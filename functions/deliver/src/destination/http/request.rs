@@ -1,11 +1,14 @@
 //! The request of a webhook.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use http_body_util::Full;
 use shared::Result;
 use shared::config::HeaderStyle;
 use shared::error::corrupt;
+use shared::store::messages::Payload;
 use shared::{signing, webhook};
 use url::Url;
 
@@ -44,8 +47,31 @@ pub fn build(
     let Ok(uri) = to.as_str().parse::<Uri>() else {
         return Ok(Err("the endpoint's URL cannot be sent to".into()));
     };
-    let mut request =
-        Request::post(uri).body(Full::from(payload.sent().to_owned())).map_err(corrupt("a request"))?;
+    let mut request = Request::post(uri).body(Full::new(body(payload))).map_err(corrupt("a request"))?;
     *request.headers_mut() = headers;
     Ok(Ok(request))
+}
+
+/// The body of a request, which shares the payload's text.
+fn body(payload: &Payload) -> Bytes {
+    struct Shared(Arc<String>);
+    impl AsRef<[u8]> for Shared {
+        fn as_ref(&self) -> &[u8] {
+            self.0.as_bytes()
+        }
+    }
+    Bytes::from_owner(Shared(payload.sent().clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_shares_the_text_of_the_payload_and_of_its_clones() {
+        let json = Payload::of("{}");
+        assert_eq!(body(&json.clone()).as_ptr(), json.json.as_ptr());
+        let raw = Payload { raw: Some(Arc::new("<x/>".to_owned())), ..json };
+        assert_eq!(body(&raw.clone()).as_ptr(), raw.sent().as_ptr());
+    }
 }

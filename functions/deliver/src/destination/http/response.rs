@@ -7,10 +7,11 @@ use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt as _;
 use shared::clock::Timestamp;
+use shared::retry::RetryHint;
 use shared::store::attempts::ResponseBody;
 
 use super::client::Body;
-use crate::destination::{AttemptResult, ReceiverDirective, RetryHint};
+use crate::destination::{AttemptResult, ReceiverDirective};
 
 /// Most bytes of a response's body that are read and kept.
 const RESPONSE_LENGTH_MAX: usize = 20_000;

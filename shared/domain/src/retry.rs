@@ -1,0 +1,204 @@
+//! When a delivery that failed is tried again.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use runtime::clock::Timestamp;
+use runtime::config::{ConfigError, Env};
+
+use crate::ids::{EndpointId, Id as _, MessageId};
+
+/// The waits of the contract, in seconds: the default of [`RetryPolicy::VARIABLE`].
+pub const RETRY_SCHEDULE_DEFAULT: &str = "5,300,1800,7200,18000,36000,36000";
+/// Most retries that a policy may have; an attempt's history travels with its job.
+const RETRIES_MAX: usize = 32;
+/// Longest wait between two attempts: payloads live 90 days, and a chain has to end before them.
+const WAIT_MAX_SECONDS: u32 = 7 * 24 * 3600;
+/// How long an endpoint is left alone that said, or showed, that it has too much to do.
+const OVERLOADED_WAIT_MIN: Duration = Duration::from_secs(60);
+
+/// How often a delivery is tried again, and how long it waits before each retry.
+///
+/// It is written as the waits in seconds with commas between them, such as `5,300,1800`; an empty text is no
+/// retry. There is one attempt more than there are waits.
+///
+/// A wait is up to a fifth longer or shorter than its number, so that what failed together does not come back
+/// together. Where the receiver's response says when to come back (`Retry-After`), that is honoured from once
+/// to twice the wait. A receiver that has too much to do is left alone for a minute at least.
+///
+/// ```
+/// use domain::retry::RetryPolicy;
+///
+/// let policy: RetryPolicy = "5,300".parse().unwrap();
+/// let seconds: Vec<u64> = policy.waits().map(|wait| wait.as_secs()).collect();
+/// assert_eq!(seconds, [5, 300]);
+/// assert_eq!(RetryPolicy::default().waits().len(), 7);
+/// assert!("".parse::<RetryPolicy>().unwrap().waits().next().is_none());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    waits: Vec<Duration>,
+}
+
+/// What a failure says about when to try again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetryHint {
+    /// How long the endpoint asked to be left alone.
+    pub retry_after: Option<Duration>,
+    /// It has too much to do.
+    pub overloaded: bool,
+}
+
+/// What a policy has to be, for whoever wrote one that is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRetryPolicy;
+
+impl std::fmt::Display for NoRetryPolicy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("up to 32 waits in seconds, at most a week each, such as 5,300,1800 (empty: no retry)")
+    }
+}
+
+impl std::error::Error for NoRetryPolicy {}
+
+impl RetryPolicy {
+    /// The environment variable that holds the installation's.
+    pub const VARIABLE: &str = "POSTRIDER_RETRY_SCHEDULE";
+
+    /// Reads [`RetryPolicy::VARIABLE`]; the contract's waits where it is not set.
+    ///
+    /// # Errors
+    /// It is no policy.
+    pub fn read(env: &Env<'_>) -> Result<Self, ConfigError> {
+        // The one setting whose empty value means something: no retry.
+        let Some(text) = env.raw(Self::VARIABLE) else { return Ok(Self::default()) };
+        text.parse().map_err(|what: NoRetryPolicy| {
+            ConfigError::new(Self::VARIABLE, format!("{text:?} makes no sense; it should be {what}"))
+        })
+    }
+
+    /// The wait before each retry, without what is drawn and asked for.
+    pub fn waits(&self) -> impl ExactSizeIterator<Item = Duration> + '_ {
+        self.waits.iter().copied()
+    }
+
+    /// When the attempt after number `number` (from 1) is due, if that one has failed at `now`. None after the
+    /// last. It follows from its arguments, nothing is drawn: copies of a job agree.
+    pub fn next_due(
+        &self,
+        (message, endpoint): (MessageId, EndpointId),
+        number: u32,
+        hint: RetryHint,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let wait = self.waits().nth(usize::try_from(number).ok()?.checked_sub(1)?)?;
+        let wait = match hint.retry_after {
+            Some(asked) => asked.clamp(wait, wait * 2),
+            None => wait.mul_f64(0.8 + 0.4 * jitter(message, endpoint, number)),
+        };
+        Some(now.after(if hint.overloaded { wait.max(OVERLOADED_WAIT_MIN) } else { wait }))
+    }
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        let waits = [5, 300, 1800, 7200, 18_000, 36_000, 36_000].map(Duration::from_secs);
+        Self { waits: waits.to_vec() }
+    }
+}
+
+impl FromStr for RetryPolicy {
+    type Err = NoRetryPolicy;
+
+    fn from_str(text: &str) -> Result<Self, NoRetryPolicy> {
+        if text.is_empty() {
+            return Ok(Self { waits: Vec::new() });
+        }
+        let waits = text.split(',').map(|wait| wait.trim().parse::<u32>().ok());
+        let waits: Vec<u32> = waits.collect::<Option<_>>().ok_or(NoRetryPolicy)?;
+        if waits.len() > RETRIES_MAX || waits.iter().any(|wait| *wait > WAIT_MAX_SECONDS) {
+            return Err(NoRetryPolicy);
+        }
+        Ok(Self { waits: waits.into_iter().map(|wait| Duration::from_secs(wait.into())).collect() })
+    }
+}
+
+/// From 0 to 1. It follows from the attempt instead of being drawn: copies of a job agree.
+fn jitter(message: MessageId, endpoint: EndpointId, number: u32) -> f64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ u64::from(number);
+    for byte in message.ksuid().bytes().iter().chain(endpoint.ksuid().bytes()) {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    // The low bits of such a hash depend on the last bytes only; fold the high ones in.
+    let folded = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+    folded as f64 / f64::from((1 << 24) - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Ksuid;
+
+    const NOW: Timestamp = Timestamp::from_ms(1_800_000_000_000);
+
+    fn delivery(nth: u16) -> (MessageId, EndpointId) {
+        let mut payload = [0; 15];
+        payload[..2].copy_from_slice(&nth.to_be_bytes());
+        let endpoint = EndpointId::from_ksuid(Ksuid::new(NOW, [9; 15]));
+        (MessageId::from_ksuid(Ksuid::new(NOW, payload)), endpoint)
+    }
+
+    fn policy(text: &str) -> RetryPolicy {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn the_default_is_the_contracts() {
+        assert_eq!(policy(RETRY_SCHEDULE_DEFAULT), RetryPolicy::default());
+        assert_eq!(RetryPolicy::read(&Env::new(|_| None)).unwrap(), RetryPolicy::default());
+    }
+
+    #[test]
+    fn policies_are_read_or_refused() {
+        let read = |text: &'static str| RetryPolicy::read(&Env::new(|_| Some(text.to_owned())));
+        assert_eq!(read("1, 1,1").unwrap().waits, vec![Duration::from_secs(1); 3]);
+        assert_eq!(read("").unwrap().waits().len(), 0);
+        for wrong in ["1,,1", "-1", "1m", "9999999", " "] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(error.starts_with("POSTRIDER_RETRY_SCHEDULE: ") && !error.contains('\n'), "{error}");
+        }
+        assert_eq!(vec!["1"; 33].join(",").parse::<RetryPolicy>(), Err(NoRetryPolicy));
+    }
+
+    #[test]
+    fn waits_are_the_policys_within_a_fifth() {
+        let policy = policy("5,300,1800");
+        let (mut shortest, mut longest) = (f64::MAX, f64::MIN);
+        for nth in 0..500 {
+            for (number, wait) in (1..).zip(policy.waits()) {
+                let due = policy.next_due(delivery(nth), number, RetryHint::default(), NOW).unwrap();
+                assert_eq!(policy.next_due(delivery(nth), number, RetryHint::default(), NOW), Some(due));
+                let ratio = due.since(NOW).as_secs_f64() / wait.as_secs_f64();
+                (shortest, longest) = (shortest.min(ratio), longest.max(ratio));
+            }
+            assert_eq!(policy.next_due(delivery(nth), 4, RetryHint::default(), NOW), None);
+            assert_eq!(policy.next_due(delivery(nth), 0, RetryHint::default(), NOW), None);
+        }
+        assert!((0.8..0.82).contains(&shortest) && (1.18..1.2001).contains(&longest), "{shortest} {longest}");
+    }
+
+    #[test]
+    fn endpoints_may_ask_for_up_to_twice_the_wait_and_get_a_minute_when_overloaded() {
+        let wait = |text: &str, retry_after: Option<u64>, overloaded| {
+            let hint = RetryHint { retry_after: retry_after.map(Duration::from_secs), overloaded };
+            policy(text).next_due(delivery(1), 1, hint, NOW).unwrap().since(NOW).as_secs()
+        };
+        assert_eq!(wait("300", Some(1), false), 300);
+        assert_eq!(wait("300", Some(400), false), 400);
+        assert_eq!(wait("300", Some(86_400), false), 600);
+        assert_eq!(wait("300", Some(u64::MAX), false), 600);
+        assert_eq!(wait("5", None, true), 60);
+        assert_eq!(wait("5", Some(8), true), 60);
+        assert!((240..=360).contains(&wait("300", None, true)));
+    }
+}
