@@ -1,7 +1,5 @@
 //! What a function is given from outside: time, randomness, and the ways to AWS and out of it.
 
-mod signer;
-
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -20,10 +18,9 @@ use runtime::config::{Aws, ConfigError, Env, Tables};
 use runtime::draining::Draining;
 use runtime::metrics::{Metrics, SharedSink, Stdout};
 use runtime::random::{SharedRandom, SystemRandom};
+use signer::Signer;
 use store::Store;
 use store::seal::Sealer;
-
-use signer::Signer;
 
 /// The outside world. Production has one, a simulation has as many as it likes.
 #[derive(Clone, Debug)]
