@@ -306,7 +306,7 @@ impl Clients {
     }
 }
 
-/// `FanOutDeadQueue` is `fan-out-dead`: words in small letters, without what kind of resource it is.
+/// `BackgroundDeadQueue` is `background-dead`: words in small letters, without what kind of resource it is.
 fn short_name(logical_id: &str, kind: &str) -> String {
     let id = logical_id.strip_suffix(kind).filter(|id| !id.is_empty()).unwrap_or(logical_id);
     let mut name = String::new();
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn names_follow_from_logical_ids() {
         assert_eq!(short_name("DeliveriesQueue", "Queue"), "deliveries");
-        assert_eq!(short_name("FanOutDeadQueue", "Queue"), "fan-out-dead");
+        assert_eq!(short_name("BackgroundDeadQueue", "Queue"), "background-dead");
         assert_eq!(short_name("ConfigTable", "Table"), "config");
         assert_eq!(short_name("Queue", "Queue"), "queue");
     }

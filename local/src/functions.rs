@@ -47,8 +47,8 @@ pub(crate) fn connect(name: &str, env: &Env<'_>, platform: &Platform) -> Result<
                 async move { code.handle(event).await }.boxed()
             }))
         }
-        "fan-out" => {
-            let code = Arc::new(fan_out::Dispatcher::connect(env, platform)?);
+        "background" => {
+            let code = Arc::new(background::Background::connect(env, platform)?);
             Code::Queue(Arc::new(move |event| {
                 let code = code.clone();
                 async move { code.handle(event).await }.boxed()

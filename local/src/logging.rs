@@ -30,7 +30,7 @@ const OWN: [&str; 23] = [
     "domain",
     "endpoints",
     "event_types",
-    "fan_out",
+    "background",
     "http_api",
     "ingest",
     "input",

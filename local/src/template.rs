@@ -113,9 +113,9 @@ impl Queue {
 /// A Lambda function, the template's `Globals` merged in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
-    /// Its name within the template, such as `FanOutFunction`.
+    /// Its name within the template, such as `BackgroundFunction`.
     pub logical_id: String,
-    /// Its folder's name, which is its package's too, such as `fan-out`.
+    /// Its folder's name, which is its package's too, such as `background`.
     pub name: String,
     /// How long one invocation may take.
     pub timeout_seconds: u32,
@@ -217,7 +217,7 @@ impl Template {
         self.queues.iter().find(|queue| queue.logical_id == logical_id)
     }
 
-    /// The function of this name, such as `fan-out`.
+    /// The function of this name, such as `background`.
     pub fn function(&self, name: &str) -> Option<&Function> {
         self.functions.iter().find(|function| function.name == name)
     }

@@ -99,7 +99,7 @@ async fn nothing_of_a_deleted_application_is_left() {
             // The second look at the logs waits for what was under way. Time is skipped only while nothing
             // else is: it would end the visibility timeout of a step that is being worked on, and what
             // two copies of a step erase, one of them counts.
-            if house.only_delayed("FanOutQueue").await {
+            if house.only_delayed("BackgroundQueue").await {
                 clock.skip(Duration::from_secs(130));
                 house.stack.wake();
             }

@@ -59,10 +59,10 @@ async fn each_is_answered_by_its_function() {
     let event =
         |name: &str| serde_json::from_str(&events[name]).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert_eq!(house.deliver(event("deliver")).await.batch_item_failures.len(), 0);
-    let variables = house.stack.environment("fan-out").expect("its environment");
+    let variables = house.stack.environment("background").expect("its environment");
     let env = Env::new(|name| variables.get(name).cloned());
-    let dispatcher = fan_out::Dispatcher::connect(&env, house.stack.platform()).expect("it connects");
-    assert_eq!(dispatcher.handle(event("fan-out")).await.batch_item_failures.len(), 0);
+    let dispatcher = background::Background::connect(&env, house.stack.platform()).expect("it connects");
+    assert_eq!(dispatcher.handle(event("background")).await.batch_item_failures.len(), 0);
     // For the application that the event of messages made.
     let accepted = house.ingest(event("ingest")).await;
     assert_eq!(accepted.batch_item_failures.len(), 0);

@@ -198,7 +198,7 @@ impl Rare {
 
     /// What cannot be understood, and what cannot be done for now.
     async fn jobs_that_fail(&self) {
-        for queue in ["DeliveriesQueue", "RetriesQueue", "FanOutQueue", "IngestQueue"] {
+        for queue in ["DeliveriesQueue", "RetriesQueue", "BackgroundQueue", "IngestQueue"] {
             self.house.send(queue, "no job").await;
         }
         self.house.idle().await;
@@ -217,7 +217,7 @@ impl Rare {
         for (queue, body) in [
             ("DeliveriesQueue", &resend),
             ("RetriesQueue", &resend),
-            ("FanOutQueue", &fan_out),
+            ("BackgroundQueue", &fan_out),
             ("IngestQueue", &message),
         ] {
             self.house.send(queue, &body.to_string()).await;
@@ -228,7 +228,7 @@ impl Rare {
         soon("the jobs put off", async {
             while !(put_off("deliver", "DeliveriesQueue")
                 && put_off("deliver", "RetriesQueue")
-                && put_off("fan-out", "FanOutQueue")
+                && put_off("background", "BackgroundQueue")
                 && put_off("ingest", "IngestQueue"))
             {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -263,7 +263,7 @@ impl Rare {
         // An erasure waits for what may still be under way.
         soon("the erasure", async {
             while self.house.stack.waiting().await.expect("the queues answer") > 0 {
-                if self.house.only_delayed("FanOutQueue").await {
+                if self.house.only_delayed("BackgroundQueue").await {
                     self.clock.skip(Duration::from_secs(130));
                     self.house.stack.wake();
                 }

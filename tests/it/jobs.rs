@@ -136,10 +136,10 @@ impl Yard {
         let event = self.house.receive(queue).await;
         let of = |function: &str| self.house.stack.environment(function).expect("its environment").clone();
         let platform = self.house.stack.platform();
-        let answer = if queue == "FanOutQueue" {
-            let variables = of("fan-out");
+        let answer = if queue == "BackgroundQueue" {
+            let variables = of("background");
             let env = shared::config::Env::new(|name| variables.get(name).cloned());
-            let function = fan_out::Dispatcher::connect(&env, platform).expect("it connects");
+            let function = background::Background::connect(&env, platform).expect("it connects");
             function.handle(event.clone()).await
         } else {
             self.house.deliver(event.clone()).await
@@ -150,7 +150,7 @@ impl Yard {
 
     async fn dead_letters(&self) -> usize {
         let mut found = 0;
-        for queue in ["DeliveriesDeadQueue", "RetriesDeadQueue", "FanOutDeadQueue"] {
+        for queue in ["DeliveriesDeadQueue", "RetriesDeadQueue", "BackgroundDeadQueue"] {
             let url = &self.house.stack.queue(queue).expect("a queue of the template").url;
             let received = self.house.stack.sqs().receive_message().queue_url(url).send().await;
             found += received.expect("an answer").messages().len();
@@ -180,7 +180,7 @@ async fn jobs_of_the_version_before_are_handled() {
     }
 
     let fan_out = yard.here("fan-out.v1");
-    yard.work("FanOutQueue", &fan_out).await;
+    yard.work("BackgroundQueue", &fan_out).await;
     let sent = yard.house.receive("DeliveriesQueue").await;
     assert!(sent.records[0].body.as_deref().expect("a body").contains(&yard.message));
     yard.done("DeliveriesQueue", &sent).await;
@@ -189,14 +189,14 @@ async fn jobs_of_the_version_before_are_handled() {
     let since = yard.house.stack.platform().clock.now().before(std::time::Duration::from_secs(600));
     let request = json!({"since": since.to_string()}).to_string();
     let task = yard.house.request("POST", &path, &yard.house.token, request).await.json();
-    let first = yard.house.receive("FanOutQueue").await;
-    yard.done("FanOutQueue", &first).await;
+    let first = yard.house.receive("BackgroundQueue").await;
+    yard.done("BackgroundQueue", &first).await;
     let step = yard.here("task.v1").replace(&format!("qtask_{K}"), task["id"].as_str().expect("an id"));
-    yard.work("FanOutQueue", &step).await;
-    let next = yard.house.receive("FanOutQueue").await;
+    yard.work("BackgroundQueue", &step).await;
+    let next = yard.house.receive("BackgroundQueue").await;
     let next_step = first.records[0].body.as_deref().expect("a body").replace("\"step\":1", "\"step\":2");
     assert_eq!(next.records[0].body.as_deref(), Some(&*next_step));
-    yard.done("FanOutQueue", &next).await;
+    yard.done("BackgroundQueue", &next).await;
 
     // The operator listens.
     let management = yard.house.stack.org_token(Some(MANAGEMENT_ORG.parse().expect("an id")));
@@ -211,7 +211,7 @@ async fn jobs_of_the_version_before_are_handled() {
     let platform = yard.house.stack.platform();
     let message = MessageId::new(platform.clock.now(), &*platform.random);
     let told = yard.here("operational.v1").replace(&yard.message, &message.to_string());
-    yard.work("FanOutQueue", &told).await;
+    yard.work("BackgroundQueue", &told).await;
     yard.go_on("DeliveriesQueue").await;
     let webhook = yard.receiver.next().await;
     let text = r#"{"type":"endpoint.disabled","data":{"n": 1.0}}"#;

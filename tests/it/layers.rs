@@ -30,7 +30,7 @@ const LAYERS: [(&str, u8); 16] = [
 /// All functions stand here: none uses another.
 const FUNCTIONS: u8 = 6;
 /// Functions that answer no requests.
-const CONSUMERS: [&str; 4] = ["deliver", "fan-out", "ingest", "timers"];
+const CONSUMERS: [&str; 4] = ["deliver", "background", "ingest", "timers"];
 /// What only answering requests needs.
 const FOR_REQUESTS: [&str; 4] = ["axum", "http-api", "jsonwebtoken", "lambda_http"];
 

@@ -143,7 +143,7 @@ async fn chains_resume_by_themselves_after_an_hour_without_dynamodb() {
         assert!(messages.iter().all(|message| arrived.contains(message)));
     })
     .await;
-    for queue in ["DeliveriesDeadQueue", "RetriesDeadQueue", "FanOutDeadQueue"] {
+    for queue in ["DeliveriesDeadQueue", "RetriesDeadQueue", "BackgroundDeadQueue"] {
         let url = &house.stack.queue(queue).expect("a queue of the template").url;
         let counts = house.stack.sqs().get_queue_attributes().queue_url(url);
         let counts =

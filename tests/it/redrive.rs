@@ -128,11 +128,11 @@ async fn jobs_that_an_earlier_version_wrote_are_done_by_this_one() {
     let fan_out = format!(
         r#"{{"job":"fan-out.v1","with":{{"org":"{org}","app":"{app}","version":2,"message":"{second}","from":0,"check":false}}}}"#
     );
-    house.send("FanOutQueue", &fan_out).await;
-    let variables = house.stack.environment("fan-out").expect("its environment");
+    house.send("BackgroundQueue", &fan_out).await;
+    let variables = house.stack.environment("background").expect("its environment");
     let env = Env::new(|name| variables.get(name).cloned());
-    let dispatcher = fan_out::Dispatcher::connect(&env, house.stack.platform()).expect("it connects");
-    let done = dispatcher.handle(house.receive("FanOutQueue").await).await;
+    let dispatcher = background::Background::connect(&env, house.stack.platform()).expect("it connects");
+    let done = dispatcher.handle(house.receive("BackgroundQueue").await).await;
     assert_eq!(done.batch_item_failures.len(), 0);
     assert_eq!(house.deliver(house.receive("DeliveriesQueue").await).await.batch_item_failures.len(), 0);
     assert_eq!(receiver.next().await.header("webhook-id"), second);

@@ -48,7 +48,7 @@ fn each_function_is_given_just_the_variables_that_it_reads() {
         ("deliver", reads(|env, platform| deliver::Deliver::connect(env, platform).map(drop))),
         ("endpoints", reads(|env, platform| endpoints::router(env, platform).map(drop))),
         ("event-types", reads(|env, platform| event_types::router(env, platform).map(drop))),
-        ("fan-out", reads(|env, platform| fan_out::Dispatcher::connect(env, platform).map(drop))),
+        ("background", reads(|env, platform| background::Background::connect(env, platform).map(drop))),
         ("ingest", reads(|env, platform| ingest::Ingest::connect(env, platform).map(drop))),
         ("messages", reads(|env, platform| messages::router(env, platform).map(drop))),
         ("portal", reads(|env, _| portal::router(env).map(drop))),
@@ -84,7 +84,7 @@ fn queues_outlive_their_consumers() {
 #[test]
 fn what_requeues_its_own_jobs_may() {
     let template = template();
-    for name in ["deliver", "fan-out", "timers"] {
+    for name in ["deliver", "background", "timers"] {
         assert!(template.function(name).expect(name).recursive_loop_allowed, "{name}");
     }
 }

@@ -28,7 +28,7 @@ BUILT = pathlib.Path(".aws-sam/build")
 # What each function says to its event, in this order: the messages function makes the application.
 ANSWERS = {
     "messages": 202, "applications": 201, "attempts": 404, "auth": 204, "endpoints": 404, "event-types": 201,
-    "portal": 200, "deliver": [], "fan-out": [], "ingest": [], "timers": None,
+    "portal": 200, "deliver": [], "background": [], "ingest": [], "timers": None,
 }
 
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use shared::clock::Timestamp;
 use shared::ids::{AttemptId, MessageId, OrgId, TaskId};
 use shared::store::attempts::Status;
+use shared::store::tasks::Progress;
 
 use crate::promises::{OnFile, was_disabled};
 use crate::random::Dice;
@@ -83,8 +84,9 @@ impl Replay {
     pub async fn check(&self, world: &World) -> Vec<String> {
         let (store, task, endpoint) = (world.store(), self.task, self.target.id);
         let mut broken = Vec::new();
+        let is_sent = |at: &Progress| matches!(at, Progress::Replay(replay) if replay.sent == self.len());
         match store.find_task(self.org, task).await {
-            Ok(Some(found)) if found.finished && found.sent == self.len() => {}
+            Ok(Some(found)) if found.finished && is_sent(&found.progress) => {}
             other => broken.push(format!("{task} is not done, or has sent another number: {other:?}")),
         }
         for (message, chosen) in &self.messages {

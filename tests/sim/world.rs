@@ -10,8 +10,8 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use axum::Router;
 use axum::body::Body;
+use background::Background;
 use deliver::{Deliver, InjectedBug};
-use fan_out::Dispatcher;
 use ingest::Ingest;
 use local::template::{QueueSource, Template, Value as TemplateValue};
 use serde_json::{Value, json};
@@ -319,7 +319,7 @@ impl World {
 
     /// Starts what calls the functions.
     pub fn start(self: &Arc<Self>) {
-        for name in ["deliver", "fan-out", "ingest"] {
+        for name in ["deliver", "background", "ingest"] {
             let function = template().function(name).expect("a function of the template");
             for source in &function.queues {
                 for _ in 0..INSTANCES {
@@ -420,7 +420,7 @@ async fn step_clocks(world: Arc<World>) {
 /// The code of a queue's consumer.
 enum Code {
     Deliver(Box<Deliver>),
-    FanOut(Box<Dispatcher>),
+    Background(Box<Background>),
     Ingest(Box<Ingest>),
 }
 
@@ -428,7 +428,7 @@ impl Code {
     async fn handle(&self, event: SqsEvent) -> SqsBatchResponse {
         match self {
             Self::Deliver(function) => function.handle(event).await,
-            Self::FanOut(function) => function.handle(event).await,
+            Self::Background(function) => function.handle(event).await,
             Self::Ingest(function) => function.handle(event).await,
         }
     }
@@ -457,8 +457,8 @@ impl Consumer {
             "ingest" => {
                 Code::Ingest(Box::new(world.connect("ingest", true, Ingest::connect).expect("it connects")))
             }
-            _ => Code::FanOut(Box::new(
-                world.connect("fan-out", true, Dispatcher::connect).expect("it connects"),
+            _ => Code::Background(Box::new(
+                world.connect("background", true, Background::connect).expect("it connects"),
             )),
         }
     }

@@ -130,7 +130,7 @@ impl Deliver {
     ) -> Result<Self, ConfigError> {
         let settings = Delivery::read(env)?;
         let sqs = platform.sqs(env)?;
-        let queue = QueueUrl::read(env, "POSTRIDER_FAN_OUT_QUEUE")?;
+        let queue = QueueUrl::read(env, "POSTRIDER_BACKGROUND_QUEUE")?;
         let teller = operational::enabled(env)?.then(|| Teller { sqs: sqs.clone(), queue });
         let telling = teller.clone().map(|teller| Arc::new(teller) as Arc<dyn Tell>);
         let source = |queue: &str, dead: &str| {

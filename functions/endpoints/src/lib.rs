@@ -49,7 +49,7 @@ struct Endpoints {
     sqs: Sqs,
     /// Accepts examples.
     intake: Intake,
-    fan_out: QueueUrl,
+    background: QueueUrl,
     https_only: bool,
     key_kind: KeyKind,
 }
@@ -73,15 +73,15 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
         })?;
     let mut api = Api::connect(env, platform)?;
     let sqs = platform.sqs(env)?;
-    let fan_out = QueueUrl::read(env, "POSTRIDER_FAN_OUT_QUEUE")?;
+    let background = QueueUrl::read(env, "POSTRIDER_BACKGROUND_QUEUE")?;
     let teller = operational::enabled(env)?
-        .then(|| Arc::new(Teller { sqs: sqs.clone(), queue: fan_out.clone() }) as Arc<dyn Tell>);
+        .then(|| Arc::new(Teller { sqs: sqs.clone(), queue: background.clone() }) as Arc<dyn Tell>);
     api.store = api.store.telling(teller);
     let state = Endpoints {
         intake: Intake::connect(env, platform, api.store.clone(), "endpoints")?,
         api,
         sqs,
-        fan_out,
+        background,
         https_only: flag(env, "POSTRIDER_HTTPS_ONLY", true)?,
         key_kind,
     };

@@ -18,7 +18,7 @@ use shared::ids::{AppId, EndpointId, NAME_LENGTH_MAX, Reference, TaskId};
 use shared::queue::{Job, Outgoing};
 use shared::store::applications::Application;
 use shared::store::attempts::Status;
-use shared::store::tasks::{Task, TaskFilter, TaskKind};
+use shared::store::tasks::{Progress, Replay, Task, TaskFilter, TaskKind};
 use shared::{Error, Result};
 
 use crate::Endpoints;
@@ -87,6 +87,10 @@ pub struct TaskData {
 
 impl From<Task> for TaskOut {
     fn from(task: Task) -> Self {
+        let (messages_sent, items_erased) = match task.progress {
+            Progress::Replay(replay) => (Some(replay.sent), None),
+            Progress::Erase(erasure) => (None, Some(erasure.erased)),
+        };
         Self {
             id: task.id,
             status: if task.finished { StatusOut::Finished } else { StatusOut::Running },
@@ -96,12 +100,7 @@ impl From<Task> for TaskOut {
                 TaskKind::BulkReplay => KindOut::BulkReplay,
                 TaskKind::Erase => KindOut::Erase,
             },
-            data: TaskData {
-                app_id: task.app,
-                endpoint_id: task.endpoint,
-                messages_sent: (task.kind != TaskKind::Erase).then_some(task.sent),
-                items_erased: (task.kind == TaskKind::Erase).then_some(task.sent),
-            },
+            data: TaskData { app_id: task.app, endpoint_id: task.endpoint, messages_sent, items_erased },
             updated_at: task.updated_at,
         }
     }
@@ -230,7 +229,7 @@ async fn begin(
         let task = state.task(&app, endpoint.id, kind, wanted, now);
         api.store.create_task(&caller, &task).await?;
         let job = Outgoing::new(&Job::Task(task.next_step()), Duration::ZERO, task.app)?;
-        if let Err(error) = state.sqs.send_one(&state.fan_out, job).await {
+        if let Err(error) = state.sqs.send_one(&state.background, job).await {
             // The task has a timer besides: it begins within a minute.
             tracing::warn!(error = %Chain(&error), task = %task.id, "a task begins later");
         }
@@ -318,9 +317,7 @@ impl Endpoints {
             until: wanted.until,
             filter: wanted.filter,
             step: 0,
-            shard: 0,
-            after: None,
-            sent: 0,
+            progress: Progress::Replay(Replay::default()),
             finished: false,
             updated_at: now,
         }

@@ -32,7 +32,7 @@ pub struct Timers {
     sqs: Sqs,
     clock: SharedClock,
     retries: QueueUrl,
-    fan_out: QueueUrl,
+    background: QueueUrl,
     metrics: Arc<Metrics>,
 }
 
@@ -47,7 +47,7 @@ impl Timers {
             sqs: platform.sqs(env)?,
             clock: platform.clock.clone(),
             retries: QueueUrl::read(env, "POSTRIDER_RETRIES_QUEUE")?,
-            fan_out: QueueUrl::read(env, "POSTRIDER_FAN_OUT_QUEUE")?,
+            background: QueueUrl::read(env, "POSTRIDER_BACKGROUND_QUEUE")?,
             metrics: platform.metrics("timers"),
         })
     }
@@ -87,11 +87,12 @@ impl Timers {
             if due.is_empty() {
                 return Ok(moved);
             }
-            let for_fan_out =
-                |timer: &Timer| Job::parse(&timer.job).is_ok_and(|job| job.lane() == Lane::FanOut);
-            let (fan_outs, deliveries): (Vec<Timer>, Vec<Timer>) = due.into_iter().partition(for_fan_out);
-            let read = fan_outs.len() + deliveries.len();
-            for (queue, timers) in [(&self.retries, deliveries), (&self.fan_out, fan_outs)] {
+            let for_background =
+                |timer: &Timer| Job::parse(&timer.job).is_ok_and(|job| job.lane() == Lane::Background);
+            let (background, deliveries): (Vec<Timer>, Vec<Timer>) =
+                due.into_iter().partition(for_background);
+            let read = background.len() + deliveries.len();
+            for (queue, timers) in [(&self.retries, deliveries), (&self.background, background)] {
                 moved += self.transfer(queue, &timers, now).await?;
             }
             if read < PAGE {

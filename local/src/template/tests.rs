@@ -239,10 +239,10 @@ Globals:
 Resources:
   Jobs: { Type: AWS::SQS::Queue }
   Plain: { Type: AWS::Serverless::Function, Properties: { CodeUri: functions/plain/ } }
-  FanOutFunction:
+  BackgroundFunction:
     Type: AWS::Serverless::Function
     Properties:
-      CodeUri: functions/fan-out
+      CodeUri: functions/background
       Timeout: 60
       RecursiveLoop: Allow
       Environment: { Variables: { B: own, C: !Ref Jobs } }
@@ -272,8 +272,8 @@ Resources:
         BTreeMap::from([("A".to_owned(), text("global")), ("B".to_owned(), text("global"))])
     );
 
-    let function = template.function("fan-out").unwrap();
-    assert_eq!(function.logical_id, "FanOutFunction");
+    let function = template.function("background").unwrap();
+    assert_eq!(function.logical_id, "BackgroundFunction");
     assert_eq!((function.timeout_seconds, function.recursive_loop_allowed), (60, true));
     assert_eq!((&function.environment["A"], &function.environment["B"]), (&text("global"), &text("own")));
     assert_eq!(function.environment["C"], Value::Ref("Jobs".to_owned()));
@@ -437,7 +437,7 @@ fn our_queues_wait_for_their_consumers_and_have_dead_letter_queues() {
             fed.push(source.queue.as_str());
         }
     }
-    assert_eq!(fed, ["DeliveriesQueue", "RetriesQueue", "FanOutQueue", "IngestQueue"]);
+    assert_eq!(fed, ["DeliveriesQueue", "RetriesQueue", "BackgroundQueue", "IngestQueue"]);
     assert_eq!(template.queues.len(), 2 * fed.len());
     for queue in &template.queues {
         assert_eq!(queue.attributes["MaximumMessageSize"], "262144", "{queue:?}");
@@ -460,7 +460,7 @@ fn our_functions_are_fed_and_their_routes_are_unique() {
             "auth",
             "portal",
             "deliver",
-            "fan-out",
+            "background",
             "ingest",
             "timers"
         ]

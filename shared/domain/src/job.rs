@@ -179,8 +179,8 @@ pub struct TaskStep {
 pub enum Lane {
     /// `deliver`.
     Deliveries,
-    /// `fan-out`.
-    FanOut,
+    /// `background`.
+    Background,
 }
 
 /// What a queue carries.
@@ -190,11 +190,11 @@ pub enum Job {
     Deliver(Deliver),
     /// To `deliver`.
     Resend(Resend),
-    /// To `fan-out`.
+    /// To `background`.
     FanOut(FanOut),
-    /// To `fan-out`.
+    /// To `background`.
     Operational(Operational),
-    /// To `fan-out`.
+    /// To `background`.
     Task(TaskStep),
 }
 
@@ -247,7 +247,7 @@ impl Job {
     pub const fn lane(&self) -> Lane {
         match self {
             Self::Deliver(_) | Self::Resend(_) => Lane::Deliveries,
-            Self::FanOut(_) | Self::Operational(_) | Self::Task(_) => Lane::FanOut,
+            Self::FanOut(_) | Self::Operational(_) | Self::Task(_) => Lane::Background,
         }
     }
 

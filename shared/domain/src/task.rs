@@ -4,7 +4,7 @@ use runtime::clock::Timestamp;
 
 use crate::attempt::Status;
 use crate::audit::What;
-use crate::ids::{AppId, EndpointId, OrgId, TaskId};
+use crate::ids::{AppId, EndpointId, MessageId, OrgId, TaskId};
 use crate::job::TaskStep;
 
 /// What a task does: which messages it sends again.
@@ -64,6 +64,53 @@ pub struct TaskFilter {
     pub code_class: Option<u16>,
 }
 
+/// How far a task is, by what it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It sends messages again.
+    Replay(Replay),
+    /// It erases.
+    Erase(Erasure),
+}
+
+/// How far a task is that sends messages again. They are in shards, which it goes through one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replay {
+    /// The shard that the next step looks at.
+    pub shard: u8,
+    /// The last message within it that was looked at.
+    pub after: Option<MessageId>,
+    /// How many messages were sent.
+    pub sent: u64,
+}
+
+/// How far an erasure is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Erasure {
+    /// What the next step erases.
+    pub stage: Stage,
+    /// The last endpoint of the stage that is done with.
+    pub after: Option<EndpointId>,
+    /// How many items were erased.
+    pub erased: u64,
+}
+
+/// What an erasure erases, one after the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stage {
+    /// The endpoints' keys and headers.
+    #[default]
+    Secrets,
+    /// A shard's messages.
+    Messages(u8),
+    /// The endpoints' logs.
+    Logs,
+    /// What was recorded in them meanwhile.
+    LogsAgain,
+    /// The endpoints.
+    Endpoints,
+}
+
 /// A task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Task {
@@ -85,12 +132,8 @@ pub struct Task {
     pub filter: TaskFilter,
     /// The last step that is done.
     pub step: u32,
-    /// The shard, or the stage of an erasure, that the next step goes through.
-    pub shard: u8,
-    /// The last message, or endpoint, within it that was looked at.
-    pub after: Option<String>,
-    /// How many messages were sent, or items erased, so far.
-    pub sent: u64,
+    /// How far it is: where the next step begins.
+    pub progress: Progress,
     /// There is nothing left to do.
     pub finished: bool,
     /// When it got on last.

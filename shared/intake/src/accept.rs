@@ -23,7 +23,7 @@ use store::messages::EventIdClaim;
 use crate::Intake;
 use crate::incoming::MessageIn;
 
-/// With more endpoints than this, the fan-out function sends the jobs.
+/// With more endpoints than this, the background function sends the jobs.
 const ENDPOINTS_AT_ONCE_MAX: usize = 50;
 /// Jobs that are handed to the queue at a time: twenty requests.
 const JOBS_AT_ONCE_MAX: usize = 200;
@@ -388,7 +388,7 @@ impl Intake {
         let delay = free_at.since(now);
         if missing.len() > ENDPOINTS_AT_ONCE_MAX {
             let job = fan_out(app, message.id, true, trace);
-            return self.sqs.send_one(&self.fan_out, outgoing(app, job, delay)?).await;
+            return self.sqs.send_one(&self.background, outgoing(app, job, delay)?).await;
         }
         let payload = self.store.payload(message).await?;
         let job = |endpoint| {
@@ -482,12 +482,12 @@ impl Intake {
         Ok(())
     }
 
-    /// Leaves a message's deliveries to the fan-out function.
+    /// Leaves a message's deliveries to the background function.
     async fn queue_fan_out(&self, one: &Placed<'_>) -> Result<()> {
         let (app, message, trace) = (one.app, one.new.id, one.trace);
         let delay = self.delay(one);
         let job = outgoing(app, fan_out(app, message, one.copies != Copies::None, trace), delay)?;
-        let Err(error) = self.sqs.send_one(&self.fan_out, job).await else { return Ok(()) };
+        let Err(error) = self.sqs.send_one(&self.background, job).await else { return Ok(()) };
         tracing::warn!(error = %Chain(&error), message_id = %message, "a fan-out is parked");
         let parked = outgoing(app, fan_out(app, message, true, trace), Duration::ZERO)?;
         let set = self.store.set_timer(one.free_at(), message, "fan-out", &parked.group, &parked.body).await;

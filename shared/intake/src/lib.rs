@@ -35,7 +35,7 @@ pub struct Intake {
     random: SharedRandom,
     sqs: Sqs,
     deliveries: QueueUrl,
-    fan_out: QueueUrl,
+    background: QueueUrl,
     /// How long one delivery can take: repair waits for those that may be running.
     delivery_timeout: Duration,
     targets: Arc<Targets>,
@@ -60,7 +60,7 @@ impl Intake {
             random: platform.random.clone(),
             sqs: platform.sqs(env)?,
             deliveries: QueueUrl::read(env, "POSTRIDER_DELIVERIES_QUEUE")?,
-            fan_out: QueueUrl::read(env, "POSTRIDER_FAN_OUT_QUEUE")?,
+            background: QueueUrl::read(env, "POSTRIDER_BACKGROUND_QUEUE")?,
             delivery_timeout: delivery_timeout(env)?,
             targets: Arc::default(),
             quota: Arc::new(Quota::new(None)),

@@ -10,8 +10,8 @@ use super::endpoints::{Endpoint, Filter};
 use super::keys::SHARDS;
 use super::messages::Message;
 use super::shards::LogQuery;
-use super::tasks::{Task, TaskFilter, TaskKind};
-use domain::error::{Result, corrupt};
+use super::tasks::{Replay, Task, TaskFilter, TaskKind};
+use domain::error::Result;
 use domain::ids::{EndpointId, Ksuid, MessageId};
 use domain::page::{Cursor, ListQuery, Order};
 use runtime::clock::Timestamp;
@@ -33,15 +33,15 @@ pub struct Chosen {
 }
 
 impl Store {
-    /// What a task sends of the page that it is at.
+    /// What a task sends of the page at which it is `at`.
     ///
     /// # Errors
     /// The store's own.
-    pub async fn chosen(&self, task: &Task, endpoint: &Endpoint) -> Result<Chosen> {
+    pub async fn chosen(&self, task: &Task, at: Replay, endpoint: &Endpoint) -> Result<Chosen> {
         match task.kind {
-            TaskKind::ReplayMissing => self.never_sent(task, endpoint).await,
+            TaskKind::ReplayMissing => self.never_sent(task, at, endpoint).await,
             TaskKind::Recover | TaskKind::BulkReplay | TaskKind::Erase => {
-                self.sent_before(task, endpoint.id).await
+                self.sent_before(task, at, endpoint.id).await
             }
         }
     }
@@ -53,13 +53,13 @@ impl Store {
     /// The store's own.
     pub async fn count_chosen(&self, task: &Task, endpoint: &Endpoint) -> Result<(u64, bool)> {
         let shards = (0..SHARDS).map(async |shard| {
-            let mut task = Task { shard, after: None, ..task.clone() };
+            let mut at = Replay { shard, ..Replay::default() };
             let mut count = 0;
             for _ in 0..COUNTED_PAGES {
-                let Chosen { messages, last, .. } = self.chosen(&task, endpoint).await?;
+                let Chosen { messages, last, .. } = self.chosen(task, at, endpoint).await?;
                 count += messages.len() as u64;
                 match last {
-                    Some(last) => task.after = Some(last.to_string()),
+                    Some(last) => at.after = Some(last),
                     None => return Ok((count, false)),
                 }
             }
@@ -71,8 +71,8 @@ impl Store {
 
     /// Those of the step's page of deliveries that the task is about, and where the next page begins;
     /// none at the end of the shard.
-    async fn sent_before(&self, task: &Task, endpoint: EndpointId) -> Result<Chosen> {
-        let page = self.shard_states(endpoint, task.shard, &page_query(task)?).await?;
+    async fn sent_before(&self, task: &Task, at: Replay, endpoint: EndpointId) -> Result<Chosen> {
+        let page = self.shard_states(endpoint, at.shard, &page_query(task, at)).await?;
         let last = page.last().filter(|_| page.len() == PAGE).map(|state| state.message);
         let chosen: Vec<State> = page.into_iter().filter(|state| fits_state(task, state)).collect();
         let chosen = self.with_code_class(task, chosen).await?;
@@ -102,8 +102,8 @@ impl Store {
     }
 
     /// Those of the step's page of messages that the endpoint wants and was never sent.
-    async fn never_sent(&self, task: &Task, endpoint: &Endpoint) -> Result<Chosen> {
-        let page = self.shard_messages(task.app, task.shard, &page_query(task)?).await?;
+    async fn never_sent(&self, task: &Task, at: Replay, endpoint: &Endpoint) -> Result<Chosen> {
+        let page = self.shard_messages(task.app, at.shard, &page_query(task, at)).await?;
         let last = page.last().filter(|_| page.len() == PAGE).map(|message| message.id);
         let filter = Filter::from(endpoint.settings.clone());
         let wanted: Vec<MessageId> =
@@ -117,14 +117,13 @@ impl Store {
 }
 
 /// The page of messages that a step looks at, oldest first.
-fn page_query(task: &Task) -> Result<LogQuery<MessageId>> {
-    let after = task.after.as_deref().map(str::parse).transpose().map_err(corrupt("a task"))?;
-    let cursor = after.map_or(Cursor::Start, Cursor::Behind);
+fn page_query(task: &Task, at: Replay) -> LogQuery<MessageId> {
+    let cursor = at.after.map_or(Cursor::Start, Cursor::Behind);
     let floor = |at: Timestamp| Ksuid::new(at, [0; 15]);
-    Ok(LogQuery {
+    LogQuery {
         list: ListQuery { limit: PAGE, cursor, order: Order::Ascending },
         window: (floor(task.since), Ksuid::new(task.until, [0xff; 15])),
-    })
+    }
 }
 
 fn fits_state(task: &Task, state: &State) -> bool {

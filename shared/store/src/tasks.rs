@@ -5,10 +5,13 @@
 //! step that is done queues that successor again, in case the first died before it could; a copy of
 //! an earlier one stops. So a task never stands still, and copies never multiply.
 
+use std::str::FromStr;
+
 use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
 
 use super::audit::{ABSENT, Change, put};
 use super::item::{FromItemOf, Get as _, Item, Put as _, SCHEMA, ToItem, n, s, texts};
+use super::keys::SHARDS;
 use super::messages::LOG_RETENTION_DAYS;
 use super::{Store, Table, Transacted, keys};
 use crate::attempts::Status;
@@ -19,11 +22,56 @@ use domain::job::Job;
 use domain::page::{ListQuery, Page};
 use runtime::clock::Timestamp;
 
-pub use domain::task::{Task, TaskFilter, TaskKind};
+pub use domain::task::{Erasure, Progress, Replay, Stage, Task, TaskFilter, TaskKind};
+
+/// Of an item's fields `sh` (a shard, or a number for the stage of an erasure), `af` and `c`.
+fn fields_of(progress: &Progress) -> (u8, Option<String>, u64) {
+    match progress {
+        Progress::Replay(Replay { shard, after, sent }) => (*shard, after.map(|id| id.to_string()), *sent),
+        Progress::Erase(Erasure { stage, after, erased }) => {
+            let stage = match stage {
+                Stage::Secrets => 0,
+                Stage::Messages(shard) => shard + 1,
+                Stage::Logs => LOGS,
+                Stage::LogsAgain => LOGS_AGAIN,
+                Stage::Endpoints => ENDPOINTS,
+            };
+            (stage, after.map(|id| id.to_string()), *erased)
+        }
+    }
+}
+
+const LOGS: u8 = SHARDS + 1;
+const LOGS_AGAIN: u8 = SHARDS + 2;
+const ENDPOINTS: u8 = SHARDS + 3;
+
+fn progress_of(kind: TaskKind, item: &Item) -> Result<Progress> {
+    const WHAT: &str = "a task's progress";
+    fn id<T: FromStr<Err: std::error::Error + Send + Sync + 'static>>(item: &Item) -> Result<Option<T>> {
+        item.text_opt("af").map(str::parse).transpose().map_err(corrupt(WHAT))
+    }
+    let (place, done) = (item.number("sh")?, item.number("c")?);
+    Ok(match kind {
+        TaskKind::Recover | TaskKind::ReplayMissing | TaskKind::BulkReplay => {
+            Progress::Replay(Replay { shard: place, after: id(item)?, sent: done })
+        }
+        TaskKind::Erase => {
+            let stage = match place {
+                0 => Stage::Secrets,
+                1..LOGS => Stage::Messages(place - 1),
+                LOGS => Stage::Logs,
+                LOGS_AGAIN => Stage::LogsAgain,
+                ENDPOINTS => Stage::Endpoints,
+                _ => return Err(corrupt(WHAT)(format!("there is no stage {place}"))),
+            };
+            Progress::Erase(Erasure { stage, after: id(item)?, erased: done })
+        }
+    })
+}
 
 impl ToItem for Task {
     fn to_item(&self) -> Item {
-        let filter = &self.filter;
+        let (filter, at) = (&self.filter, fields_of(&self.progress));
         keys::task(self.org, self.id)
             .with("v", n(SCHEMA))
             .with("k", s(self.kind.text()))
@@ -37,9 +85,9 @@ impl ToItem for Task {
             .with_some("s", filter.status.map(|status| n(status as u8)))
             .with_some("cc", filter.code_class.map(n))
             .with("n", n(self.step))
-            .with("sh", n(self.shard))
-            .with_some("af", self.after.as_ref().map(s))
-            .with("c", n(self.sent))
+            .with("sh", n(at.0))
+            .with_some("af", at.1.map(s))
+            .with("c", n(at.2))
             .with("f", AttributeValue::Bool(self.finished))
             .with("up", n(self.updated_at.ms()))
             .with("ttl", n(self.id.time().seconds() + LOG_RETENTION_DAYS * 86_400))
@@ -51,10 +99,11 @@ impl FromItemOf<OrgId> for Task {
         item.check_schema()?;
         const WHAT: &str = "a task";
         let kind = TaskKind::from_text(item.text("k")?);
+        let kind = kind.ok_or_else(|| corrupt(WHAT)("its kind is unknown"))?;
         Ok(Self {
             org,
             id: item.text("sk")?.strip_prefix("TASK#").unwrap_or_default().parse().map_err(corrupt(WHAT))?,
-            kind: kind.ok_or_else(|| corrupt(WHAT)("its kind is unknown"))?,
+            kind,
             app: item.text("a")?.parse().map_err(corrupt(WHAT))?,
             endpoint: item.text_opt("e").map(str::parse).transpose().map_err(corrupt(WHAT))?,
             since: item.time("si")?,
@@ -67,9 +116,7 @@ impl FromItemOf<OrgId> for Task {
                 code_class: item.number_opt("cc"),
             },
             step: item.number("n")?,
-            shard: item.number("sh")?,
-            after: item.text_opt("af").map(str::to_owned),
-            sent: item.number("c")?,
+            progress: progress_of(kind, item)?,
             finished: item.get("f").and_then(|flag| flag.as_bool().ok()).copied().unwrap_or(false),
             updated_at: item.time("up")?,
         })
@@ -116,9 +163,7 @@ impl Store {
             until: now,
             filter: TaskFilter::default(),
             step: 0,
-            shard: 0,
-            after: None,
-            sent: 0,
+            progress: Progress::Erase(Erasure::default()),
             finished: false,
             updated_at: now,
         })
@@ -140,14 +185,15 @@ impl Store {
     /// The store's own.
     pub async fn advance_task(&self, task: &Task) -> Result<bool> {
         let mut update = "SET n = :n, sh = :sh, c = :c, f = :f, up = :up".to_owned();
+        let (place, after, done) = fields_of(&task.progress);
         let mut values = vec![
             (":n", n(task.step)),
-            (":sh", n(task.shard)),
-            (":c", n(task.sent)),
+            (":sh", n(place)),
+            (":c", n(done)),
             (":f", AttributeValue::Bool(task.finished)),
             (":up", n(self.clock.now().ms())),
         ];
-        match &task.after {
+        match after {
             Some(after) => {
                 update.push_str(", af = :af");
                 values.push((":af", s(after)));
@@ -175,5 +221,36 @@ impl Store {
             Ok((!expired && keep(&task)).then_some(task))
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tasks outlive a deployment: an item keeps its form.
+    #[test]
+    fn progress_is_the_numbers_that_items_have_always_had() {
+        let item = |fields: &(u8, Option<String>, u64)| {
+            Item::default()
+                .with("sh", n(fields.0))
+                .with_some("af", fields.1.as_ref().map(s))
+                .with("c", n(fields.2))
+        };
+        let of_stage = |(number, stage)| {
+            let progress = Progress::Erase(Erasure { stage, after: None, erased: 5 });
+            assert_eq!(fields_of(&progress), (number, None, 5));
+            assert_eq!(progress_of(TaskKind::Erase, &item(&(number, None, 5))).unwrap(), progress);
+        };
+        [(0, Stage::Secrets), (1, Stage::Messages(0)), (8, Stage::Messages(7))].map(of_stage);
+        [(9, Stage::Logs), (10, Stage::LogsAgain), (11, Stage::Endpoints)].map(of_stage);
+        assert!(progress_of(TaskKind::Erase, &item(&(12, None, 5))).is_err());
+
+        let after = "msg_23rb8YdGqMT0qIzpgGwdXfHirMu";
+        let progress = Progress::Replay(Replay { shard: 3, after: Some(after.parse().unwrap()), sent: 7 });
+        let fields = (3, Some(after.to_owned()), 7);
+        assert_eq!(fields_of(&progress), fields);
+        assert_eq!(progress_of(TaskKind::Recover, &item(&fields)).unwrap(), progress);
+        assert!(progress_of(TaskKind::Erase, &item(&fields)).is_err());
     }
 }

@@ -11,14 +11,14 @@ use shared::ids::AttemptId;
 use shared::queue::{Job, Outgoing, Resend, TaskStep};
 use shared::store::chosen::Chosen;
 use shared::store::keys::SHARDS;
-use shared::store::tasks::Task;
+use shared::store::tasks::{Progress, Replay, Task};
 
-use crate::Dispatcher;
+use crate::Background;
 
 /// How long a step waits for the one before it: with the size of a page, what bounds a task's rate.
 const PACE: Duration = Duration::from_secs(1);
 
-impl Dispatcher {
+impl Background {
     /// Works on one step of a task.
     pub(crate) async fn step(&self, job: TaskStep) -> Result<()> {
         let Some(task) = self.store.find_task(job.org, job.task).await? else { return Ok(()) };
@@ -29,15 +29,26 @@ impl Dispatcher {
             // The copy that did this step may have died before it queued the next one.
             return self.queue_next(&task, Duration::ZERO).await;
         }
-        let Some(endpoint) = task.endpoint else { return self.erase(task).await };
+        match task.progress {
+            Progress::Replay(at) => self.replay(task, at).await,
+            Progress::Erase(at) => self.erase(task, at).await,
+        }
+    }
+
+    /// Sends the page of messages at which a task is `at`.
+    async fn replay(&self, task: Task, at: Replay) -> Result<()> {
+        let step = task.step + 1;
         let app = self.store.find_application(task.org, task.app).await?;
-        let endpoint = self.store.find_endpoint(task.app, endpoint).await?;
+        let endpoint = match task.endpoint {
+            Some(endpoint) => self.store.find_endpoint(task.app, endpoint).await?,
+            None => None,
+        };
         let endpoint = endpoint.filter(|endpoint| !endpoint.settings.disabled);
         let (Some(app), Some(endpoint)) = (app, endpoint) else {
-            let ended = Task { step: job.step, finished: true, ..task };
+            let ended = Task { step, finished: true, ..task };
             return self.store.advance_task(&ended).await.map(drop);
         };
-        let Chosen { messages: chosen, unnoted, last } = self.store.chosen(&task, &endpoint).await?;
+        let Chosen { messages: chosen, unnoted, last } = self.store.chosen(&task, at, &endpoint).await?;
         for message in &unnoted {
             self.store.note_destination(message, endpoint.id).await?;
         }
@@ -47,12 +58,10 @@ impl Dispatcher {
             Job::Resend(Resend { org, app, endpoint, message: *message, attempt, slot: None, trace: None })
         });
         self.send(&self.retries, &app, resends).await?;
-        let (shard, after) = match last {
-            Some(last) => (task.shard, Some(last.to_string())),
-            None => (task.shard + 1, None),
-        };
-        let (finished, sent) = (shard >= SHARDS, task.sent + chosen.len() as u64);
-        let task = Task { step: job.step, shard, after, sent, finished, ..task };
+        let shard = at.shard + u8::from(last.is_none());
+        let (finished, sent) = (shard >= SHARDS, at.sent + chosen.len() as u64);
+        let progress = Progress::Replay(Replay { shard, after: last, sent });
+        let task = Task { step, progress, finished, ..task };
         // Also where a copy was faster, or where it was this one and its answer was lost: a second
         // successor finds that it is one.
         self.store.advance_task(&task).await?;

@@ -1,7 +1,7 @@
-//! Lambda entry point of `fan-out`: wiring only.
+//! Lambda entry point of `background`: wiring only.
 
 use aws_lambda_events::event::sqs::SqsEvent;
-use fan_out::Dispatcher;
+use background::Background;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
 use shared::config::Env;
 use shared::{Platform, telemetry};
@@ -10,7 +10,7 @@ use shared::{Platform, telemetry};
 async fn main() -> Result<(), Error> {
     let env = Env::process();
     telemetry::init(&env, telemetry::Format::Json)?;
-    let function = &Dispatcher::connect(&env, &Platform::system())?;
+    let function = &Background::connect(&env, &Platform::system())?;
     run(service_fn(async |event: LambdaEvent<SqsEvent>| Ok::<_, Error>(function.handle(event.payload).await)))
         .await
 }

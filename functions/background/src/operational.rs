@@ -13,14 +13,14 @@ use shared::store::applications::Application;
 use shared::store::messages::{LOG_RETENTION_DAYS, Payload};
 use shared::{Error, Result};
 
-use crate::Dispatcher;
+use crate::Background;
 
 /// How long after what it tells a message is held back for the one before it.
 const WAITING_MAX: Duration = Duration::from_secs(10);
 /// How long it waits until it looks again.
 const TURN: Duration = Duration::from_secs(1);
 
-impl Dispatcher {
+impl Background {
     /// Whether a message was sent to each of its endpoints, with whatever success.
     async fn was_tried(&self, app: &Application, id: MessageId) -> Result<bool> {
         let Some(message) = self.store.find_message(app.id, id).await? else { return Ok(false) };

@@ -1,0 +1,42 @@
+//! The deliveries of messages with very many endpoints, a step at a time.
+
+use std::time::Duration;
+
+use shared::Result;
+use shared::queue::{BLIND_MAX, Deliver, FanOut, Job};
+
+use crate::Background;
+
+/// How many deliveries one job queues before it hands the rest to its successor: far below what
+/// the function's time allows, so that a crash repeats little.
+const STEP: usize = 500;
+/// Largest payload that is put into each of very many jobs.
+const PAYLOAD_LENGTH_MAX: usize = 4 * 1024;
+
+impl Background {
+    /// Sends a step of a message's deliveries.
+    pub(crate) async fn fan_out(&self, job: FanOut, again: bool) -> Result<()> {
+        // A message that was taken back, or whose application was deleted, goes nowhere.
+        let Some(app) = self.store.find_application(job.org, job.app).await? else { return Ok(()) };
+        let Some(message) = self.store.find_message(job.app, job.message).await? else { return Ok(()) };
+        let Some(payload) = self.store.payload(&message).await? else { return Ok(()) };
+        let endpoints = self.store.message_endpoints(&message).await?;
+        let check = job.check || again;
+        let inline = payload.length() <= PAYLOAD_LENGTH_MAX;
+        let payload = inline.then_some(payload);
+        // Plain copies may be on their way: these are not seen before all of those look.
+        let free_at = message.id.time().after(BLIND_MAX);
+        let delay = if check { free_at.since(self.clock.now()) } else { Duration::ZERO };
+        let step = endpoints.iter().skip(job.from).take(STEP).map(|endpoint| {
+            Job::Deliver(Deliver::first_of(&app, &message, payload.clone(), *endpoint, check))
+                .following(job.trace)
+        });
+        self.send_in(delay, &self.deliveries, &app, step).await?;
+        let next = job.from + STEP;
+        if next < endpoints.len() {
+            let job = Job::FanOut(FanOut { from: next, check, ..job });
+            self.send(&self.source.queue, &app, [job]).await?;
+        }
+        Ok(())
+    }
+}
