@@ -7,6 +7,7 @@ use shared::clock::{Clock as _, SystemClock, Timestamp};
 use shared::config::Env;
 use shared::error::Chain;
 use shared::ids::{AppId, AttemptId, EndpointId, MessageId};
+use shared::labels::Labels;
 use shared::random::SystemRandom;
 use shared::store::Store;
 use shared::store::attempts::{Attempt, ResponseBody, State, Status, Trigger};
@@ -68,15 +69,13 @@ async fn one(
     message: MessageId,
     json: String,
 ) -> shared::Result<()> {
-    let (at, event_type) = (message.time(), "bench.load".to_owned());
+    let (at, labels) = (message.time(), Labels::of("bench.load"));
     store
         .put_message(&NewMessage {
             app,
             id: message,
-            event_type: event_type.clone(),
+            labels: labels.clone(),
             event_id: None,
-            channels: None,
-            tags: None,
             payload: Payload::of(json),
             deliver_at: None,
             retention_hours: 24 * 90,
@@ -100,9 +99,7 @@ async fn one(
             trigger: Trigger::Scheduled,
             next: None,
             disables: false,
-            event_type,
-            channels: None,
-            tags: None,
+            labels,
         })
         .await?;
     let state = State {

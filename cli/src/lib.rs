@@ -27,7 +27,7 @@ pub enum Command {
     Tail(attempts::Tail),
     /// Send one message to one endpoint, or to all its endpoints, again.
     Resend(attempts::Resend),
-    /// Send again what failed at an endpoint in a time window, after a count and a confirmation.
+    /// Recover what failed at an endpoint in a time window, after a count and a confirmation.
     Recover(attempts::Recover),
     /// List messages that were given up and never delivered since.
     Undelivered(attempts::Undelivered),

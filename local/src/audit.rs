@@ -65,7 +65,7 @@ pub async fn export(export: &Export, out: &mut impl Write) -> Result<usize, Stri
             })?;
             let status = answer.status();
             let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
-            let body = body.map_err(|error| format!("the answer broke off: {error}"))?.to_bytes();
+            let body = body.map_err(|error| format!("the response ended early: {error}"))?.to_bytes();
             let page = serde_json::from_slice::<Value>(&body).unwrap_or_default();
             match (status, page["detail"].as_str()) {
                 (StatusCode::OK, _) if page["data"].is_array() => Ok(page),
@@ -74,7 +74,7 @@ pub async fn export(export: &Export, out: &mut impl Write) -> Result<usize, Stri
             }
         };
         let page = tokio::time::timeout(PATIENCE, page).await;
-        let page = page.unwrap_or_else(|_| Err(format!("no answer within {} s", PATIENCE.as_secs())));
+        let page = page.unwrap_or_else(|_| Err(format!("no response within {} s", PATIENCE.as_secs())));
         let page = page.map_err(|error| match &behind {
             Some(behind) => format!("{error} (after {count} events; go on with --behind {behind})"),
             None => error,

@@ -220,7 +220,7 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
         ("CloudWatch", "metrics", Metric::ALL.len() as f64, "custom_metric", whatever),
         ("CloudWatch", "alarms", count("AWS::CloudWatch::Alarm"), "alarm", whatever),
         ("CloudWatch", "dashboards", count("AWS::CloudWatch::Dashboard"), "dashboard", whatever),
-        ("X-Ray", "traces, at the most", recorded(accepting) + recorded(batches), "trace", sent),
+        ("X-Ray", "traces, at most", recorded(accepting) + recorded(batches), "trace", sent),
         ("X-Ray", "traces of the timers", timers, "trace", whatever),
         ("Secrets Manager", "secrets", count("AWS::SecretsManager::Secret"), "secret", whatever),
         ("KMS", "customer's key", f64::from(u8::from(month.customer_key)), "key", whatever),
@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(usd(&bill, "Lambda", "invocations"), 0.4);
         // A quarter of a GB for 220 ms.
         assert_eq!(usd(&bill, "Lambda", "time"), 0.733);
-        assert_eq!(usd(&bill, "X-Ray", "traces, at the most"), 0.0);
+        assert_eq!(usd(&bill, "X-Ray", "traces, at most"), 0.0);
     }
 
     #[test]

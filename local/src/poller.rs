@@ -234,7 +234,9 @@ fn done(ids: &[&str], answer: Option<&SqsBatchResponse>, reports: bool) -> Vec<u
     let failed: Vec<&str> =
         answer.batch_item_failures.iter().map(|failure| failure.item_identifier.as_str()).collect();
     if failed.iter().any(|id| id.is_empty() || !ids.contains(id)) {
-        tracing::error!("an answer names a message that was not in its batch: all of it counts as failed");
+        tracing::error!(
+            "a response names a message that was not in its batch: the whole batch counts as failed"
+        );
         return Vec::new();
     }
     (0..ids.len()).filter(|at| !failed.contains(&ids[*at])).collect()

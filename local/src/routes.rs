@@ -130,7 +130,7 @@ impl Api {
             Unanswered::TimedOut(_) => (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable"),
             Unanswered::Panicked(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
         };
-        shared::http::json(status, &json!({ "code": code, "detail": "The function gave no answer." }))
+        shared::http::json(status, &json!({ "code": code, "detail": "The function did not respond." }))
     }
 }
 

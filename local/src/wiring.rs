@@ -92,7 +92,7 @@ pub(crate) fn callers(
         }
     }
     let api = Api::new(http).map_err(|route| {
-        StartError::Function(format!("the route {} {} makes no sense", route.method, route.path))
+        StartError::Function(format!("the route {} {} is invalid", route.method, route.path))
     })?;
     Ok(Callers { api, pollers, scheduled, permits, cpu, progress })
 }

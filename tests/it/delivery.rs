@@ -209,7 +209,7 @@ async fn an_endpoint_that_hangs_meets_the_deadline_and_one_that_talks_too_much_i
         } else {
             assert_eq!(
                 (attempt.response_status_code, attempt.response.as_str()),
-                (0, "no answer within 2 seconds")
+                (0, "no response within 2 seconds")
             );
         }
     }

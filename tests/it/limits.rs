@@ -158,7 +158,7 @@ async fn a_quota_answers_429_and_changes_nothing() {
         assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(
             refused.json(),
-            json!({"code": "rate_limit_exceeded", "detail": "too many requests: send it again in 1 s"})
+            json!({"code": "rate_limit_exceeded", "detail": "too many requests: retry in 1 s"})
         );
         assert_eq!(refused.headers["retry-after"], "1");
     }

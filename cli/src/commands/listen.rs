@@ -196,7 +196,7 @@ impl Session<'_> {
         let (colour, shown) = match outcome {
             Ok((status, _)) if (200..300).contains(status) => (Colour::Green, status.to_string()),
             Ok((status, _)) => (Colour::Red, status.to_string()),
-            Err(problem) => (Colour::Red, format!("{} (kept; r sends it again)", plain(problem))),
+            Err(problem) => (Colour::Red, format!("{} (kept; press r to resend)", plain(problem))),
         };
         let clock = message.timestamp.get(11..19).unwrap_or_default();
         self.out.line(&format!(
@@ -208,7 +208,7 @@ impl Session<'_> {
         ))
     }
 
-    /// Sends again what failed, or else the newest message.
+    /// Resends what failed, or else the newest message.
     async fn resend(&mut self) -> Result<()> {
         let arrived =
             |one: &Forwarded| matches!(&one.outcome, Ok((status, _)) if (200..300).contains(status));
@@ -221,7 +221,7 @@ impl Session<'_> {
             self.kept.pop_back().map(|one| one.message).into_iter().collect()
         };
         if again.is_empty() {
-            return self.out.line("There is no message to send again yet.");
+            return self.out.line("There is no message to resend yet.");
         }
         for message in again {
             self.take(message).await?;
@@ -298,7 +298,7 @@ pub(crate) async fn run(flags: Listen, env: Env<'_>, out: &Output) -> Result<()>
         out.line(&format!("Forwarding messages of {} to {}", session.app, flags.forward_to))?;
         out.line(&format!("Signing secret: {verifying}"))?;
         let hint = if keys.are_read() {
-            "r send again  d details  o open the portal  q quit"
+            "r resend  d details  o open the portal  q quit"
         } else {
             "Ctrl-C ends it."
         };

@@ -63,7 +63,7 @@ fn operations<R: Registry<Api>>(to: R) -> R {
         operation
             .named("v1.application.update", TAG)
             .summary("Replace an application, or create it")
-            .text("Where the path names a uid that no application has, this creates one.")
+            .text("If the path names a uid that no application has, one is created.")
             .body(&ApplicationIn::BODY)
             .answers::<ApplicationOut>(200, "The changed application.")
             .answers::<ApplicationOut>(201, "The new application.")
@@ -72,7 +72,7 @@ fn operations<R: Registry<Api>>(to: R) -> R {
         operation
             .named("v1.application.patch", TAG)
             .summary("Change an application")
-            .text("What the body does not name stays as it is; `null` clears it.")
+            .text("Fields that the body leaves out are unchanged; `null` clears a field.")
             .body(&ApplicationIn::PATCH)
             .answers::<ApplicationOut>(200, "The changed application.")
     })
@@ -80,22 +80,22 @@ fn operations<R: Registry<Api>>(to: R) -> R {
         operation
             .named("v1.application.delete", TAG)
             .summary("Delete an application")
-            .text("Nothing more is delivered to its endpoints, and its uid is free again.")
-            .answers_nothing(204, "It is deleted.")
+            .text("Nothing is delivered to its endpoints any more, and its uid can be used again.")
+            .answers_nothing(204, "Deleted.")
     })
     .get(SETTINGS, theme::read, |operation| {
         operation
             .named("v1.environment.get-settings", "Environment")
-            .summary("Get how the organisation's portal looks")
-            .answers::<theme::ThemeOut>(200, "What was chosen.")
+            .summary("Get the organisation's portal theme")
+            .answers::<theme::ThemeOut>(200, "The values that were set.")
     })
     .put(SETTINGS, theme::replace, |operation| {
         operation
             .named("v1.environment.update-settings", "Environment")
-            .summary("Replace how the organisation's portal looks")
-            .text("What the body does not name is as the page has it.")
+            .summary("Replace the organisation's portal theme")
+            .text("What the body leaves out takes the portal's default.")
             .body(&theme::THEME_IN)
-            .answers::<theme::ThemeOut>(200, "What was chosen.")
+            .answers::<theme::ThemeOut>(200, "The values that were set.")
     })
 }
 

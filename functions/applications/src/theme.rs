@@ -57,9 +57,9 @@ pub const THEME_IN: RequestBody = RequestBody {
         ("displayName", "The name that the portal shows."),
         ("logoUrl", "Where its picture is: an https URL."),
         ("primaryColorLight", "Its colour, `RRGGBB`."),
-        ("primaryColorDark", "Its colour on a dark ground, `RRGGBB`."),
+        ("primaryColorDark", "Its colour on a dark background, `RRGGBB`."),
         ("fontFamily", "Its font: letters, digits, blanks, hyphens and commas."),
-        ("darkMode", "`true`, `false`, or `auto`: as the reader's machine has it."),
+        ("darkMode", "`true`, `false`, or `auto`: as the reader's system is set."),
     ],
     parts: &[],
 };

@@ -102,7 +102,7 @@ One list spans at most 90 days; an iterator goes on from there.";
             operation
                 .named("v1.message-attempt.list", TAG)
                 .summary("List attempts to deliver a message")
-                .text("Where older clients ask for them.")
+                .text("Deprecated path of older clients.")
                 .deprecated()
                 .query(|query| {
                     endpoint_id(query);
@@ -119,7 +119,7 @@ One list spans at most 90 days; an iterator goes on from there.";
                 operation
                     .named("v1.message-attempt.list-by-msg-and-endpoint", TAG)
                     .summary("List attempts to deliver a message to an endpoint")
-                    .text("Where older clients ask for them.")
+                    .text("Deprecated path of older clients.")
                     .deprecated()
                     .query(|query| Wanted::read(query, Timestamp::default()))
                     .parameter("after", SINCE)
@@ -129,7 +129,7 @@ One list spans at most 90 days; an iterator goes on from there.";
     to.get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/msg", attempted::messages, |operation| {
         operation
             .named("v1.message-attempt.list-attempted-messages", TAG)
-            .summary("List an endpoint's messages, and how their deliveries stand")
+            .summary("List an endpoint's messages and their delivery status")
             .text(SPAN)
             .query(|query| attempted::wanted(query, Timestamp::default()))
             .answers::<ListOut<EndpointMessageOut>>(200, "A page of messages.")
@@ -137,7 +137,7 @@ One list spans at most 90 days; an iterator goes on from there.";
     .get("/api/v1/app/{app_id}/msg/{msg_id}/endpoint", attempted::destinations, |operation| {
         operation
             .named("v1.message-attempt.list-attempted-destinations", TAG)
-            .summary("List a message's endpoints, and how its deliveries stand")
+            .summary("List a message's endpoints and its delivery status")
             .query(attempted::wanted_destinations)
             .answers::<ListOut<MessageEndpointOut>>(200, "A page of endpoints.")
     })
@@ -158,15 +158,15 @@ One list spans at most 90 days; an iterator goes on from there.";
     .delete("/api/v1/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}/content", expunge, |operation| {
         operation
             .named("v1.message-attempt.expunge-content", TAG)
-            .summary("Take the receiver's answer out of an attempt")
-            .answers_nothing(204, "It is gone.")
+            .summary("Expunge an attempt's response")
+            .answers_nothing(204, "It was removed.")
     })
     .post("/api/v1/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend", resend::resend, |operation| {
         operation
             .named("v1.message-attempt.resend", TAG)
-            .summary("Send a message to an endpoint once more")
-            .text("One attempt, which is not repeated; it goes to any endpoint of the application that is not disabled.")
-            .answers::<resend::ResendOut>(202, "It is on its way.")
+            .summary("Resend a message to an endpoint")
+            .text("One attempt, which is not retried; to any endpoint of the application that is not disabled.")
+            .answers::<resend::ResendOut>(202, "Accepted; it is queued for delivery.")
     })
 }
 

@@ -32,9 +32,9 @@ macro_rules! values {
 values! {
     /// 0 success, 1 pending, 2 failed, 3 sending. An attempt is never 1 or 3, a delivery is 3 until it ends.
     StatusNumber: "integer" of Status::ALL.map(|status| status as u8),
-    /// How it stands, in a word.
+    /// Its status, as a word.
     StatusText: "string" of Status::ALL.map(Status::text),
-    /// Why it was made: 0 by the schedule, 1 by hand.
+    /// What triggered it: 0 the schedule, 1 a manual resend.
     TriggerNumber: "integer" of [Trigger::Scheduled, Trigger::Manual].map(|trigger| trigger as u8),
 }
 
@@ -50,9 +50,9 @@ pub struct AttemptOut {
     /// The response's body, up to 20,000 bytes, and in parentheses why it ends early; or why there was no
     /// response. What is no text is base64.
     response: String,
-    /// The answer's status; 0 where there was none.
+    /// The response's status code; 0 without a response.
     response_status_code: u16,
-    /// Milliseconds until the answer.
+    /// Milliseconds until the response.
     response_duration_ms: u64,
     #[schemars(with = "StatusNumber")]
     status: u8,
@@ -61,7 +61,7 @@ pub struct AttemptOut {
     #[schemars(with = "TriggerNumber")]
     trigger_type: u8,
     timestamp: Timestamp,
-    /// The message, where it was asked for.
+    /// The message, if `withMsg` is true.
     #[serde(skip_serializing_if = "Option::is_none")]
     msg: Option<MessageOut>,
 }
@@ -117,7 +117,7 @@ impl StandingOut {
     }
 }
 
-/// A message, and how its delivery to one endpoint stands.
+/// A message and its delivery status at one endpoint.
 #[derive(Serialize, JsonSchema)]
 pub struct EndpointMessageOut {
     #[serde(flatten)]
@@ -136,32 +136,32 @@ impl EndpointMessageOut {
     }
 }
 
-/// An endpoint, and how the delivery of one message to it stands.
+/// An endpoint and the delivery status of one message.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageEndpointOut {
     id: EndpointId,
     /// Where webhooks are sent.
     url: String,
-    /// Always 1; older clients want a number here.
+    /// Always 1; older clients expect a number here.
     version: u32,
     /// What its owner says of it.
     description: String,
-    /// The id that its owner chose.
+    /// The ID that its owner chose.
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<String>,
     /// The same as `eventTypes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     filter_types: Option<Vec<String>>,
-    /// It gets only these; where there are none, all.
+    /// Only these are delivered; all if empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     event_types: Option<Vec<String>>,
-    /// It gets only messages with one of these; where there are none, all.
+    /// Only messages with one of these are delivered; all if empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     channels: Option<Vec<String>>,
     /// It gets nothing.
     disabled: bool,
-    /// Most messages per second; what is more waits.
+    /// Maximum messages per second; further ones wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit: Option<u16>,
     /// The same as `rateLimit`.

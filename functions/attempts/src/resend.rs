@@ -19,7 +19,7 @@ use shared::{Error, Result};
 
 use crate::Attempts;
 
-/// Says nothing; clients want an object.
+/// Empty; clients expect an object.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "EmptyOut")]
 pub struct ResendOut {}
@@ -68,7 +68,7 @@ impl Attempts {
         let state = store.states(message.id, &[endpoint.id], true).await?.pop();
         if state.is_some_and(|state| state.by_hand.len() >= RESENDS_MAX) {
             let text = format!(
-                "The message was sent to this endpoint {RESENDS_MAX} times by hand or by replays, which is the limit."
+                "The message was sent to this endpoint {RESENDS_MAX} times by resends and replays, which is the limit."
             );
             return Err(Error::Conflict(text));
         }

@@ -20,12 +20,10 @@ pub fn operations<R: Registry<Auth>>(to: R) -> R {
             .named("v1.audit-event.list", "Audit Event")
             .summary("List audit events")
             .text(
-                "Every change of configuration has one, written together with the change and never changed \
-                 again. What is secret is in none: of keys and headers they say which there are, of URLs \
-                 neither password nor the values of the query.",
+                "Every change of configuration leaves one, written in the same transaction and immutable. They hold no secret: keys and headers are named without values, URLs are shown without password and query values.",
             )
             .query(wanted)
-            .parameter("app_id", "Only what was done to or in the application of this id; it may be deleted.")
+            .parameter("app_id", "Only changes of or in the application with this ID; it may be deleted.")
             .answers::<ListOut<AuditEventOut>>(200, "A page of audit events, newest first.")
     })
 }
@@ -42,7 +40,7 @@ fn wanted(query: &Query) -> Result<AuditQuery> {
     })
 }
 
-/// An audit event in an answer.
+/// An audit event, as it appears in a response.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct AuditEventOut {
@@ -50,26 +48,26 @@ struct AuditEventOut {
     timestamp: Timestamp,
     /// What was done, such as `endpoint.updated`.
     what: String,
-    /// The id or the name of what it was done to.
+    /// The ID or name of what was changed.
     subject: String,
-    /// The application that it was done to or in.
+    /// The application that was changed, or that it is in.
     #[serde(skip_serializing_if = "Option::is_none")]
     app_id: Option<AppId>,
     /// Who did it: the organisation, an application by its own token, or `postrider` itself.
     by: String,
-    /// Names the token: the SHA-256 of all of it before its signature.
+    /// The token's ID: the SHA-256 of all of it before its signature.
     #[serde(skip_serializing_if = "Option::is_none")]
     token_id: Option<String>,
-    /// The request's `apigw-requestid`; of what Postrider did itself, the attempt that it followed from.
+    /// The request's `apigw-requestid`; for a change by Postrider itself, the attempt that caused it.
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<String>,
-    /// What is not as it was, as it was. There is none of what is new.
+    /// The changed fields before the change; absent if it was created.
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<Map<String, Value>>,
-    /// And as it is from then on. There is none of what is gone.
+    /// The changed fields after the change; absent if it was deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<Map<String, Value>>,
-    /// Whether something in `before` or `after` was too long: how long it was stands in its place.
+    /// Whether a value in `before` or `after` was too long: its length is shown instead.
     trimmed: bool,
 }
 

@@ -27,14 +27,14 @@ pub fn operations<R: Registry<Auth>>(to: R) -> R {
             .named("v1.documentation.openapi", TAG)
             .summary("Get this document")
             .answers::<serde_json::Map<String, serde_json::Value>>(200, "An OpenAPI document.")
-            .answers_nothing(304, "It is still the one that `If-None-Match` names.")
+            .answers_nothing(304, "Not modified: it is the one that `If-None-Match` names.")
     })
     .get("/docs", page, |operation| {
         operation
             .named("v1.documentation.page", TAG)
-            .summary("Read this document in a browser")
+            .summary("Read the API reference in a browser")
             .answers_text(200, "text/html", "A page.")
-            .answers_nothing(304, "It is still the one that `If-None-Match` names.")
+            .answers_nothing(304, "Not modified: it is the one that `If-None-Match` names.")
     })
 }
 

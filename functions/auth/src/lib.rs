@@ -63,9 +63,7 @@ fn operations<R: Registry<Auth>>(to: R) -> R {
             .named("v1.authentication.revoke-token", TAG)
             .summary("Revoke a token of the organisation, or of one of its applications")
             .text(
-                "Name it by itself or by its id, which audit events show: the SHA-256, in hexadecimal digits, of \
-                 all of it before its last dot. An application's token stays valid for at most five more seconds, \
-                 an organisation's for a minute.",
+                "By the token itself or by its ID, which audit events show: the SHA-256, in hexadecimal digits, of all of it before its last dot. An application's token stays valid for up to five more seconds, an organisation's for a minute.",
             )
             .body(&REVOKE_IN)
             .answers_nothing(204, "The token is invalid from now on.")
@@ -79,14 +77,14 @@ fn health_at<R: Registry<Auth>>(to: R, path: &'static str, [get, head]: [&'stati
     to.get(path, health, |operation| {
         operation
             .named(get, "Health")
-            .summary("Ask whether the service runs")
-            .answers_nothing(204, "It does.")
+            .summary("Check whether the service runs")
+            .answers_nothing(204, "It runs.")
     })
     .head(path, health, |operation| {
         operation
             .named(head, "Health")
-            .summary("Ask whether the service runs")
-            .answers_nothing(204, "It does.")
+            .summary("Check whether the service runs")
+            .answers_nothing(204, "It runs.")
     })
 }
 
@@ -99,10 +97,7 @@ const REVOKE_IN: RequestBody = RequestBody {
     optional: false,
     fields: &[
         ("token", "The token; either this or its id."),
-        (
-            "tokenId",
-            "The token's id: 64 hexadecimal digits. It is not checked whether there is such a token.",
-        ),
+        ("tokenId", "The token's ID: 64 hexadecimal digits. Whether such a token exists is not checked."),
     ],
     parts: &[],
 };

@@ -77,17 +77,17 @@ pub(super) fn operations<R: Registry<Auth>>(to: R, tag: &'static str) -> R {
     .post("/api/v1/auth/logout", logout, |operation| {
         operation
             .named("v1.authentication.logout", tag)
-            .summary("Log an application's token out")
+            .summary("Log out an application's token")
             .text("The token is invalid from now on. A token that is already invalid gets 401.")
-            .answers_nothing(204, "It is logged out.")
+            .answers_nothing(204, "Logged out.")
     })
     .post("/api/v1/auth/app/{app_id}/expire-all", expire_all, |operation| {
         operation
             .named("v1.authentication.expire-all", tag)
             .summary("Expire an application's tokens")
-            .text("All that were created so far, or those of the named sessions. Tokens created later are valid.")
+            .text("All tokens that were created so far, or those of the named sessions. Later ones are valid.")
             .body(&EXPIRE_IN)
-            .answers_nothing(204, "They are expired.")
+            .answers_nothing(204, "Expired.")
     })
 }
 

@@ -47,7 +47,9 @@ impl Circuits {
             return;
         }
         match store.note_hanging(app, endpoint, hangs).await {
-            Ok(()) => tracing::info!(%endpoint, hangs, "an endpoint changes its lane"),
+            Ok(()) => {
+                tracing::info!(%endpoint, hangs, "an endpoint hangs, or no longer does: its first attempts change queues")
+            }
             Err(error) => {
                 tracing::warn!(%endpoint, error = %Chain(&error), "a hanging endpoint is not noted")
             }

@@ -204,7 +204,7 @@ impl Deliver {
                 return self.finish(&app, &job, &attempt).await;
             }
             if job.is_needless(state.as_ref()) {
-                return self.abandon(&job, "it was delivered by hand").await;
+                return self.abandon(&job, "a resend delivered it").await;
             }
         }
         let Some(endpoint) = self.endpoint(&app, job.endpoint()).await? else { return Ok(()) };

@@ -32,7 +32,7 @@ pub const ENDPOINT_IN: RequestBody = RequestBody {
         METADATA,
         (
             "secret",
-            "`whsec_` and the base64 of 24 to 75 bytes, or an ed25519 key as `whsk_…`; made if absent.",
+            "`whsec_` and the base64 of 24 to 75 bytes, or an ed25519 key as `whsk_…`; generated if absent.",
         ),
         headers::ABOUT,
     ],
@@ -61,22 +61,18 @@ const SETTINGS: &[(&str, &str)] =
     &[URL, DESCRIPTION, UID, EVENT_TYPES, CHANNELS, DISABLED, RATE_LIMIT, METADATA];
 const URL: (&str, &str) = (
     "url",
-    "Where webhooks are sent: an http or https URL; an installation can refuse http. A user and a password in it \
-     become an `Authorization` header.",
+    "Where webhooks are sent: an http or https URL; an installation can require https. A user and password in it become an `Authorization` header.",
 );
-const DESCRIPTION: (&str, &str) = ("description", "What its owner says of it.");
+const DESCRIPTION: (&str, &str) = ("description", "Description.");
 const UID: (&str, &str) =
-    ("uid", "An id of the caller's own choice, unique in the application. Paths take it in place of the id.");
-const EVENT_TYPES: (&str, &str) = (
-    "filterTypes",
-    "Only messages of these event types, which have to exist; all where it is absent or null.",
-);
-const CHANNELS: (&str, &str) =
-    ("channels", "Only messages that have one of these; all where it is absent or null.");
-const DISABLED: (&str, &str) = ("disabled", "It gets nothing.");
+    ("uid", "Your own ID, unique within the application. Paths take it instead of the ID.");
+const EVENT_TYPES: (&str, &str) =
+    ("filterTypes", "Only messages of these event types, which must exist; all if absent or null.");
+const CHANNELS: (&str, &str) = ("channels", "Only messages that have one of these; all if absent or null.");
+const DISABLED: (&str, &str) = ("disabled", "If true, nothing is delivered to this endpoint.");
 const RATE_LIMIT: (&str, &str) =
-    ("rateLimit", "Most messages per second, instead of the application's; what is more waits.");
-const METADATA: (&str, &str) = ("metadata", "What else the caller wants to keep of it.");
+    ("rateLimit", "Maximum messages per second, instead of the application's limit; further ones wait.");
+const METADATA: (&str, &str) = ("metadata", "Arbitrary key-value metadata.");
 
 /// The fields that creating and replacing have in common.
 pub fn settings_of(fields: &mut Fields<'_>, https_only: bool) -> EndpointSettings {

@@ -103,7 +103,7 @@ pub const HEADERS_PATCH: RequestBody = RequestBody {
     read: |fields| drop(patched(fields, EndpointHeaders::default())),
     optional: false,
     fields: &[
-        ("headers", "Values by name; `null` removes one. What is not named stays as it is."),
+        ("headers", "Values by name; `null` removes one. Others are unchanged."),
         ("deleteHeaders", "Names of headers to remove."),
     ],
     parts: &[],
@@ -112,8 +112,7 @@ pub const HEADERS_PATCH: RequestBody = RequestBody {
 /// What `headers` is.
 pub const ABOUT: (&str, &str) = (
     "headers",
-    "Values by name, at most 50 and 32 KiB in all. Names that belong to the connection, to webhooks or to \
-     infrastructure are refused.",
+    "Values by name, at most 50 and 32 KiB in all. Names of connection, webhook and infrastructure headers are refused.",
 );
 
 /// Reads what `headers` of a body says of each header: a value, or null.

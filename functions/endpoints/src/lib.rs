@@ -124,7 +124,7 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
         operation
             .named("v1.endpoint.update", TAG)
             .summary("Replace an endpoint's settings, or create it")
-            .text("Where the path names a uid that no endpoint has, this creates one. The secret stays.")
+            .text("If the path names a uid that no endpoint has, one is created. The secret is unchanged.")
             .body(&bodies::ENDPOINT_UPDATE)
             .answers::<EndpointOut>(200, "The changed endpoint.")
             .answers::<EndpointOut>(201, "The new endpoint.")
@@ -133,7 +133,7 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
         operation
             .named("v1.endpoint.patch", TAG)
             .summary("Change an endpoint")
-            .text("What the body does not name stays as it is; `null` clears it.")
+            .text("Fields that the body leaves out are unchanged; `null` clears a field.")
             .body(&bodies::ENDPOINT_PATCH)
             .answers::<EndpointOut>(200, "The changed endpoint.")
     })
@@ -141,19 +141,19 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
         operation
             .named("v1.endpoint.delete", TAG)
             .summary("Delete an endpoint")
-            .text("Nothing more is delivered to it, and its uid is free again.")
-            .answers_nothing(204, "It is deleted.")
+            .text("Nothing is delivered to it any more, and its uid can be used again.")
+            .answers_nothing(204, "Deleted.")
     })
     .get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret", secret::get, |operation| {
         operation
             .named("v1.endpoint.get-secret", TAG)
-            .summary("Get what verifies an endpoint's webhooks")
+            .summary("Get an endpoint's signing secret")
             .answers::<SecretOut>(200, "The key.")
     })
     .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret/rotate", secret::rotate, |operation| {
         operation
             .named("v1.endpoint.rotate-secret", TAG)
-            .summary("Give an endpoint a new key")
+            .summary("Rotate an endpoint's signing secret")
             .text("The old key stays valid for a while: webhooks carry a signature by each.")
             .body(&secret::ROTATE_IN)
             .answers::<SecretOut>(200, "The new key.")
@@ -162,18 +162,18 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
     .get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/stats", stats::get, |operation| {
         operation
             .named("v1.endpoint.get-stats", TAG)
-            .summary("Count how an endpoint's deliveries stand")
+            .summary("Get an endpoint's delivery statistics")
             .text("By the time of their messages, in a window of at most 28 days.")
             .query(|query| stats::window(query, Timestamp::default()))
-            .parameter("since", "The first moment that counts; 28 days before `until` if absent.")
-            .parameter("until", "The moment behind the last that counts; now if absent.")
+            .parameter("since", "Start of the window, inclusive; 28 days before `until` if absent.")
+            .parameter("until", "End of the window, exclusive; now if absent.")
             .answers::<StatsOut>(200, "The counts.")
     })
     .get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/stats/series", stats::endpoint_series, |operation| {
         operation
             .named("v1.endpoint.get-stats-series", TAG)
-            .summary("Count how an endpoint's deliveries stand, by the hour or by the day")
-            .text("By the time of their messages. Where there is much to count for the first time, a 503 asks to send the request again: what was counted is kept.")
+            .summary("Get an endpoint's delivery statistics per hour or day")
+            .text("By the time of their messages. If there is much to count for the first time, retry after a 503: what was counted is kept.")
             .query(|query| stats::series(query, Timestamp::default()))
             .parameter("since", SERIES_SINCE)
             .parameter("until", SERIES_UNTIL)
@@ -183,7 +183,7 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
     .get("/api/v1/app/{app_id}/stats/series", stats::application_series, |operation| {
         operation
             .named("v1.application.get-stats-series", "Application")
-            .summary("Count how an application's deliveries stand, by the hour or by the day")
+            .summary("Get an application's delivery statistics per hour or day")
             .text("The sum over all endpoints that the application has now, for up to 500 endpoints.")
             .query(|query| stats::series(query, Timestamp::default()))
             .parameter("since", SERIES_SINCE)
@@ -214,10 +214,9 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
     .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/recover", tasks::recover, |operation| {
         operation
             .named("v1.endpoint.recover", TAG)
-            .summary("Send again what failed")
+            .summary("Recover failed messages")
             .text(
-                "Every message of the window that was given up and never arrived is sent once more. The work is done \
-                 in the background; the answer names a task to follow it by.",
+                "Every message of the window that was exhausted and never delivered is sent once more, in the background. The response names the task.",
             )
             .body(&tasks::RECOVER_IN)
             .answers::<TaskOut>(202, "The task.")
@@ -225,48 +224,48 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
     .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/replay-missing", tasks::replay_missing, |operation| {
         operation
             .named("v1.endpoint.replay-missing", TAG)
-            .summary("Send what an endpoint was never sent")
-            .text("Every message of the window that the endpoint wants, and of which it has seen no attempt.")
+            .summary("Replay missing messages")
+            .text("Every message of the window that matches the endpoint and was never attempted there.")
             .body(&tasks::REPLAY_IN)
             .answers::<TaskOut>(202, "The task.")
     })
     .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/bulk-replay", tasks::bulk_replay, |operation| {
         operation
             .named("v1.endpoint.bulk-replay", TAG)
-            .summary("Send again what was sent")
-            .text("Whatever became of it, unless the request says which messages are meant.")
+            .summary("Bulk replay")
+            .text("Delivered or not, unless the request says which messages are meant.")
             .body(&tasks::BULK_REPLAY_IN)
             .answers::<TaskOut>(202, "The task.")
     })
     .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/recover/count", tasks::count_recover, |operation| {
         operation
             .named("v1.endpoint.count-recover", TAG)
-            .summary("Count what a recovery would send again")
+            .summary("Count what a recovery would send")
             .text(COUNT)
             .body(&tasks::RECOVER_IN)
-            .answers::<CountOut>(200, "How many.")
+            .answers::<CountOut>(200, "The number.")
     })
     .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/replay-missing/count", tasks::count_missing, |operation| {
         operation
             .named("v1.endpoint.count-replay-missing", TAG)
-            .summary("Count what an endpoint was never sent")
+            .summary("Count what replaying missing messages would send")
             .text(COUNT)
             .body(&tasks::REPLAY_IN)
-            .answers::<CountOut>(200, "How many.")
+            .answers::<CountOut>(200, "The number.")
     })
     .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/bulk-replay/count", tasks::count_bulk, |operation| {
         operation
             .named("v1.endpoint.count-bulk-replay", TAG)
-            .summary("Count what a replay in bulk would send again")
+            .summary("Count what a bulk replay would send")
             .text(COUNT)
             .body(&tasks::BULK_REPLAY_IN)
-            .answers::<CountOut>(200, "How many.")
+            .answers::<CountOut>(200, "The number.")
     })
     .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/send-example", example::send_example, |operation| {
         operation
             .named("v1.endpoint.send-example", TAG)
             .summary("Send an example of an event type")
-            .text("The example is that of the event type's newest schema that has one. It is a message like others.")
+            .text("The example comes from the newest schema of the event type that has one. It is an ordinary message.")
             .body(&example::EXAMPLE_IN)
             .answers::<MessageOut>(200, "The message.")
             .answers::<MessageOut>(202, "The same, to SDKs 1.x, which expect this status.")
@@ -313,8 +312,8 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
             .summary("List tasks")
             .text("An application's token sees its own application's.")
             .query(tasks::wanted)
-            .parameter("status", "Only tasks that stand so.")
-            .parameter("task", "Only tasks of this kind; those that are not made here are known and never there.")
+            .parameter("status", "Only tasks with this status.")
+            .parameter("task", "Only tasks of this kind; some kinds are known for compatibility and never occur.")
             .answers::<ListOut<TaskOut>>(200, "A page of tasks.")
     })
     .get("/api/v1/background-task/{task_id}", tasks::read, |operation| {
@@ -325,11 +324,13 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
     })
 }
 
-const COUNT: &str = "Nothing is sent. The body is that of the operation itself. Some ten thousand messages are looked at: `more` says that there may be more.";
-const FAILING: &str = "Endpoints to which a message was given up after its last attempt, and that have not worked since; disabled ones, too.";
-const UNDELIVERED: &str = "Messages whose last attempt failed, and that were never delivered since; the last attempt that was due last comes first.";
-const SERIES_SINCE: &str = "A moment in the first hour or day; 24 hours before `until` if absent. At most 28 days before it, and 7 by the hour.";
-const SERIES_UNTIL: &str = "The moment behind the last hour or day; now if absent.";
+const COUNT: &str = "Nothing is sent. The body is that of the operation itself. About ten thousand messages are examined; `more` says that there may be more.";
+const FAILING: &str =
+    "Endpoints at which a message was exhausted and that have not succeeded since; disabled ones as well.";
+const UNDELIVERED: &str =
+    "Messages that were exhausted and never delivered since; the latest last attempt comes first.";
+const SERIES_SINCE: &str = "Start of the window: a time in the first hour or day; 24 hours before `until` if absent. At most 28 days before it, or 7 days per hour.";
+const SERIES_UNTIL: &str = "End of the window, exclusive; now if absent.";
 const SERIES_BUCKET: &str = "How long a point is: `hour`, which it is if absent, or `day`, in UTC.";
 
 fn wanted(query: &Query) -> Result<ListQuery<EndpointId>> {
@@ -344,31 +345,31 @@ struct EndpointOut {
     destination: &'static str,
     /// Where webhooks are sent.
     url: String,
-    /// Always 1; older clients want a number here.
+    /// Always 1; older clients expect a number here.
     version: u32,
     /// What its owner says of it.
     description: String,
-    /// The id that its owner chose.
+    /// The ID that its owner chose.
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<String>,
     /// The same as `eventTypes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     filter_types: Option<Vec<String>>,
-    /// It gets only these; where there are none, all.
+    /// Only these are delivered; all if empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     event_types: Option<Vec<String>>,
-    /// It gets only messages with one of these; where there are none, all.
+    /// Only messages with one of these are delivered; all if empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     channels: Option<Vec<String>>,
     /// It gets nothing.
     disabled: bool,
-    /// Most messages per second; what is more waits.
+    /// Maximum messages per second; further ones wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit: Option<u16>,
     /// The same as `rateLimit`.
     #[serde(skip_serializing_if = "Option::is_none")]
     throttle_rate: Option<u16>,
-    /// What its owner keeps of it.
+    /// Arbitrary key-value metadata.
     metadata: BTreeMap<String, String>,
     created_at: Timestamp,
     updated_at: Timestamp,

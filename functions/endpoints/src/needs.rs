@@ -21,21 +21,21 @@ use crate::Endpoints;
 pub struct FailingEndpointOut {
     /// The application.
     app_id: AppId,
-    /// Its own id for it.
+    /// The caller's own ID for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     app_uid: Option<String>,
     /// Its name.
     app_name: String,
     /// The endpoint.
     endpoint_id: EndpointId,
-    /// Its owner's id for it.
+    /// The owner's own ID for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint_uid: Option<String>,
     /// Where webhooks are sent.
     url: String,
     /// What its owner says of it.
     description: String,
-    /// When the first message was given up since it worked.
+    /// When the first message was exhausted since the last success.
     failing_since: Timestamp,
     /// It gets nothing.
     disabled: bool,
@@ -60,7 +60,7 @@ pub struct UndeliveredOut {
     event_type: String,
     /// Attempts that the schedule made.
     attempts: u32,
-    /// When the last of them was made.
+    /// When the last of these attempts was made.
     exhausted_at: Timestamp,
     /// The HTTP status code of the last one; 0 without a response.
     response_status_code: u16,

@@ -26,10 +26,10 @@ pub const ROTATE_IN: RequestBody = RequestBody {
     read: |fields| drop(rotation(fields)),
     optional: true,
     fields: &[
-        ("key", "The new key, written as `secret` of a new endpoint is; made if absent."),
+        ("key", "The new key, in the format of an endpoint's `secret`; generated if absent."),
         (
             "gracePeriodSeconds",
-            "How long the old key stays valid: 86,400 if nothing is said, 0 drops it at once.",
+            "Seconds for which the old key stays valid: 86,400 by default; 0 revokes it at once.",
         ),
     ],
     parts: &[],

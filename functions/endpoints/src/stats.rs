@@ -172,11 +172,11 @@ pub struct SeriesOut {
     /// When the last point ends.
     until: Timestamp,
     bucket: Bucket,
-    /// Each hour or day of the window, also where nothing was sent; days begin at midnight UTC.
+    /// One point per hour or day of the window, also where nothing was sent; days begin at midnight UTC.
     points: Vec<Point>,
 }
 
-/// How the deliveries of an hour's or a day's messages stand.
+/// Delivery statistics of one hour's or day's messages.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "StatsPoint")]
 struct Point {

@@ -39,11 +39,11 @@ pub struct TaskOut {
     task: KindOut,
     /// What it has done so far.
     data: TaskData,
-    /// When it got on last.
+    /// When it last made progress.
     updated_at: Timestamp,
 }
 
-/// How a task stands.
+/// The task's status.
 #[derive(Clone, Copy, Serialize, JsonSchema, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "BackgroundTaskStatus")]
@@ -145,11 +145,11 @@ pub const BULK_REPLAY_IN: RequestBody = RequestBody {
         UNTIL,
         (
             "status",
-            "Only messages whose delivery stands like this: 0 arrived, 1 waits for its next attempt, 2 failed, 3 is on its way.",
+            "Only messages with this delivery status: 0 delivered, 1 waiting for the next attempt, 2 failed, 3 in flight.",
         ),
         (
             "statusCodeClass",
-            "Only messages whose last attempt was answered like this: 200 for 200 to 299, and 0 for no answer.",
+            "Only messages whose last response was in this class: 200 for 200 to 299; 0 for no response.",
         ),
         ("eventTypes", "Only messages of these event types."),
         ("channel", "Only messages with this channel."),
@@ -223,7 +223,7 @@ async fn begin(
         fields.finish()?;
         if endpoint.settings.disabled {
             return Err(Error::Conflict(
-                "The endpoint is disabled: enable it before messages are sent again.".into(),
+                "The endpoint is disabled: enable it before you recover or replay messages.".into(),
             ));
         }
         let task = state.task(&app, endpoint.id, kind, wanted, now);
@@ -242,9 +242,9 @@ async fn begin(
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "TaskCountOut")]
 pub struct CountOut {
-    /// So many were found.
+    /// The number that was found.
     count: u64,
-    /// There may be more: some ten thousand messages are looked at.
+    /// There may be more: about ten thousand messages are examined.
     more: bool,
 }
 

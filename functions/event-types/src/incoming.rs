@@ -23,7 +23,7 @@ pub const EVENT_TYPE_IN: RequestBody = RequestBody {
     read: |fields| drop(named(fields)),
     optional: false,
     fields: &[
-        ("name", "What messages carry, such as `invoice.paid`."),
+        ("name", "The event type's name, such as `invoice.paid`."),
         DESCRIPTION,
         SCHEMAS,
         FEATURE_FLAGS,
@@ -56,15 +56,15 @@ pub const EVENT_TYPE_PATCH: RequestBody = RequestBody {
     parts: &[],
 };
 
-const DESCRIPTION: (&str, &str) = ("description", "What it stands for.");
+const DESCRIPTION: (&str, &str) = ("description", "The token that it was exchanged for.");
 const SCHEMAS: (&str, &str) =
     ("schemas", "JSON schemas of its payloads, by version; at most 256 KiB of text.");
 const FEATURE_FLAGS: (&str, &str) =
     ("featureFlags", "Show it only to applications whose token has one of these flags.");
-const FEATURE_FLAG: (&str, &str) = ("featureFlag", "One feature flag, where there are not several.");
-const GROUP_NAME: (&str, &str) = ("groupName", "What it is to be shown with.");
-const ARCHIVED: (&str, &str) = ("archived", "It is no longer in use.");
-const DEPRECATED: (&str, &str) = ("deprecated", "Its users should look for another.");
+const FEATURE_FLAG: (&str, &str) = ("featureFlag", "Deprecated: a single feature flag.");
+const GROUP_NAME: (&str, &str) = ("groupName", "Feature flag that it requires.");
+const ARCHIVED: (&str, &str) = ("archived", "It is deprecated.");
+const DEPRECATED: (&str, &str) = ("deprecated", "Deprecated: users should choose another.");
 
 /// Reads a new event type, which names itself.
 ///

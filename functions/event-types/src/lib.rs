@@ -85,7 +85,7 @@ fn operations<R: Registry<Api>>(to: R) -> R {
         operation
             .named("v1.event-type.patch", TAG)
             .summary("Change an event type")
-            .text("What the body does not name stays as it is; `null` clears it.")
+            .text("Fields that the body leaves out are unchanged; `null` clears a field.")
             .body(&incoming::EVENT_TYPE_PATCH)
             .answers::<EventTypeOut>(200, "The changed event type.")
     })
@@ -93,10 +93,10 @@ fn operations<R: Registry<Api>>(to: R) -> R {
         operation
             .named("v1.event-type.delete", TAG)
             .summary("Archive an event type, or remove it")
-            .text("Endpoints and messages may still name it. Creating it again brings an archived one back.")
+            .text("Endpoints and messages may still name it. Creating it again restores an archived one.")
             .query(expunge)
             .parameter("expunge", "Remove it altogether instead of archiving it.")
-            .answers_nothing(204, "It is archived, or removed.")
+            .answers_nothing(204, "Archived, or deleted if `expunge` is true.")
     })
 }
 
@@ -137,7 +137,7 @@ struct EventTypeOut {
     /// Applications see it only if their token has one of these flags.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     feature_flags: Vec<String>,
-    /// What it is shown with.
+    /// Feature flag that it requires.
     #[serde(skip_serializing_if = "Option::is_none")]
     group_name: Option<String>,
     /// It is no longer in use.

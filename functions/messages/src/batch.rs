@@ -37,7 +37,7 @@ pub const BATCH_IN: RequestBody = RequestBody {
     optional: false,
     fields: &[(
         "messages",
-        "Each as it would be posted by itself, but for `application`: the application has to be there.",
+        "Each as it would be posted by itself, but without `application`: the application must exist.",
     )],
     parts: &[],
 };
@@ -52,14 +52,14 @@ fn messages(fields: &mut Fields<'_>) -> Vec<Box<RawValue>> {
     messages
 }
 
-/// What became of the messages, in their order.
+/// The result for each message, in their order.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "MessageBatchOut")]
 pub struct BatchOut {
     data: Vec<OneOut>,
 }
 
-/// What became of one message: what a request of its own would have been answered.
+/// The result for one message: what a request of its own would have returned.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "MessageBatchEntryOut")]
 struct OneOut {

@@ -81,8 +81,7 @@ fn operations<R: Registry<Messages>>(to: R) -> R {
             .named("v1.message.create", TAG)
             .summary("Send a message")
             .text(
-                "The answer comes once the message is stored and its deliveries are under way. The payload's text \
-                 is sent and signed as it is posted, byte for byte.",
+                "The response is sent once the message is stored and its deliveries are queued. The payload is signed and sent as it was posted, byte for byte.",
             )
             .query(with_content)
             .body(&MessageIn::BODY)
@@ -91,15 +90,13 @@ fn operations<R: Registry<Messages>>(to: R) -> R {
     .post(BATCH, batch::create, |operation| {
         operation
             .named("v1.message.create-batch", TAG)
-            .summary("Send many messages")
+            .summary("Send a batch of messages")
             .text(
-                "Up to 100 messages and a megabyte. Each is accepted or refused by itself; the answer has an entry for \
-                 each, in their order. With an idempotency key a repeated request sends what was refused, and what \
-                 was accepted is not sent again.",
+                "Up to 100 messages and a megabyte. Each is accepted or refused by itself; the response has an entry per message, in their order. With an idempotency key, a repeated request posts only what was refused.",
             )
             .query(with_content)
             .body(&batch::BATCH_IN)
-            .answers::<batch::BatchOut>(200, "What became of each message.")
+            .answers::<batch::BatchOut>(200, "The result for each message.")
     })
     .get(ONE, read, |operation| {
         operation
@@ -111,16 +108,16 @@ fn operations<R: Registry<Messages>>(to: R) -> R {
     .delete("/api/v1/app/{app_id}/msg/{msg_id}/content", expunge, |operation| {
         operation
             .named("v1.message.expunge-content", TAG)
-            .summary("Take the payload out of a message")
-            .text("It is neither shown nor sent any more.")
-            .answers_nothing(204, "It is gone.")
+            .summary("Expunge a message's payload")
+            .text("Its payload is no longer shown or sent.")
+            .answers_nothing(204, "It was removed.")
     })
     .post("/api/v1/app/{app_id}/msg/precheck/active", precheck, |operation| {
         operation
             .named("v1.message.precheck", TAG)
-            .summary("Ask whether a message would go anywhere")
+            .summary("Check whether a message would reach an endpoint")
             .body(&PRECHECK_IN)
-            .answers::<PrecheckOut>(200, "Whether any endpoint wants it.")
+            .answers::<PrecheckOut>(200, "Whether any endpoint would receive it.")
     })
 }
 
@@ -201,7 +198,7 @@ const PRECHECK_IN: RequestBody = RequestBody {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "MessagePrecheckOut")]
 struct PrecheckOut {
-    /// At least one endpoint wants it.
+    /// At least one endpoint would receive it.
     active: bool,
 }
 

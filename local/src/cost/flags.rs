@@ -8,7 +8,7 @@ use super::{Month, bill, data, report};
 /// All are text: what they should be is checked in one place, which answers with one line.
 #[derive(Debug, Args)]
 pub(crate) struct CostFlags {
-    /// Messages a month: a number, or one such as 250k, 10M or 1.5G.
+    /// Messages per month: a number, or one such as 250k, 10M or 1.5G.
     #[arg(long, value_name = "NUMBER", default_value = "1M")]
     messages: String,
     /// Endpoints that a message goes to, on average.
@@ -43,7 +43,7 @@ pub(crate) struct CostFlags {
     /// Count with X-Ray: the template's Tracing is Active.
     #[arg(long)]
     tracing: bool,
-    /// Count with a KMS key of one's own for the tables.
+    /// Include a customer-managed KMS key for the tables.
     #[arg(long)]
     customer_key: bool,
     /// Print JSON.
@@ -52,10 +52,10 @@ pub(crate) struct CostFlags {
 }
 
 impl CostFlags {
-    /// The answer.
+    /// The bill.
     ///
     /// # Errors
-    /// A flag makes no sense; one line that names it.
+    /// A flag is invalid; one line that names it.
     pub(crate) fn answer(&self) -> Result<String, ConfigError> {
         let assumed = data::read()?.1.assumed;
         let or = |flag: &str, text: &Option<String>, otherwise: f64, most: f64| match text {
@@ -93,18 +93,16 @@ fn number(flag: &str, text: &str, least: f64, most: f64) -> Result<f64, ConfigEr
     let is_number = !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit() || c == '.');
     let value = digits.parse::<f64>().ok().filter(|_| is_number).map(|value| value * times);
     value.filter(|value| (least..=most).contains(value)).ok_or_else(|| {
-        let problem = format!(
-            "{text:?} makes no sense; it should be a number from {least} to {most}, such as 1.5 or 10M"
-        );
+        let problem =
+            format!("invalid value {text:?}: expected a number from {least} to {most}, such as 1.5 or 10M");
         ConfigError::new(flag, problem)
     })
 }
 
 /// A share, as `2%` or `0.02`.
 fn share(flag: &str, text: &str) -> Result<f64, ConfigError> {
-    let wrong = || {
-        ConfigError::new(flag, format!("{text:?} makes no sense; it should be a share such as 2% or 0.02"))
-    };
+    let wrong =
+        || ConfigError::new(flag, format!("invalid value {text:?}: expected a share such as 2% or 0.02"));
     match text.trim().strip_suffix('%') {
         Some(percent) => number(flag, percent, 0.0, 100.0).map(|percent| percent / 100.0),
         None => number(flag, text, 0.0, 1.0),

@@ -30,7 +30,7 @@ fn million(bill: &Bill) -> Option<f64> {
 pub(super) fn table(bill: &Bill) -> String {
     let (month, prices) = (&bill.month, &bill.prices);
     let mut text = format!(
-        "{} messages a month of {} KB to {} endpoints, {} % of the attempts fail: {} attempts.\n\
+        "{} messages per month of {} KB to {} endpoints, {} % of the attempts fail: {} attempts.\n\
          List prices of {}, {}, without free tiers.\n\n",
         grouped(month.messages, 0),
         month.payload_kb,

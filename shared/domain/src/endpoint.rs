@@ -225,14 +225,18 @@ mod tests {
     #[test]
     fn filters() {
         let names = |list: &[&str]| Some(list.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let on = |event_type: &str, channels: &[&str]| Labels {
+            channels: names(channels).filter(|channels| !channels.is_empty()),
+            ..Labels::of(event_type)
+        };
         let all = Filter::default();
-        assert!(all.wants("a", None) && all.wants("a", names(&["x"]).as_deref()));
-        assert!(!Filter { disabled: true, ..all.clone() }.wants("a", None));
+        assert!(all.wants(&on("a", &[])) && all.wants(&on("a", &["x"])));
+        assert!(!Filter { disabled: true, ..all.clone() }.wants(&on("a", &[])));
         let typed = Filter { event_types: names(&["a", "b"]), ..all.clone() };
-        assert!(typed.wants("b", None) && !typed.wants("c", None));
+        assert!(typed.wants(&on("b", &[])) && !typed.wants(&on("c", &[])));
         let tuned = Filter { channels: names(&["x"]), ..all };
-        assert!(tuned.wants("a", names(&["y", "x"]).as_deref()));
-        assert!(!tuned.wants("a", None) && !tuned.wants("a", names(&["y"]).as_deref()));
+        assert!(tuned.wants(&on("a", &["y", "x"])));
+        assert!(!tuned.wants(&on("a", &[])) && !tuned.wants(&on("a", &["y"])));
     }
 
     fn key(byte: u8) -> SigningKey {

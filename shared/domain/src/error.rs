@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-/// A broken rule of a request: where it is and what the rule says.
+/// One violation: where it is, and what is expected.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Violation {
     /// From `body`, `query` or `path` down to the value.
@@ -52,7 +52,7 @@ pub enum Error {
     #[error("Send the body without a Content-Encoding; only identity is read.")]
     UnsupportedEncoding,
     /// The caller does this too often; the next time it may after `retry_after`.
-    #[error("too many requests: send it again in {} s", .retry_after.as_secs())]
+    #[error("too many requests: retry in {} s", .retry_after.as_secs())]
     TooMany {
         /// How long to wait.
         retry_after: std::time::Duration,

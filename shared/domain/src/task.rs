@@ -136,7 +136,7 @@ pub struct Task {
     pub progress: Progress,
     /// There is nothing left to do.
     pub finished: bool,
-    /// When it got on last.
+    /// When it last made progress.
     pub updated_at: Timestamp,
 }
 

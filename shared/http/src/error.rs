@@ -21,21 +21,21 @@ impl From<Error> for ApiError {
     }
 }
 
-/// An error in an answer.
+/// An error, as it appears in a response.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ErrorOut")]
 pub struct ErrorOut<'a> {
     /// What is wrong, for a program.
     pub(super) code: &'a str,
-    /// What is wrong, and what the caller can do about it.
+    /// What is wrong, and what to do about it.
     pub(super) detail: &'a str,
 }
 
-/// Rules that a request breaks.
+/// Violations of a request.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "ViolationsOut")]
 pub struct ViolationsOut<'a> {
-    /// All that were found.
+    /// The number that was found.
     detail: &'a [Violation],
 }
 
@@ -79,7 +79,7 @@ impl IntoResponse for ApiError {
             }
             Error::Unavailable { .. } => {
                 tracing::error!(error = %Chain(&error), "answered 503");
-                let detail = "A dependency is out of reach for now. Send the request again.";
+                let detail = "A dependency is unavailable. Retry the request.";
                 (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", detail)
             }
             Error::Corrupt { .. } => {

@@ -48,7 +48,7 @@ use runtime::metrics::Metrics;
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
     match serde_json::to_vec(body) {
         Ok(bytes) => json_bytes(status, bytes),
-        Err(error) => ApiError(corrupt("an answer")(error)).into_response(),
+        Err(error) => ApiError(corrupt("a response")(error)).into_response(),
     }
 }
 

@@ -120,18 +120,18 @@ impl Query {
     }
 }
 
-/// A page as it is answered.
+/// A page of a list.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "ListOf{T}")]
 pub struct ListOut<T> {
     /// The entries, in the order that was asked for.
     data: Vec<T>,
-    /// Gets the next page, also where there is nothing behind this one yet. It is null where the list is empty.
+    /// Gets the next page, even if nothing follows yet. It is null if the list is empty.
     iterator: Option<String>,
     /// Gets the page before.
     #[serde(rename = "prevIterator", skip_serializing_if = "Option::is_none")]
     prev_iterator: Option<String>,
-    /// There is nothing more for now.
+    /// There are no more entries for now.
     done: bool,
 }
 

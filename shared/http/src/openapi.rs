@@ -79,7 +79,7 @@ impl Document {
         schemas.values_mut().for_each(never_null_if_left_out);
         for (name, body) in writer.bodies {
             if schemas.insert(name.into(), body).is_some() {
-                writer.problems.push(format!("{name} names a body and an answer"));
+                writer.problems.push(format!("{name} names a body and a response"));
             }
         }
         if !writer.problems.is_empty() {
@@ -123,7 +123,7 @@ impl Writer {
             self.problem(operation, format!("its tag {:?} is not explained", operation.tag));
         }
         if operation.answers.is_empty() {
-            self.problem(operation, "has no answer");
+            self.problem(operation, "has no response");
         }
         let mut written = json!({
             "operationId": operation.id,

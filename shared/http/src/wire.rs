@@ -14,23 +14,23 @@ use domain::message::{Message, NewMessage};
 pub use input::ApplicationIn;
 use runtime::clock::Timestamp;
 
-/// An application in an answer.
+/// An application, as it appears in a response.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ApplicationOut {
     id: AppId,
     /// What people call it.
     name: String,
-    /// The id that its owner chose.
+    /// The ID that its owner chose.
     #[serde(skip_serializing_if = "Option::is_none")]
     uid: Option<String>,
-    /// Most messages per second to each of its endpoints.
+    /// Maximum messages per second to each of its endpoints.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit: Option<u16>,
     /// The same as `rateLimit`.
     #[serde(skip_serializing_if = "Option::is_none")]
     throttle_rate: Option<u16>,
-    /// What its owner keeps of it.
+    /// Arbitrary key-value metadata.
     metadata: BTreeMap<String, String>,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -52,7 +52,7 @@ impl From<Profile> for ApplicationOut {
     }
 }
 
-/// A message in an answer.
+/// A message, as it appears in a response.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageOut {
@@ -67,12 +67,12 @@ pub struct MessageOut {
     /// Free words that lists can be filtered by.
     #[serde(skip_serializing_if = "Option::is_none")]
     tags: Option<Vec<String>>,
-    /// What was sent; empty where it was not asked for, `{"expired": true}` where it is gone.
+    /// The payload; empty if it was not requested, `{"expired": true}` if it was removed.
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     payload: Box<RawValue>,
     /// When it was accepted.
     timestamp: Timestamp,
-    /// When its first attempts are due, if it was not to be delivered at once.
+    /// When its first attempts are due, if it was not delivered at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     deliver_at: Option<Timestamp>,
 }

@@ -72,11 +72,8 @@ impl ApplicationIn {
 }
 
 const APPLICATION_FIELDS: &[(&str, &str)] = &[
-    ("name", "What people call it."),
-    (
-        "uid",
-        "An id of the caller's own choice, unique in the organisation. Paths take it in place of the id.",
-    ),
-    ("rateLimit", "Most messages per second to each of its endpoints; what is more waits."),
-    ("metadata", "What else the caller wants to keep of it."),
+    ("name", "Display name."),
+    ("uid", "Your own ID, unique within the organisation. Paths take it instead of the ID."),
+    ("rateLimit", "Maximum messages per second to each of its endpoints; further ones wait."),
+    ("metadata", "Arbitrary key-value metadata."),
 ];

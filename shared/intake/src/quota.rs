@@ -24,7 +24,7 @@ const APPLICATIONS_MAX: usize = 10_000;
 /// # Errors
 /// It is no whole number of up to a million.
 pub fn read(env: &Env<'_>) -> Result<Option<u32>, ConfigError> {
-    let what = "messages a second and application, at most 1000000 (0: no limit)";
+    let what = "messages per second and application, at most 1000000 (0: no limit)";
     let limit = env.parsed("POSTRIDER_MESSAGE_QUOTA", what, 0, |text| {
         text.parse().ok().filter(|limit| *limit <= 1_000_000)
     })?;

@@ -114,9 +114,8 @@ impl<'a> Env<'a> {
     ) -> Result<T, ConfigError> {
         match self.optional(name) {
             None => Ok(default),
-            Some(text) => parse(&text).ok_or_else(|| {
-                ConfigError::new(name, format!("{text:?} makes no sense; it should be {what}"))
-            }),
+            Some(text) => parse(&text)
+                .ok_or_else(|| ConfigError::new(name, format!("invalid value {text:?}: expected {what}"))),
         }
     }
 }

@@ -252,7 +252,7 @@ impl Store {
         }
         let condition = "attribute_not_exists(ma) OR NOT contains(ma, :id)";
         let key = keys::state(attempt.endpoint, attempt.message);
-        self.update_log(key, &set, condition, values, "note an attempt by hand").await
+        self.update_log(key, &set, condition, values, "note a manual attempt").await
     }
 
     /// Takes the text of an answer out of an attempt, and leaves an audit event; `false` if there is no

@@ -109,7 +109,7 @@ impl Store {
             Ok(_) => {}
             // Somebody else took the key over: theirs is kept.
             Err(error) if crate::is_condition(&error) => {}
-            Err(error) => return Err(unavailable("keep an answer")(error)),
+            Err(error) => return Err(unavailable("store a response")(error)),
         }
         Ok(())
     }

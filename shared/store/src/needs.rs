@@ -89,7 +89,7 @@ pub struct Undelivered {
     pub event_type: String,
     /// Attempts that the schedule made.
     pub attempts: u32,
-    /// When the last of them was made.
+    /// When the last of these attempts was made.
     pub at: Timestamp,
     /// Its HTTP status code; 0 without a response.
     pub code: u16,

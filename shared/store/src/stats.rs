@@ -126,7 +126,7 @@ struct Swept {
 }
 
 const UNFINISHED: Error = Error::Unfinished(
-    "There is more to count than one request may take. What was counted is kept: send it again.",
+    "There is more to count than one request may. What was counted is kept: retry the request.",
 );
 
 const fn minute_of(at: Timestamp) -> u64 {

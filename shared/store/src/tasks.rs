@@ -237,13 +237,13 @@ mod tests {
                 .with_some("af", fields.1.as_ref().map(s))
                 .with("c", n(fields.2))
         };
-        let of_stage = |(number, stage)| {
+        let stages =
+            [(0, Stage::Secrets), (1, Stage::Messages(0)), (8, Stage::Messages(7)), (9, Stage::Logs)];
+        for (number, stage) in stages.into_iter().chain([(10, Stage::LogsAgain), (11, Stage::Endpoints)]) {
             let progress = Progress::Erase(Erasure { stage, after: None, erased: 5 });
             assert_eq!(fields_of(&progress), (number, None, 5));
             assert_eq!(progress_of(TaskKind::Erase, &item(&(number, None, 5))).unwrap(), progress);
-        };
-        [(0, Stage::Secrets), (1, Stage::Messages(0)), (8, Stage::Messages(7))].map(of_stage);
-        [(9, Stage::Logs), (10, Stage::LogsAgain), (11, Stage::Endpoints)].map(of_stage);
+        }
         assert!(progress_of(TaskKind::Erase, &item(&(12, None, 5))).is_err());
 
         let after = "msg_23rb8YdGqMT0qIzpgGwdXfHirMu";

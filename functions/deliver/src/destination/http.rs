@@ -54,7 +54,7 @@ impl Http {
             },
             () = &mut deadline => {
                 let hint = RetryHint { overloaded: true, ..RetryHint::default() };
-                let reason = format!("no answer within {seconds} seconds");
+                let reason = format!("no response within {seconds} seconds");
                 return AttemptResult { hint, ..AttemptResult::failed(reason) };
             }
         };

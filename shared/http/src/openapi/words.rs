@@ -18,27 +18,23 @@ before.";
 pub(super) const ORGANISATION: &str =
     "A JSON Web Token whose `sub` is an organisation (`org_…`): it may do everything within it.";
 
-pub(super) const APPLICATION: &str = "\
-A JSON Web Token whose `sub` is an application (`app_…`) and whose `org` is its organisation: it may see and change \
-what belongs to that application. Every other application does not exist for it.";
+pub(super) const APPLICATION: &str = "A JSON Web Token whose `sub` is an application (`app_…`) and whose `org` is its organisation: it may read and change that application. Other applications are not found.";
 
-pub(super) const IDEMPOTENCY_KEY: &str = "\
-Any text that is new for each thing that is to be done. For 12 hours after a success, the same request with the same \
-key does nothing and gets the same answer.";
+pub(super) const IDEMPOTENCY_KEY: &str = "A unique key per intended effect. For 12 hours after a success, the same request with the same key has no effect and gets the same response.";
 
 /// Tags, in the order in which they are shown.
 pub(super) const TAGS: &[(&str, &str)] = &[
-    ("Application", "One for each customer of an organisation."),
-    ("Event Type", "The names that messages carry, and what their payloads look like."),
-    ("Endpoint", "Where an application's messages go."),
-    ("Message", "What happened: each goes to every endpoint that wants it."),
+    ("Application", "One per customer of an organisation."),
+    ("Event Type", "Names of events, and the schemas of their payloads."),
+    ("Endpoint", "Where an application's messages are delivered."),
+    ("Message", "Events: each is delivered to every endpoint that is subscribed to it."),
     ("Message Attempt", "The delivery log."),
-    ("Authentication", "Tokens for an application's own people."),
-    ("Environment", "How an organisation's portal looks."),
+    ("Authentication", "Tokens for an application's users."),
+    ("Environment", "An organisation's portal theme."),
     ("Audit Event", "Who changed what, and when."),
-    ("Background Task", "What goes on after its request was answered."),
+    ("Background Task", "Work that continues after its request was answered."),
     ("Health", "Whether Postrider runs."),
-    ("Documentation", "This document, for programs and for people."),
+    ("Documentation", "This document, as JSON and as a page."),
 ];
 
 /// What parameters mean wherever they occur; an operation can say something else.
@@ -49,30 +45,30 @@ pub(super) const PARAMETERS: &[(&str, &str)] = &[
     ("attempt_id", "The attempt's id."),
     ("event_type_name", "The event type's name."),
     ("task_id", "The task's id."),
-    ("limit", "Most entries of the page."),
+    ("limit", "Maximum number of entries per page."),
     ("iterator", "Where the page begins: `iterator` or `prevIterator` of another page, or any entry's id."),
-    ("order", "The order of entries; messages and attempts have but one, newest first."),
-    ("before", "Only what is older than this."),
-    ("after", "Only what is younger than this."),
-    ("with_content", "Whether the answer has the content; it is left out or empty otherwise."),
-    ("subject", "Only what was done to what has this id or name."),
-    ("by", "Only what was done by this organisation or application, or by `postrider`."),
+    ("order", "The order of entries; messages and attempts are always newest first."),
+    ("before", "Only entries older than this."),
+    ("after", "Only entries newer than this."),
+    ("with_content", "Whether the response includes the content; otherwise it is left out or empty."),
+    ("subject", "Only changes of the resource with this ID or name."),
+    ("by", "Only changes by this organisation or application, or by `postrider`."),
     ("what", "Only this."),
-    ("channel", "Only what was sent to this channel."),
-    ("tag", "Only what carries this tag."),
+    ("channel", "Only messages with this channel."),
+    ("tag", "Only entries with this tag."),
     ("event_types", "Only these event types; several are repeated or separated by commas."),
     (
         "status",
         "Only with this status: 0 success, 1 pending, 2 failed, 3 sending, 4 canceled. A delivery is 3 until it ends; nothing is ever 1 or 4.",
     ),
-    ("status_code_class", "Only attempts whose status code begins like this; 0 is no answer at all."),
+    ("status_code_class", "Only attempts whose status code begins with this digit; 0 is no response at all."),
     ("with_msg", "Whether each has its message, without the payload."),
     ("expanded_statuses", "Nothing depends on it here; newer clients send it."),
     ("exclude_apps_with_no_endpoints", "Leave out applications without endpoints."),
     ("exclude_apps_with_disabled_endpoints", "Leave out applications whose endpoints are all disabled."),
     ("exclude_apps_with_svix_play_endpoints", "Accepted; no endpoint is of this kind."),
     ("include_archived", "Whether archived ones are listed, too."),
-    ("get_if_exists", "Answer with the one that has this uid, if there is one, instead of a conflict."),
+    ("get_if_exists", "Return the one that has this uid, if it exists, instead of a conflict."),
 ];
 
 /// An error that many operations answer with.
@@ -89,7 +85,7 @@ pub(super) const ERRORS: &[SharedError] = &[
     SharedError {
         status: 400,
         name: "BadRequest",
-        about: "A part of the request cannot be read at all.",
+        about: "A part of the request cannot be parsed.",
         of: |operation| has(operation, &[Input::Query, Input::Body]),
     },
     SharedError {
@@ -109,7 +105,7 @@ pub(super) const ERRORS: &[SharedError] = &[
     SharedError {
         status: 409,
         name: "Conflict",
-        about: "It contradicts what is there, or another request that is still running.",
+        about: "Conflict with what exists, or with another request in progress.",
         of: takes_token,
     },
     SharedError {
@@ -121,31 +117,26 @@ pub(super) const ERRORS: &[SharedError] = &[
     SharedError {
         status: 415,
         name: "UnsupportedEncoding",
-        about: "The body has a Content-Encoding; send it without one.",
+        about: "The body has a Content-Encoding; send it without.",
         of: |operation| has(operation, &[Input::Body]),
     },
     SharedError {
         status: 422,
         name: "Invalid",
-        about: "The request breaks rules; all that were found are listed.",
+        about: "The request is invalid; every violation is listed.",
         of: |operation| takes_token(operation) || has(operation, &[Input::Body]),
     },
     SharedError {
         status: 429,
         name: "TooMany",
-        about: "Too many requests; send it again later, `Retry-After` says when.",
+        about: "Too many requests. Retry after the time in `Retry-After`.",
         of: takes_token,
     },
-    SharedError {
-        status: 500,
-        name: "ServerError",
-        about: "Something is wrong with Postrider.",
-        of: |_| true,
-    },
+    SharedError { status: 500, name: "ServerError", about: "Internal error.", of: |_| true },
     SharedError {
         status: 503,
         name: "Unavailable",
-        about: "A dependency is out of reach for now; send the request again.",
+        about: "A dependency is unavailable. Retry the request.",
         of: |_| true,
     },
 ];
