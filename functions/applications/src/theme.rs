@@ -24,13 +24,13 @@ pub struct ThemeOut {
     /// Its colour, `RRGGBB`.
     #[serde(skip_serializing_if = "Option::is_none")]
     primary_color_light: Option<String>,
-    /// Its colour on a dark ground, `RRGGBB`.
+    /// Its colour on a dark background, `RRGGBB`.
     #[serde(skip_serializing_if = "Option::is_none")]
     primary_color_dark: Option<String>,
     /// Its font.
     #[serde(skip_serializing_if = "Option::is_none")]
     font_family: Option<String>,
-    /// `true`, `false`, or `auto`: as the reader's machine has it.
+    /// `true`, `false`, or `auto`: as the reader's system is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     dark_mode: Option<String>,
 }

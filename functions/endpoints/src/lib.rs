@@ -347,7 +347,7 @@ struct EndpointOut {
     url: String,
     /// Always 1; older clients expect a number here.
     version: u32,
-    /// What its owner says of it.
+    /// Description.
     description: String,
     /// The ID that its owner chose.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -361,7 +361,7 @@ struct EndpointOut {
     /// Only messages with one of these are delivered; all if empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     channels: Option<Vec<String>>,
-    /// It gets nothing.
+    /// If true, nothing is delivered to this endpoint.
     disabled: bool,
     /// Maximum messages per second; further ones wait.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -33,11 +33,11 @@ pub struct FailingEndpointOut {
     endpoint_uid: Option<String>,
     /// Where webhooks are sent.
     url: String,
-    /// What its owner says of it.
+    /// Description.
     description: String,
     /// When the first message was exhausted since the last success.
     failing_since: Timestamp,
-    /// It gets nothing.
+    /// If true, nothing is delivered to this endpoint.
     disabled: bool,
     /// The HTTP status code of the last attempt that failed for good; absent where there was no response.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -125,7 +125,7 @@ fn expunge(query: &Query) -> Result<bool> {
 #[serde(rename_all = "camelCase")]
 struct EventTypeOut {
     name: String,
-    /// What it stands for.
+    /// Description.
     description: String,
     /// JSON schemas of its payloads, by version.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -140,9 +140,9 @@ struct EventTypeOut {
     /// Feature flag that it requires.
     #[serde(skip_serializing_if = "Option::is_none")]
     group_name: Option<String>,
-    /// It is no longer in use.
+    /// It is archived: no longer in use.
     archived: bool,
-    /// Its users should look for another.
+    /// Deprecated: users should choose another.
     deprecated: bool,
     created_at: Timestamp,
     updated_at: Timestamp,

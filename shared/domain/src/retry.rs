@@ -73,7 +73,7 @@ impl RetryPolicy {
         // The one setting whose empty value means something: no retry.
         let Some(text) = env.raw(Self::VARIABLE) else { return Ok(Self::default()) };
         text.parse().map_err(|what: NoRetryPolicy| {
-            ConfigError::new(Self::VARIABLE, format!("{text:?} makes no sense; it should be {what}"))
+            ConfigError::new(Self::VARIABLE, format!("invalid value {text:?}: expected {what}"))
         })
     }
 

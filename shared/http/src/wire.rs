@@ -19,7 +19,7 @@ use runtime::clock::Timestamp;
 #[serde(rename_all = "camelCase")]
 pub struct ApplicationOut {
     id: AppId,
-    /// What people call it.
+    /// Display name.
     name: String,
     /// The ID that its owner chose.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -64,7 +64,7 @@ pub struct MessageOut {
     /// Endpoints with channels get it only if they have one of these.
     #[serde(skip_serializing_if = "Option::is_none")]
     channels: Option<Vec<String>>,
-    /// Free words that lists can be filtered by.
+    /// Tags that lists can be filtered by.
     #[serde(skip_serializing_if = "Option::is_none")]
     tags: Option<Vec<String>>,
     /// The payload; empty if it was not requested, `{"expired": true}` if it was removed.
