@@ -21,8 +21,12 @@ use crate::template::Template;
 use data::{Prices, Taken, Units};
 
 /// The templates that a deployed stack is made of: alarms, dashboards and secrets are counted in them.
-const PARTS: &[&str] =
-    &[TEMPLATE, include_str!("../../infra/errors.yaml"), include_str!("../../infra/monitoring.yaml")];
+const PARTS: &[&str] = &[
+    TEMPLATE,
+    include_str!("../../infra/errors.yaml"),
+    include_str!("../../infra/monitoring.yaml"),
+    include_str!("../../infra/objectives.yaml"),
+];
 const DAYS: f64 = 30.0;
 const MINUTES: f64 = DAYS * 24.0 * 60.0;
 const GB: f64 = 1e9;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use shared::config::Env;
-use shared::metrics::{DIMENSION, Metric, NAMESPACE};
+use shared::metrics::{DIMENSION, Metric, NAMESPACE, STACK};
 
 use crate::house::{ENDPOINT_VARIABLE, House};
 
@@ -60,7 +60,9 @@ fn what_cloudwatch_is_asked_for_is_what_functions_tell() {
         assert_eq!(target["namespace"], NAMESPACE, "{name}");
         let metric = Metric::ALL.into_iter().find(|metric| metric.name() == name);
         let metric = metric.unwrap_or_else(|| panic!("{name} is told by nobody"));
-        let of = |function: &&str| target["dimensions"] == serde_json::json!({ DIMENSION: function });
+        let of = |function: &&str| {
+            target["dimensions"] == serde_json::json!({ STACK: "$stack", DIMENSION: function })
+        };
         assert!(metric.functions().iter().any(of), "{name}: {}", target["dimensions"]);
         // The average of a count says nothing, nor does the sum of lags.
         assert_eq!(target["statistic"] == "Sum", metric.unit() == "Count", "{name}");

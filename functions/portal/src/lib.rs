@@ -64,6 +64,10 @@ fn refresh_url(text: &str) -> Option<String> {
 }
 
 async fn answer(State(portal): State<Arc<Portal>>, request: Request<Body>) -> Response {
+    // What no route names leads here, too.
+    if !is_ours(request.uri().path()) {
+        return shared::http::no_such_path(request.method(), request.uri());
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return ([(header::ALLOW, "GET, HEAD")], ApiError(Error::MethodNotAllowed)).into_response();
     }
@@ -79,6 +83,11 @@ async fn answer(State(portal): State<Arc<Portal>>, request: Request<Body>) -> Re
         *response.body_mut() = Body::empty();
     }
     response
+}
+
+/// Whether the portal answers at this path, be it that there is no such file.
+fn is_ours(path: &str) -> bool {
+    path == "/" || is_page(path)
 }
 
 /// The page reads the rest of the path itself.

@@ -48,7 +48,7 @@ impl Platform {
             random: Arc::new(SystemRandom::new()),
             http: aws_smithy_http_client::Builder::new().tls_provider(ring).build_https(),
             consumption: false,
-            metrics: Arc::new(Stdout),
+            metrics: Arc::new(Stdout::new(&Env::process())),
             draining: Draining::default(),
         }
     }

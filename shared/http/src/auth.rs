@@ -29,6 +29,9 @@ pub const APP_TOKEN_LIFE: Duration = Duration::from_secs(28 * 24 * 3600);
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
 /// Longer than any token lasts.
 const FOR_GOOD: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// Most bytes of keys. Lambda takes 4 KB of variables in all, and the others are half a KB to one: a pair of
+/// RSA-2048 and the public key of the one before it fit, a pair of RSA-4096 does not.
+const SECRETS_LENGTH_MAX: usize = 2_800;
 /// Shortest secret: RFC 7518 section 3.2 wants as many bits as the hash has.
 const SECRET_LENGTH_MIN: usize = 32;
 /// Longest token that is looked at.
@@ -144,6 +147,16 @@ impl Tokens {
         )?;
         let what = "the secret that signs tokens, of 32 characters or more, or a JSON list of them";
         let secrets = env.secrets(SECRET, what)?;
+        let length: usize = secrets.iter().map(String::len).sum();
+        if length > SECRETS_LENGTH_MAX {
+            return Err(ConfigError::new(
+                SECRET,
+                format!(
+                    "has {length} bytes of keys, of {SECRETS_LENGTH_MAX} that fit beside a function's other variables (4 KB in \
+                     all); use EdDSA, whose pairs have 240, or leave the private keys of older pairs out"
+                ),
+            ));
+        }
         if matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512) {
             if secrets.iter().any(|secret| secret.len() < SECRET_LENGTH_MIN) {
                 return Err(ConfigError::new(SECRET, "is too short; it should have 32 characters or more"));
@@ -623,5 +636,13 @@ mod tests {
             error.to_string(),
             "POSTRIDER_JWT_SECRET: is too short; it should have 32 characters or more"
         );
+    }
+
+    #[test]
+    fn keys_that_lambda_has_no_room_for_stop_the_start() {
+        let env =
+            Env::new(|name| (name == "POSTRIDER_JWT_SECRET").then(|| "x".repeat(SECRETS_LENGTH_MAX + 1)));
+        let error = Tokens::read(&env, Arc::new(At(0))).unwrap_err().to_string();
+        assert!(error.contains("has 2801 bytes of keys") && error.contains("use EdDSA"), "{error}");
     }
 }

@@ -13,12 +13,17 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::clock::SharedClock;
+use crate::config::Env;
 
 /// The namespace of all metrics.
 pub const NAMESPACE: &str = "Postrider";
-/// Their only dimension. Its values are the functions' names: what costs money here is each
-/// combination of metric and dimension, so nothing that grows with the customers may be one.
+/// The first of their dimensions, the stack's name: two stacks in one account and region do not add up.
+pub const STACK: &str = "Stack";
+/// The other one. Its values are the functions' names: what costs money here is each
+/// combination of metric and dimensions, so nothing that grows with the customers may be one.
 pub const DIMENSION: &str = "Function";
+/// The stack of what runs in none.
+const NO_STACK: &str = "local";
 /// Most values of one metric in one line, by the format's definition.
 const VALUES_MAX: usize = 100;
 /// Most latencies that wait for the end of an invocation. Ten times what any batch holds; more are
@@ -93,16 +98,37 @@ impl Metric {
 pub trait Sink: Send + Sync + fmt::Debug {
     /// Takes one line, without its end. What cannot be written is lost: metrics fail no invocation.
     fn take(&self, line: &str);
+
+    /// The name of the stack that the lines are of.
+    fn stack(&self) -> &str {
+        NO_STACK
+    }
 }
 
 /// A sink that functions share.
 pub type SharedSink = Arc<dyn Sink>;
 
 /// Standard output, which Lambda hands to CloudWatch Logs line by line and as it is.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Stdout;
+#[derive(Clone, Debug)]
+pub struct Stdout {
+    stack: String,
+}
+
+impl Stdout {
+    /// Lines of the stack that this function belongs to. Its log group, which Lambda names, says which:
+    /// `/postrider/STACK/FUNCTION`.
+    pub fn new(env: &Env<'_>) -> Self {
+        let group = env.optional("AWS_LAMBDA_LOG_GROUP_NAME").unwrap_or_default();
+        let stack = group.strip_prefix("/postrider/").and_then(|rest| rest.split_once('/'));
+        Self { stack: stack.map_or(NO_STACK, |(stack, _)| stack).to_owned() }
+    }
+}
 
 impl Sink for Stdout {
+    fn stack(&self) -> &str {
+        &self.stack
+    }
+
     fn take(&self, line: &str) {
         // One write, so that a line is never in another's midst.
         let _lost = std::io::stdout().lock().write_all(format!("{line}\n").as_bytes());
@@ -220,12 +246,14 @@ impl Metrics {
             .iter()
             .map(|(metric, _)| json!({ "Name": metric.name(), "Unit": metric.unit() }))
             .collect();
-        let directive = json!({ "Namespace": NAMESPACE, "Dimensions": [[DIMENSION]], "Metrics": metrics });
+        let directive =
+            json!({ "Namespace": NAMESPACE, "Dimensions": [[STACK, DIMENSION]], "Metrics": metrics });
         let mut line = Map::new();
         line.insert(
             "_aws".into(),
             json!({ "Timestamp": self.clock.now().ms(), "CloudWatchMetrics": [directive] }),
         );
+        line.insert(STACK.into(), self.sink.stack().into());
         line.insert(DIMENSION.into(), self.function.into());
         line.extend(values.into_iter().map(|(metric, value)| (metric.name().to_owned(), value)));
         self.sink.take(&Value::Object(line).to_string());
@@ -279,12 +307,25 @@ mod tests {
         assert_eq!(
             lines,
             [concat!(
-                r#"{"AcceptToFirstAttempt":[41,7],"Delivered":3,"Failed":1,"Function":"deliver","Retried":1,"#,
-                r#""_aws":{"CloudWatchMetrics":[{"Dimensions":[["Function"]],"Metrics":["#,
+                r#"{"AcceptToFirstAttempt":[41,7],"Delivered":3,"Failed":1,"Function":"deliver","Retried":1,"Stack":"local","#,
+                r#""_aws":{"CloudWatchMetrics":[{"Dimensions":[["Stack","Function"]],"Metrics":["#,
                 r#"{"Name":"Delivered","Unit":"Count"},{"Name":"Failed","Unit":"Count"},"#,
                 r#"{"Name":"Retried","Unit":"Count"},{"Name":"AcceptToFirstAttempt","Unit":"Milliseconds"}],"#,
                 r#""Namespace":"Postrider"}],"Timestamp":1800000000000}}"#
             )]
+        );
+    }
+
+    #[test]
+    fn the_log_group_says_which_stack() {
+        let stack = |group: Option<&str>| {
+            let group = group.map(str::to_owned);
+            Stdout::new(&Env::new(move |_| group.clone())).stack().to_owned()
+        };
+        assert_eq!(stack(Some("/postrider/postrider-prod/deliver")), "postrider-prod");
+        assert_eq!(
+            (stack(Some("/aws/lambda/deliver")), stack(None)),
+            (NO_STACK.to_owned(), NO_STACK.to_owned())
         );
     }
 

@@ -6,7 +6,7 @@ use saphyr::{LoadableYamlNode as _, ScalarOwned, YamlOwned};
 use serde_json::{Map, Value, json};
 
 /// All templates of this repository, by their paths.
-pub fn templates() -> [(&'static str, &'static str); 7] {
+pub fn templates() -> [(&'static str, &'static str); 9] {
     [
         ("template.yaml", local::TEMPLATE),
         ("infra/edge.yaml", include_str!("../../../infra/edge.yaml")),
@@ -15,6 +15,8 @@ pub fn templates() -> [(&'static str, &'static str); 7] {
         ("infra/key.yaml", include_str!("../../../infra/key.yaml")),
         ("infra/monitoring.yaml", include_str!("../../../infra/monitoring.yaml")),
         ("infra/network.yaml", include_str!("../../../infra/network.yaml")),
+        ("infra/objectives.yaml", include_str!("../../../infra/objectives.yaml")),
+        ("infra/queries.yaml", include_str!("../../../infra/queries.yaml")),
     ]
 }
 
