@@ -251,6 +251,13 @@ def nat(logical, properties, stack):
     return name, {"NatGatewayId": name}
 
 
+def provider(logical, properties, stack):
+    refuse_unless(properties["Url"].startswith("https://"), f"{properties}")
+    arn = f"arn:aws:iam::000000000000:oidc-provider/{properties['Url'].removeprefix('https://')}"
+    return arn, {"Arn": arn}
+
+
+kind("AWS::IAM::OIDCProvider", provider)
 kind("AWS::EC2::EIP", address)
 kind("AWS::EC2::NatGateway", nat)
 

@@ -9,7 +9,7 @@ import time
 import aws
 
 ORG = "org_23rb8YdGqMT0qIzpgGwdXfHirMu"
-FUNCTIONS = ["applications", "attempts", "auth", "deliver", "endpoints", "event-types", "fan-out", "ingest", "messages", "portal", "timers"]
+FUNCTIONS = ["applications", "attempts", "auth", "background", "deliver", "endpoints", "event-types", "ingest", "messages", "portal", "timers"]
 
 
 class Walk:
@@ -118,7 +118,7 @@ class Walk:
         queued = lambda: any(b"queued" in body for _, body in self.receiver.seen["/works"])
         aws.until(queued, "a message from the queue is delivered")
         self.check("ingest: a message from the queue is delivered", True)
-        for source, letters in (("DeliveriesQueue", "DeliveriesDeadQueue"), ("FanOutQueue", "FanOutDeadQueue"), ("IngestQueue", "IngestDeadQueue")):
+        for source, letters in (("DeliveriesQueue", "DeliveriesDeadQueue"), ("BackgroundQueue", "BackgroundDeadQueue"), ("IngestQueue", "IngestDeadQueue")):
             self.sqs.send_message(QueueUrl=self.stack.physical(source), MessageBody=f"no job of {source}")
             aws.until(lambda letters=letters, source=source: self.dead(letters, source), f"nonsense gets into {letters}")
         self.check("dead letters: what nobody understands, of three queues", True)
