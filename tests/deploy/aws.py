@@ -88,8 +88,9 @@ class Emulator:
             pass
 
 
-def until(condition, what, patience=PATIENCE_SECONDS):
+def until(condition, what, patience=None):
     """What the condition answers once it answers something."""
+    patience = patience or PATIENCE_SECONDS
     end = time.monotonic() + patience
     while time.monotonic() < end:
         if answer := condition():
