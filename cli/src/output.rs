@@ -28,7 +28,7 @@ impl Colour {
 }
 
 /// Standard output and error.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Output {
     colours: bool,
     terminal: bool,
