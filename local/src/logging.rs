@@ -20,17 +20,17 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 pub(crate) const VARIABLE: &str = "POSTRIDER_LOG";
 /// The workspace's own crates, by the names that their lines carry. What they depend on says nothing
 /// below a warning unless it is named.
-const OWN: [&str; 23] = [
+const OWN: [&str; 24] = [
     "applications",
     "attempts",
     "auth",
     "aws",
+    "background",
     "cli",
     "deliver",
     "domain",
     "endpoints",
     "event_types",
-    "background",
     "http_api",
     "ingest",
     "input",
@@ -42,6 +42,7 @@ const OWN: [&str; 23] = [
     "queue",
     "runtime",
     "shared",
+    "signer",
     "store",
     "timers",
 ];

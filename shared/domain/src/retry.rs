@@ -162,8 +162,8 @@ mod tests {
     fn policies_are_read_or_refused() {
         let read = |text: &'static str| RetryPolicy::read(&Env::new(|_| Some(text.to_owned())));
         assert_eq!(read("1, 1,1").unwrap().waits, vec![Duration::from_secs(1); 3]);
-        assert_eq!(read("").unwrap().waits().len(), 0);
-        for wrong in ["1,,1", "-1", "1m", "9999999", " "] {
+        assert_eq!([read(""), read(" ")].map(|none| none.unwrap().waits().len()), [0, 0]);
+        for wrong in ["1,,1", "-1", "1m", "9999999"] {
             let error = read(wrong).unwrap_err().to_string();
             assert!(error.starts_with("POSTRIDER_RETRY_SCHEDULE: ") && !error.contains('\n'), "{error}");
         }
