@@ -158,8 +158,18 @@ async fn replays(walk: &mut Walk, app: &str, books: &EndpointOut, made: &Message
         }
     };
     soon("two attempts", both_failed).await;
-    let attempted =
-        walk!(walk, message_attempt.list_attempted_messages(app(), broken.clone(), None)).unwrap().data;
+    // The state of the delivery follows its last attempt.
+    let given_up = async {
+        loop {
+            let listed = walk!(walk, message_attempt.list_attempted_messages(app(), broken.clone(), None));
+            let listed = listed.unwrap().data;
+            if listed[0].status != MessageStatus::Sending {
+                return listed;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let attempted = soon("a delivery that is given up", given_up).await;
     assert_eq!((attempted.len(), &attempted[0].id, attempted[0].status), (1, &failing, MessageStatus::Fail));
     let to =
         walk!(walk, message_attempt.list_attempted_destinations(app(), failing.clone(), None)).unwrap().data;
