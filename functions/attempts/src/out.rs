@@ -61,7 +61,7 @@ pub struct AttemptOut {
     #[schemars(with = "TriggerNumber")]
     trigger_type: u8,
     timestamp: Timestamp,
-    /// The message, if `withMsg` is true.
+    /// The message, if `with_msg` is true.
     #[serde(skip_serializing_if = "Option::is_none")]
     msg: Option<MessageOut>,
 }

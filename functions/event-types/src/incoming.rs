@@ -56,15 +56,15 @@ pub const EVENT_TYPE_PATCH: RequestBody = RequestBody {
     parts: &[],
 };
 
-const DESCRIPTION: (&str, &str) = ("description", "The token that it was exchanged for.");
+const DESCRIPTION: (&str, &str) = ("description", "What the event means.");
 const SCHEMAS: (&str, &str) =
     ("schemas", "JSON schemas of its payloads, by version; at most 256 KiB of text.");
 const FEATURE_FLAGS: (&str, &str) =
     ("featureFlags", "Show it only to applications whose token has one of these flags.");
-const FEATURE_FLAG: (&str, &str) = ("featureFlag", "Deprecated: a single feature flag.");
-const GROUP_NAME: (&str, &str) = ("groupName", "Feature flag that it requires.");
-const ARCHIVED: (&str, &str) = ("archived", "It is deprecated.");
-const DEPRECATED: (&str, &str) = ("deprecated", "Deprecated: users should choose another.");
+const FEATURE_FLAG: (&str, &str) = ("featureFlag", "A single feature flag; `featureFlags` takes several.");
+const GROUP_NAME: (&str, &str) = ("groupName", "Group under which it is shown.");
+const ARCHIVED: (&str, &str) = ("archived", "Archived: no longer in use.");
+const DEPRECATED: (&str, &str) = ("deprecated", "Deprecated: choose another event type.");
 
 /// Reads a new event type, which names itself.
 ///

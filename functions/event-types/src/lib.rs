@@ -125,7 +125,7 @@ fn expunge(query: &Query) -> Result<bool> {
 #[serde(rename_all = "camelCase")]
 struct EventTypeOut {
     name: String,
-    /// Description.
+    /// What the event means.
     description: String,
     /// JSON schemas of its payloads, by version.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,12 +137,12 @@ struct EventTypeOut {
     /// Applications see it only if their token has one of these flags.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     feature_flags: Vec<String>,
-    /// Feature flag that it requires.
+    /// Group under which it is shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     group_name: Option<String>,
-    /// It is archived: no longer in use.
+    /// Archived: no longer in use.
     archived: bool,
-    /// Deprecated: users should choose another.
+    /// Deprecated: choose another event type.
     deprecated: bool,
     created_at: Timestamp,
     updated_at: Timestamp,
