@@ -76,7 +76,7 @@ function One({ id }) {
     <div class="row">${['deprecated', 'archived'].map((name) => type.data[name] && html`<span class="tag">${t(name)}</span>`)}${type.data.groupName && html`<span class="tag">${type.data.groupName}</span>`}${(type.data.featureFlags || []).map((/** @type {string} */ f) => html`<span class="tag">${t('flags')}: ${f}</span>`)}</div>
     <${TypeView} type=${type.data} />
     ${open === 'edit' && html`<${Editor} type=${type.data} close=${close} saved=${() => { toast(t('saved')); type.reload(); }} />`}
-    ${open === 'archive' && html`<${Confirm} danger title=${t('archive')} text=${t('archiveText')} yes=${t('archive')} close=${close} act=${async () => { await change('DELETE', at); go('/types'); }} />`}`;
+    ${open === 'archive' && html`<${Confirm} danger title=${t('archive')} text=${t('archiveText')} yes=${t('archive')} close=${close} act=${async () => { await change('DELETE', at); type.reload(); go('/types'); }} />`}`;
 }
 
 /** @param {{route: import('./router.js').Route, id?: string}} props */

@@ -37,7 +37,7 @@ async function make(stack, receivers) {
     ['invoice.paid', 'Billing', { type: 'object', required: ['id'], properties: { id: { type: 'string', description: 'The invoice' }, amount: { type: 'integer' } }, examples: [{ id: 'inv_1', amount: 100 }] }],
     ['invoice.voided', 'Billing', null],
     ['user.created', 'Users', LOOP],
-  ]) await api('POST', '/event-type', { name, description: `${name}, described`, groupName, schemas: schema && { 1: schema } });
+  ]) await api('PUT', `/event-type/${name}`, { description: `${name}, described`, groupName, schemas: schema && { 1: schema } }); // The first minute made one of them.
   const acme = await api('POST', '/app', { name: 'Acme', uid: 'acme' });
   const endpoint = (path, description) => api('POST', `/app/${acme.id}/endpoint`, { url: `${receivers.url}/${path}`, description });
   const endpoints = { ok: await endpoint('ok', 'Works'), fail: await endpoint('fail', 'Fails'), hang: await endpoint('hang', 'Hangs'), binary: await endpoint('binary', 'Binary'), script: await endpoint('script', NASTY.html) };

@@ -6,14 +6,16 @@ import { go, settled } from '../lib/browser.mjs';
 import { button, card, customer, dialog, hold } from '../lib/customer.mjs';
 import { eventually } from '../lib/stack.mjs';
 
-/** Counts first, then starts; waits for its task to finish on the page. */
+/** Counts first, then starts; waits for its task to show in the history. */
 async function recover(page, key) {
   await page.getByRole('button', { name: T(key), exact: true }).click();
   await button('countFirst', page).click();
   await dialog(page).getByText(T('messageWill')).waitFor();
   const count = await dialog(page).locator('.num').innerText();
+  const tasks = card(page, 'history').locator('li');
+  const before = await tasks.count();
   await button('startNow', dialog(page)).click();
-  await card(page, 'progress').waitFor();
+  await tasks.nth(before).waitFor();
   return count;
 }
 
@@ -120,8 +122,8 @@ export default {
     await desk.getByRole('button', { name: T('do_bulk-replay'), exact: true }).click();
     await button('countFirst', desk).click();
     await button('startNow', dialog(desk)).click();
-    await card(desk, 'progress').getByText(T('st_finished')).waitFor();
-    await card(desk, 'progress').getByText('2 ').waitFor();
+    await card(desk, 'history').getByText(T('st_finished')).waitFor();
+    await card(desk, 'history').getByText('2 ').waitFor();
     await go(desk, `#/app/${app.id}/recovery`, T('task_endpoint.bulk-replay'));
     await go(desk, '#/tasks', T('task_endpoint.bulk-replay'));
     await team.close();
