@@ -84,6 +84,8 @@ export const OPERATOR = {
   tasks: ['#/tasks', T('tasksSub')],
   'audit log': ['#/audit', 'endpoint'],
   theme: ['#/theme', 'api.example.com'],
+  usage: ['#/usage', 'Acme'],
+  'operational webhooks': ['#/operational', T('operationalHow')],
   tokens: ['#/token', T('whoAmI')],
 };
 
