@@ -26,11 +26,12 @@ async function each(count, work, several = 16) {
   }));
 }
 
-/** Posts until it is taken, as the SDKs do: a busy machine answers 503. */
+/** Posts until it is taken, as the SDKs do: a busy machine answers 503, and a kept connection may have been closed. */
 async function post(stack, path, body) {
   const headers = { authorization: `Bearer ${stack.token}`, 'content-type': 'application/json', 'idempotency-key': randomUUID() };
   return eventually(path, async () => {
-    const answer = await fetch(`${stack.url}/api/v1${path}`, { method: 'POST', headers, body: JSON.stringify(body) });
+    const answer = await fetch(`${stack.url}/api/v1${path}`, { method: 'POST', headers, body: JSON.stringify(body) }).catch(() => null);
+    if (!answer) return false;
     const text = await answer.text();
     if (answer.status >= 300 && answer.status < 500 && answer.status !== 409) throw new Error(`${path}: ${answer.status} ${text}`);
     return answer.status < 300 && JSON.parse(text);
