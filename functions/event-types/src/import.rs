@@ -51,9 +51,9 @@ impl Wanted {
     fn read(fields: &mut Fields<'_>) -> Self {
         Self {
             spec: fields.optional(&["spec"]),
-            text: fields.optional(&["specRaw"]),
-            dry_run: fields.or(&["dryRun"], false),
-            replace_all: fields.or(&["replaceAll"], false),
+            text: fields.optional(&["specRaw", "spec_raw"]),
+            dry_run: fields.or(&["dryRun", "dry_run"], false),
+            replace_all: fields.or(&["replaceAll", "replace_all"], false),
         }
     }
 
