@@ -187,6 +187,8 @@ impl Desk {
         let variables = vec![
             ("URL", house.stack.url()),
             ("TOKEN", house.token.clone()),
+            // Each fence has a shell of its own: what one exports is gone in the next.
+            ("POSTRIDER_TOKEN", house.token.clone()),
             ("POSTRIDER_SERVER_URL", house.stack.url()),
             ("POSTRIDER_JWT_SECRET", secret),
             ("POSTRIDER_CONFIG", "/nonexistent".to_owned()),
