@@ -306,6 +306,20 @@ components:
     assert_eq!(all["data"]["modified"], json!(["old.one"]));
     assert_eq!(names(&house, "").await, ["pet.gone", "pet.new"]);
 
+    // A key is for what is changed: a dry run with the same one is not what the import answers.
+    let keyed = async |body: Value| {
+        let headers = [("idempotency-key", "one")];
+        let path = "/api/v1/event-type/import/openapi";
+        house.request_with("POST", path, &house.token, &headers, body.to_string()).await.json()
+    };
+    let spec = json!({"openapi": "3.1.0", "webhooks": {"pet.found": {"post": {}}}});
+    let would = keyed(json!({"spec": spec, "dryRun": true})).await;
+    assert_eq!(would["data"]["to_modify"][0]["name"], json!("pet.found"));
+    for _ in 0..2 {
+        let done = keyed(json!({"spec": spec})).await;
+        assert_eq!(done, json!({"data": {"modified": ["pet.found"]}}));
+    }
+
     for (body, status, text) in [
         (json!({}), 400, "Send either spec or specRaw."),
         (json!({"spec": {}, "specRaw": ""}), 400, "Send either spec or specRaw."),

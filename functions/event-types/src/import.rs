@@ -1,6 +1,9 @@
 //! Event types out of an OpenAPI document: what would change, or the change.
 
+use std::collections::BTreeMap;
+
 use axum::extract::State;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http::{HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,10 +20,18 @@ use shared::{Api, Error, Result};
 
 use crate::openapi;
 
-/// How many are read at once.
-const PAGE: usize = 250;
-/// Most event types of an organisation that `replaceAll` looks through.
+/// How many are read at once: each may have schemas of 256 KB.
+const PAGE: usize = 50;
+/// Most event types of an organisation that an import looks through.
 const LISTED_MAX: usize = 10_000;
+/// Most changes of one request, which has half a minute; only `replaceAll` makes more than a document can hold.
+const CHANGES_MAX: usize = 1_000;
+/// How many of them are made at the same time.
+const AT_ONCE: usize = 8;
+
+const UNFINISHED: Error = Error::Unfinished(
+    "There is more to change than one request may. What was changed is kept: retry the request.",
+);
 
 /// The document, as a body.
 pub const IMPORT_IN: RequestBody = RequestBody {
@@ -109,24 +120,19 @@ struct EventTypeFromOpenApi {
     archived: bool,
 }
 
-/// An event type as it is, and as it is to be.
+/// What an import does to one event type.
 struct Change {
-    old: Option<EventType>,
+    /// What it is to be; of one that is archived, without its schemas.
     new: EventType,
+    /// There is none yet.
+    creates: bool,
+    /// The document does not have it.
+    archives: bool,
 }
 
 impl Change {
-    /// What is asked for, but when it was made or changed.
-    fn is_one(&self) -> bool {
-        self.old.as_ref().is_none_or(|old| {
-            let EventType { created_at, updated_at, .. } = *old;
-            EventType { created_at, updated_at, ..self.new.clone() } != *old
-        })
-    }
-
     fn shown(self) -> Result<EventTypeFromOpenApi> {
-        let Self { old, new } = self;
-        let archived = new.archived && old.as_ref().is_some_and(|old| !old.archived);
+        let Self { new, creates, archives } = self;
         Ok(EventTypeFromOpenApi {
             name: new.name,
             description: new.description,
@@ -134,10 +140,26 @@ impl Change {
             deprecated: new.deprecated,
             group_name: new.group_name,
             feature_flags: new.feature_flags,
-            created: old.is_none(),
-            archived,
+            created: creates,
+            archived: archives,
         })
     }
+
+    /// What becomes of `old`; none where it is that already.
+    fn over(&self, old: Option<&EventType>) -> Option<EventType> {
+        if self.archives {
+            return old.filter(|old| !old.archived).map(|old| EventType { archived: true, ..old.clone() });
+        }
+        differs(&self.new, old).then(|| self.new.clone())
+    }
+}
+
+/// Whether they are two, but for when they were made or changed.
+fn differs(new: &EventType, old: Option<&EventType>) -> bool {
+    old.is_none_or(|old| {
+        let EventType { created_at, updated_at, .. } = *old;
+        EventType { created_at, updated_at, ..new.clone() } != *old
+    })
 }
 
 pub async fn import(
@@ -148,81 +170,128 @@ pub async fn import(
     body: Body,
 ) -> ApiResult {
     let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
-    Ok(idempotent(&api.store, &*api.clock, key, async || {
-        let mut fields = Fields::parse(&body.0)?;
-        let wanted = Wanted::read(&mut fields);
-        fields.finish()?;
-        let (dry_run, replace_all) = (wanted.dry_run, wanted.replace_all);
-        let changes = changes(&api, &caller, wanted.event_types()?, replace_all).await?;
+    let mut fields = Fields::parse(&body.0)?;
+    let wanted = Wanted::read(&mut fields);
+    fields.finish()?;
+    let (dry_run, replace_all) = (wanted.dry_run, wanted.replace_all);
+    let wanted = wanted.event_types()?;
+    if dry_run {
+        // It changes nothing and may be repeated: a key is for what follows it, and its answer may be large.
+        let changes = changes(&api, &caller, wanted, replace_all).await?;
         let modified = changes.iter().map(|change| change.new.name.clone()).collect();
-        let to_modify = if dry_run {
-            Some(changes.into_iter().map(Change::shown).collect::<Result<_>>()?)
-        } else {
-            for change in changes {
-                apply(&api, &caller, change).await?;
-            }
-            None
-        };
-        let out = EventTypeImportOpenApiOut { data: Imported { modified, to_modify } };
-        Ok(json(StatusCode::OK, &out))
+        let to_modify = changes.into_iter().map(Change::shown).collect::<Result<_>>()?;
+        let data = Imported { modified, to_modify: Some(to_modify) };
+        return Ok(json(StatusCode::OK, &EventTypeImportOpenApiOut { data }));
+    }
+    Ok(idempotent(&api.store, &*api.clock, key, async || {
+        let mut changes = changes(&api, &caller, wanted, replace_all).await?;
+        let is_finished = changes.len() <= CHANGES_MAX;
+        changes.truncate(CHANGES_MAX);
+        let writes: Vec<_> = changes.iter().map(|change| apply(&api, &caller, change)).collect();
+        stream::iter(writes).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        if !is_finished {
+            return Err(UNFINISHED);
+        }
+        let modified = changes.into_iter().map(|change| change.new.name).collect();
+        let data = Imported { modified, to_modify: None };
+        Ok(json(StatusCode::OK, &EventTypeImportOpenApiOut { data }))
     })
     .await)
 }
 
-/// What makes the organisation's event types those of the document.
+/// What makes the organisation's event types those of the document, by name. Of those that are there, only what
+/// has to be shown is kept: their schemas may be as large as the instance's memory.
 async fn changes(
     api: &Api,
     caller: &Caller,
     wanted: Vec<EventType>,
     replace_all: bool,
 ) -> Result<Vec<Change>> {
-    let mut existing = existing(api, caller).await?;
-    let wanted = wanted.into_iter().map(|new| {
-        let old = existing.iter().position(|old| old.name == new.name).map(|nth| existing.swap_remove(nth));
-        Change { old, new }
-    });
-    let mut changes: Vec<Change> = wanted.filter(Change::is_one).collect();
-    if replace_all {
-        let absent = existing.into_iter().filter(|old| !old.archived);
-        changes.extend(
-            absent.map(|old| Change { new: EventType { archived: true, ..old.clone() }, old: Some(old) }),
-        );
+    let mut wanted: BTreeMap<String, EventType> =
+        wanted.into_iter().map(|new| (new.name.clone(), new)).collect();
+    let (mut changes, mut seen) = (Vec::new(), 0);
+    let mut query = ListQuery::<Name> { limit: PAGE, cursor: Cursor::Start, order: Order::Ascending };
+    loop {
+        let page = api.store.list_event_types(caller.org(), &query, |_| true).await?;
+        seen += page.entries.len();
+        let last = page.entries.last().map(|last| last.name.clone());
+        for old in page.entries {
+            match wanted.remove(&old.name) {
+                Some(new) if differs(&new, Some(&old)) => {
+                    changes.push(Change { new, creates: false, archives: false });
+                }
+                None if replace_all && !old.archived => {
+                    let new = EventType { schemas: None, archived: true, ..old };
+                    changes.push(Change { new, creates: false, archives: true });
+                }
+                _ => {}
+            }
+        }
+        if page.done {
+            break;
+        }
+        if seen > LISTED_MAX {
+            let msg = format!("An import looks through at most {LISTED_MAX} event types.");
+            return Err(Error::LimitReached(msg));
+        }
+        let next = match page.resume {
+            Some(Cursor::Behind(name) | Cursor::Before(name)) => name,
+            _ => last.unwrap_or_default(),
+        };
+        query.cursor = Cursor::Behind(next.parse().map_err(corrupt("the name of an event type"))?);
     }
+    changes.extend(wanted.into_values().map(|new| Change { new, creates: true, archives: false }));
     changes.sort_by(|one, other| one.new.name.cmp(&other.new.name));
     Ok(changes)
 }
 
-/// All event types there are, archived ones too.
-async fn existing(api: &Api, caller: &Caller) -> Result<Vec<EventType>> {
-    let mut found: Vec<EventType> = Vec::new();
-    let mut query = ListQuery::<Name> { limit: PAGE, cursor: Cursor::Start, order: Order::Ascending };
+/// Makes one of the changes to what is there now.
+async fn apply(api: &Api, caller: &Caller, change: &Change) -> Result<()> {
+    // Each turn means that somebody else's change came first, so this ends.
     loop {
-        let page = api.store.list_event_types(caller.org(), &query, |_| true).await?;
-        found.extend(page.entries);
-        if page.done {
-            return Ok(found);
-        }
-        if found.len() > LISTED_MAX {
-            let msg = format!("An import looks through at most {LISTED_MAX} event types.");
-            return Err(Error::LimitReached(msg));
-        }
-        let last = match page.resume {
-            Some(Cursor::Behind(name) | Cursor::Before(name)) => name,
-            _ => found.last().map(|last| last.name.clone()).unwrap_or_default(),
-        };
-        query.cursor = Cursor::Behind(last.parse().map_err(corrupt("the name of an event type"))?);
-    }
-}
-
-/// Writes one of the changes. Where somebody else's change came first, the document's is made of what is there now.
-async fn apply(api: &Api, caller: &Caller, change: Change) -> Result<()> {
-    let Change { mut old, new } = change;
-    while api.store.put_event_type(caller, old.as_ref(), new.clone()).await?.is_none() {
-        old = match api.store.event_type(caller, &new.name).await {
+        let old = match api.store.event_type(caller, &change.new.name).await {
             Ok(found) => Some(found),
             Err(Error::NotFound(_)) => None,
             Err(error) => return Err(error),
         };
+        let Some(new) = change.over(old.as_ref()) else { return Ok(()) };
+        if api.store.put_event_type(caller, old.as_ref(), new).await?.is_some() {
+            return Ok(());
+        }
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::clock::Timestamp;
+
+    use super::*;
+
+    fn event_type(description: &str, archived: bool) -> EventType {
+        EventType {
+            name: "a".into(),
+            description: description.into(),
+            schemas: Some("{}".into()),
+            feature_flags: Vec::new(),
+            group_name: None,
+            archived,
+            deprecated: false,
+            created_at: Timestamp::default(),
+            updated_at: Timestamp::from_ms(7),
+        }
+    }
+
+    #[test]
+    fn a_change_is_made_to_what_is_there_and_not_to_what_was() {
+        let change = |archives| Change { new: event_type("new", archives), creates: false, archives };
+        // What somebody else wrote meanwhile stays, but for being archived.
+        let theirs = event_type("theirs", false);
+        assert_eq!(change(true).over(Some(&theirs)), Some(EventType { archived: true, ..theirs.clone() }));
+        assert_eq!(change(true).over(Some(&event_type("theirs", true))), None);
+        assert_eq!(change(true).over(None), None);
+        assert_eq!(change(false).over(Some(&theirs)), Some(event_type("new", false)));
+        assert_eq!(change(false).over(None), Some(event_type("new", false)));
+        let same = EventType { updated_at: Timestamp::from_ms(9), ..event_type("new", false) };
+        assert_eq!(change(false).over(Some(&same)), None);
+    }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 use shared::clock::Timestamp;
+use shared::http::TEXTS_LENGTH_MAX;
 use shared::ids::{NAME_LENGTH_MAX, is_name};
 use shared::store::event_types::EventType;
 use shared::wire::TEXT_LENGTH_MAX;
@@ -21,8 +22,6 @@ pub use yaml::parse;
 
 /// Most event types of one document: each is a transaction of its own, and a request has half a minute.
 const EVENT_TYPES_MAX: usize = 500;
-/// Longest text of the schemas of all of them together: a definition stands in each schema that needs it.
-const TOTAL_LENGTH_MAX: usize = 8 * 1024 * 1024;
 /// Most references of which one leads to the next.
 const HOPS_MAX: usize = 16;
 /// Deepest nesting of a document, as of every body.
@@ -64,9 +63,10 @@ pub fn event_types(document: &Map<String, Value>) -> Result<Vec<EventType>, Brok
         }
         for (name, item) in webhooks {
             let read = document.event_type(name, item, &[key, name])?;
+            // A definition stands in each schema that needs it, and a dry run answers with all of them.
             total += read.schemas.as_ref().map_or(0, String::len);
-            if total > TOTAL_LENGTH_MAX {
-                let msg = format!("All schemas together must have at most {TOTAL_LENGTH_MAX} bytes");
+            if total > TEXTS_LENGTH_MAX {
+                let msg = format!("All schemas together must have at most {TEXTS_LENGTH_MAX} bytes");
                 return Err(Broken::new(&[key], msg));
             }
             found.insert(name.as_str(), read);
