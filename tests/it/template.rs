@@ -31,7 +31,7 @@ fn reads(connect: impl Fn(&Env<'_>, &Platform) -> Result<(), ConfigError>) -> BT
     });
     connect(&env, &Platform::system()).expect("the function connects");
     // What every entry point reads besides.
-    shared::telemetry::init(&env, shared::telemetry::Format::Json).expect("a level");
+    shared::telemetry::init(&env).expect("a level");
     drop(env);
     let ours = |name: &String| name.starts_with("POSTRIDER_") || name == "AWS_ENDPOINT_URL";
     asked.into_inner().into_iter().filter(ours).collect()

@@ -9,7 +9,7 @@ use shared::{Platform, telemetry};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let env = Env::process();
-    telemetry::init(&env, telemetry::Format::Json)?;
+    telemetry::init(&env)?;
     let function = &Background::connect(&env, &Platform::system())?;
     run(service_fn(async |event: LambdaEvent<SqsEvent>| Ok::<_, Error>(function.handle(event.payload).await)))
         .await

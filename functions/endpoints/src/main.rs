@@ -7,6 +7,6 @@ use shared::{Platform, http, telemetry};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let env = Env::process();
-    telemetry::init(&env, telemetry::Format::Json)?;
+    telemetry::init(&env)?;
     http::serve(endpoints::router(&env, &Platform::system())?).await
 }

@@ -9,7 +9,7 @@ use timers::Timers;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
     let env = Env::process();
-    telemetry::init(&env, telemetry::Format::Json)?;
+    telemetry::init(&env)?;
     let function = &Timers::connect(&env, &Platform::system())?;
     run(service_fn(async |event: LambdaEvent<serde_json::Value>| {
         function.handle(Timestamp::from_ms(event.context.deadline)).await.map_err(Error::from)

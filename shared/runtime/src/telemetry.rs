@@ -1,4 +1,4 @@
-//! Logs: one JSON object a line in Lambda, readable lines at a terminal.
+//! Logs of the functions: one JSON object per line.
 
 use tracing::Subscriber;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -8,15 +8,6 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{ConfigError, Env};
 
-/// Shape of the lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// For CloudWatch.
-    Json,
-    /// For people.
-    Text,
-}
-
 /// A mistyped level would be the name of a part that nobody has, and hide everything else.
 fn parse(text: &str) -> Option<Targets> {
     let is_level_or_names_one = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
@@ -24,11 +15,11 @@ fn parse(text: &str) -> Option<Targets> {
 }
 
 /// Reads `POSTRIDER_LOG` (`info`, or `warn,deliver=debug`) and sends what passes to standard
-/// error, or to standard output as JSON. A second call changes nothing.
+/// output. A second call changes nothing.
 ///
 /// # Errors
 /// `POSTRIDER_LOG` cannot be understood.
-pub fn init(env: &Env<'_>, format: Format) -> Result<(), ConfigError> {
+pub fn init(env: &Env<'_>) -> Result<(), ConfigError> {
     // `Targets` instead of `EnvFilter`: the latter brings a regex engine, 5 % of the code.
     let default = "info".parse::<Targets>().expect("a level is a filter");
     let filter = env.parsed(
@@ -38,13 +29,7 @@ pub fn init(env: &Env<'_>, format: Format) -> Result<(), ConfigError> {
         parse,
     )?;
     // The only error is that a subscriber is there already, as in tests.
-    let _ = match format {
-        Format::Json => json(filter, std::io::stdout).try_init(),
-        Format::Text => tracing_subscriber::registry()
-            .with(filter)
-            .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(true).compact())
-            .try_init(),
-    };
+    let _ = json(filter, std::io::stdout).try_init();
     Ok(())
 }
 
