@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 use shared::Error;
 use shared::clock::{SharedClock, Timestamp};
-use shared::http::{ApiError, Query};
+use shared::http::{ApiError, RawQuery};
 
 /// What the receiver's paths begin with.
 pub(crate) const PREFIX: &str = "/dev/";
@@ -80,7 +80,7 @@ impl Dev {
 
     /// The newest first; those of one message, if the query names it.
     fn list(&self, query: &str) -> Response {
-        let query = Query::parse(query);
+        let query = RawQuery::parse(query);
         let id = query.one("id");
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let found: Vec<_> =
@@ -92,8 +92,12 @@ impl Dev {
     /// `/dev/receiver?status=500`.
     async fn receive(&self, request: Request<Body>) -> shared::Result<Response> {
         let (head, body) = request.into_parts();
-        let status =
-            Query::parse(head.uri.query().unwrap_or_default()).number("status", 200, 599, STATUS_DEFAULT)?;
+        let status = RawQuery::parse(head.uri.query().unwrap_or_default()).number(
+            "status",
+            200,
+            599,
+            STATUS_DEFAULT,
+        )?;
         let body = axum::body::to_bytes(body, BODY_MAX).await.map_err(|_| Error::TooLarge(BODY_MAX))?;
         let received = Received {
             received_at: self.clock.now(),

@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode, Uri};
 use shared::auth::{Authenticated, Caller, Organisation};
 use shared::config::{ConfigError, Env};
 use shared::http::{
-    ApiResult, Body, Cursor, Document, Fields, ListOut, ListQuery, Order, Page, Query, Registry,
+    ApiResult, Body, Cursor, Document, Fields, ListOut, ListQuery, Order, Page, RawQuery, Registry,
     idempotency_key, idempotent, json, reference,
 };
 use shared::ids::{AppId, OrgId, Reference};
@@ -99,7 +99,7 @@ fn operations<R: Registry<Api>>(to: R) -> R {
     })
 }
 
-fn get_if_exists(query: &Query) -> Result<bool> {
+fn get_if_exists(query: &RawQuery) -> Result<bool> {
     query.flag("get_if_exists", false)
 }
 
@@ -117,7 +117,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn read(query: &Query) -> Result<Self> {
+    fn read(query: &RawQuery) -> Result<Self> {
         let list = query.list(Order::Ascending)?;
         let without_endpoints = !query.flag("exclude_apps_with_no_endpoints", false)?;
         let with_disabled_ones_only = !query.flag("exclude_apps_with_disabled_endpoints", false)?;
@@ -138,7 +138,7 @@ impl Wanted {
 async fn create(
     State(api): State<Api>,
     Organisation(caller): Organisation,
-    query: Query,
+    query: RawQuery,
     headers: HeaderMap,
     uri: Uri,
     body: Body,
@@ -173,7 +173,7 @@ async fn existing(api: &Api, caller: &Caller, uid: Option<&str>) -> Result<Optio
     }
 }
 
-async fn list(State(api): State<Api>, Organisation(caller): Organisation, query: Query) -> ApiResult {
+async fn list(State(api): State<Api>, Organisation(caller): Organisation, query: RawQuery) -> ApiResult {
     let page = page(&api, caller.org(), &Wanted::read(&query)?).await?;
     Ok(json(StatusCode::OK, &ListOut::new(page, |profile| profile.id.to_string(), ApplicationOut::from)))
 }

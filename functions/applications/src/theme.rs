@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use shared::Api;
 use shared::auth::{Authenticated, Organisation};
-use shared::http::{ApiResult, Body, Fields, RequestBody, Text, json};
+use shared::http::{ApiResult, Body, BodyType, Fields, Text, json};
 use shared::store::theme::Theme;
 
 const URL_MAX: usize = 2_048;
@@ -49,7 +49,7 @@ impl From<Theme> for ThemeOut {
 }
 
 /// How the portal looks, as a body.
-pub const THEME_IN: RequestBody = RequestBody {
+pub const THEME_IN: BodyType = BodyType {
     name: "EnvironmentSettingsIn",
     read: |fields| drop(parse(fields)),
     optional: false,

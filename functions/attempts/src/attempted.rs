@@ -7,7 +7,7 @@ use http::StatusCode;
 use shared::Result;
 use shared::auth::Authenticated;
 use shared::clock::Timestamp;
-use shared::http::{ApiResult, Cursor, ListOut, ListQuery, Order, Page, Query, json, reference};
+use shared::http::{ApiResult, Cursor, ListOut, ListQuery, Order, Page, RawQuery, json, reference};
 use shared::ids::{AppId, EndpointId, MessageId};
 use shared::store::Store;
 use shared::store::attempts::State;
@@ -25,13 +25,13 @@ use crate::out::{EndpointMessageOut, MessageEndpointOut};
 const JOINED_MAX: usize = 1_000;
 
 /// What a list of messages is asked for.
-pub fn wanted(query: &Query, now: Timestamp) -> Result<(bool, Filter, LogQuery<MessageId>)> {
+pub fn wanted(query: &RawQuery, now: Timestamp) -> Result<(bool, Filter, LogQuery<MessageId>)> {
     let with_content = query.flag("with_content", true)?;
     Ok((with_content, Filter::read(query)?, query.log(now)?))
 }
 
 /// What a list of endpoints is asked for.
-pub fn wanted_destinations(query: &Query) -> Result<ListQuery<EndpointId>> {
+pub fn wanted_destinations(query: &RawQuery) -> Result<ListQuery<EndpointId>> {
     query.list(Order::Ascending)
 }
 
@@ -40,7 +40,7 @@ pub async fn messages(
     Held(held): Held<Attempts>,
     Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
-    query: Query,
+    query: RawQuery,
 ) -> ApiResult {
     let store = &held.api.store;
     let (with_content, filter, wanted) = wanted(&query, held.api.clock.now())?;
@@ -114,7 +114,7 @@ pub async fn destinations(
     Held(held): Held<Attempts>,
     Authenticated(caller): Authenticated,
     Path((app, message)): Path<(String, String)>,
-    query: Query,
+    query: RawQuery,
 ) -> ApiResult {
     let wanted = wanted_destinations(&query)?;
     let app = held.application(&caller, &app).await?.id;
@@ -187,7 +187,7 @@ mod tests {
             EndpointId::from_ksuid(Ksuid::new(at, [1; 15]))
         };
         let read = |text: String| {
-            let query = Query::parse(&text).list(Order::Ascending).unwrap();
+            let query = RawQuery::parse(&text).list(Order::Ascending).unwrap();
             in_reading_order([1, 2, 3, 4].map(id).to_vec(), &query)
         };
         assert_eq!(read(String::new()), [1, 2, 3, 4].map(id));

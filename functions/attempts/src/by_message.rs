@@ -62,7 +62,7 @@ fn in_reading_order(
 #[cfg(test)]
 mod tests {
     use shared::clock::Timestamp;
-    use shared::http::Query;
+    use shared::http::RawQuery;
     use shared::ids::Ksuid;
 
     use super::*;
@@ -75,7 +75,7 @@ mod tests {
         let endpoint = EndpointId::from_ksuid(Ksuid::new(now, [2; 15]));
         let all: Vec<_> = [3, 1, 5, 2, 4].map(|at| (endpoint, id(at))).to_vec();
         let read = |text: String| {
-            let query = Query::parse(&text).log(now).unwrap();
+            let query = RawQuery::parse(&text).log(now).unwrap();
             in_reading_order(all.clone(), &query).into_iter().map(|(_, id)| id).collect::<Vec<_>>()
         };
         assert_eq!(read(String::new()), [1, 2, 3, 4, 5].map(id));

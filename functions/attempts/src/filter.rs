@@ -1,7 +1,7 @@
 //! Which attempts, and which attempted messages, a list shows.
 
 use shared::Result;
-use shared::http::{Query, Text};
+use shared::http::{RawQuery, Text};
 use shared::ids::NAME_LENGTH_MAX;
 use shared::labels::Labels;
 use shared::page::Made;
@@ -12,7 +12,7 @@ const CHANNEL_LENGTH_MAX: usize = 128;
 const TAG_LENGTH_MAX: usize = 128;
 
 /// Reads what is checked and changes nothing: no delivery is ever cancelled.
-pub fn expanded_statuses(query: &Query) -> Result<bool> {
+pub fn expanded_statuses(query: &RawQuery) -> Result<bool> {
     query.flag("expanded_statuses", false)
 }
 
@@ -33,7 +33,7 @@ pub struct Filter {
 impl Filter {
     /// Reads `status`, `status_code_class`, `channel`, `tag` and `event_types`; `expanded_statuses` is
     /// checked and changes nothing, for no delivery is ever cancelled.
-    pub fn read(query: &Query) -> Result<Self> {
+    pub fn read(query: &RawQuery) -> Result<Self> {
         expanded_statuses(query)?;
         Ok(Self {
             status: query.code("status", &[0, 1, 2, 3, 4].map(|number| (number, number as u8)))?,

@@ -14,10 +14,10 @@ use axum::Router;
 use axum::extract::{FromRef, Path, State};
 use axum::response::Response;
 use http::StatusCode;
-use shared::auth::{Authenticated, Caller, Tokens};
+use shared::auth::{Authenticated, Caller};
 use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env, HeaderStyle};
-use shared::http::{ApiResult, Document, ListOut, Page, Query, Registry, json, reference};
+use shared::http::{ApiResult, Document, ListOut, Page, RawQuery, Registry, json, reference};
 use shared::ids::{AppId, AttemptId, EndpointId, MessageId, Reference};
 use shared::queue::{QueueUrl, Sqs};
 use shared::store::applications::Application;
@@ -38,9 +38,9 @@ struct Attempts {
     style: HeaderStyle,
 }
 
-impl FromRef<Attempts> for Tokens {
+impl FromRef<Attempts> for Api {
     fn from_ref(attempts: &Attempts) -> Self {
-        attempts.api.tokens.clone()
+        attempts.api.clone()
     }
 }
 
@@ -178,7 +178,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn read(query: &Query, now: Timestamp) -> Result<Self> {
+    fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
         let (list, made) = query.attempts(now)?;
         let mut filter = Filter::read(query)?;
         filter.made = made;
@@ -186,15 +186,15 @@ impl Wanted {
     }
 }
 
-fn with_content(query: &Query) -> Result<bool> {
+fn with_content(query: &RawQuery) -> Result<bool> {
     query.flag("with_content", true)
 }
 
-fn with_message(query: &Query) -> Result<bool> {
+fn with_message(query: &RawQuery) -> Result<bool> {
     query.flag("with_msg", false)
 }
 
-fn endpoint_id(query: &Query) -> Option<&str> {
+fn endpoint_id(query: &RawQuery) -> Option<&str> {
     query.one("endpoint_id")
 }
 
@@ -213,7 +213,7 @@ impl Attempts {
         &self,
         caller: &Caller,
         (app, message, endpoint): (&str, &str, Option<&str>),
-        query: &Query,
+        query: &RawQuery,
     ) -> Result<Response> {
         let Wanted { with_content, filter, list } = Wanted::read(query, self.api.clock.now())?;
         let endpoint = endpoint.map(|endpoint| reference::<EndpointId>(endpoint, "Endpoint")).transpose()?;
@@ -268,7 +268,7 @@ async fn list_by_endpoint(
     State(state): State<Attempts>,
     Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
-    query: Query,
+    query: RawQuery,
 ) -> ApiResult {
     let store = &state.api.store;
     let with_message = with_message(&query)?;
@@ -296,7 +296,7 @@ async fn list_by_message(
     State(state): State<Attempts>,
     Authenticated(caller): Authenticated,
     Path((app, message)): Path<(String, String)>,
-    query: Query,
+    query: RawQuery,
 ) -> ApiResult {
     Ok(state.list_by_message(&caller, (&app, &message, endpoint_id(&query)), &query).await?)
 }
@@ -305,7 +305,7 @@ async fn list_at_endpoint(
     State(state): State<Attempts>,
     Authenticated(caller): Authenticated,
     Path((app, message, endpoint)): Path<(String, String, String)>,
-    query: Query,
+    query: RawQuery,
 ) -> ApiResult {
     Ok(state.list_by_message(&caller, (&app, &message, Some(&endpoint)), &query).await?)
 }
@@ -314,7 +314,7 @@ async fn read(
     State(state): State<Attempts>,
     Authenticated(caller): Authenticated,
     Path((app, message, attempt)): Path<(String, String, String)>,
-    query: Query,
+    query: RawQuery,
 ) -> ApiResult {
     filter::expanded_statuses(&query)?;
     let (_, found) = state.attempt(&caller, &app, &message, &attempt).await?;

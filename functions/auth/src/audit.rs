@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use shared::Result;
 use shared::auth::Organisation;
 use shared::clock::Timestamp;
-use shared::http::{ApiResult, ListOut, Order, Query, Registry, Text, json};
+use shared::http::{ApiResult, ListOut, Order, RawQuery, Registry, Text, json};
 use shared::ids::{AppId, AuditId, NAME_LENGTH_MAX};
 use shared::store::audit::{AuditEvent, AuditQuery, What};
 
@@ -28,7 +28,7 @@ pub fn operations<R: Registry<Auth>>(to: R) -> R {
     })
 }
 
-fn wanted(query: &Query) -> Result<AuditQuery> {
+fn wanted(query: &RawQuery) -> Result<AuditQuery> {
     Ok(AuditQuery {
         list: query.list(Order::Descending)?,
         before: query.time("before")?,
@@ -83,7 +83,7 @@ impl From<AuditEvent> for AuditEventOut {
 async fn list(
     State(Auth { api, .. }): State<Auth>,
     Organisation(caller): Organisation,
-    query: Query,
+    query: RawQuery,
 ) -> ApiResult {
     let query = wanted(&query)?;
     let page = api.store.list_audit_events(caller.org(), &query).await?;

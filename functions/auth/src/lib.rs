@@ -4,10 +4,10 @@ use axum::Router;
 use axum::extract::{FromRef, State};
 use axum::response::IntoResponse as _;
 use http::{HeaderMap, StatusCode, Uri};
-use shared::auth::{Organisation, Tokens, token_id};
+use shared::auth::{Organisation, token_id};
 use shared::config::{ConfigError, Env, flag};
 use shared::http::{
-    ApiResult, Body, Document, Fields, Registry, RequestBody, Text, idempotency_key, idempotent,
+    ApiResult, Body, BodyType, Document, Fields, Registry, Text, idempotency_key, idempotent,
 };
 use shared::{Api, Platform};
 
@@ -30,9 +30,9 @@ struct Auth {
     one_time: bool,
 }
 
-impl FromRef<Auth> for Tokens {
+impl FromRef<Auth> for Api {
     fn from_ref(auth: &Auth) -> Self {
-        auth.api.tokens.clone()
+        auth.api.clone()
     }
 }
 
@@ -89,7 +89,7 @@ fn health_at<R: Registry<Auth>>(to: R, path: &'static str, [get, head]: [&'stati
 }
 
 /// A token that is to be revoked, as a body.
-const REVOKE_IN: RequestBody = RequestBody {
+const REVOKE_IN: BodyType = BodyType {
     name: "TokenRevokeIn",
     read: |fields| {
         revoked(fields);

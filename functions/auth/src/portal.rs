@@ -15,8 +15,7 @@ use shared::auth::{
 };
 use shared::clock::Timestamp;
 use shared::http::{
-    ApiResult, Body, Fields, Registry, RequestBody, Text, idempotency_key, idempotent, json, own_url,
-    reference,
+    ApiResult, Body, BodyType, Fields, Registry, Text, idempotency_key, idempotent, json, own_url, reference,
 };
 use shared::ids::{AppId, NAME_LENGTH_MAX, OrgId, Reference};
 use shared::store::applications::ApplicationSettings;
@@ -98,7 +97,7 @@ struct PortalAccess {
     application: Option<ApplicationSettings>,
 }
 
-const PORTAL_ACCESS_IN: RequestBody = RequestBody {
+const PORTAL_ACCESS_IN: BodyType = BodyType {
     name: "AppPortalAccessIn",
     read: |fields| drop(PortalAccess::read(fields)),
     optional: true,
@@ -229,7 +228,7 @@ fn digest(text: &str) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-const ONE_TIME_IN: RequestBody = RequestBody {
+const ONE_TIME_IN: BodyType = BodyType {
     name: "OneTimeTokenIn",
     read: |fields| drop(fields.required_text(&["oneTimeToken"], Text::Length(ONE_TIME_LENGTH_MAX))),
     optional: false,
@@ -340,7 +339,7 @@ async fn logout(
 }
 
 /// An end of tokens, as a body.
-const EXPIRE_IN: RequestBody = RequestBody {
+const EXPIRE_IN: BodyType = BodyType {
     name: "ApplicationTokenExpireIn",
     read: |fields| {
         expiry(fields);

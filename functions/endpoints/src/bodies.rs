@@ -1,6 +1,6 @@
 //! An endpoint as it is posted, replaced and changed.
 
-use shared::http::{Field, Fields, RequestBody, Rule, Text};
+use shared::http::{BodyType, Field, Fields, Rule, Text};
 use shared::ids::NAME_LENGTH_MAX;
 use shared::store::endpoints::{Destination, EndpointSettings};
 use shared::wire::TEXT_LENGTH_MAX;
@@ -13,7 +13,7 @@ pub const CHANNEL_LENGTH_MAX: usize = 128;
 pub const EVENT_TYPES_MAX: usize = 1_000;
 
 /// A new endpoint, as a body.
-pub const ENDPOINT_IN: RequestBody = RequestBody {
+pub const ENDPOINT_IN: BodyType = BodyType {
     name: "EndpointIn",
     read: |fields| {
         settings_of(fields, true);
@@ -40,7 +40,7 @@ pub const ENDPOINT_IN: RequestBody = RequestBody {
 };
 
 /// An endpoint's settings, as a body.
-pub const ENDPOINT_UPDATE: RequestBody = RequestBody {
+pub const ENDPOINT_UPDATE: BodyType = BodyType {
     name: "EndpointUpdate",
     read: |fields| drop(settings_of(fields, true)),
     optional: false,
@@ -49,7 +49,7 @@ pub const ENDPOINT_UPDATE: RequestBody = RequestBody {
 };
 
 /// A change of an endpoint's settings, as a body.
-pub const ENDPOINT_PATCH: RequestBody = RequestBody {
+pub const ENDPOINT_PATCH: BodyType = BodyType {
     name: "EndpointPatch",
     read: |fields| drop(changes(fields, EndpointSettings::default(), true)),
     optional: false,

@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use http::{HeaderMap, StatusCode, Uri};
 use serde_json::Value;
 use shared::auth::{Authenticated, Caller};
-use shared::http::{ApiResult, Body, Fields, RequestBody, Text, idempotency_key, json};
+use shared::http::{ApiResult, Body, BodyType, Fields, Text, idempotency_key, json};
 use shared::ids::NAME_LENGTH_MAX;
 use shared::intake::{Accepted, MessageIn};
 use shared::labels::Labels;
@@ -21,7 +21,7 @@ const PING: &str = "svix.ping";
 const EXAMPLE_INDEX_MAX: u64 = 100_000;
 
 /// Which example to send, as a body.
-pub const EXAMPLE_IN: RequestBody = RequestBody {
+pub const EXAMPLE_IN: BodyType = BodyType {
     name: "EventExampleIn",
     read: |fields| drop(parse(fields)),
     optional: false,

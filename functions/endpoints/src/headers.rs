@@ -7,7 +7,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::Authenticated;
-use shared::http::{ApiResult, Body, Field, Fields, RequestBody, Rule, json};
+use shared::http::{ApiResult, Body, BodyType, Field, Fields, Rule, json};
 use shared::store::endpoint_secrets::EndpointHeaders;
 use shared::webhook::is_sensitive;
 
@@ -89,7 +89,7 @@ fn broken_value(value: &str) -> Option<String> {
 }
 
 /// A whole set of headers, as a body.
-pub const HEADERS_IN: RequestBody = RequestBody {
+pub const HEADERS_IN: BodyType = BodyType {
     name: "EndpointHeadersIn",
     read: |fields| drop(whole(fields, true)),
     optional: false,
@@ -98,7 +98,7 @@ pub const HEADERS_IN: RequestBody = RequestBody {
 };
 
 /// A change of headers, as a body.
-pub const HEADERS_PATCH: RequestBody = RequestBody {
+pub const HEADERS_PATCH: BodyType = BodyType {
     name: "EndpointHeadersPatchIn",
     read: |fields| drop(patched(fields, EndpointHeaders::default())),
     optional: false,

@@ -8,11 +8,11 @@ use axum::extract::{FromRef, Path, State};
 use http::{HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::auth::{Authenticated, Caller, Tokens};
+use shared::auth::{Authenticated, Caller};
 use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env, flag};
 use shared::http::{
-    ApiResult, Body, Document, Fields, ListOut, ListQuery, Order, Query, Registry, idempotency_key,
+    ApiResult, Body, Document, Fields, ListOut, ListQuery, Order, RawQuery, Registry, idempotency_key,
     idempotent, json, reference,
 };
 use shared::ids::{EndpointId, Reference};
@@ -54,9 +54,9 @@ struct Endpoints {
     key_kind: KeyKind,
 }
 
-impl FromRef<Endpoints> for Tokens {
+impl FromRef<Endpoints> for Api {
     fn from_ref(endpoints: &Endpoints) -> Self {
-        endpoints.api.tokens.clone()
+        endpoints.api.clone()
     }
 }
 
@@ -333,7 +333,7 @@ const SERIES_SINCE: &str = "Start of the window: a time in the first hour or day
 const SERIES_UNTIL: &str = "End of the window, exclusive; now if absent.";
 const SERIES_BUCKET: &str = "How long a point is: `hour`, which it is if absent, or `day`, in UTC.";
 
-fn wanted(query: &Query) -> Result<ListQuery<EndpointId>> {
+fn wanted(query: &RawQuery) -> Result<ListQuery<EndpointId>> {
     query.list(Order::Descending)
 }
 
@@ -463,7 +463,7 @@ async fn list(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
     Path(app): Path<String>,
-    query: Query,
+    query: RawQuery,
 ) -> ApiResult {
     let query = wanted(&query)?;
     let app = state.application(&caller, &app).await?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use shared::Result;
 use shared::auth::{Authenticated, Organisation};
 use shared::clock::Timestamp;
-use shared::http::{ApiResult, ListOut, ListQuery, Order, Query, json, reference};
+use shared::http::{ApiResult, ListOut, ListQuery, Order, RawQuery, json, reference};
 use shared::ids::{AppId, AttemptId, EndpointId, MessageId, Reference};
 use shared::store::applications::Profile;
 use shared::store::endpoints::Endpoint;
@@ -119,26 +119,30 @@ impl Endpoints {
 }
 
 /// What a list of failing endpoints is asked for.
-pub fn wanted_failing(query: &Query) -> Result<ListQuery<FailingKey>> {
+pub fn wanted_failing(query: &RawQuery) -> Result<ListQuery<FailingKey>> {
     query.list(Order::Ascending)
 }
 
 /// What a list of undelivered messages is asked for.
-pub fn wanted(query: &Query) -> Result<LogQuery<AttemptId>> {
+pub fn wanted(query: &RawQuery) -> Result<LogQuery<AttemptId>> {
     wanted_at(query, Timestamp::default())
 }
 
-fn wanted_at(query: &Query, now: Timestamp) -> Result<LogQuery<AttemptId>> {
+fn wanted_at(query: &RawQuery, now: Timestamp) -> Result<LogQuery<AttemptId>> {
     query.log(now)
 }
 
 /// The endpoint whose messages alone are meant.
-pub fn endpoint_id(query: &Query) -> Option<&str> {
+pub fn endpoint_id(query: &RawQuery) -> Option<&str> {
     query.one("endpointId")
 }
 
 /// `GET /api/v1/failing-endpoint`
-pub async fn failing_of_all(State(state): State<Endpoints>, caller: Organisation, query: Query) -> ApiResult {
+pub async fn failing_of_all(
+    State(state): State<Endpoints>,
+    caller: Organisation,
+    query: RawQuery,
+) -> ApiResult {
     state.failing(ListOf::Organisation(caller.0.org()), &wanted_failing(&query)?).await
 }
 
@@ -147,7 +151,7 @@ pub async fn failing_of_one(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
     Path(app): Path<String>,
-    query: Query,
+    query: RawQuery,
 ) -> ApiResult {
     let query = wanted_failing(&query)?;
     let app = state.application(&caller, &app).await?;
@@ -158,7 +162,7 @@ pub async fn failing_of_one(
 pub async fn undelivered_of_all(
     State(state): State<Endpoints>,
     caller: Organisation,
-    query: Query,
+    query: RawQuery,
 ) -> ApiResult {
     let query = wanted_at(&query, state.api.clock.now())?;
     state.undelivered(ListOf::Organisation(caller.0.org()), None, &query).await
@@ -169,7 +173,7 @@ pub async fn undelivered_of_one(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
     Path(app): Path<String>,
-    query: Query,
+    query: RawQuery,
 ) -> ApiResult {
     let wanted = wanted_at(&query, state.api.clock.now())?;
     let endpoint = endpoint_id(&query).map(|text| reference(text, "Endpoint")).transpose()?;

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::Authenticated;
 use shared::clock::Timestamp;
-use shared::http::{ApiResult, Body, Fields, RequestBody, idempotency_key, idempotent, json};
+use shared::http::{ApiResult, Body, BodyType, Fields, idempotency_key, idempotent, json};
 use shared::signing::{KeyKind, SigningKey};
 use shared::store::endpoints::Endpoint;
 use shared::{Error, Result};
@@ -21,7 +21,7 @@ const GRACE_SECONDS_DEFAULT: u64 = 86_400;
 const GRACE_SECONDS_MAX: u64 = 604_800;
 
 /// A rotation, as a body.
-pub const ROTATE_IN: RequestBody = RequestBody {
+pub const ROTATE_IN: BodyType = BodyType {
     name: "EndpointSecretRotateIn",
     read: |fields| drop(rotation(fields)),
     optional: true,

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::Authenticated;
 use shared::clock::Timestamp;
-use shared::http::{ApiResult, Query, json};
+use shared::http::{ApiResult, RawQuery, json};
 use shared::store::stats::{Counts, Work};
 use shared::{Error, Result};
 
@@ -51,7 +51,7 @@ impl From<Counts> for StatsOut {
 }
 
 /// The window that a query asks for.
-pub fn window(query: &Query, now: Timestamp) -> Result<(Timestamp, Timestamp)> {
+pub fn window(query: &RawQuery, now: Timestamp) -> Result<(Timestamp, Timestamp)> {
     let (since, until) = (query.time("since")?, query.time("until")?);
     let refuse = |name, msg: &str| Err(Error::violation(["query", name], msg, "value_error"));
     if until.is_some_and(|until| until > now.after(FUTURE_MAX)) {
@@ -78,7 +78,7 @@ pub async fn get(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
-    query: Query,
+    query: RawQuery,
 ) -> ApiResult {
     let now = state.api.clock.now();
     let (since, until) = window(&query, now)?;
@@ -115,7 +115,7 @@ pub struct Series {
 }
 
 /// The series that a query asks for: whole buckets, the first one that with `since` in it.
-pub fn series(query: &Query, now: Timestamp) -> Result<Series> {
+pub fn series(query: &RawQuery, now: Timestamp) -> Result<Series> {
     let bucket = query.choice("bucket", &[("hour", Bucket::Hour), ("day", Bucket::Day)])?;
     let bucket = bucket.unwrap_or(Bucket::Hour);
     let (since, until) = (query.time("since")?, query.time("until")?);
@@ -193,7 +193,7 @@ pub async fn endpoint_series(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
     Path((app, endpoint)): Path<(String, String)>,
-    query: Query,
+    query: RawQuery,
 ) -> ApiResult {
     let now = state.api.clock.now();
     let series = series(&query, now)?;
@@ -208,7 +208,7 @@ pub async fn application_series(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
     Path(app): Path<String>,
-    query: Query,
+    query: RawQuery,
 ) -> ApiResult {
     let now = state.api.clock.now();
     let series = series(&query, now)?;

@@ -11,7 +11,7 @@ use shared::auth::{Authenticated, Caller, Who};
 use shared::clock::Timestamp;
 use shared::error::Chain;
 use shared::http::{
-    ApiResult, Body, Fields, ListOut, ListQuery, Order, Query, RequestBody, Text, idempotency_key,
+    ApiResult, Body, BodyType, Fields, ListOut, ListQuery, Order, RawQuery, Text, idempotency_key,
     idempotent, json,
 };
 use shared::ids::{AppId, EndpointId, NAME_LENGTH_MAX, Reference, TaskId};
@@ -118,7 +118,7 @@ const SINCE: (&str, &str) = ("since", "Only messages made at that time or later.
 const UNTIL: (&str, &str) = ("until", "Only messages made up to that time; up to now if absent.");
 
 /// A window to recover, as a body.
-pub const RECOVER_IN: RequestBody = RequestBody {
+pub const RECOVER_IN: BodyType = BodyType {
     name: "RecoverIn",
     read: |fields| drop(parse_window(fields, Timestamp::default(), TaskKind::Recover)),
     optional: false,
@@ -127,7 +127,7 @@ pub const RECOVER_IN: RequestBody = RequestBody {
 };
 
 /// A window to send what is missing of, as a body.
-pub const REPLAY_IN: RequestBody = RequestBody {
+pub const REPLAY_IN: BodyType = BodyType {
     name: "ReplayIn",
     read: |fields| drop(parse_window(fields, Timestamp::default(), TaskKind::ReplayMissing)),
     optional: false,
@@ -136,7 +136,7 @@ pub const REPLAY_IN: RequestBody = RequestBody {
 };
 
 /// What to send again, as a body.
-pub const BULK_REPLAY_IN: RequestBody = RequestBody {
+pub const BULK_REPLAY_IN: BodyType = BodyType {
     name: "BulkReplayIn",
     read: |fields| drop(parse_bulk(fields, Timestamp::default())),
     optional: false,
@@ -373,7 +373,7 @@ pub struct Listed {
 }
 
 /// Reads which tasks to list.
-pub fn wanted(query: &Query) -> Result<Listed> {
+pub fn wanted(query: &RawQuery) -> Result<Listed> {
     use StatusOut::{Failed, Finished, Running};
     // The contract knows kinds that are not made here; of those there are none.
     const NONE: Option<TaskKind> = None;
@@ -401,7 +401,7 @@ pub fn wanted(query: &Query) -> Result<Listed> {
 pub async fn list(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    query: Query,
+    query: RawQuery,
 ) -> ApiResult {
     let Listed { query, status, kind } = wanted(&query)?;
     let keep = |task: &Task| {

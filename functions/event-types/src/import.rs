@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use http::{HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -12,7 +11,7 @@ use serde_json::{Map, Value};
 use shared::auth::{Caller, Organisation};
 use shared::error::{Violation, corrupt};
 use shared::http::{
-    ApiResult, Body, Cursor, Fields, ListQuery, Order, RequestBody, idempotency_key, idempotent, json,
+    ApiResult, Body, BodyType, Cursor, Fields, Idempotent, Json, ListQuery, Once, Order, RequestBody,
 };
 use shared::ids::Name;
 use shared::store::event_types::EventType;
@@ -33,33 +32,31 @@ const UNFINISHED: Error = Error::Unfinished(
     "There is more to change than one request may. What was changed is kept: retry the request.",
 );
 
-/// The document, as a body.
-pub const IMPORT_IN: RequestBody = RequestBody {
-    name: "EventTypeImportOpenApiIn",
-    read: |fields| drop(Wanted::read(fields)),
-    optional: false,
-    fields: &[
-        (
-            "spec",
-            "The OpenAPI document. Each entry of its `webhooks` (3.1) or `x-webhooks` (3.0) is an event type: the \
-             key is its name; description and schema are those of its POST and of that body. Either this or `specRaw`.",
-        ),
-        ("specRaw", "The same as text, JSON or YAML. YAML aliases are refused."),
-        ("dryRun", "Say what would change, and change nothing."),
-        ("replaceAll", "Archive the event types that the document does not have."),
-    ],
-    parts: &[],
-};
-
-struct Wanted {
+/// What is to be imported.
+pub struct ImportIn {
     spec: Option<Map<String, Value>>,
     text: Option<String>,
     dry_run: bool,
     replace_all: bool,
 }
 
-impl Wanted {
-    fn read(fields: &mut Fields<'_>) -> Self {
+impl RequestBody for ImportIn {
+    type With = ();
+    const TYPE: BodyType = BodyType::of::<Self>(
+        "EventTypeImportOpenApiIn",
+        &[
+            (
+                "spec",
+                "The OpenAPI document. Each entry of its `webhooks` (3.1) or `x-webhooks` (3.0) is an event type: the \
+                 key is its name; description and schema are those of its POST and of that body. Either this or `specRaw`.",
+            ),
+            ("specRaw", "The same as text, JSON or YAML. YAML aliases are refused."),
+            ("dryRun", "Say what would change, and change nothing."),
+            ("replaceAll", "Archive the event types that the document does not have."),
+        ],
+    );
+
+    fn read(fields: &mut Fields<'_>, (): ()) -> Self {
         Self {
             spec: fields.optional(&["spec"]),
             text: fields.optional(&["specRaw", "spec_raw"]),
@@ -67,7 +64,9 @@ impl Wanted {
             replace_all: fields.or(&["replaceAll", "replace_all"], false),
         }
     }
+}
 
+impl ImportIn {
     /// The event types of the document.
     fn event_types(self) -> Result<Vec<EventType>> {
         let (field, document) = match (self.spec, self.text) {
@@ -165,14 +164,10 @@ fn differs(new: &EventType, old: Option<&EventType>) -> bool {
 pub async fn import(
     State(api): State<Api>,
     Organisation(caller): Organisation,
-    headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> ApiResult {
-    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
-    let mut fields = Fields::parse(&body.0)?;
-    let wanted = Wanted::read(&mut fields);
-    fields.finish()?;
+    idempotent: Idempotent,
+    body: Body<ImportIn>,
+) -> ApiResult<Once<Json<EventTypeImportOpenApiOut>>> {
+    let wanted = body.read()?;
     let (dry_run, replace_all) = (wanted.dry_run, wanted.replace_all);
     let wanted = wanted.event_types()?;
     if dry_run {
@@ -181,22 +176,23 @@ pub async fn import(
         let modified = changes.iter().map(|change| change.new.name.clone()).collect();
         let to_modify = changes.into_iter().map(Change::shown).collect::<Result<_>>()?;
         let data = Imported { modified, to_modify: Some(to_modify) };
-        return Ok(json(StatusCode::OK, &EventTypeImportOpenApiOut { data }));
+        return idempotent.unkept(&caller, Json(EventTypeImportOpenApiOut { data }));
     }
-    Ok(idempotent(&api.store, &*api.clock, key, async || {
-        let mut changes = changes(&api, &caller, wanted, replace_all).await?;
-        let is_finished = changes.len() <= CHANGES_MAX;
-        changes.truncate(CHANGES_MAX);
-        let writes: Vec<_> = changes.iter().map(|change| apply(&api, &caller, change)).collect();
-        stream::iter(writes).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
-        if !is_finished {
-            return Err(UNFINISHED);
-        }
-        let modified = changes.into_iter().map(|change| change.new.name).collect();
-        let data = Imported { modified, to_modify: None };
-        Ok(json(StatusCode::OK, &EventTypeImportOpenApiOut { data }))
-    })
-    .await)
+    idempotent
+        .once(&caller, async || {
+            let mut changes = changes(&api, &caller, wanted, replace_all).await?;
+            let is_finished = changes.len() <= CHANGES_MAX;
+            changes.truncate(CHANGES_MAX);
+            let writes: Vec<_> = changes.iter().map(|change| apply(&api, &caller, change)).collect();
+            stream::iter(writes).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+            if !is_finished {
+                return Err(UNFINISHED);
+            }
+            let modified = changes.into_iter().map(|change| change.new.name).collect();
+            let data = Imported { modified, to_modify: None };
+            Ok(Json(EventTypeImportOpenApiOut { data }))
+        })
+        .await
 }
 
 /// What makes the organisation's event types those of the document, by name. Of those that are there, only what

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 use shared::clock::Timestamp;
-use shared::http::{Field, Fields, RequestBody, Text};
+use shared::http::{BodyType, Field, Fields, RequestBody, Text};
 use shared::ids::NAME_LENGTH_MAX;
 use shared::store::event_types::EventType;
 use shared::wire::TEXT_LENGTH_MAX;
@@ -17,45 +17,105 @@ pub const SCHEMAS_LENGTH_MAX: usize = 256 * 1024;
 /// Most feature flags of one event type.
 pub const FEATURE_FLAGS_MAX: usize = 32;
 
-/// A new event type, as a body.
-pub const EVENT_TYPE_IN: RequestBody = RequestBody {
-    name: "EventTypeIn",
-    read: |fields| drop(named(fields)),
-    optional: false,
-    fields: &[
-        ("name", "The event type's name, such as `invoice.paid`."),
-        DESCRIPTION,
-        SCHEMAS,
-        FEATURE_FLAGS,
-        FEATURE_FLAG,
-        GROUP_NAME,
-        ARCHIVED,
-        DEPRECATED,
-    ],
-    parts: &[],
-};
+/// A new event type, which names itself.
+pub struct EventTypeIn(pub EventType);
 
-/// All but the name, as a body.
-pub const EVENT_TYPE_UPDATE: RequestBody = RequestBody {
-    name: "EventTypeUpdate",
-    read: |fields| drop(whole(fields, String::new())),
-    optional: false,
-    fields: &[DESCRIPTION, SCHEMAS, FEATURE_FLAGS, FEATURE_FLAG, GROUP_NAME, ARCHIVED, DEPRECATED],
-    parts: &[],
-};
+impl RequestBody for EventTypeIn {
+    type With = ();
+    const TYPE: BodyType = BodyType::of::<Self>(
+        "EventTypeIn",
+        &[
+            ("name", "The event type's name, such as `invoice.paid`."),
+            DESCRIPTION,
+            SCHEMAS,
+            FEATURE_FLAGS,
+            FEATURE_FLAG,
+            GROUP_NAME,
+            ARCHIVED,
+            DEPRECATED,
+        ],
+    );
 
-/// A change, as a body.
-pub const EVENT_TYPE_PATCH: RequestBody = RequestBody {
-    name: "EventTypePatch",
-    read: |fields| {
-        let nothing = whole(&mut Fields::describing(), String::new());
-        drop(changes(fields, nothing));
-    },
-    optional: false,
-    fields: &[DESCRIPTION, SCHEMAS, FEATURE_FLAGS, FEATURE_FLAG, GROUP_NAME, ARCHIVED, DEPRECATED],
-    parts: &[],
-};
+    fn read(fields: &mut Fields<'_>, (): ()) -> Self {
+        let name = fields.required_text(&["name"], Text::Name(NAME_LENGTH_MAX)).unwrap_or_default();
+        Self(whole(fields, name))
+    }
+}
 
+/// What an event type is to be from now on; the path names it.
+pub struct EventTypeUpdate(EventType);
+
+impl RequestBody for EventTypeUpdate {
+    type With = ();
+    const TYPE: BodyType = BodyType::of::<Self>("EventTypeUpdate", BUT_THE_NAME);
+
+    fn read(fields: &mut Fields<'_>, (): ()) -> Self {
+        Self(whole(fields, String::new()))
+    }
+}
+
+impl EventTypeUpdate {
+    /// The event type of that name.
+    ///
+    /// # Errors
+    /// `Invalid` if it cannot be a name.
+    pub fn named(self, name: String) -> Result<EventType> {
+        match Text::Name(NAME_LENGTH_MAX).broken(&name) {
+            Some(broken) => Err(Error::violation(["path", "event_type_name"], broken, "value_error")),
+            None => Ok(EventType { name, ..self.0 }),
+        }
+    }
+}
+
+/// A change of an event type.
+pub struct EventTypePatch {
+    description: Field<String>,
+    schemas: Field<String>,
+    feature_flags: Field<Vec<String>>,
+    group_name: Field<String>,
+    archived: Field<bool>,
+    deprecated: Field<bool>,
+}
+
+impl RequestBody for EventTypePatch {
+    type With = ();
+    const TYPE: BodyType = BodyType::of::<Self>("EventTypePatch", BUT_THE_NAME);
+
+    fn read(fields: &mut Fields<'_>, (): ()) -> Self {
+        let description = fields.text(&["description"], Text::UpTo(TEXT_LENGTH_MAX));
+        fields.not_null("description", &description);
+        let archived = fields.take(&["archived"]);
+        fields.not_null("archived", &archived);
+        let deprecated = fields.take(&["deprecated"]);
+        fields.not_null("deprecated", &deprecated);
+        Self {
+            description,
+            schemas: schemas(fields),
+            feature_flags: feature_flags(fields),
+            group_name: fields.text(&["groupName"], Text::Name(NAME_LENGTH_MAX)),
+            archived,
+            deprecated,
+        }
+    }
+}
+
+impl EventTypePatch {
+    /// What it makes of `old`.
+    pub fn over(self, old: EventType) -> EventType {
+        EventType {
+            description: self.description.value().unwrap_or(old.description),
+            schemas: self.schemas.over(old.schemas),
+            feature_flags: self.feature_flags.over(Some(old.feature_flags)).unwrap_or_default(),
+            group_name: self.group_name.over(old.group_name),
+            archived: self.archived.value().unwrap_or(old.archived),
+            deprecated: self.deprecated.value().unwrap_or(old.deprecated),
+            ..old
+        }
+    }
+}
+
+const BUT_THE_NAME: &[(&str, &str)] =
+    &[DESCRIPTION, SCHEMAS, FEATURE_FLAGS, FEATURE_FLAG, GROUP_NAME, ARCHIVED, DEPRECATED];
 const DESCRIPTION: (&str, &str) = ("description", "What the event means.");
 const SCHEMAS: (&str, &str) =
     ("schemas", "JSON schemas of its payloads, by version; at most 256 KiB of text.");
@@ -65,65 +125,6 @@ const FEATURE_FLAG: (&str, &str) = ("featureFlag", "A single feature flag; `feat
 const GROUP_NAME: (&str, &str) = ("groupName", "Group under which it is shown.");
 const ARCHIVED: (&str, &str) = ("archived", "Archived: no longer in use.");
 const DEPRECATED: (&str, &str) = ("deprecated", "Deprecated: choose another event type.");
-
-/// Reads a new event type, which names itself.
-///
-/// # Errors
-/// `Invalid` with every broken rule.
-pub fn create(body: &[u8]) -> Result<EventType> {
-    let mut fields = Fields::parse(body)?;
-    let read = named(&mut fields);
-    fields.finish()?;
-    Ok(read)
-}
-
-fn named(fields: &mut Fields<'_>) -> EventType {
-    let name = fields.required_text(&["name"], Text::Name(NAME_LENGTH_MAX)).unwrap_or_default();
-    whole(fields, name)
-}
-
-/// Reads what an event type is to be from now on; the path names it.
-///
-/// # Errors
-/// `Invalid` with every broken rule.
-pub fn replace(name: &str, body: &[u8]) -> Result<EventType> {
-    let mut fields = Fields::parse(body)?;
-    let read = whole(&mut fields, name.to_owned());
-    fields.finish()?;
-    match Text::Name(NAME_LENGTH_MAX).broken(name) {
-        Some(broken) => Err(Error::violation(["path", "event_type_name"], broken, "value_error")),
-        None => Ok(read),
-    }
-}
-
-/// Reads what a PATCH makes of `old`.
-///
-/// # Errors
-/// `Invalid` with every broken rule.
-pub fn patch(old: &EventType, body: &[u8]) -> Result<EventType> {
-    let mut fields = Fields::parse(body)?;
-    let patched = changes(&mut fields, old.clone());
-    fields.finish()?;
-    Ok(patched)
-}
-
-fn changes(fields: &mut Fields<'_>, old: EventType) -> EventType {
-    let description = fields.text(&["description"], Text::UpTo(TEXT_LENGTH_MAX));
-    fields.not_null("description", &description);
-    let archived = fields.take(&["archived"]);
-    fields.not_null("archived", &archived);
-    let deprecated = fields.take(&["deprecated"]);
-    fields.not_null("deprecated", &deprecated);
-    EventType {
-        description: description.value().unwrap_or(old.description),
-        schemas: schemas(fields).over(old.schemas),
-        feature_flags: feature_flags(fields).over(Some(old.feature_flags)).unwrap_or_default(),
-        group_name: fields.text(&["groupName"], Text::Name(NAME_LENGTH_MAX)).over(old.group_name),
-        archived: archived.value().unwrap_or(old.archived),
-        deprecated: deprecated.value().unwrap_or(old.deprecated),
-        ..old
-    }
-}
 
 /// Everything but the name.
 fn whole(fields: &mut Fields<'_>, name: String) -> EventType {

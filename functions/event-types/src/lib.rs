@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::Router;
-use axum::extract::{Path, State};
-use http::{HeaderMap, StatusCode, Uri};
+use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -13,11 +12,14 @@ use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env};
 use shared::error::corrupt;
 use shared::http::{
-    ApiResult, Body, Document, ListOut, ListQuery, Order, Query, Registry, idempotency_key, idempotent, json,
+    ApiResult, Body, Created, Document, Either, Idempotent, Json, ListOut, ListQuery, NoContent, Once, Order,
+    Path, Query, QueryParams, RawQuery, Registry, Segment,
 };
 use shared::ids::{NAME_LENGTH_MAX, Name, is_name};
 use shared::store::event_types::EventType;
 use shared::{Api, Error, Platform, Result};
+
+use incoming::{EventTypeIn, EventTypePatch, EventTypeUpdate};
 
 mod import;
 mod incoming;
@@ -46,15 +48,13 @@ fn operations<R: Registry<Api>>(to: R) -> R {
         operation
             .named("v1.event-type.list", TAG)
             .summary("List event types")
-            .query(Wanted::read)
-            .answers::<ListOut<EventTypeOut>>(200, "A page of event types.")
+            .returns("A page of event types.")
     })
     .post(ALL, create, |operation| {
         operation
             .named("v1.event-type.create", TAG)
             .summary("Create an event type")
-            .body(&incoming::EVENT_TYPE_IN)
-            .answers::<EventTypeOut>(201, "The new event type.")
+            .returns("The new event type.")
     })
     .post("/api/v1/event-type/import/openapi", import::import, |operation| {
         operation
@@ -64,39 +64,32 @@ fn operations<R: Registry<Api>>(to: R) -> R {
                 "Nothing is deleted. An archived event type that the document has comes back. A schema keeps what \
                  it refers to as `$defs`; a reference that leads out of the document is refused.",
             )
-            .body(&import::IMPORT_IN)
-            .answers::<import::EventTypeImportOpenApiOut>(200, "What changed, or would change.")
+            .returns("What changed, or would change.")
     })
     .get(ONE, read, |operation| {
-        operation
-            .named("v1.event-type.get", TAG)
-            .summary("Get an event type")
-            .answers::<EventTypeOut>(200, "The event type.")
+        operation.named("v1.event-type.get", TAG).summary("Get an event type").returns("The event type.")
     })
     .put(ONE, replace, |operation| {
         operation
             .named("v1.event-type.update", TAG)
             .summary("Replace an event type, or create it")
-            .body(&incoming::EVENT_TYPE_UPDATE)
-            .answers::<EventTypeOut>(200, "The changed event type.")
-            .answers::<EventTypeOut>(201, "The new event type.")
+            .returns("The changed event type.")
+            .returns("The new event type.")
     })
     .patch(ONE, patch, |operation| {
         operation
             .named("v1.event-type.patch", TAG)
             .summary("Change an event type")
             .text("Fields that the body leaves out are unchanged; `null` clears a field.")
-            .body(&incoming::EVENT_TYPE_PATCH)
-            .answers::<EventTypeOut>(200, "The changed event type.")
+            .returns("The changed event type.")
     })
     .delete(ONE, delete, |operation| {
         operation
             .named("v1.event-type.delete", TAG)
             .summary("Archive an event type, or remove it")
             .text("Endpoints and messages may still name it. Creating it again restores an archived one.")
-            .query(expunge)
             .parameter("expunge", "Remove it altogether instead of archiving it.")
-            .answers_nothing(204, "Archived, or deleted if `expunge` is true.")
+            .returns("Archived, or deleted if `expunge` is true.")
     })
 }
 
@@ -107,8 +100,8 @@ struct Wanted {
     list: ListQuery<Name>,
 }
 
-impl Wanted {
-    fn read(query: &Query) -> Result<Self> {
+impl QueryParams for Wanted {
+    fn read(query: &RawQuery, _: Timestamp) -> Result<Self> {
         Ok(Self {
             with_archived: query.flag("include_archived", false)?,
             with_content: query.flag("with_content", false)?,
@@ -117,8 +110,24 @@ impl Wanted {
     }
 }
 
-fn expunge(query: &Query) -> Result<bool> {
-    query.flag("expunge", false)
+/// Whether an event type is removed altogether.
+struct Expunge(bool);
+
+impl QueryParams for Expunge {
+    fn read(query: &RawQuery, _: Timestamp) -> Result<Self> {
+        query.flag("expunge", false).map(Self)
+    }
+}
+
+/// An event type's name in a path, which may be none at all.
+struct PathName(String);
+
+impl Segment for PathName {
+    const NAME: &'static str = "event_type_name";
+
+    fn read(segment: &str) -> Result<Self> {
+        Ok(Self(segment.to_owned()))
+    }
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -169,20 +178,22 @@ impl EventTypeOut {
 async fn create(
     State(api): State<Api>,
     Organisation(caller): Organisation,
-    headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> ApiResult {
-    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
-    Ok(idempotent(&api.store, &*api.clock, key, async || {
-        let made = api.store.create_event_type(&caller, incoming::create(&body.0)?).await?;
-        Ok(json(StatusCode::CREATED, &EventTypeOut::new(made, true)?))
-    })
-    .await)
+    idempotent: Idempotent,
+    body: Body<EventTypeIn>,
+) -> ApiResult<Once<Created<EventTypeOut>>> {
+    idempotent
+        .once(&caller, async || {
+            let made = api.store.create_event_type(&caller, body.read()?.0).await?;
+            Ok(Created(EventTypeOut::new(made, true)?))
+        })
+        .await
 }
 
-async fn list(State(api): State<Api>, Authenticated(caller): Authenticated, query: Query) -> ApiResult {
-    let Wanted { with_archived, with_content, list } = Wanted::read(&query)?;
+async fn list(
+    State(api): State<Api>,
+    Authenticated(caller): Authenticated,
+    Query(Wanted { with_archived, with_content, list }): Query<Wanted>,
+) -> ApiResult<Json<ListOut<EventTypeOut>>> {
     let page = api
         .store
         .list_event_types(caller.org(), &list, |found| {
@@ -197,7 +208,7 @@ async fn list(State(api): State<Api>, Authenticated(caller): Authenticated, quer
     let shown = shown.into_iter().collect::<Result<Vec<_>>>()?;
     let entries = names.into_iter().zip(shown).collect();
     let page = shared::http::Page { entries, done: page.done, resume: page.resume };
-    Ok(json(StatusCode::OK, &ListOut::new(page, |(name, _)| name.clone(), |(_, out)| out)))
+    Ok(Json(ListOut::new(page, |(name, _)| name.clone(), |(_, out)| out)))
 }
 
 /// The event type of a path; what cannot be a name is nothing's.
@@ -211,29 +222,28 @@ async fn find(api: &Api, caller: &Caller, name: &str) -> Result<EventType> {
 async fn read(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
-    Path(name): Path<String>,
-) -> ApiResult {
-    let found = find(&api, &caller, &name).await?;
-    Ok(json(StatusCode::OK, &EventTypeOut::new(found, true)?))
+    Path((name,)): Path<(PathName,)>,
+) -> ApiResult<Json<EventTypeOut>> {
+    Ok(Json(EventTypeOut::new(find(&api, &caller, &name.0).await?, true)?))
 }
 
 async fn replace(
     State(api): State<Api>,
     Organisation(caller): Organisation,
-    Path(name): Path<String>,
-    body: Body,
-) -> ApiResult {
-    let wanted = incoming::replace(&name, &body.0)?;
+    Path((PathName(name),)): Path<(PathName,)>,
+    body: Body<EventTypeUpdate>,
+) -> ApiResult<Either<Json<EventTypeOut>, Created<EventTypeOut>>> {
+    let wanted = body.read()?.named(name)?;
     // Each turn means that somebody else's change came first, so this ends.
     loop {
-        let old = match find(&api, &caller, &name).await {
+        let old = match api.store.event_type(&caller, &wanted.name).await {
             Ok(old) => Some(old),
             Err(Error::NotFound(_)) => None,
             Err(error) => return Err(error.into()),
         };
-        let status = if old.is_some() { StatusCode::OK } else { StatusCode::CREATED };
         if let Some(new) = api.store.put_event_type(&caller, old.as_ref(), wanted.clone()).await? {
-            return Ok(json(status, &EventTypeOut::new(new, true)?));
+            let out = EventTypeOut::new(new, true)?;
+            return Ok(if old.is_some() { Either::First(Json(out)) } else { Either::Second(Created(out)) });
         }
     }
 }
@@ -241,15 +251,15 @@ async fn replace(
 async fn patch(
     State(api): State<Api>,
     Organisation(caller): Organisation,
-    Path(name): Path<String>,
-    body: Body,
-) -> ApiResult {
+    Path((name,)): Path<(PathName,)>,
+    body: Body<EventTypePatch>,
+) -> ApiResult<Json<EventTypeOut>> {
     // As in `replace`.
     loop {
-        let old = find(&api, &caller, &name).await?;
-        let wanted = incoming::patch(&old, &body.0)?;
+        let old = find(&api, &caller, &name.0).await?;
+        let wanted = body.read()?.over(old.clone());
         if let Some(new) = api.store.put_event_type(&caller, Some(&old), wanted).await? {
-            return Ok(json(StatusCode::OK, &EventTypeOut::new(new, true)?));
+            return Ok(Json(EventTypeOut::new(new, true)?));
         }
     }
 }
@@ -257,25 +267,24 @@ async fn patch(
 async fn delete(
     State(api): State<Api>,
     Organisation(caller): Organisation,
-    Path(name): Path<String>,
-    query: Query,
-) -> ApiResult<StatusCode> {
-    let expunge = expunge(&query)?;
+    Path((name,)): Path<(PathName,)>,
+    Query(Expunge(expunge)): Query<Expunge>,
+) -> ApiResult<NoContent> {
     // As in `replace`.
     loop {
-        let old = find(&api, &caller, &name).await?;
+        let old = find(&api, &caller, &name.0).await?;
         if expunge {
             if api.store.expunge_event_type(&caller, &old).await? {
-                return Ok(StatusCode::NO_CONTENT);
+                return Ok(NoContent);
             }
             continue;
         }
         if old.archived {
-            return Ok(StatusCode::NO_CONTENT);
+            return Ok(NoContent);
         }
         let archived = EventType { archived: true, ..old.clone() };
         if api.store.put_event_type(&caller, Some(&old), archived).await?.is_some() {
-            return Ok(StatusCode::NO_CONTENT);
+            return Ok(NoContent);
         }
     }
 }

@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use shared::auth::Organisation;
 use shared::clock::Timestamp;
 use shared::http::{
-    ApiError, ApiResult, Body, Fields, Query, RequestBody, Rule, idempotency_key, json, reference,
+    ApiError, ApiResult, Body, BodyType, Fields, RawQuery, Rule, idempotency_key, json, reference,
 };
 use shared::ids::{AppId, Reference};
 use shared::intake::{MessageIn, Stored};
@@ -31,7 +31,7 @@ const MESSAGES_MAX: usize = 100;
 const STORING_MAX: usize = 16;
 
 /// Messages, as a body.
-pub const BATCH_IN: RequestBody = RequestBody {
+pub const BATCH_IN: BodyType = BodyType {
     name: "MessageBatchIn",
     read: |fields| drop(messages(fields)),
     optional: false,
@@ -95,7 +95,7 @@ pub async fn create(
     State(state): State<Messages>,
     Organisation(caller): Organisation,
     Path(app): Path<String>,
-    query: Query,
+    query: RawQuery,
     headers: HeaderMap,
     uri: Uri,
     body: Body,

@@ -10,15 +10,15 @@ use futures_util::future::{OptionFuture, join};
 use http::{HeaderMap, StatusCode, Uri};
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::auth::{Authenticated, Caller, Organisation, Tokens};
+use shared::auth::{Authenticated, Caller, Organisation};
 use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env};
 use shared::http::{
-    ApiResult, Body, Document, Fields, ListOut, Query, Registry, Text, idempotency_key, idempotent, json,
+    ApiResult, Body, Document, Fields, ListOut, RawQuery, Registry, Text, idempotency_key, idempotent, json,
     reference,
 };
 use shared::ids::{MessageId, NAME_LENGTH_MAX};
-use shared::input::RequestBody;
+use shared::input::BodyType;
 use shared::intake::{Accepted, CHANNEL_LENGTH_MAX, Intake, MessageIn, TAG_LENGTH_MAX, labels};
 use shared::store::applications::Application;
 use shared::store::audit::What;
@@ -36,9 +36,9 @@ struct Messages {
     intake: Intake,
 }
 
-impl FromRef<Messages> for Tokens {
+impl FromRef<Messages> for Api {
     fn from_ref(messages: &Messages) -> Self {
-        messages.api.tokens.clone()
+        messages.api.clone()
     }
 }
 
@@ -121,7 +121,7 @@ fn operations<R: Registry<Messages>>(to: R) -> R {
     })
 }
 
-fn with_content(query: &Query) -> Result<bool> {
+fn with_content(query: &RawQuery) -> Result<bool> {
     query.flag("with_content", true)
 }
 
@@ -135,7 +135,7 @@ struct Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    fn read(query: &'a Query, now: Timestamp) -> Result<Self> {
+    fn read(query: &'a RawQuery, now: Timestamp) -> Result<Self> {
         Ok(Self {
             with_content: with_content(query)?,
             channel: query.text("channel", Text::Name(CHANNEL_LENGTH_MAX))?,
@@ -150,7 +150,7 @@ async fn create(
     State(state): State<Messages>,
     Organisation(caller): Organisation,
     Path(app): Path<String>,
-    query: Query,
+    query: RawQuery,
     headers: HeaderMap,
     uri: Uri,
     body: Body,
@@ -184,7 +184,7 @@ async fn create(
 }
 
 /// What a message would be, as a body.
-const PRECHECK_IN: RequestBody = RequestBody {
+const PRECHECK_IN: BodyType = BodyType {
     name: "MessagePrecheckIn",
     read: |fields| drop(labels(fields)),
     optional: false,
@@ -228,7 +228,7 @@ async fn list(
     State(state): State<Messages>,
     Authenticated(caller): Authenticated,
     Path(app): Path<String>,
-    query: Query,
+    query: RawQuery,
 ) -> ApiResult {
     let store = &state.api.store;
     let Wanted { with_content, channel, tag, types, list } = Wanted::read(&query, state.api.clock.now())?;
@@ -258,7 +258,7 @@ async fn read(
     State(state): State<Messages>,
     Authenticated(caller): Authenticated,
     Path((app, message)): Path<(String, String)>,
-    query: Query,
+    query: RawQuery,
 ) -> ApiResult {
     let with_content = with_content(&query)?;
     let (_, message) = state.find(&caller, &app, &message).await?;
@@ -270,7 +270,7 @@ async fn read_called_batch(
     state: State<Messages>,
     caller: Authenticated,
     Path(app): Path<String>,
-    query: Query,
+    query: RawQuery,
 ) -> ApiResult {
     read(state, caller, Path((app, "batch".to_owned())), query).await
 }

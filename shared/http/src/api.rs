@@ -1,7 +1,6 @@
 //! What every HTTP function holds.
 
 use aws::Platform;
-use axum::extract::FromRef;
 use runtime::clock::SharedClock;
 use runtime::config::{ConfigError, Env};
 use runtime::random::SharedRandom;
@@ -35,11 +34,5 @@ impl Api {
             clock: platform.clock.clone(),
             random: platform.random.clone(),
         })
-    }
-}
-
-impl FromRef<Api> for Tokens {
-    fn from_ref(api: &Api) -> Self {
-        api.tokens.clone()
     }
 }

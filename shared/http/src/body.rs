@@ -1,11 +1,14 @@
 //! Request bodies, read within a limit.
 
+use std::marker::PhantomData;
+
 use axum::body::Body as HttpBody;
 use axum::extract::{FromRequest, Request};
 use bytes::{Bytes, BytesMut};
 use domain::error::{Error, Result};
 use domain::limits::BODY_LENGTH_MAX;
 use http_body_util::BodyExt as _;
+use input::{Fields, RequestBody};
 
 use crate::ApiError;
 
@@ -13,11 +16,50 @@ use crate::ApiError;
 /// writing, sees the 413 instead of a broken pipe.
 const DRAIN_LENGTH_MAX: usize = 16 * 1024 * 1024;
 
-/// The bytes of a request's body.
-#[derive(Clone, Debug)]
-pub struct Body(pub Bytes);
+/// Marks a body whose operation says what it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Raw;
 
-impl<S: Send + Sync> FromRequest<S> for Body {
+/// The bytes of a request's body, which is read as a `T`.
+#[derive(Debug)]
+pub struct Body<T = Raw>(pub Bytes, PhantomData<fn() -> T>);
+
+impl<T: RequestBody> Body<T> {
+    /// What the body says.
+    ///
+    /// # Errors
+    /// `Invalid` with every broken rule.
+    pub fn read(&self) -> Result<T> {
+        self.read_with(T::With::default())
+    }
+
+    /// What the body says, where that depends on something else.
+    ///
+    /// # Errors
+    /// `Invalid` with every broken rule.
+    pub fn read_with(&self, with: T::With) -> Result<T> {
+        self.parse(with, |_, _| {})
+    }
+
+    /// What the body says; `check` adds the rules that it breaks together with the rest of the request.
+    ///
+    /// # Errors
+    /// `Invalid` with every broken rule.
+    pub fn read_and(&self, check: impl FnOnce(&T, &mut Fields<'_>)) -> Result<T> {
+        self.parse(T::With::default(), check)
+    }
+
+    fn parse(&self, with: T::With, check: impl FnOnce(&T, &mut Fields<'_>)) -> Result<T> {
+        let mut fields =
+            if T::TYPE.optional { Fields::parse_optional(&self.0)? } else { Fields::parse(&self.0)? };
+        let body = T::read(&mut fields, with);
+        check(&body, &mut fields);
+        fields.finish()?;
+        Ok(body)
+    }
+}
+
+impl<T, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
@@ -27,7 +69,7 @@ impl<S: Send + Sync> FromRequest<S> for Body {
             Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => {
                 Err(ApiError(Error::UnsupportedEncoding))
             }
-            _ => Ok(Self(body)),
+            _ => Ok(Self(body, PhantomData)),
         }
     }
 }

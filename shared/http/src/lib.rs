@@ -1,5 +1,6 @@
 //! How the domain looks over HTTP: bodies and queries read strictly, errors in the contract's words.
 
+mod answer;
 mod api;
 pub mod auth;
 mod body;
@@ -10,24 +11,27 @@ mod list;
 mod missing;
 mod openapi;
 mod operation;
+mod path;
 mod query;
 mod request_id;
 pub mod wire;
 
+pub use answer::{Accepted, Answer, Created, Either, Json, NoContent};
 pub use api::Api;
-pub use body::Body;
+pub use body::{Body, Raw};
 pub use domain::idempotency::{IdempotencyKey, KEY_LENGTH_MAX};
 pub use domain::limits::BODY_LENGTH_MAX;
 pub use domain::page::{Cursor, EXAMINED_MAX, Filling, ListQuery, Order, Page, TEXTS_LENGTH_MAX};
 pub use error::{ApiError, ApiResult};
 pub use gateway::serve;
-pub use idempotency::{idempotency_key, idempotent};
-pub use input::{Field, Fields, RequestBody, Rule, Shape, Shaped, Text};
-pub use list::ListOut;
+pub use idempotency::{Idempotent, Once, idempotency_key, idempotent};
+pub use input::{BodyType, Field, Fields, RequestBody, Rule, Shape, Shaped, Text};
+pub use list::{Ascending, Descending, ListOut};
 pub use missing::no_such_path;
 pub use openapi::Document;
-pub use operation::{Input, Inputs, Operation, Registry, Takes, Verb};
-pub use query::Query;
+pub use operation::{Content, Input, Inputs, Operation, Registry, Returns, Takes};
+pub use path::{AppRef, EndpointRef, MessageRef, Path, Segment, Segments};
+pub use query::{Query, QueryParams, RawQuery};
 pub use request_id::{OwnUrl, own_url, request_id, set_request_id};
 
 use std::sync::Arc;
@@ -91,7 +95,7 @@ async fn explain(request: http::Request<HttpBody>, next: axum::middleware::Next)
     if percent_encoding::percent_decode_str(uri.path()).decode_utf8().is_err() {
         return no_such_path(request.method(), &uri);
     }
-    let parameters = Query::parse(uri.query().unwrap_or_default()).into_names();
+    let parameters = RawQuery::parse(uri.query().unwrap_or_default()).into_names();
     let (response, unknown) = input::unknown::noting(parameters, next.run(request)).await;
     let mut response = missing::named(response, &uri);
     let unknown = unknown.filter(|_| response.status().is_success());

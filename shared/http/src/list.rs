@@ -12,7 +12,7 @@ use domain::ids::{Id, Ksuid};
 use domain::page::{Cursor, ListQuery, LogQuery, Made, Order, Page};
 use runtime::clock::Timestamp;
 
-use super::Query;
+use super::{QueryParams, RawQuery};
 
 const LIMIT_DEFAULT: u16 = 50;
 const LIMIT_MAX: u16 = 250;
@@ -32,7 +32,7 @@ const LAG_MAX: Duration = Duration::from_secs(3600);
 /// How much earlier than it was due, by another machine's clock.
 const SKEW_MAX: Duration = Duration::from_secs(60);
 
-impl Query {
+impl RawQuery {
     /// Reads `limit`, `iterator` and `order`.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl Query {
     /// Reads `limit`, `iterator`, `before` and `after`, which are compared with the time in the id.
     ///
     /// # Errors
-    /// `BadRequest` and `Invalid` as [`Query::list`] has them; `Invalid` for times far in the future.
+    /// `BadRequest` and `Invalid` as [`RawQuery::list`] has them; `Invalid` for times far in the future.
     pub fn log<K: Id>(&self, now: Timestamp) -> Result<LogQuery<K>> {
         let Made { after, before } = self.times(now)?;
         // Ids hold four milliseconds. The window's own bounds are inclusive, the client's are not.
@@ -74,7 +74,7 @@ impl Query {
     /// Reads the same of a list of attempts, whose times are compared with when they were made.
     ///
     /// # Errors
-    /// As [`Query::log`].
+    /// As [`RawQuery::log`].
     pub fn attempts<K: Id>(&self, now: Timestamp) -> Result<(LogQuery<K>, Made)> {
         let made = self.times(now)?;
         let after = made.after.map(|after| after.before(LAG_MAX));
@@ -120,6 +120,32 @@ impl Query {
     }
 }
 
+/// A list that ascends if nothing else is asked for.
+#[derive(Clone, Debug)]
+pub struct Ascending<K>(pub ListQuery<K>);
+
+impl<K: FromStr> QueryParams for Ascending<K> {
+    fn read(query: &RawQuery, _: Timestamp) -> Result<Self> {
+        query.list(Order::Ascending).map(Self)
+    }
+}
+
+/// A list that descends if nothing else is asked for.
+#[derive(Clone, Debug)]
+pub struct Descending<K>(pub ListQuery<K>);
+
+impl<K: FromStr> QueryParams for Descending<K> {
+    fn read(query: &RawQuery, _: Timestamp) -> Result<Self> {
+        query.list(Order::Descending).map(Self)
+    }
+}
+
+impl<K: Id> QueryParams for LogQuery<K> {
+    fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
+        query.log(now)
+    }
+}
+
 /// A page of a list.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[schemars(rename = "ListOf{T}")]
@@ -160,7 +186,7 @@ mod tests {
 
     #[test]
     fn limits_and_iterators() {
-        let read = |text: &str| Query::parse(text).list::<AppId>(Order::Ascending);
+        let read = |text: &str| RawQuery::parse(text).list::<AppId>(Order::Ascending);
         assert_eq!(read("").unwrap().limit, 50);
         assert!(matches!(read("limit=251"), Err(Error::Invalid(_))));
         assert!(matches!(read("limit=0"), Err(Error::Invalid(_))));
@@ -209,7 +235,7 @@ mod tests {
     fn unfinished_pages_lead_on_in_their_direction() {
         let of = |iterator: &str, entries: &[&'static str]| {
             let text = format!("limit=2&iterator={iterator}");
-            let query = Query::parse(&text).list::<AppId>(Order::Ascending).unwrap();
+            let query = RawQuery::parse(&text).list::<AppId>(Order::Ascending).unwrap();
             out(Page::of(&query, entries.to_vec(), false, Some("z".into())))
         };
         let at = "app_000000000000000000000000000";
@@ -230,7 +256,7 @@ mod tests {
 
     #[test]
     fn what_is_read_ahead_follows_what_was_found() {
-        let query = Query::parse("limit=50").list::<AppId>(Order::Ascending).unwrap();
+        let query = RawQuery::parse("limit=50").list::<AppId>(Order::Ascending).unwrap();
         let mut filling = Filling::new(&query);
         assert_eq!(filling.ahead(), 51);
         for nth in 0..60 {
@@ -252,7 +278,7 @@ mod tests {
     const DAY: Duration = Duration::from_secs(86_400);
 
     fn read_log(text: &str) -> Result<LogQuery<MessageId>> {
-        Query::parse(text).log(NOW)
+        RawQuery::parse(text).log(NOW)
     }
 
     #[test]
@@ -277,7 +303,7 @@ mod tests {
     #[test]
     fn attempts_are_looked_for_where_they_were_due() {
         let query = format!("after={}&before={}", NOW.before(DAY), NOW);
-        let (query, made) = Query::parse(&query).attempts::<MessageId>(NOW).unwrap();
+        let (query, made) = RawQuery::parse(&query).attempts::<MessageId>(NOW).unwrap();
         assert_eq!(query.window.0.time(), NOW.before(DAY + LAG_MAX));
         assert_eq!(query.window.1.time(), NOW.after(SKEW_MAX));
         let shown = [NOW.before(DAY + LAG_MAX), NOW.before(DAY), NOW].map(|at| made.holds(at));

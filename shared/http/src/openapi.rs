@@ -7,14 +7,16 @@ mod words;
 use std::collections::BTreeMap;
 
 use axum::handler::Handler;
+use http::Method;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use input::{Fields, Note, RequestBody};
+use input::{BodyType, Fields, Note};
 
+use super::Answer as _;
 use super::error::{ErrorOut, ViolationsOut};
-use super::operation::{Content, Input, Inputs, Operation, Registry, Verb};
+use super::operation::{Content, Input, Inputs, Operation, Registry, Returns};
 
 /// Operations that were declared, as their descriptions.
 #[derive(Default)]
@@ -25,16 +27,16 @@ pub struct Document {
 impl<S> Registry<S> for Document {
     fn operation<H, T>(
         mut self,
-        method: Verb,
+        method: Method,
         path: &'static str,
         _: H,
         describe: impl FnOnce(Operation) -> Operation,
     ) -> Self
     where
-        H: Handler<T, S>,
+        H: Handler<T, S> + Returns<T>,
         T: Inputs + 'static,
     {
-        self.operations.push(describe(Operation::new(method, path, T::INPUTS)));
+        self.operations.push(describe(Operation::new(method, path, T::INPUTS, H::Answer::declared())));
         self
     }
 }
@@ -65,7 +67,7 @@ impl Document {
             }
             let written = writer.operation(operation);
             let methods = paths.entry(operation.path).or_default();
-            if methods.insert(operation.method.key().into(), written).is_some() {
+            if methods.insert(key(&operation.method), written).is_some() {
                 writer.problem(operation, "is declared twice");
             }
         }
@@ -110,7 +112,7 @@ impl Document {
 
 impl Writer {
     fn problem(&mut self, operation: &Operation, problem: impl std::fmt::Display) {
-        self.problems.push(format!("{} {}: {problem}", operation.method.key(), operation.path));
+        self.problems.push(format!("{} {}: {problem}", key(&operation.method), operation.path));
     }
 
     fn operation(&mut self, operation: &Operation) -> Value {
@@ -124,6 +126,12 @@ impl Writer {
         }
         if operation.answers.is_empty() {
             self.problem(operation, "has no response");
+        }
+        for (status, _) in &operation.declared {
+            self.problem(operation, format!("does not say what its handler's {status} means"));
+        }
+        if operation.described_too_often {
+            self.problem(operation, "describes more answers than its handler has");
         }
         let mut written = json!({
             "operationId": operation.id,
@@ -139,7 +147,7 @@ impl Writer {
         if operation.deprecated {
             written["deprecated"] = true.into();
         }
-        match (operation.body, takes(operation.inputs, Input::Body)) {
+        match (operation.body, operation.takes_body()) {
             (Some(body), true) => {
                 let schema = self.body(body);
                 let content = json!({ "application/json": { "schema": schema } });
@@ -159,8 +167,16 @@ impl Writer {
             segments.filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}')).collect();
         let taken = operation.inputs.iter().find_map(|input| match input {
             Input::Path(count) => Some(*count),
+            Input::Segments(names) => Some(names.len()),
             _ => None,
         });
+        for input in operation.inputs {
+            if let Input::Segments(names) = input
+                && *names != named
+            {
+                self.problem(operation, format!("its path names {named:?}, its handler {names:?}"));
+            }
+        }
         if taken.unwrap_or_default() != named.len() {
             self.problem(
                 operation,
@@ -173,11 +189,11 @@ impl Writer {
                 "name": name, "in": "path", "required": true, "description": about, "schema": { "type": "string" },
             }));
         }
-        if operation.query.is_some() != takes(operation.inputs, Input::Query) {
+        if operation.query.is_some() != operation.takes_query() {
             self.problem(operation, "a query is described if and only if the handler takes one");
         }
         let mut seen: BTreeMap<&str, Value> = BTreeMap::new();
-        for parameter in operation.query.iter().flat_map(super::Query::notes) {
+        for parameter in operation.query.iter().flat_map(super::RawQuery::notes) {
             let mut note = Note::new(&[parameter.name], parameter.shape);
             (note.nullable, note.rules, note.default) = (false, parameter.rules, parameter.default);
             let (mut schema, _) = note.schema();
@@ -199,7 +215,7 @@ impl Writer {
             }
             seen.insert(parameter.name, parameter_written);
         }
-        if operation.method == Verb::Post {
+        if operation.method == Method::POST {
             written.push(json!({
                 "name": "idempotency-key", "in": "header", "required": false, "description": words::IDEMPOTENCY_KEY,
                 "schema": { "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[!-~]+$" },
@@ -257,7 +273,7 @@ impl Writer {
     }
 
     /// A reference to the schema of a body, which is written if it is not there yet.
-    fn body(&mut self, body: &'static RequestBody) -> Value {
+    fn body(&mut self, body: &'static BodyType) -> Value {
         let mut fields = Fields::describing();
         (body.read)(&mut fields);
         let mut known: Vec<&str> = Vec::new();
@@ -275,7 +291,7 @@ impl Writer {
 
     fn object(
         &mut self,
-        body: &'static RequestBody,
+        body: &'static BodyType,
         at: &str,
         notes: &[Note],
         known: &mut Vec<&'static str>,
@@ -339,16 +355,17 @@ impl Writer {
     }
 }
 
-fn takes(inputs: &[Input], input: Input) -> bool {
-    inputs.contains(&input)
+/// A method as OpenAPI writes it.
+fn key(method: &Method) -> String {
+    method.as_str().to_ascii_lowercase()
 }
 
 fn security(inputs: &[Input]) -> Value {
-    if takes(inputs, Input::OrganisationToken) {
+    if inputs.iter().any(|input| matches!(input, Input::OrganisationToken)) {
         json!([{ "organisation": [] }])
-    } else if takes(inputs, Input::ApplicationToken) {
+    } else if inputs.iter().any(|input| matches!(input, Input::ApplicationToken)) {
         json!([{ "application": [] }])
-    } else if takes(inputs, Input::AnyToken) {
+    } else if inputs.iter().any(|input| matches!(input, Input::AnyToken)) {
         json!([{ "organisation": [] }, { "application": [] }])
     } else {
         json!([])
@@ -385,9 +402,9 @@ mod tests {
 
     use super::*;
     use crate::auth::{Authenticated, Organisation};
-    use crate::{Api, ApiResult, Body, ListOut, Query, Text};
+    use crate::{Api, ApiResult, Body, ListOut, RawQuery, Text};
 
-    const THING_IN: RequestBody = RequestBody {
+    const THING_IN: BodyType = BodyType {
         name: "ThingIn",
         read: |fields| {
             fields.required_text(&["name"], Text::Uid("app_"));
@@ -415,7 +432,7 @@ mod tests {
         kept: Option<String>,
     }
 
-    async fn make(_: Organisation, _: Path<String>, _: Query, _: Body) -> ApiResult<()> {
+    async fn make(_: Organisation, _: Path<String>, _: RawQuery, _: Body) -> ApiResult<()> {
         Ok(())
     }
 

@@ -7,100 +7,61 @@
 //! and what there must be a description of; parse functions describe what they read; answers are
 //! described by the types that are serialised.
 
+use std::collections::VecDeque;
+
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, on};
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Method, Uri};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use input::RequestBody;
+use input::{BodyType, RequestBody};
+use runtime::clock::Timestamp;
 
-use super::{Body, Query};
+use super::{Answer, Body, Idempotent, Path, Query, QueryParams, RawQuery, Segments};
 use crate::auth::{Authenticated, Bearer, Organisation};
 use domain::error::Result;
-
-/// A method that operations have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verb {
-    /// `GET`
-    Get,
-    /// `HEAD`
-    Head,
-    /// `POST`
-    Post,
-    /// `PUT`
-    Put,
-    /// `PATCH`
-    Patch,
-    /// `DELETE`
-    Delete,
-}
-
-impl Verb {
-    const fn filter(self) -> MethodFilter {
-        match self {
-            Self::Get => MethodFilter::GET,
-            Self::Head => MethodFilter::HEAD,
-            Self::Post => MethodFilter::POST,
-            Self::Put => MethodFilter::PUT,
-            Self::Patch => MethodFilter::PATCH,
-            Self::Delete => MethodFilter::DELETE,
-        }
-    }
-
-    /// As OpenAPI writes it.
-    pub(super) const fn key(self) -> &'static str {
-        match self {
-            Self::Get => "get",
-            Self::Head => "head",
-            Self::Post => "post",
-            Self::Put => "put",
-            Self::Patch => "patch",
-            Self::Delete => "delete",
-        }
-    }
-}
 
 /// Where operations are declared.
 pub trait Registry<S>: Sized {
     /// Declares the operation at `method` and `path`, which `handler` does and `describe` describes.
     fn operation<H, T>(
         self,
-        method: Verb,
+        method: Method,
         path: &'static str,
         handler: H,
         describe: impl FnOnce(Operation) -> Operation,
     ) -> Self
     where
-        H: Handler<T, S>,
+        H: Handler<T, S> + Returns<T>,
         T: Inputs + 'static;
 
     /// Declares a `GET`.
     fn get<H, T>(self, path: &'static str, handler: H, describe: impl FnOnce(Operation) -> Operation) -> Self
     where
-        H: Handler<T, S>,
+        H: Handler<T, S> + Returns<T>,
         T: Inputs + 'static,
     {
-        self.operation(Verb::Get, path, handler, describe)
+        self.operation(Method::GET, path, handler, describe)
     }
 
     /// Declares a `POST`.
     fn post<H, T>(self, path: &'static str, handler: H, describe: impl FnOnce(Operation) -> Operation) -> Self
     where
-        H: Handler<T, S>,
+        H: Handler<T, S> + Returns<T>,
         T: Inputs + 'static,
     {
-        self.operation(Verb::Post, path, handler, describe)
+        self.operation(Method::POST, path, handler, describe)
     }
 
     /// Declares a `PUT`.
     fn put<H, T>(self, path: &'static str, handler: H, describe: impl FnOnce(Operation) -> Operation) -> Self
     where
-        H: Handler<T, S>,
+        H: Handler<T, S> + Returns<T>,
         T: Inputs + 'static,
     {
-        self.operation(Verb::Put, path, handler, describe)
+        self.operation(Method::PUT, path, handler, describe)
     }
 
     /// Declares a `PATCH`.
@@ -111,10 +72,10 @@ pub trait Registry<S>: Sized {
         describe: impl FnOnce(Operation) -> Operation,
     ) -> Self
     where
-        H: Handler<T, S>,
+        H: Handler<T, S> + Returns<T>,
         T: Inputs + 'static,
     {
-        self.operation(Verb::Patch, path, handler, describe)
+        self.operation(Method::PATCH, path, handler, describe)
     }
 
     /// Declares a `DELETE`.
@@ -125,40 +86,44 @@ pub trait Registry<S>: Sized {
         describe: impl FnOnce(Operation) -> Operation,
     ) -> Self
     where
-        H: Handler<T, S>,
+        H: Handler<T, S> + Returns<T>,
         T: Inputs + 'static,
     {
-        self.operation(Verb::Delete, path, handler, describe)
+        self.operation(Method::DELETE, path, handler, describe)
     }
 
     /// Declares a `HEAD`.
     fn head<H, T>(self, path: &'static str, handler: H, describe: impl FnOnce(Operation) -> Operation) -> Self
     where
-        H: Handler<T, S>,
+        H: Handler<T, S> + Returns<T>,
         T: Inputs + 'static,
     {
-        self.operation(Verb::Head, path, handler, describe)
+        self.operation(Method::HEAD, path, handler, describe)
     }
 }
 
 impl<S: Clone + Send + Sync + 'static> Registry<S> for Router<S> {
     fn operation<H, T>(
         self,
-        method: Verb,
+        method: Method,
         path: &'static str,
         handler: H,
         _: impl FnOnce(Operation) -> Operation,
     ) -> Self
     where
-        H: Handler<T, S>,
+        H: Handler<T, S> + Returns<T>,
         T: Inputs + 'static,
     {
-        self.route(path, on(method.filter(), handler))
+        // Each of the methods above has one; none that had not would ever be routed to.
+        match MethodFilter::try_from(method) {
+            Ok(method) => self.route(path, on(method, handler)),
+            Err(_) => self,
+        }
     }
 }
 
 /// What a handler takes of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Input {
     /// A token of whichever kind.
     AnyToken,
@@ -168,10 +133,12 @@ pub enum Input {
     ApplicationToken,
     /// Parameters in the path, and how many.
     Path(usize),
-    /// Parameters in the query.
-    Query,
-    /// A body.
-    Body,
+    /// Parameters in the path, by their names.
+    Segments(&'static [&'static str]),
+    /// Parameters in the query, and what reads them if the type says it.
+    Query(Option<fn(&RawQuery)>),
+    /// A body, and which if the type says it.
+    Body(Option<&'static BodyType>),
     /// What no description mentions.
     Nothing,
 }
@@ -194,14 +161,27 @@ takes! {
     Authenticated: Input::AnyToken,
     Organisation: Input::OrganisationToken,
     Bearer: Input::ApplicationToken,
-    Path<String>: Input::Path(1),
-    Path<(String, String)>: Input::Path(2),
-    Path<(String, String, String)>: Input::Path(3),
-    Query: Input::Query,
-    Body: Input::Body,
+    axum::extract::Path<String>: Input::Path(1),
+    axum::extract::Path<(String, String)>: Input::Path(2),
+    axum::extract::Path<(String, String, String)>: Input::Path(3),
+    RawQuery: Input::Query(None),
+    Body: Input::Body(None),
+    Idempotent: Input::Nothing,
     HeaderMap: Input::Nothing,
     http::Extensions: Input::Nothing,
     Uri: Input::Nothing,
+}
+
+impl<P: Segments> Takes for Path<P> {
+    const INPUT: Input = Input::Segments(P::NAMES);
+}
+
+impl<P: QueryParams> Takes for Query<P> {
+    const INPUT: Input = Input::Query(Some(|query| drop(P::read(query, Timestamp::default()))));
+}
+
+impl<T: RequestBody> Takes for Body<T> {
+    const INPUT: Input = Input::Body(Some(&T::TYPE));
 }
 
 impl<S> Takes for State<S> {
@@ -218,10 +198,34 @@ impl Inputs for ((),) {
     const INPUTS: &'static [Input] = &[];
 }
 
+/// What a handler answers with, as its return type says it.
+pub trait Returns<T> {
+    /// That type.
+    type Answer: Answer;
+}
+
+impl<F, R> Returns<((),)> for F
+where
+    F: FnOnce() -> R,
+    R: Future,
+    R::Output: Answer,
+{
+    type Answer = R::Output;
+}
+
 macro_rules! inputs {
     ($($argument:ident)*) => {
         impl<M, $($argument: Takes),*> Inputs for (M, $($argument,)*) {
             const INPUTS: &'static [Input] = &[$($argument::INPUT),*];
+        }
+
+        impl<Handler, Response, M, $($argument),*> Returns<(M, $($argument,)*)> for Handler
+        where
+            Handler: FnOnce($($argument),*) -> Response,
+            Response: Future,
+            Response::Output: Answer,
+        {
+            type Answer = Response::Output;
         }
     };
 }
@@ -236,14 +240,17 @@ inputs!(A B C D E F G);
 inputs!(A B C D E F G H);
 
 /// What an answer holds.
-pub(super) enum Content {
+pub enum Content {
+    /// Nothing.
     Nothing,
+    /// JSON of this schema.
     Json(fn(&mut SchemaGenerator) -> Schema),
+    /// Text of this type.
     Text(&'static str),
 }
 
 /// An answer of success.
-pub(super) struct Answer {
+pub(super) struct Described {
     pub(super) status: u16,
     pub(super) about: &'static str,
     pub(super) content: Content,
@@ -251,7 +258,7 @@ pub(super) struct Answer {
 
 /// An operation's description.
 pub struct Operation {
-    pub(super) method: Verb,
+    pub(super) method: Method,
     pub(super) path: &'static str,
     pub(super) inputs: &'static [Input],
     pub(super) id: &'static str,
@@ -259,14 +266,34 @@ pub struct Operation {
     pub(super) summary: &'static str,
     pub(super) text: &'static str,
     pub(super) deprecated: bool,
-    pub(super) query: Option<Query>,
-    pub(super) body: Option<&'static RequestBody>,
-    pub(super) answers: Vec<Answer>,
+    pub(super) query: Option<RawQuery>,
+    pub(super) body: Option<&'static BodyType>,
+    pub(super) answers: Vec<Described>,
+    /// What the handler's type answers with and nothing describes yet.
+    pub(super) declared: VecDeque<(u16, Content)>,
+    pub(super) described_too_often: bool,
     pub(super) parameters: Vec<(&'static str, &'static str)>,
 }
 
 impl Operation {
-    pub(super) const fn new(method: Verb, path: &'static str, inputs: &'static [Input]) -> Self {
+    pub(super) fn new(
+        method: Method,
+        path: &'static str,
+        inputs: &'static [Input],
+        declared: Vec<(u16, Content)>,
+    ) -> Self {
+        let (mut query, mut body) = (None, None);
+        for input in inputs {
+            match input {
+                Input::Query(Some(read)) => {
+                    let notes = RawQuery::describing();
+                    read(&notes);
+                    query = Some(notes);
+                }
+                Input::Body(Some(described)) => body = Some(*described),
+                _ => {}
+            }
+        }
         Self {
             method,
             path,
@@ -276,11 +303,31 @@ impl Operation {
             summary: "",
             text: "",
             deprecated: false,
-            query: None,
-            body: None,
+            query,
+            body,
             answers: Vec::new(),
+            declared: declared.into(),
+            described_too_often: false,
             parameters: Vec::new(),
         }
+    }
+
+    /// Whether the handler takes a token.
+    pub(super) fn takes_token(&self) -> bool {
+        let is_token = |input: &Input| {
+            matches!(input, Input::AnyToken | Input::OrganisationToken | Input::ApplicationToken)
+        };
+        self.inputs.iter().any(is_token)
+    }
+
+    /// Whether the handler takes a query.
+    pub(super) fn takes_query(&self) -> bool {
+        self.inputs.iter().any(|input| matches!(input, Input::Query(_)))
+    }
+
+    /// Whether the handler takes a body.
+    pub(super) fn takes_body(&self) -> bool {
+        self.inputs.iter().any(|input| matches!(input, Input::Body(_)))
     }
 
     /// Its id and its tag.
@@ -309,8 +356,8 @@ impl Operation {
 
     /// How the handler reads the query.
     #[must_use]
-    pub fn query<T>(self, read: impl FnOnce(&Query) -> Result<T>) -> Self {
-        let query = Query::describing();
+    pub fn query<T>(self, read: impl FnOnce(&RawQuery) -> Result<T>) -> Self {
+        let query = RawQuery::describing();
         // Nothing is there, so nothing can be wrong.
         drop(read(&query));
         Self { query: Some(query), ..self }
@@ -325,8 +372,18 @@ impl Operation {
 
     /// How the handler reads the body.
     #[must_use]
-    pub fn body(self, body: &'static RequestBody) -> Self {
+    pub fn body(self, body: &'static BodyType) -> Self {
         Self { body: Some(body), ..self }
+    }
+
+    /// What an answer of the handler's type means; of several in the order of their statuses.
+    #[must_use]
+    pub fn returns(mut self, about: &'static str) -> Self {
+        match self.declared.pop_front() {
+            Some((status, content)) => self.answers.push(Described { status, about, content }),
+            None => self.described_too_often = true,
+        }
+        self
     }
 
     /// An answer of JSON.
@@ -348,7 +405,7 @@ impl Operation {
     }
 
     fn answer(mut self, status: u16, about: &'static str, content: Content) -> Self {
-        self.answers.push(Answer { status, about, content });
+        self.answers.push(Described { status, about, content });
         self
     }
 }

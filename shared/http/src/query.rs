@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use http::request::Parts;
 use serde_json::Value;
 
@@ -10,15 +10,17 @@ use domain::error::{Error, Result};
 use input::{Rule, Shape, Text, either, unknown};
 use runtime::clock::Timestamp;
 
+use crate::Api;
+
 /// Most pairs that a query may have.
 const PAIRS_MAX: usize = 256;
 
 /// The pairs of a query string.
 ///
-/// The same code that reads a query describes it: given [`Query::describing`], it finds every
+/// The same code that reads a query describes it: given [`RawQuery::describing`], it finds every
 /// parameter absent, and leaves a note of each that it asked for.
 #[derive(Clone, Debug, Default)]
-pub struct Query {
+pub struct RawQuery {
     pairs: Vec<(String, String)>,
     /// Only while describing.
     notes: Option<Arc<Mutex<Vec<Parameter>>>>,
@@ -42,7 +44,7 @@ impl Parameter {
     }
 }
 
-impl Query {
+impl RawQuery {
     /// Reads a query string, without its question mark. `name[]` and `name[0]` are spellings of `name`.
     ///
     /// # Errors
@@ -164,7 +166,7 @@ impl Query {
         }
     }
 
-    /// All values, as [`Query::many`] has them, each of which must keep to `rule`.
+    /// All values, as [`RawQuery::many`] has them, each of which must keep to `rule`.
     ///
     /// # Errors
     /// `Invalid` if one does not.
@@ -264,7 +266,40 @@ fn plain(name: &str) -> &str {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Query {
+/// The parameters of a query as a type.
+pub trait QueryParams: Sized {
+    /// Reads them; times may be compared with `now`.
+    ///
+    /// # Errors
+    /// `BadRequest` and `Invalid` for parameters that break a rule.
+    fn read(query: &RawQuery, now: Timestamp) -> Result<Self>;
+}
+
+impl<A: QueryParams, B: QueryParams> QueryParams for (A, B) {
+    fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
+        Ok((A::read(query, now)?, B::read(query, now)?))
+    }
+}
+
+/// What the query of a request says.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<P>(pub P);
+
+impl<S, P> FromRequestParts<S> for Query<P>
+where
+    S: Send + Sync,
+    P: QueryParams,
+    Api: FromRef<S>,
+{
+    type Rejection = crate::ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, crate::ApiError> {
+        let query = RawQuery::read(parts.uri.query().unwrap_or_default())?;
+        Ok(Self(P::read(&query, Api::from_ref(state).clock.now())?))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for RawQuery {
     type Rejection = crate::ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, crate::ApiError> {
@@ -279,19 +314,19 @@ mod tests {
     #[test]
     fn spellings_of_repetition() {
         for text in ["t=a&t=b", "t[]=a&t[]=b", "t=a,b", "t%5B%5D=a&t=b", "t[0]=a&t[1]=b", "t[]=a,b"] {
-            assert_eq!(Query::parse(text).many("t"), Some(vec!["a".to_owned(), "b".to_owned()]), "{text}");
+            assert_eq!(RawQuery::parse(text).many("t"), Some(vec!["a".to_owned(), "b".to_owned()]), "{text}");
         }
-        assert_eq!(Query::parse("t=").many("t"), None);
+        assert_eq!(RawQuery::parse("t=").many("t"), None);
         for text in ["t[a]=a", "t[0][1]=a", "t[=a", "t]=a", "%5Bt%5D=a", "t[-1]=a"] {
-            assert!(matches!(Query::read(text), Err(Error::BadRequest(_))), "{text}");
+            assert!(matches!(RawQuery::read(text), Err(Error::BadRequest(_))), "{text}");
         }
-        assert!(Query::read(&"a=b&".repeat(PAIRS_MAX)).is_ok());
-        assert!(Query::read(&"a=b&".repeat(PAIRS_MAX + 1)).is_err());
+        assert!(RawQuery::read(&"a=b&".repeat(PAIRS_MAX)).is_ok());
+        assert!(RawQuery::read(&"a=b&".repeat(PAIRS_MAX + 1)).is_err());
     }
 
     #[test]
     fn wrong_values_name_their_parameter() {
-        let query = Query::parse("with_content=maybe&before=2026-01-01T00:00:00+02:00&after=x");
+        let query = RawQuery::parse("with_content=maybe&before=2026-01-01T00:00:00+02:00&after=x");
         assert_eq!(
             query.flag("with_content", true).unwrap_err().to_string(),
             "The query parameter `with_content` should be true or false."

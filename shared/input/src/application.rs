@@ -4,7 +4,7 @@ use domain::application::ApplicationSettings;
 use domain::error::Result;
 use domain::limits::TEXT_LENGTH_MAX;
 
-use crate::{Fields, RequestBody, Text};
+use crate::{BodyType, Fields, Text};
 
 /// An application in a request.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub struct ApplicationIn;
 
 impl ApplicationIn {
     /// A new application, as a body.
-    pub const BODY: RequestBody = RequestBody {
+    pub const BODY: BodyType = BodyType {
         name: "ApplicationIn",
         read: |fields| drop(Self::fields(fields)),
         optional: false,
@@ -21,7 +21,7 @@ impl ApplicationIn {
     };
 
     /// A change of an application, as a body.
-    pub const PATCH: RequestBody = RequestBody {
+    pub const PATCH: BodyType = BodyType {
         name: "ApplicationPatch",
         read: |fields| drop(Self::changes(fields, ApplicationSettings::default())),
         optional: false,

@@ -15,10 +15,21 @@ pub use fields::Fields;
 pub use schema::{Note, Rule, Shape, Shaped, of_shape};
 pub use text::Text;
 
-/// A kind of request body: how it is read, and what its fields mean. The meanings have to name just
-/// the fields that are read, or the document cannot be made.
-#[derive(Debug)]
-pub struct RequestBody {
+/// A request body as a type: how it is read, and what its fields mean.
+pub trait RequestBody: Sized {
+    /// What reading needs besides the fields.
+    type With: Default;
+    /// How it is described.
+    const TYPE: BodyType;
+
+    /// Reads it; broken rules stay in `fields`.
+    fn read(fields: &mut Fields<'_>, with: Self::With) -> Self;
+}
+
+/// A kind of request body, described. The meanings have to name just the fields that are read, or the
+/// document cannot be made.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyType {
     /// The schema's name.
     pub name: &'static str,
     /// Reads it; this is the code that the handler runs.
@@ -28,7 +39,30 @@ pub struct RequestBody {
     /// What each field means. A field in an object that is no part of its own is `object.field`.
     pub fields: &'static [(&'static str, &'static str)],
     /// Fields that hold another body.
-    pub parts: &'static [(&'static str, &'static RequestBody)],
+    pub parts: &'static [(&'static str, &'static BodyType)],
+}
+
+impl BodyType {
+    /// The body that `T` reads, under this name, and what its fields mean.
+    pub const fn of<T: RequestBody>(
+        name: &'static str,
+        fields: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        let read: fn(&mut Fields<'_>) = |fields| drop(T::read(fields, T::With::default()));
+        Self { name, read, optional: false, fields, parts: &[] }
+    }
+
+    /// The same, where there may be no body at all.
+    #[must_use]
+    pub const fn optional(self) -> Self {
+        Self { optional: true, ..self }
+    }
+
+    /// The same, where these fields hold other bodies.
+    #[must_use]
+    pub const fn with_parts(self, parts: &'static [(&'static str, &'static Self)]) -> Self {
+        Self { parts, ..self }
+    }
 }
 
 /// `a, b or c`

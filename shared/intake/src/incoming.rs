@@ -8,7 +8,7 @@ use domain::application::ApplicationSettings;
 use domain::ids::{AppId, NAME_LENGTH_MAX, Reference};
 use domain::labels::Labels;
 use domain::message::Payload;
-use input::{ApplicationIn, Field, Fields, RequestBody, Text};
+use input::{ApplicationIn, BodyType, Field, Fields, Text};
 use runtime::clock::Timestamp;
 
 const CHANNELS_MAX: usize = 5;
@@ -45,7 +45,7 @@ pub struct MessageIn {
 
 impl MessageIn {
     /// A new message, as a body.
-    pub const BODY: RequestBody = RequestBody {
+    pub const BODY: BodyType = BodyType {
         name: "MessageIn",
         read: |fields| drop(Self::read(fields)),
         optional: false,

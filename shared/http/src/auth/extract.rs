@@ -8,8 +8,7 @@ use domain::signing::DELIVERY_HEADER;
 use http::HeaderMap;
 use http::request::Parts;
 
-use super::Tokens;
-use crate::{ApiError, ApiResult};
+use crate::{Api, ApiError, ApiResult};
 
 /// A caller with a token of whichever kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,12 +17,12 @@ pub struct Authenticated(pub Caller);
 impl<S> FromRequestParts<S> for Authenticated
 where
     S: Send + Sync,
-    Tokens: FromRef<S>,
+    Api: FromRef<S>,
 {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
-        let caller = Tokens::from_ref(state).admit(bearer(&parts.headers)?).await?;
+        let caller = Api::from_ref(state).tokens.admit(bearer(&parts.headers)?).await?;
         if let Who::App { capabilities, .. } = &caller.who {
             let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
             capability::check(*capabilities, parts.method.as_str(), path)?;
@@ -87,7 +86,7 @@ pub struct Organisation(pub Caller);
 impl<S> FromRequestParts<S> for Organisation
 where
     S: Send + Sync,
-    Tokens: FromRef<S>,
+    Api: FromRef<S>,
 {
     type Rejection = ApiError;
 

@@ -1,6 +1,6 @@
 //! What the document says in words, where several operations share it.
 
-use super::super::operation::{Input, Operation};
+use super::super::operation::Operation;
 
 pub(super) const ABOUT: &str = "\
 Postrider sends webhooks: one call per event, and it works out which endpoints want the event, signs it, \
@@ -86,51 +86,51 @@ pub(super) const ERRORS: &[SharedError] = &[
         status: 400,
         name: "BadRequest",
         about: "A part of the request cannot be parsed.",
-        of: |operation| has(operation, &[Input::Query, Input::Body]),
+        of: |operation| operation.takes_query() || operation.takes_body(),
     },
     SharedError {
         status: 401,
         name: "Unauthenticated",
         about: "There is no valid token.",
         // A body may hold a token, too.
-        of: |operation| takes_token(operation) || has(operation, &[Input::Body]),
+        of: |operation| operation.takes_token() || operation.takes_body(),
     },
-    SharedError { status: 403, name: "Forbidden", about: "The token does not allow this.", of: takes_token },
+    SharedError {
+        status: 403,
+        name: "Forbidden",
+        about: "The token does not allow this.",
+        of: Operation::takes_token,
+    },
     SharedError {
         status: 404,
         name: "NotFound",
         about: "Not found, or it belongs to another organisation.",
-        of: takes_token,
+        of: Operation::takes_token,
     },
     SharedError {
         status: 409,
         name: "Conflict",
         about: "Conflict with what exists, or with another request in progress.",
-        of: takes_token,
+        of: Operation::takes_token,
     },
-    SharedError {
-        status: 413,
-        name: "TooLarge",
-        about: "The body is too large.",
-        of: |operation| has(operation, &[Input::Body]),
-    },
+    SharedError { status: 413, name: "TooLarge", about: "The body is too large.", of: Operation::takes_body },
     SharedError {
         status: 415,
         name: "UnsupportedEncoding",
         about: "The body has a Content-Encoding; send it without.",
-        of: |operation| has(operation, &[Input::Body]),
+        of: Operation::takes_body,
     },
     SharedError {
         status: 422,
         name: "Invalid",
         about: "The request is invalid; every violation is listed.",
-        of: |operation| takes_token(operation) || has(operation, &[Input::Body]),
+        of: |operation| operation.takes_token() || operation.takes_body(),
     },
     SharedError {
         status: 429,
         name: "TooMany",
         about: "Too many requests. Retry after the time in `Retry-After`.",
-        of: takes_token,
+        of: Operation::takes_token,
     },
     SharedError { status: 500, name: "ServerError", about: "Internal error.", of: |_| true },
     SharedError {
@@ -140,11 +140,3 @@ pub(super) const ERRORS: &[SharedError] = &[
         of: |_| true,
     },
 ];
-
-fn has(operation: &Operation, inputs: &[Input]) -> bool {
-    operation.inputs.iter().any(|input| inputs.contains(input))
-}
-
-fn takes_token(operation: &Operation) -> bool {
-    has(operation, &[Input::AnyToken, Input::OrganisationToken, Input::ApplicationToken])
-}
