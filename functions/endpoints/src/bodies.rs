@@ -1,7 +1,9 @@
 //! An endpoint as it is posted, replaced and changed.
 
-use shared::http::{BodyType, Field, Fields, Rule, Text};
+use shared::http::{BodyType, Field, Fields, RequestBody, Rule, Text};
 use shared::ids::NAME_LENGTH_MAX;
+use shared::signing::SigningKey;
+use shared::store::endpoint_secrets::EndpointHeaders;
 use shared::store::endpoints::{Destination, EndpointSettings};
 use shared::wire::TEXT_LENGTH_MAX;
 
@@ -12,50 +14,97 @@ pub const CHANNEL_LENGTH_MAX: usize = 128;
 /// Most event types that one endpoint may name: each is looked up when the endpoint is written.
 pub const EVENT_TYPES_MAX: usize = 1_000;
 
-/// A new endpoint, as a body.
-pub const ENDPOINT_IN: BodyType = BodyType {
-    name: "EndpointIn",
-    read: |fields| {
-        settings_of(fields, true);
-        secret::chosen(fields, &["secret"]);
-        headers::whole(fields, false);
-    },
-    optional: false,
-    fields: &[
-        URL,
-        DESCRIPTION,
-        UID,
-        EVENT_TYPES,
-        CHANNELS,
-        DISABLED,
-        RATE_LIMIT,
-        METADATA,
-        (
-            "secret",
-            "`whsec_` and the base64 of 24 to 75 bytes, or an ed25519 key as `whsk_…`; generated if absent.",
-        ),
-        headers::ABOUT,
-    ],
-    parts: &[],
-};
+/// Which URLs an installation takes: https alone if it is true.
+pub type HttpsOnly = bool;
 
-/// An endpoint's settings, as a body.
-pub const ENDPOINT_UPDATE: BodyType = BodyType {
-    name: "EndpointUpdate",
-    read: |fields| drop(settings_of(fields, true)),
-    optional: false,
-    fields: SETTINGS,
-    parts: &[],
-};
+/// A new endpoint.
+pub struct EndpointIn {
+    pub settings: EndpointSettings,
+    /// The key that the caller chose.
+    pub key: Option<SigningKey>,
+    pub headers: EndpointHeaders,
+}
 
-/// A change of an endpoint's settings, as a body.
-pub const ENDPOINT_PATCH: BodyType = BodyType {
-    name: "EndpointPatch",
-    read: |fields| drop(changes(fields, EndpointSettings::default(), true)),
-    optional: false,
-    fields: SETTINGS,
-    parts: &[],
-};
+impl RequestBody for EndpointIn {
+    type With = HttpsOnly;
+    const TYPE: BodyType = BodyType::of::<Self>(
+        "EndpointIn",
+        &[
+            URL,
+            DESCRIPTION,
+            UID,
+            EVENT_TYPES,
+            CHANNELS,
+            DISABLED,
+            RATE_LIMIT,
+            METADATA,
+            (
+                "secret",
+                "`whsec_` and the base64 of 24 to 75 bytes, or an ed25519 key as `whsk_…`; generated if absent.",
+            ),
+            headers::ABOUT,
+        ],
+    );
+
+    fn read(fields: &mut Fields<'_>, https_only: HttpsOnly) -> Self {
+        let EndpointUpdate(settings) = EndpointUpdate::read(fields, https_only);
+        Self { settings, key: secret::chosen(fields, &["secret"]), headers: headers::whole(fields, false) }
+    }
+}
+
+/// What an endpoint's settings are to be.
+pub struct EndpointUpdate(pub EndpointSettings);
+
+impl RequestBody for EndpointUpdate {
+    type With = HttpsOnly;
+    const TYPE: BodyType = BodyType::of::<Self>("EndpointUpdate", SETTINGS);
+
+    fn read(fields: &mut Fields<'_>, https_only: HttpsOnly) -> Self {
+        let url = fields.required::<String>(&["url"]);
+        describe_url(fields);
+        let url = url.map(|url| connected(fields, url, https_only));
+        let description = fields.text(&["description"], Text::UpTo(TEXT_LENGTH_MAX)).value();
+        Self(EndpointSettings {
+            destination: Destination::Http { url: url.unwrap_or_default() },
+            description: description.unwrap_or_default(),
+            uid: fields.text(&["uid"], Text::Uid("ep_")).value(),
+            event_types: event_types_of(fields).value(),
+            channels: channels_of(fields).value(),
+            disabled: fields.or(&["disabled"], false),
+            rate_limit: fields.rate_limit().value(),
+            metadata: fields.metadata().value().unwrap_or_default(),
+        })
+    }
+}
+
+/// What a PATCH makes of an endpoint's settings.
+pub struct EndpointPatch(pub EndpointSettings);
+
+impl RequestBody for EndpointPatch {
+    /// The settings before.
+    type With = (EndpointSettings, HttpsOnly);
+    const TYPE: BodyType = BodyType::of::<Self>("EndpointPatch", SETTINGS);
+
+    fn read(fields: &mut Fields<'_>, (before, https_only): Self::With) -> Self {
+        let url: Field<String> = fields.take(&["url"]);
+        fields.not_null("url", &url);
+        describe_url(fields);
+        let url = url.map(|url| connected(fields, url, https_only));
+        Self(EndpointSettings {
+            destination: url.value().map_or(before.destination, |url| Destination::Http { url }),
+            description: fields
+                .text(&["description"], Text::UpTo(TEXT_LENGTH_MAX))
+                .over(Some(before.description))
+                .unwrap_or_default(),
+            uid: fields.text(&["uid"], Text::Uid("ep_")).over(before.uid),
+            event_types: event_types_of(fields).over(before.event_types),
+            channels: channels_of(fields).over(before.channels),
+            disabled: fields.take(&["disabled"]).over(Some(before.disabled)).unwrap_or(false),
+            rate_limit: fields.rate_limit().over(before.rate_limit),
+            metadata: fields.metadata().over(Some(before.metadata)).unwrap_or_default(),
+        })
+    }
+}
 
 const SETTINGS: &[(&str, &str)] =
     &[URL, DESCRIPTION, UID, EVENT_TYPES, CHANNELS, DISABLED, RATE_LIMIT, METADATA];
@@ -73,44 +122,6 @@ const DISABLED: (&str, &str) = ("disabled", "If true, nothing is delivered to th
 const RATE_LIMIT: (&str, &str) =
     ("rateLimit", "Maximum messages per second, instead of the application's limit; further ones wait.");
 const METADATA: (&str, &str) = ("metadata", "Arbitrary key-value metadata.");
-
-/// The fields that creating and replacing have in common.
-pub fn settings_of(fields: &mut Fields<'_>, https_only: bool) -> EndpointSettings {
-    let url = fields.required::<String>(&["url"]);
-    describe_url(fields);
-    let url = url.map(|url| connected(fields, url, https_only));
-    EndpointSettings {
-        destination: Destination::Http { url: url.unwrap_or_default() },
-        description: fields.text(&["description"], Text::UpTo(TEXT_LENGTH_MAX)).value().unwrap_or_default(),
-        uid: fields.text(&["uid"], Text::Uid("ep_")).value(),
-        event_types: event_types_of(fields).value(),
-        channels: channels_of(fields).value(),
-        disabled: fields.or(&["disabled"], false),
-        rate_limit: fields.rate_limit().value(),
-        metadata: fields.metadata().value().unwrap_or_default(),
-    }
-}
-
-/// The fields of a PATCH over what is `before`.
-pub fn changes(fields: &mut Fields<'_>, before: EndpointSettings, https_only: bool) -> EndpointSettings {
-    let url: Field<String> = fields.take(&["url"]);
-    fields.not_null("url", &url);
-    describe_url(fields);
-    let url = url.map(|url| connected(fields, url, https_only));
-    EndpointSettings {
-        destination: url.value().map_or(before.destination, |url| Destination::Http { url }),
-        description: fields
-            .text(&["description"], Text::UpTo(TEXT_LENGTH_MAX))
-            .over(Some(before.description))
-            .unwrap_or_default(),
-        uid: fields.text(&["uid"], Text::Uid("ep_")).over(before.uid),
-        event_types: event_types_of(fields).over(before.event_types),
-        channels: channels_of(fields).over(before.channels),
-        disabled: fields.take(&["disabled"]).over(Some(before.disabled)).unwrap_or(false),
-        rate_limit: fields.rate_limit().over(before.rate_limit),
-        metadata: fields.metadata().over(Some(before.metadata)).unwrap_or_default(),
-    }
-}
 
 /// A URL as it is connected to.
 fn connected(fields: &mut Fields<'_>, url: String, https_only: bool) -> String {

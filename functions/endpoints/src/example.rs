@@ -1,10 +1,13 @@
 //! An example of an event type, sent to one endpoint as a message of its own.
 
-use axum::extract::{Path, State};
-use http::{HeaderMap, StatusCode, Uri};
+use axum::extract::State;
+use http::HeaderMap;
 use serde_json::Value;
 use shared::auth::{Authenticated, Caller};
-use shared::http::{ApiResult, Body, BodyType, Fields, Text, idempotency_key, json};
+use shared::http::{
+    Accepted as AcceptedOut, ApiResult, Body, BodyType, Either, Fields, Idempotent, Json, Path, RequestBody,
+    Text,
+};
 use shared::ids::NAME_LENGTH_MAX;
 use shared::intake::{Accepted, MessageIn};
 use shared::labels::Labels;
@@ -13,30 +16,36 @@ use shared::trace::Trace;
 use shared::wire::{MessageOut, Shown};
 use shared::{Api, Error, Result};
 
-use crate::{Endpoints, first_sdks};
+use crate::{EndpointPath, Endpoints, first_sdks};
 
 /// An event type that portals offer to test an endpoint with.
 const PING: &str = "svix.ping";
 /// More examples than a schema of 256 KB can hold.
 const EXAMPLE_INDEX_MAX: u64 = 100_000;
 
-/// Which example to send, as a body.
-pub const EXAMPLE_IN: BodyType = BodyType {
-    name: "EventExampleIn",
-    read: |fields| drop(parse(fields)),
-    optional: false,
-    fields: &[
-        ("eventType", "The event type."),
-        ("exampleIndex", "Which of the schema's examples, counted from 0."),
-    ],
-    parts: &[],
-};
+/// Which example to send.
+pub struct ExampleIn {
+    /// The event type's name.
+    name: String,
+    /// Which of its examples.
+    index: usize,
+}
 
-/// Reads which example is asked for: the event type's name, and which of several.
-fn parse(fields: &mut Fields<'_>) -> (String, usize) {
-    let name = fields.required_text(&["eventType"], Text::Name(NAME_LENGTH_MAX)).unwrap_or_default();
-    let index = fields.number(&["exampleIndex"], 0..=EXAMPLE_INDEX_MAX).value().unwrap_or(0);
-    (name, usize::try_from(index).unwrap_or(usize::MAX))
+impl RequestBody for ExampleIn {
+    type With = ();
+    const TYPE: BodyType = BodyType::of::<Self>(
+        "EventExampleIn",
+        &[
+            ("eventType", "The event type."),
+            ("exampleIndex", "Which of the schema's examples, counted from 0."),
+        ],
+    );
+
+    fn read(fields: &mut Fields<'_>, (): ()) -> Self {
+        let name = fields.required_text(&["eventType"], Text::Name(NAME_LENGTH_MAX)).unwrap_or_default();
+        let index = fields.number(&["exampleIndex"], 0..=EXAMPLE_INDEX_MAX).value().unwrap_or(0);
+        Self { name, index: usize::try_from(index).unwrap_or(usize::MAX) }
+    }
 }
 
 /// What is sent for [`PING`] where the organisation has not declared it.
@@ -60,10 +69,7 @@ fn example(schemas: &str, index: usize) -> Option<Value> {
 }
 
 /// The message that shows what an event type looks like.
-async fn message(api: &Api, caller: &Caller, body: &Body) -> Result<MessageIn> {
-    let mut fields = Fields::parse(&body.0)?;
-    let (name, index) = parse(&mut fields);
-    fields.finish()?;
+async fn message(api: &Api, caller: &Caller, ExampleIn { name, index }: ExampleIn) -> Result<MessageIn> {
     let found = match api.store.event_type(caller, &name).await {
         Ok(event_type) => event_type.schemas.and_then(|schemas| example(&schemas, index)),
         Err(Error::NotFound(_)) if name == PING => ping(index),
@@ -96,19 +102,19 @@ async fn message(api: &Api, caller: &Caller, body: &Body) -> Result<MessageIn> {
 pub async fn send_example(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
+    Path(path): Path<EndpointPath>,
+    idempotent: Idempotent,
     headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> ApiResult {
+    body: Body<ExampleIn>,
+) -> ApiResult<Either<Json<MessageOut>, AcceptedOut<MessageOut>>> {
     let (api, intake) = (&state.api, &state.intake);
-    let claimed = match idempotency_key(&headers, &caller, &uri, &*api.random)? {
+    let claimed = match idempotent.key(&caller)? {
         Some(key) => Some(intake.claim(key).await?),
         None => None,
     };
     let wanted = async {
-        let (app, endpoint) = state.find(&caller, &app, &endpoint).await?;
-        let message = message(api, &caller, &body).await?;
+        let (app, endpoint) = state.find(&caller, &path).await?;
+        let message = message(api, &caller, body.read()?).await?;
         if endpoint.settings.disabled {
             let text = "The endpoint is disabled: enable it before an example is sent.";
             return Err(Error::Conflict(text.into()));
@@ -131,8 +137,7 @@ pub async fn send_example(
             None => MessageOut::new(&earlier, &Shown::Expired)?,
         },
     };
-    let status = if first_sdks::asked(&headers) { StatusCode::ACCEPTED } else { StatusCode::OK };
-    Ok(json(status, &out))
+    Ok(if first_sdks::asked(&headers) { Either::Second(AcceptedOut(out)) } else { Either::First(Json(out)) })
 }
 
 #[cfg(test)]

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::{Path, State};
-use http::{HeaderName, HeaderValue, StatusCode};
+use axum::extract::State;
+use http::{HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::Authenticated;
-use shared::http::{ApiResult, Body, BodyType, Field, Fields, Rule, json};
+use shared::http::{ApiResult, Body, BodyType, Field, Fields, Json, NoContent, Path, RequestBody, Rule};
 use shared::store::endpoint_secrets::EndpointHeaders;
 use shared::webhook::is_sensitive;
 
-use crate::Endpoints;
+use crate::{EndpointPath, Endpoints};
 
 /// Most headers of one endpoint.
 const HEADERS_MAX: usize = 50;
@@ -88,26 +88,47 @@ fn broken_value(value: &str) -> Option<String> {
     (!valid).then(|| "Must be visible ASCII characters and spaces".into())
 }
 
-/// A whole set of headers, as a body.
-pub const HEADERS_IN: BodyType = BodyType {
-    name: "EndpointHeadersIn",
-    read: |fields| drop(whole(fields, true)),
-    optional: false,
-    fields: &[ABOUT],
-    parts: &[],
-};
+/// A whole set of headers.
+pub struct HeadersIn(EndpointHeaders);
 
-/// A change of headers, as a body.
-pub const HEADERS_PATCH: BodyType = BodyType {
-    name: "EndpointHeadersPatchIn",
-    read: |fields| drop(patched(fields, EndpointHeaders::default())),
-    optional: false,
-    fields: &[
-        ("headers", "Values by name; `null` removes one. Others are unchanged."),
-        ("deleteHeaders", "Names of headers to remove."),
-    ],
-    parts: &[],
-};
+impl RequestBody for HeadersIn {
+    type With = ();
+    const TYPE: BodyType = BodyType::of::<Self>("EndpointHeadersIn", &[ABOUT]);
+
+    fn read(fields: &mut Fields<'_>, (): ()) -> Self {
+        Self(whole(fields, true))
+    }
+}
+
+/// What a PATCH makes of the headers: null removes one, and so does `deleteHeaders`.
+pub struct HeadersPatch(EndpointHeaders);
+
+impl RequestBody for HeadersPatch {
+    /// The headers before.
+    type With = EndpointHeaders;
+    const TYPE: BodyType = BodyType::of::<Self>(
+        "EndpointHeadersPatchIn",
+        &[
+            ("headers", "Values by name; `null` removes one. Others are unchanged."),
+            ("deleteHeaders", "Names of headers to remove."),
+        ],
+    );
+
+    fn read(fields: &mut Fields<'_>, mut headers: EndpointHeaders) -> Self {
+        for name in fields.optional::<Vec<String>>(&["deleteHeaders"]).unwrap_or_default() {
+            headers.remove(&name);
+        }
+        for (name, value) in read(fields, true).unwrap_or_default() {
+            match value {
+                Field::Value(value) => headers.set(name, value),
+                Field::Null => headers.remove(&name),
+                Field::Absent => {}
+            }
+        }
+        check_size(fields, &headers);
+        Self(headers)
+    }
+}
 
 /// What `headers` is.
 pub const ABOUT: (&str, &str) = (
@@ -159,37 +180,21 @@ pub fn whole(fields: &mut Fields<'_>, required: bool) -> EndpointHeaders {
     headers
 }
 
-/// What a PATCH makes of the headers: null removes one, and so does `deleteHeaders`.
-fn patched(fields: &mut Fields<'_>, mut headers: EndpointHeaders) -> EndpointHeaders {
-    for name in fields.optional::<Vec<String>>(&["deleteHeaders"]).unwrap_or_default() {
-        headers.remove(&name);
-    }
-    for (name, value) in read(fields, true).unwrap_or_default() {
-        match value {
-            Field::Value(value) => headers.set(name, value),
-            Field::Null => headers.remove(&name),
-            Field::Absent => {}
-        }
-    }
-    check_size(fields, &headers);
-    headers
-}
-
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "EndpointHeadersOut")]
-pub struct HeadersOut<'a> {
+pub struct HeadersOut {
     /// Values by name.
-    headers: BTreeMap<&'a str, &'a str>,
+    headers: BTreeMap<String, String>,
     /// Names of headers whose values are not shown.
-    sensitive: Vec<&'a str>,
+    sensitive: Vec<String>,
 }
 
-impl<'a> HeadersOut<'a> {
-    fn new(all: &'a EndpointHeaders) -> Self {
+impl HeadersOut {
+    fn new(all: &EndpointHeaders) -> Self {
         let (sensitive, shown): (Vec<_>, Vec<_>) = all.iter().partition(|(name, _)| is_sensitive(name));
         Self {
-            headers: shown.into_iter().collect(),
-            sensitive: sensitive.into_iter().map(|(name, _)| name).collect(),
+            headers: shown.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            sensitive: sensitive.into_iter().map(|(name, _)| name.to_owned()).collect(),
         }
     }
 }
@@ -197,26 +202,24 @@ impl<'a> HeadersOut<'a> {
 pub async fn get(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
-) -> ApiResult {
-    let (_, endpoint) = state.find(&caller, &app, &endpoint).await?;
-    Ok(json(StatusCode::OK, &HeadersOut::new(&endpoint.headers)))
+    Path(path): Path<EndpointPath>,
+) -> ApiResult<Json<HeadersOut>> {
+    let (_, endpoint) = state.find(&caller, &path).await?;
+    Ok(Json(HeadersOut::new(&endpoint.headers)))
 }
 
 pub async fn replace(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
-    body: Body,
-) -> ApiResult<StatusCode> {
+    Path(path): Path<EndpointPath>,
+    body: Body<HeadersIn>,
+) -> ApiResult<NoContent> {
     // Each turn means that somebody else's change came first, so this ends.
     loop {
-        let (app, old) = state.find(&caller, &app, &endpoint).await?;
-        let mut fields = Fields::parse(&body.0)?;
-        let headers = whole(&mut fields, true);
-        fields.finish()?;
+        let (app, old) = state.find(&caller, &path).await?;
+        let HeadersIn(headers) = body.read()?;
         if state.api.store.set_endpoint_headers(&caller, &app, &old, headers).await?.is_some() {
-            return Ok(StatusCode::NO_CONTENT);
+            return Ok(NoContent);
         }
     }
 }
@@ -224,17 +227,15 @@ pub async fn replace(
 pub async fn patch(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
-    body: Body,
-) -> ApiResult<StatusCode> {
+    Path(path): Path<EndpointPath>,
+    body: Body<HeadersPatch>,
+) -> ApiResult<NoContent> {
     // As in `replace`.
     loop {
-        let (app, old) = state.find(&caller, &app, &endpoint).await?;
-        let mut fields = Fields::parse(&body.0)?;
-        let headers = patched(&mut fields, old.headers.clone());
-        fields.finish()?;
+        let (app, old) = state.find(&caller, &path).await?;
+        let HeadersPatch(headers) = body.read_with(old.headers.clone())?;
         if state.api.store.set_endpoint_headers(&caller, &app, &old, headers).await?.is_some() {
-            return Ok(StatusCode::NO_CONTENT);
+            return Ok(NoContent);
         }
     }
 }

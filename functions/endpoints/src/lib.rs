@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{FromRef, Path, State};
-use http::{HeaderMap, StatusCode, Uri};
+use axum::extract::{FromRef, State};
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::{Authenticated, Caller};
 use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env, flag};
 use shared::http::{
-    ApiResult, Body, Document, Fields, ListOut, ListQuery, Order, RawQuery, Registry, idempotency_key,
-    idempotent, json, reference,
+    ApiResult, AppRef, Body, Created, Descending, Document, Either, EndpointRef, Idempotent, Json, ListOut,
+    NoContent, Once, Path, Query, Registry,
 };
 use shared::ids::{EndpointId, Reference};
 use shared::intake::Intake;
@@ -23,7 +22,6 @@ use shared::signing::{KeyKind, SigningKey};
 use shared::store::applications::Application;
 use shared::store::endpoint_secrets::EndpointHeaders;
 use shared::store::endpoints::{Endpoint, EndpointSettings};
-use shared::wire::MessageOut;
 use shared::{Api, Error, Platform, Result};
 
 mod bodies;
@@ -36,11 +34,11 @@ mod stats;
 mod tasks;
 mod url_rule;
 
-use headers::HeadersOut;
-use needs::{FailingEndpointOut, UndeliveredOut};
-use secret::SecretOut;
-use stats::{SeriesOut, StatsOut};
-use tasks::{CountOut, TaskOut};
+use bodies::{EndpointIn, EndpointPatch, EndpointUpdate};
+use tasks::{BulkReplayIn, RecoverIn, ReplayIn};
+
+/// What the path of an endpoint names.
+type EndpointPath = (AppRef, EndpointRef);
 
 /// What this function holds.
 #[derive(Clone, Debug)]
@@ -104,223 +102,198 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
         operation
             .named("v1.endpoint.list", TAG)
             .summary("List an application's endpoints")
-            .query(wanted)
-            .answers::<ListOut<EndpointOut>>(200, "A page of endpoints.")
+            .returns("A page of endpoints.")
     })
     .post(ALL, create, |operation| {
         operation
             .named("v1.endpoint.create", TAG)
             .summary("Create an endpoint")
-            .body(&bodies::ENDPOINT_IN)
-            .answers::<EndpointOut>(201, "The new endpoint.")
+            .returns("The new endpoint.")
     })
     .get(ONE, read, |operation| {
         operation
             .named("v1.endpoint.get", TAG)
             .summary("Get an endpoint")
-            .answers::<EndpointOut>(200, "The endpoint.")
+            .returns("The endpoint.")
     })
     .put(ONE, replace, |operation| {
         operation
             .named("v1.endpoint.update", TAG)
             .summary("Replace an endpoint's settings, or create it")
             .text("If the path names a uid that no endpoint has, one is created. The secret is unchanged.")
-            .body(&bodies::ENDPOINT_UPDATE)
-            .answers::<EndpointOut>(200, "The changed endpoint.")
-            .answers::<EndpointOut>(201, "The new endpoint.")
+            .returns("The changed endpoint.")
+            .returns("The new endpoint.")
     })
     .patch(ONE, patch, |operation| {
         operation
             .named("v1.endpoint.patch", TAG)
             .summary("Change an endpoint")
             .text("Fields that the body leaves out are unchanged; `null` clears a field.")
-            .body(&bodies::ENDPOINT_PATCH)
-            .answers::<EndpointOut>(200, "The changed endpoint.")
+            .returns("The changed endpoint.")
     })
     .delete(ONE, delete, |operation| {
         operation
             .named("v1.endpoint.delete", TAG)
             .summary("Delete an endpoint")
             .text("Nothing is delivered to it any more, and its uid can be used again.")
-            .answers_nothing(204, "Deleted.")
+            .returns("Deleted.")
     })
     .get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret", secret::get, |operation| {
         operation
             .named("v1.endpoint.get-secret", TAG)
             .summary("Get an endpoint's signing secret")
-            .answers::<SecretOut>(200, "The key.")
+            .returns("The key.")
     })
     .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret/rotate", secret::rotate, |operation| {
         operation
             .named("v1.endpoint.rotate-secret", TAG)
             .summary("Rotate an endpoint's signing secret")
             .text("The old key stays valid for a while: webhooks carry a signature by each.")
-            .body(&secret::ROTATE_IN)
-            .answers::<SecretOut>(200, "The new key.")
-            .answers_nothing(204, "The same, to SDKs 1.x, which expect no content.")
+            .returns("The new key.")
+            .returns("The same, to SDKs 1.x, which expect no content.")
     })
     .get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/stats", stats::get, |operation| {
         operation
             .named("v1.endpoint.get-stats", TAG)
             .summary("Get an endpoint's delivery statistics")
             .text("By the time of their messages, in a window of at most 28 days.")
-            .query(|query| stats::window(query, Timestamp::default()))
             .parameter("since", "Start of the window, inclusive; 28 days before `until` if absent.")
             .parameter("until", "End of the window, exclusive; now if absent.")
-            .answers::<StatsOut>(200, "The counts.")
+            .returns("The counts.")
     })
     .get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/stats/series", stats::endpoint_series, |operation| {
         operation
             .named("v1.endpoint.get-stats-series", TAG)
             .summary("Get an endpoint's delivery statistics per hour or day")
             .text("By the time of their messages. If there is much to count for the first time, retry after a 503: what was counted is kept.")
-            .query(|query| stats::series(query, Timestamp::default()))
             .parameter("since", SERIES_SINCE)
             .parameter("until", SERIES_UNTIL)
             .parameter("bucket", SERIES_BUCKET)
-            .answers::<SeriesOut>(200, "The counts.")
+            .returns("The counts.")
     })
     .get("/api/v1/app/{app_id}/stats/series", stats::application_series, |operation| {
         operation
             .named("v1.application.get-stats-series", "Application")
             .summary("Get an application's delivery statistics per hour or day")
             .text("The sum over all endpoints that the application has now, for up to 500 endpoints.")
-            .query(|query| stats::series(query, Timestamp::default()))
             .parameter("since", SERIES_SINCE)
             .parameter("until", SERIES_UNTIL)
             .parameter("bucket", SERIES_BUCKET)
-            .answers::<SeriesOut>(200, "The counts.")
+            .returns("The counts.")
     })
     .get(HEADERS, headers::get, |operation| {
         operation
             .named("v1.endpoint.get-headers", TAG)
             .summary("Get the headers that an endpoint's webhooks carry")
-            .answers::<HeadersOut<'_>>(200, "The headers; of sensitive ones the names.")
+            .returns("The headers; of sensitive ones the names.")
     })
     .put(HEADERS, headers::replace, |operation| {
         operation
             .named("v1.endpoint.update-headers", TAG)
             .summary("Replace an endpoint's headers")
-            .body(&headers::HEADERS_IN)
-            .answers_nothing(204, "These are the headers now.")
+            .returns("These are the headers now.")
     })
     .patch(HEADERS, headers::patch, |operation| {
         operation
             .named("v1.endpoint.patch-headers", TAG)
             .summary("Change some of an endpoint's headers")
-            .body(&headers::HEADERS_PATCH)
-            .answers_nothing(204, "The headers are changed.")
+            .returns("The headers are changed.")
     })
-    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/recover", tasks::recover, |operation| {
+    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/recover", tasks::begin::<RecoverIn>, |operation| {
         operation
             .named("v1.endpoint.recover", TAG)
             .summary("Recover failed messages")
             .text(
                 "Every message of the window that was exhausted and never delivered is sent once more, in the background. The response names the task.",
             )
-            .body(&tasks::RECOVER_IN)
-            .answers::<TaskOut>(202, "The task.")
+            .returns("The task.")
     })
-    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/replay-missing", tasks::replay_missing, |operation| {
+    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/replay-missing", tasks::begin::<ReplayIn>, |operation| {
         operation
             .named("v1.endpoint.replay-missing", TAG)
             .summary("Replay missing messages")
             .text("Every message of the window that matches the endpoint and was never attempted there.")
-            .body(&tasks::REPLAY_IN)
-            .answers::<TaskOut>(202, "The task.")
+            .returns("The task.")
     })
-    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/bulk-replay", tasks::bulk_replay, |operation| {
+    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/bulk-replay", tasks::begin::<BulkReplayIn>, |operation| {
         operation
             .named("v1.endpoint.bulk-replay", TAG)
             .summary("Bulk replay")
             .text("Delivered or not, unless the request says which messages are meant.")
-            .body(&tasks::BULK_REPLAY_IN)
-            .answers::<TaskOut>(202, "The task.")
+            .returns("The task.")
     })
-    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/recover/count", tasks::count_recover, |operation| {
+    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/recover/count", tasks::count::<RecoverIn>, |operation| {
         operation
             .named("v1.endpoint.count-recover", TAG)
             .summary("Count what a recovery would send")
             .text(COUNT)
-            .body(&tasks::RECOVER_IN)
-            .answers::<CountOut>(200, "The number.")
+            .returns("The number.")
     })
-    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/replay-missing/count", tasks::count_missing, |operation| {
+    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/replay-missing/count", tasks::count::<ReplayIn>, |operation| {
         operation
             .named("v1.endpoint.count-replay-missing", TAG)
             .summary("Count what replaying missing messages would send")
             .text(COUNT)
-            .body(&tasks::REPLAY_IN)
-            .answers::<CountOut>(200, "The number.")
+            .returns("The number.")
     })
-    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/bulk-replay/count", tasks::count_bulk, |operation| {
+    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/bulk-replay/count", tasks::count::<BulkReplayIn>, |operation| {
         operation
             .named("v1.endpoint.count-bulk-replay", TAG)
             .summary("Count what a bulk replay would send")
             .text(COUNT)
-            .body(&tasks::BULK_REPLAY_IN)
-            .answers::<CountOut>(200, "The number.")
+            .returns("The number.")
     })
     .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/send-example", example::send_example, |operation| {
         operation
             .named("v1.endpoint.send-example", TAG)
             .summary("Send an example of an event type")
             .text("The example comes from the newest schema of the event type that has one. It is an ordinary message.")
-            .body(&example::EXAMPLE_IN)
-            .answers::<MessageOut>(200, "The message.")
-            .answers::<MessageOut>(202, "The same, to SDKs 1.x, which expect this status.")
+            .returns("The message.")
+            .returns("The same, to SDKs 1.x, which expect this status.")
     })
     .get("/api/v1/failing-endpoint", needs::failing_of_all, |operation| {
         operation
             .named("v1.failing-endpoint.list", TAG)
             .summary("List the failing endpoints of all applications")
             .text(FAILING)
-            .query(needs::wanted_failing)
-            .answers::<ListOut<FailingEndpointOut>>(200, "A page of endpoints.")
+            .returns("A page of endpoints.")
     })
     .get("/api/v1/app/{app_id}/failing-endpoint", needs::failing_of_one, |operation| {
         operation
             .named("v1.failing-endpoint.list-by-app", TAG)
             .summary("List an application's failing endpoints")
             .text(FAILING)
-            .query(needs::wanted_failing)
-            .answers::<ListOut<FailingEndpointOut>>(200, "A page of endpoints.")
+            .returns("A page of endpoints.")
     })
     .get("/api/v1/undelivered", needs::undelivered_of_all, |operation| {
         operation
             .named("v1.undelivered.list", "Message Attempt")
             .summary("List the undelivered messages of all applications")
             .text(UNDELIVERED)
-            .query(needs::wanted)
-            .answers::<ListOut<UndeliveredOut>>(200, "A page of messages.")
+            .returns("A page of messages.")
     })
     .get("/api/v1/app/{app_id}/undelivered", needs::undelivered_of_one, |operation| {
         operation
             .named("v1.undelivered.list-by-app", "Message Attempt")
             .summary("List an application's undelivered messages")
             .text(UNDELIVERED)
-            .query(|query| {
-                needs::endpoint_id(query);
-                needs::wanted(query)
-            })
             .parameter("endpointId", "Only messages to this endpoint.")
-            .answers::<ListOut<UndeliveredOut>>(200, "A page of messages.")
+            .returns("A page of messages.")
     })
     .get("/api/v1/background-task", tasks::list, |operation| {
         operation
             .named("v1.background-task.list", TASK_TAG)
             .summary("List tasks")
             .text("An application's token sees its own application's.")
-            .query(tasks::wanted)
             .parameter("status", "Only tasks with this status.")
             .parameter("task", "Only tasks of this kind; some kinds are known for compatibility and never occur.")
-            .answers::<ListOut<TaskOut>>(200, "A page of tasks.")
+            .returns("A page of tasks.")
     })
     .get("/api/v1/background-task/{task_id}", tasks::read, |operation| {
         operation
             .named("v1.background-task.get", TASK_TAG)
             .summary("Get a task")
-            .answers::<TaskOut>(200, "The task.")
+            .returns("The task.")
     })
 }
 
@@ -332,10 +305,6 @@ const UNDELIVERED: &str =
 const SERIES_SINCE: &str = "Start of the window: a time in the first hour or day; 24 hours before `until` if absent. At most 28 days before it, or 7 days per hour.";
 const SERIES_UNTIL: &str = "End of the window, exclusive; now if absent.";
 const SERIES_BUCKET: &str = "How long a point is: `hour`, which it is if absent, or `day`, in UTC.";
-
-fn wanted(query: &RawQuery) -> Result<ListQuery<EndpointId>> {
-    query.list(Order::Descending)
-}
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -400,14 +369,9 @@ impl From<Endpoint> for EndpointOut {
 }
 
 impl Endpoints {
-    async fn application(&self, caller: &Caller, app: &str) -> Result<Application> {
-        self.api.store.application_for(caller, &reference(app, "Application")?).await
-    }
-
-    async fn find(&self, caller: &Caller, app: &str, endpoint: &str) -> Result<(Application, Endpoint)> {
-        let wanted = reference(endpoint, "Endpoint")?;
-        let app = self.application(caller, app).await?;
-        let endpoint = self.api.store.endpoint_for(app.id, &wanted).await?;
+    async fn find(&self, caller: &Caller, (app, endpoint): &EndpointPath) -> Result<(Application, Endpoint)> {
+        let app = self.api.store.application_for(caller, app).await?;
+        let endpoint = self.api.store.endpoint_for(app.id, endpoint).await?;
         Ok((app, endpoint))
     }
 
@@ -439,58 +403,47 @@ impl Endpoints {
 async fn create(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Path(app): Path<String>,
-    headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> ApiResult {
-    let api = &state.api;
-    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
-    Ok(idempotent(&api.store, &*api.clock, key, async || {
-        let app = state.application(&caller, &app).await?;
-        let mut fields = Fields::parse(&body.0)?;
-        let settings = bodies::settings_of(&mut fields, state.https_only);
-        let key = secret::chosen(&mut fields, &["secret"]);
-        let headers = headers::whole(&mut fields, false);
-        fields.finish()?;
-        let made = state.make(&caller, &app, settings, key, headers).await?;
-        Ok(json(StatusCode::CREATED, &EndpointOut::from(made)))
-    })
-    .await)
+    Path((app,)): Path<(AppRef,)>,
+    idempotent: Idempotent,
+    body: Body<EndpointIn>,
+) -> ApiResult<Once<Created<EndpointOut>>> {
+    idempotent
+        .once(&caller, async || {
+            let app = state.api.store.application_for(&caller, &app).await?;
+            let EndpointIn { settings, key, headers } = body.read_with(state.https_only)?;
+            Ok(Created(state.make(&caller, &app, settings, key, headers).await?.into()))
+        })
+        .await
 }
 
 async fn list(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Path(app): Path<String>,
-    query: RawQuery,
-) -> ApiResult {
-    let query = wanted(&query)?;
-    let app = state.application(&caller, &app).await?;
+    Query(Descending(query)): Query<Descending<EndpointId>>,
+    Path((app,)): Path<(AppRef,)>,
+) -> ApiResult<Json<ListOut<EndpointOut>>> {
+    let app = state.api.store.application_for(&caller, &app).await?;
     let page = state.api.store.list_endpoints(app.id, &query).await?;
-    Ok(json(StatusCode::OK, &ListOut::new(page, |endpoint| endpoint.id.to_string(), EndpointOut::from)))
+    Ok(Json(ListOut::new(page, |endpoint| endpoint.id.to_string(), EndpointOut::from)))
 }
 
 async fn read(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
-) -> ApiResult {
-    let (_, endpoint) = state.find(&caller, &app, &endpoint).await?;
-    Ok(json(StatusCode::OK, &EndpointOut::from(endpoint)))
+    Path(path): Path<EndpointPath>,
+) -> ApiResult<Json<EndpointOut>> {
+    let (_, endpoint) = state.find(&caller, &path).await?;
+    Ok(Json(endpoint.into()))
 }
 
 async fn replace(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
-    body: Body,
-) -> ApiResult {
-    let app = state.application(&caller, &app).await?;
-    let mut fields = Fields::parse(&body.0)?;
-    let settings = bodies::settings_of(&mut fields, state.https_only);
-    fields.finish()?;
-    let wanted = reference(&endpoint, "Endpoint")?;
+    Path((app, wanted)): Path<EndpointPath>,
+    body: Body<EndpointUpdate>,
+) -> ApiResult<Either<Json<EndpointOut>, Created<EndpointOut>>> {
+    let app = state.api.store.application_for(&caller, &app).await?;
+    let EndpointUpdate(settings) = body.read_with(state.https_only)?;
     loop {
         let old = match (state.api.store.endpoint_for(app.id, &wanted).await, &wanted) {
             (Ok(old), _) => old,
@@ -498,13 +451,13 @@ async fn replace(
                 let uid = settings.uid.clone().or_else(|| Some(uid.clone()));
                 let settings = EndpointSettings { uid, ..settings };
                 let made = state.make(&caller, &app, settings, None, EndpointHeaders::default()).await?;
-                return Ok(json(StatusCode::CREATED, &EndpointOut::from(made)));
+                return Ok(Either::Second(Created(made.into())));
             }
             (Err(error), _) => return Err(error.into()),
         };
         state.check_event_types(&caller, &settings).await?;
         if let Some(new) = state.api.store.update_endpoint(&caller, &app, &old, settings.clone()).await? {
-            return Ok(json(StatusCode::OK, &EndpointOut::from(new)));
+            return Ok(Either::First(Json(new.into())));
         }
     }
 }
@@ -512,20 +465,18 @@ async fn replace(
 async fn patch(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
-    body: Body,
-) -> ApiResult {
+    Path(path): Path<EndpointPath>,
+    body: Body<EndpointPatch>,
+) -> ApiResult<Json<EndpointOut>> {
     // Each turn means that somebody else's change came first, so this ends.
     loop {
-        let (app, old) = state.find(&caller, &app, &endpoint).await?;
-        let mut fields = Fields::parse(&body.0)?;
-        let settings = bodies::changes(&mut fields, old.settings.clone(), state.https_only);
-        fields.finish()?;
+        let (app, old) = state.find(&caller, &path).await?;
+        let EndpointPatch(settings) = body.read_with((old.settings.clone(), state.https_only))?;
         if settings.event_types != old.settings.event_types {
             state.check_event_types(&caller, &settings).await?;
         }
         if let Some(new) = state.api.store.update_endpoint(&caller, &app, &old, settings).await? {
-            return Ok(json(StatusCode::OK, &EndpointOut::from(new)));
+            return Ok(Json(new.into()));
         }
     }
 }
@@ -533,13 +484,13 @@ async fn patch(
 async fn delete(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
-) -> ApiResult<StatusCode> {
+    Path(path): Path<EndpointPath>,
+) -> ApiResult<NoContent> {
     // Each turn means that somebody else's change came first, so this ends.
     loop {
-        let (app, endpoint) = state.find(&caller, &app, &endpoint).await?;
+        let (app, endpoint) = state.find(&caller, &path).await?;
         if state.api.store.delete_endpoint(&caller, &app, &endpoint).await? {
-            return Ok(StatusCode::NO_CONTENT);
+            return Ok(NoContent);
         }
     }
 }

@@ -1,13 +1,15 @@
 //! What needs somebody: endpoints that fail, and messages that were given up.
 
-use axum::extract::{Path, State};
-use http::StatusCode;
+use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::Result;
 use shared::auth::{Authenticated, Organisation};
 use shared::clock::Timestamp;
-use shared::http::{ApiResult, ListOut, ListQuery, Order, RawQuery, json, reference};
+use shared::http::{
+    ApiResult, AppRef, Ascending, EndpointRef, Json, ListOut, ListQuery, Path, Query, QueryParams, RawQuery,
+    Segment as _,
+};
 use shared::ids::{AppId, AttemptId, EndpointId, MessageId, Reference};
 use shared::store::applications::Profile;
 use shared::store::endpoints::Endpoint;
@@ -102,9 +104,13 @@ fn shown((note, endpoint, profile): (Failing, Endpoint, Profile)) -> FailingEndp
 }
 
 impl Endpoints {
-    async fn failing(&self, of: ListOf, query: &ListQuery<FailingKey>) -> ApiResult {
+    async fn failing(
+        &self,
+        of: ListOf,
+        query: &ListQuery<FailingKey>,
+    ) -> ApiResult<Json<ListOut<FailingEndpointOut>>> {
         let page = self.api.store.list_failing(of, query).await?;
-        Ok(json(StatusCode::OK, &ListOut::new(page, |(note, ..)| note.key.to_string(), shown)))
+        Ok(Json(ListOut::new(page, |(note, ..)| note.key.to_string(), shown)))
     }
 
     async fn undelivered(
@@ -112,76 +118,68 @@ impl Endpoints {
         of: ListOf,
         endpoint: Option<EndpointId>,
         query: &LogQuery<AttemptId>,
-    ) -> ApiResult {
+    ) -> ApiResult<Json<ListOut<UndeliveredOut>>> {
         let page = self.api.store.list_undelivered(of, endpoint, query).await?;
-        Ok(json(StatusCode::OK, &ListOut::new(page, |entry| entry.attempt.to_string(), UndeliveredOut::from)))
+        Ok(Json(ListOut::new(page, |entry| entry.attempt.to_string(), UndeliveredOut::from)))
     }
 }
 
-/// What a list of failing endpoints is asked for.
-pub fn wanted_failing(query: &RawQuery) -> Result<ListQuery<FailingKey>> {
-    query.list(Order::Ascending)
+/// What a list of an application's undelivered messages is asked for.
+pub struct Wanted {
+    /// The endpoint whose messages alone are meant.
+    endpoint: Option<EndpointRef>,
+    list: LogQuery<AttemptId>,
 }
 
-/// What a list of undelivered messages is asked for.
-pub fn wanted(query: &RawQuery) -> Result<LogQuery<AttemptId>> {
-    wanted_at(query, Timestamp::default())
-}
-
-fn wanted_at(query: &RawQuery, now: Timestamp) -> Result<LogQuery<AttemptId>> {
-    query.log(now)
-}
-
-/// The endpoint whose messages alone are meant.
-pub fn endpoint_id(query: &RawQuery) -> Option<&str> {
-    query.one("endpointId")
+impl QueryParams for Wanted {
+    fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
+        let endpoint = query.one("endpointId");
+        let list = query.log(now)?;
+        Ok(Self { endpoint: endpoint.map(EndpointRef::read).transpose()?, list })
+    }
 }
 
 /// `GET /api/v1/failing-endpoint`
 pub async fn failing_of_all(
     State(state): State<Endpoints>,
-    caller: Organisation,
-    query: RawQuery,
-) -> ApiResult {
-    state.failing(ListOf::Organisation(caller.0.org()), &wanted_failing(&query)?).await
+    Organisation(caller): Organisation,
+    Query(Ascending(query)): Query<Ascending<FailingKey>>,
+) -> ApiResult<Json<ListOut<FailingEndpointOut>>> {
+    state.failing(ListOf::Organisation(caller.org()), &query).await
 }
 
 /// `GET /api/v1/app/{app_id}/failing-endpoint`
 pub async fn failing_of_one(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Path(app): Path<String>,
-    query: RawQuery,
-) -> ApiResult {
-    let query = wanted_failing(&query)?;
-    let app = state.application(&caller, &app).await?;
+    Query(Ascending(query)): Query<Ascending<FailingKey>>,
+    Path((app,)): Path<(AppRef,)>,
+) -> ApiResult<Json<ListOut<FailingEndpointOut>>> {
+    let app = state.api.store.application_for(&caller, &app).await?;
     state.failing(ListOf::Application(app.org, app.id), &query).await
 }
 
 /// `GET /api/v1/undelivered`
 pub async fn undelivered_of_all(
     State(state): State<Endpoints>,
-    caller: Organisation,
-    query: RawQuery,
-) -> ApiResult {
-    let query = wanted_at(&query, state.api.clock.now())?;
-    state.undelivered(ListOf::Organisation(caller.0.org()), None, &query).await
+    Organisation(caller): Organisation,
+    Query(query): Query<LogQuery<AttemptId>>,
+) -> ApiResult<Json<ListOut<UndeliveredOut>>> {
+    state.undelivered(ListOf::Organisation(caller.org()), None, &query).await
 }
 
 /// `GET /api/v1/app/{app_id}/undelivered`
 pub async fn undelivered_of_one(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Path(app): Path<String>,
-    query: RawQuery,
-) -> ApiResult {
-    let wanted = wanted_at(&query, state.api.clock.now())?;
-    let endpoint = endpoint_id(&query).map(|text| reference(text, "Endpoint")).transpose()?;
-    let app = state.application(&caller, &app).await?;
+    Query(Wanted { endpoint, list }): Query<Wanted>,
+    Path((app,)): Path<(AppRef,)>,
+) -> ApiResult<Json<ListOut<UndeliveredOut>>> {
+    let app = state.api.store.application_for(&caller, &app).await?;
     let endpoint = match endpoint {
         Some(Reference::Id(id)) => Some(id),
         Some(uid) => Some(state.api.store.endpoint_for(app.id, &uid).await?.id),
         None => None,
     };
-    state.undelivered(ListOf::Application(app.org, app.id), endpoint, &wanted).await
+    state.undelivered(ListOf::Application(app.org, app.id), endpoint, &list).await
 }

@@ -2,44 +2,50 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, State};
-use axum::response::{IntoResponse as _, Response};
-use http::{HeaderMap, StatusCode, Uri};
+use axum::extract::State;
+use http::HeaderMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::Authenticated;
 use shared::clock::Timestamp;
-use shared::http::{ApiResult, Body, BodyType, Fields, idempotency_key, idempotent, json};
+use shared::http::{
+    ApiResult, Body, BodyType, Either, Fields, Idempotent, Json, NoContent, Once, Path, RequestBody,
+};
 use shared::signing::{KeyKind, SigningKey};
 use shared::store::endpoints::Endpoint;
 use shared::{Error, Result};
 
-use crate::{Endpoints, first_sdks};
+use crate::{EndpointPath, Endpoints, first_sdks};
 
 /// How long a key stays valid after a rotation, if nothing else is asked for, and at most.
 const GRACE_SECONDS_DEFAULT: u64 = 86_400;
 const GRACE_SECONDS_MAX: u64 = 604_800;
 
-/// A rotation, as a body.
-pub const ROTATE_IN: BodyType = BodyType {
-    name: "EndpointSecretRotateIn",
-    read: |fields| drop(rotation(fields)),
-    optional: true,
-    fields: &[
-        ("key", "The new key, in the format of an endpoint's `secret`; generated if absent."),
-        (
-            "gracePeriodSeconds",
-            "Seconds for which the old key stays valid: 86,400 by default; 0 revokes it at once.",
-        ),
-    ],
-    parts: &[],
-};
-
 /// The new key, if the caller chose one, and how long the old one stays valid.
-fn rotation(fields: &mut Fields<'_>) -> (Option<SigningKey>, Duration) {
-    let key = chosen(fields, &["key"]);
-    let grace = fields.number(&["gracePeriodSeconds"], 0..=GRACE_SECONDS_MAX).value();
-    (key, Duration::from_secs(grace.unwrap_or(GRACE_SECONDS_DEFAULT)))
+pub struct RotateIn {
+    key: Option<SigningKey>,
+    grace: Duration,
+}
+
+impl RequestBody for RotateIn {
+    type With = ();
+    const TYPE: BodyType = BodyType::of::<Self>(
+        "EndpointSecretRotateIn",
+        &[
+            ("key", "The new key, in the format of an endpoint's `secret`; generated if absent."),
+            (
+                "gracePeriodSeconds",
+                "Seconds for which the old key stays valid: 86,400 by default; 0 revokes it at once.",
+            ),
+        ],
+    )
+    .optional();
+
+    fn read(fields: &mut Fields<'_>, (): ()) -> Self {
+        let key = chosen(fields, &["key"]);
+        let grace = fields.number(&["gracePeriodSeconds"], 0..=GRACE_SECONDS_MAX).value();
+        Self { key, grace: Duration::from_secs(grace.unwrap_or(GRACE_SECONDS_DEFAULT)) }
+    }
 }
 
 /// Reads a key that the caller chose, where there is one.
@@ -71,19 +77,19 @@ pub struct PreviousKeyOut {
     until: Timestamp,
 }
 
-fn shown(endpoint: &Endpoint, now: Timestamp) -> Result<Response> {
+fn shown(endpoint: &Endpoint, now: Timestamp) -> Result<Json<SecretOut>> {
     let current = endpoint.keys.first().ok_or(Error::NotFound("Secret"))?;
     let until = endpoint.keys.iter().filter_map(|key| key.until).filter(|until| *until > now);
     let previous_keys = until.map(|until| PreviousKeyOut { until }).collect();
-    Ok(json(StatusCode::OK, &SecretOut { key: current.key.verifying_text()?, previous_keys }))
+    Ok(Json(SecretOut { key: current.key.verifying_text()?, previous_keys }))
 }
 
 pub async fn get(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
-) -> ApiResult {
-    let (_, endpoint) = state.find(&caller, &app, &endpoint).await?;
+    Path(path): Path<EndpointPath>,
+) -> ApiResult<Json<SecretOut>> {
+    let (_, endpoint) = state.find(&caller, &path).await?;
     Ok(shown(&endpoint, state.api.clock.now())?)
 }
 
@@ -91,33 +97,31 @@ pub async fn get(
 pub async fn rotate(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
+    Path(path): Path<EndpointPath>,
+    idempotent: Idempotent,
     headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> ApiResult {
+    body: Body<RotateIn>,
+) -> ApiResult<Either<Once<Json<SecretOut>>, NoContent>> {
     let api = &state.api;
-    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
-    let answer = idempotent(&api.store, &*api.clock, key, async || {
-        let mut fields = Fields::parse_optional(&body.0)?;
-        let (wanted, grace) = rotation(&mut fields);
-        fields.finish()?;
-        // Each turn means that somebody else's change came first, so this ends.
-        loop {
-            let (app, old) = state.find(&caller, &app, &endpoint).await?;
-            // A new key is of the kind that the receiver verifies already.
-            let kind = match old.keys.first().map(|current| &current.key) {
-                Some(SigningKey::Hmac256(_)) => KeyKind::Hmac256,
-                Some(SigningKey::Ed25519(_)) => KeyKind::Ed25519,
-                None => state.key_kind,
-            };
-            let key = wanted.clone().unwrap_or_else(|| SigningKey::generate(kind, &*api.random));
-            if let Some(new) = api.store.rotate_endpoint_key(&caller, &app, &old, key, grace).await? {
-                return shown(&new, api.clock.now());
+    let rotated = idempotent
+        .once(&caller, async || {
+            let RotateIn { key: wanted, grace } = body.read()?;
+            // Each turn means that somebody else's change came first, so this ends.
+            loop {
+                let (app, old) = state.find(&caller, &path).await?;
+                // A new key is of the kind that the receiver verifies already.
+                let kind = match old.keys.first().map(|current| &current.key) {
+                    Some(SigningKey::Hmac256(_)) => KeyKind::Hmac256,
+                    Some(SigningKey::Ed25519(_)) => KeyKind::Ed25519,
+                    None => state.key_kind,
+                };
+                let key = wanted.clone().unwrap_or_else(|| SigningKey::generate(kind, &*api.random));
+                if let Some(new) = api.store.rotate_endpoint_key(&caller, &app, &old, key, grace).await? {
+                    return shown(&new, api.clock.now());
+                }
             }
-        }
-    })
-    .await;
-    let empty = answer.status() == StatusCode::OK && first_sdks::asked(&headers);
-    Ok(if empty { StatusCode::NO_CONTENT.into_response() } else { answer })
+        })
+        .await?;
+    let is_empty = rotated.is_success() && first_sdks::asked(&headers);
+    Ok(if is_empty { Either::Second(NoContent) } else { Either::First(rotated) })
 }

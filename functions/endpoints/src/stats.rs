@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use futures_util::future::try_join_all;
-use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::Authenticated;
 use shared::clock::Timestamp;
-use shared::http::{ApiResult, RawQuery, json};
+use shared::http::{ApiResult, AppRef, Json, Path, Query, QueryParams, RawQuery};
 use shared::store::stats::{Counts, Work};
 use shared::{Error, Result};
 
-use crate::Endpoints;
+use crate::{EndpointPath, Endpoints};
 
 /// The longest window, and the one where no beginning is given.
 const WINDOW: Duration = Duration::from_secs(28 * 24 * 3600);
@@ -50,42 +49,48 @@ impl From<Counts> for StatsOut {
     }
 }
 
-/// The window that a query asks for.
-pub fn window(query: &RawQuery, now: Timestamp) -> Result<(Timestamp, Timestamp)> {
-    let (since, until) = (query.time("since")?, query.time("until")?);
-    let refuse = |name, msg: &str| Err(Error::violation(["query", name], msg, "value_error"));
-    if until.is_some_and(|until| until > now.after(FUTURE_MAX)) {
-        return refuse("until", "Must not lie more than one hour in the future");
+/// A window that is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    since: Timestamp,
+    until: Timestamp,
+}
+
+impl QueryParams for Window {
+    fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
+        let (since, until) = (query.time("since")?, query.time("until")?);
+        let refuse = |name, msg: &str| Err(Error::violation(["query", name], msg, "value_error"));
+        if until.is_some_and(|until| until > now.after(FUTURE_MAX)) {
+            return refuse("until", "Must not lie more than one hour in the future");
+        }
+        let until = until.unwrap_or(now);
+        let since = match since {
+            Some(since) => since,
+            // From a whole minute on: a part of one is counted anew each time.
+            None => Timestamp::from_ms(until.before(WINDOW).ms().div_ceil(MINUTE_MS) * MINUTE_MS).min(until),
+        };
+        if since > until {
+            return refuse("since", "Must not lie after the end of the window");
+        }
+        if until.since(since) > WINDOW {
+            // As other servers of this API answer, and their clients expect.
+            let text = "The query parameter `since` must lie at most 28 days before the end of the window.";
+            return Err(Error::BadRequest(text.into()));
+        }
+        Ok(Self { since, until })
     }
-    let until = until.unwrap_or(now);
-    let since = match since {
-        Some(since) => since,
-        // From a whole minute on: a part of one is counted anew each time.
-        None => Timestamp::from_ms(until.before(WINDOW).ms().div_ceil(MINUTE_MS) * MINUTE_MS).min(until),
-    };
-    if since > until {
-        return refuse("since", "Must not lie after the end of the window");
-    }
-    if until.since(since) > WINDOW {
-        // As other servers of this API answer, and their clients expect.
-        let text = "The query parameter `since` must lie at most 28 days before the end of the window.";
-        return Err(Error::BadRequest(text.into()));
-    }
-    Ok((since, until))
 }
 
 pub async fn get(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
-    query: RawQuery,
-) -> ApiResult {
-    let now = state.api.clock.now();
-    let (since, until) = window(&query, now)?;
-    let (_, endpoint) = state.find(&caller, &app, &endpoint).await?;
-    let work = Work::until(now.after(WORK_MAX));
+    Query(Window { since, until }): Query<Window>,
+    Path(path): Path<EndpointPath>,
+) -> ApiResult<Json<StatsOut>> {
+    let work = Work::until(state.api.clock.now().after(WORK_MAX));
+    let (_, endpoint) = state.find(&caller, &path).await?;
     let counts = state.api.store.endpoint_stats(endpoint.id, since, until, &work).await?;
-    Ok(json(StatusCode::OK, &StatsOut::from(counts)))
+    Ok(Json(counts.into()))
 }
 
 /// How long a point of a series is.
@@ -114,35 +119,37 @@ pub struct Series {
     last: u64,
 }
 
-/// The series that a query asks for: whole buckets, the first one that with `since` in it.
-pub fn series(query: &RawQuery, now: Timestamp) -> Result<Series> {
-    let bucket = query.choice("bucket", &[("hour", Bucket::Hour), ("day", Bucket::Day)])?;
-    let bucket = bucket.unwrap_or(Bucket::Hour);
-    let (since, until) = (query.time("since")?, query.time("until")?);
-    let refuse = |name, msg: &str| Err(Error::violation(["query", name], msg, "value_error"));
-    if until.is_some_and(|until| until > now.after(FUTURE_MAX)) {
-        return refuse("until", "Must not lie more than one hour in the future");
+/// Whole buckets, the first one that with `since` in it.
+impl QueryParams for Series {
+    fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
+        let bucket = query.choice("bucket", &[("hour", Bucket::Hour), ("day", Bucket::Day)])?;
+        let bucket = bucket.unwrap_or(Bucket::Hour);
+        let (since, until) = (query.time("since")?, query.time("until")?);
+        let refuse = |name, msg: &str| Err(Error::violation(["query", name], msg, "value_error"));
+        if until.is_some_and(|until| until > now.after(FUTURE_MAX)) {
+            return refuse("until", "Must not lie more than one hour in the future");
+        }
+        let until = until.unwrap_or(now);
+        let since = since.unwrap_or_else(|| until.before(SERIES_WINDOW));
+        if since > until {
+            return refuse("since", "Must not lie behind the end of the window");
+        }
+        if until.since(since) > WINDOW {
+            return refuse("since", "Must lie at most 28 days before the end of the window");
+        }
+        if bucket == Bucket::Hour && until.since(since) > HOURS_WINDOW {
+            return refuse(
+                "since",
+                "Must lie at most 7 days before the end of the window where `bucket` is `hour`",
+            );
+        }
+        let length = bucket.hours() * HOUR_MS;
+        Ok(Self {
+            bucket,
+            first: since.ms() / length,
+            last: until.ms().div_ceil(length).max(since.ms() / length + 1),
+        })
     }
-    let until = until.unwrap_or(now);
-    let since = since.unwrap_or_else(|| until.before(SERIES_WINDOW));
-    if since > until {
-        return refuse("since", "Must not lie behind the end of the window");
-    }
-    if until.since(since) > WINDOW {
-        return refuse("since", "Must lie at most 28 days before the end of the window");
-    }
-    if bucket == Bucket::Hour && until.since(since) > HOURS_WINDOW {
-        return refuse(
-            "since",
-            "Must lie at most 7 days before the end of the window where `bucket` is `hour`",
-        );
-    }
-    let length = bucket.hours() * HOUR_MS;
-    Ok(Series {
-        bucket,
-        first: since.ms() / length,
-        last: until.ms().div_ceil(length).max(since.ms() / length + 1),
-    })
 }
 
 impl Series {
@@ -192,27 +199,24 @@ struct Point {
 pub async fn endpoint_series(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
-    query: RawQuery,
-) -> ApiResult {
-    let now = state.api.clock.now();
-    let series = series(&query, now)?;
-    let (_, endpoint) = state.find(&caller, &app, &endpoint).await?;
-    let work = Work::until(now.after(WORK_MAX));
+    Query(series): Query<Series>,
+    Path(path): Path<EndpointPath>,
+) -> ApiResult<Json<SeriesOut>> {
+    let work = Work::until(state.api.clock.now().after(WORK_MAX));
+    let (_, endpoint) = state.find(&caller, &path).await?;
     let hours = state.api.store.endpoint_hours(endpoint.id, series.bounds(), &work).await?;
-    Ok(json(StatusCode::OK, &series.out(&hours)))
+    Ok(Json(series.out(&hours)))
 }
 
 /// The series of an application: the sum of its endpoints'.
 pub async fn application_series(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Path(app): Path<String>,
-    query: RawQuery,
-) -> ApiResult {
-    let now = state.api.clock.now();
-    let series = series(&query, now)?;
-    let app = state.application(&caller, &app).await?;
+    Query(series): Query<Series>,
+    Path((app,)): Path<(AppRef,)>,
+) -> ApiResult<Json<SeriesOut>> {
+    let work = Work::until(state.api.clock.now().after(WORK_MAX));
+    let app = state.api.store.application_for(&caller, &app).await?;
     let endpoints = state.api.store.all_endpoints(app.id).await?;
     if endpoints.len() > ENDPOINTS_MAX {
         return Err(Error::LimitReached(
@@ -220,7 +224,6 @@ pub async fn application_series(
         )
         .into());
     }
-    let work = Work::until(now.after(WORK_MAX));
     let mut all: BTreeMap<u64, Counts> = BTreeMap::new();
     for some in endpoints.chunks(AT_ONCE) {
         let each =
@@ -229,5 +232,5 @@ pub async fn application_series(
             all.entry(hour).or_default().merge(counts);
         }
     }
-    Ok(json(StatusCode::OK, &series.out(&all)))
+    Ok(Json(series.out(&all)))
 }

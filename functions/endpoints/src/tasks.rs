@@ -2,17 +2,15 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, State};
-use axum::response::Response;
-use http::{HeaderMap, StatusCode, Uri};
+use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::{Authenticated, Caller, Who};
 use shared::clock::Timestamp;
 use shared::error::Chain;
 use shared::http::{
-    ApiResult, Body, BodyType, Fields, ListOut, ListQuery, Order, RawQuery, Text, idempotency_key,
-    idempotent, json,
+    Accepted, ApiResult, Body, BodyType, Fields, Idempotent, Json, ListOut, ListQuery, Once, Order, Path,
+    Query, QueryParams, RawQuery, RequestBody, Text,
 };
 use shared::ids::{AppId, EndpointId, NAME_LENGTH_MAX, Reference, TaskId};
 use shared::queue::{Job, Outgoing};
@@ -21,8 +19,8 @@ use shared::store::attempts::Status;
 use shared::store::tasks::{Progress, Replay, Task, TaskFilter, TaskKind};
 use shared::{Error, Result};
 
-use crate::Endpoints;
 use crate::bodies::{CHANNEL_LENGTH_MAX, EVENT_TYPES_MAX};
+use crate::{EndpointPath, Endpoints};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Longest window of a recovery, by the contract.
@@ -117,49 +115,105 @@ pub struct Wanted {
 const SINCE: (&str, &str) = ("since", "Only messages made at that time or later.");
 const UNTIL: (&str, &str) = ("until", "Only messages made up to that time; up to now if absent.");
 
-/// A window to recover, as a body.
-pub const RECOVER_IN: BodyType = BodyType {
-    name: "RecoverIn",
-    read: |fields| drop(parse_window(fields, Timestamp::default(), TaskKind::Recover)),
-    optional: false,
-    fields: &[SINCE, UNTIL],
-    parts: &[],
-};
+/// A request that begins a task, or counts what one would send. It depends on the time.
+pub trait TaskIn: RequestBody<With = Timestamp> + Send + 'static {
+    /// The kind of the task.
+    const KIND: TaskKind;
 
-/// A window to send what is missing of, as a body.
-pub const REPLAY_IN: BodyType = BodyType {
-    name: "ReplayIn",
-    read: |fields| drop(parse_window(fields, Timestamp::default(), TaskKind::ReplayMissing)),
-    optional: false,
-    fields: &[SINCE, UNTIL],
-    parts: &[],
-};
+    /// What it asks for.
+    fn wanted(self) -> Wanted;
+}
 
-/// What to send again, as a body.
-pub const BULK_REPLAY_IN: BodyType = BodyType {
-    name: "BulkReplayIn",
-    read: |fields| drop(parse_bulk(fields, Timestamp::default())),
-    optional: false,
-    fields: &[
-        SINCE,
-        UNTIL,
-        (
-            "status",
-            "Only messages with this delivery status: 0 delivered, 1 waiting for the next attempt, 2 failed, 3 in flight.",
-        ),
-        (
-            "statusCodeClass",
-            "Only messages whose last response was in this class: 200 for 200 to 299; 0 for no response.",
-        ),
-        ("eventTypes", "Only messages of these event types."),
-        ("channel", "Only messages with this channel."),
-        ("tag", "Only messages with this tag."),
-    ],
-    parts: &[],
-};
+/// A window to recover.
+pub struct RecoverIn(Wanted);
+
+impl RequestBody for RecoverIn {
+    type With = Timestamp;
+    const TYPE: BodyType = BodyType::of::<Self>("RecoverIn", &[SINCE, UNTIL]);
+
+    fn read(fields: &mut Fields<'_>, now: Timestamp) -> Self {
+        Self(window(fields, now, RECOVER_WINDOW_MAX))
+    }
+}
+
+impl TaskIn for RecoverIn {
+    const KIND: TaskKind = TaskKind::Recover;
+
+    fn wanted(self) -> Wanted {
+        self.0
+    }
+}
+
+/// A window to send what is missing of.
+pub struct ReplayIn(Wanted);
+
+impl RequestBody for ReplayIn {
+    type With = Timestamp;
+    const TYPE: BodyType = BodyType::of::<Self>("ReplayIn", &[SINCE, UNTIL]);
+
+    fn read(fields: &mut Fields<'_>, now: Timestamp) -> Self {
+        Self(window(fields, now, REPLAY_WINDOW_MAX))
+    }
+}
+
+impl TaskIn for ReplayIn {
+    const KIND: TaskKind = TaskKind::ReplayMissing;
+
+    fn wanted(self) -> Wanted {
+        self.0
+    }
+}
+
+/// What to send again.
+pub struct BulkReplayIn(Wanted);
+
+impl RequestBody for BulkReplayIn {
+    type With = Timestamp;
+    const TYPE: BodyType = BodyType::of::<Self>(
+        "BulkReplayIn",
+        &[
+            SINCE,
+            UNTIL,
+            (
+                "status",
+                "Only messages with this delivery status: 0 delivered, 1 waiting for the next attempt, 2 failed, 3 in flight.",
+            ),
+            (
+                "statusCodeClass",
+                "Only messages whose last response was in this class: 200 for 200 to 299; 0 for no response.",
+            ),
+            ("eventTypes", "Only messages of these event types."),
+            ("channel", "Only messages with this channel."),
+            ("tag", "Only messages with this tag."),
+        ],
+    );
+
+    fn read(fields: &mut Fields<'_>, now: Timestamp) -> Self {
+        let wanted = window(fields, now, REPLAY_WINDOW_MAX);
+        let status = fields.number(&["status"], 0..=3).value();
+        let class = fields.code(&["statusCodeClass"], &[0, 100, 200, 300, 400, 500]).value();
+        let event_types = fields.names(&["eventTypes"], NAME_LENGTH_MAX, 0, EVENT_TYPES_MAX).value();
+        let filter = TaskFilter {
+            event_types: event_types.filter(|types| !types.is_empty()),
+            channel: fields.text(&["channel"], Text::Name(CHANNEL_LENGTH_MAX)).value(),
+            tag: fields.text(&["tag"], Text::Tag(TAG_LENGTH_MAX)).value(),
+            status: status.and_then(|status| Status::from_number(u8::try_from(status).ok()?)),
+            code_class: class.and_then(|class| u16::try_from(class / 100).ok()),
+        };
+        Self(Wanted { filter, ..wanted })
+    }
+}
+
+impl TaskIn for BulkReplayIn {
+    const KIND: TaskKind = TaskKind::BulkReplay;
+
+    fn wanted(self) -> Wanted {
+        self.0
+    }
+}
 
 /// Reads the window of a task.
-fn window(fields: &mut Fields<'_>, now: Timestamp, longest: Duration) -> (Timestamp, Timestamp) {
+fn window(fields: &mut Fields<'_>, now: Timestamp, longest: Duration) -> Wanted {
     let since = fields.required::<Timestamp>(&["since"]);
     let until = fields.optional::<Timestamp>(&["until"]).unwrap_or(now);
     if let Some(since) = since {
@@ -170,72 +224,38 @@ fn window(fields: &mut Fields<'_>, now: Timestamp, longest: Duration) -> (Timest
             fields.violation("since", format!("The window must span at most {days} days"), "value_error");
         }
     }
-    (since.unwrap_or(now), until)
+    Wanted { since: since.unwrap_or(now), until, filter: TaskFilter::default() }
 }
 
-/// Reads a request to recover, or to replay what is missing.
-fn parse_window(fields: &mut Fields<'_>, now: Timestamp, kind: TaskKind) -> Wanted {
-    let longest = if kind == TaskKind::Recover { RECOVER_WINDOW_MAX } else { REPLAY_WINDOW_MAX };
-    let (since, until) = window(fields, now, longest);
-    Wanted { since, until, filter: TaskFilter::default() }
-}
-
-/// Reads a request to replay in bulk.
-fn parse_bulk(fields: &mut Fields<'_>, now: Timestamp) -> Wanted {
-    let (since, until) = window(fields, now, REPLAY_WINDOW_MAX);
-    let status = fields.number(&["status"], 0..=3).value();
-    let class = fields.code(&["statusCodeClass"], &[0, 100, 200, 300, 400, 500]).value();
-    let event_types = fields.names(&["eventTypes"], NAME_LENGTH_MAX, 0, EVENT_TYPES_MAX).value();
-    let filter = TaskFilter {
-        event_types: event_types.filter(|types| !types.is_empty()),
-        channel: fields.text(&["channel"], Text::Name(CHANNEL_LENGTH_MAX)).value(),
-        tag: fields.text(&["tag"], Text::Tag(TAG_LENGTH_MAX)).value(),
-        status: status.and_then(|status| Status::from_number(u8::try_from(status).ok()?)),
-        code_class: class.and_then(|class| u16::try_from(class / 100).ok()),
-    };
-    Wanted { since, until, filter }
-}
-
-/// What every request that begins a task comes with.
-pub struct Asked {
-    pub caller: Caller,
-    pub app: String,
-    pub endpoint: String,
-    pub headers: HeaderMap,
-    pub uri: Uri,
-    pub body: Body,
-}
-
-async fn begin(
-    state: &Endpoints,
-    asked: Asked,
-    kind: TaskKind,
-    parse: impl Fn(&mut Fields<'_>, Timestamp) -> Wanted,
-) -> Result<Response> {
-    let Asked { caller, app, endpoint, headers, uri, body } = asked;
+/// Begins a task.
+pub async fn begin<T: TaskIn>(
+    State(state): State<Endpoints>,
+    Authenticated(caller): Authenticated,
+    Path(path): Path<EndpointPath>,
+    idempotent: Idempotent,
+    body: Body<T>,
+) -> ApiResult<Once<Accepted<TaskOut>>> {
     let api = &state.api;
-    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
-    Ok(idempotent(&api.store, &*api.clock, key, async || {
-        let now = api.clock.now();
-        let (app, endpoint) = state.find(&caller, &app, &endpoint).await?;
-        let mut fields = Fields::parse(&body.0)?;
-        let wanted = parse(&mut fields, now);
-        fields.finish()?;
-        if endpoint.settings.disabled {
-            return Err(Error::Conflict(
-                "The endpoint is disabled: enable it before you recover or replay messages.".into(),
-            ));
-        }
-        let task = state.task(&app, endpoint.id, kind, wanted, now);
-        api.store.create_task(&caller, &task).await?;
-        let job = Outgoing::new(&Job::Task(task.next_step()), Duration::ZERO, task.app)?;
-        if let Err(error) = state.sqs.send_one(&state.background, job).await {
-            // The task has a timer besides: it begins within a minute.
-            tracing::warn!(error = %Chain(&error), task = %task.id, "a task begins later");
-        }
-        Ok(json(StatusCode::ACCEPTED, &TaskOut::from(task)))
-    })
-    .await)
+    idempotent
+        .once(&caller, async || {
+            let now = api.clock.now();
+            let (app, endpoint) = state.find(&caller, &path).await?;
+            let wanted = body.read_with(now)?.wanted();
+            if endpoint.settings.disabled {
+                return Err(Error::Conflict(
+                    "The endpoint is disabled: enable it before you recover or replay messages.".into(),
+                ));
+            }
+            let task = state.task(&app, endpoint.id, T::KIND, wanted, now);
+            api.store.create_task(&caller, &task).await?;
+            let job = Outgoing::new(&Job::Task(task.next_step()), Duration::ZERO, task.app)?;
+            if let Err(error) = state.sqs.send_one(&state.background, job).await {
+                // The task has a timer besides: it begins within a minute.
+                tracing::warn!(error = %Chain(&error), task = %task.id, "a task begins later");
+            }
+            Ok(Accepted(task.into()))
+        })
+        .await
 }
 
 /// How many messages a task would send.
@@ -248,53 +268,19 @@ pub struct CountOut {
     more: bool,
 }
 
-async fn count(
-    state: &Endpoints,
-    (caller, app, endpoint): (Caller, String, String),
-    body: &Body,
-    kind: TaskKind,
-    parse: impl Fn(&mut Fields<'_>, Timestamp) -> Wanted,
-) -> ApiResult {
+/// Counts what a task would send.
+pub async fn count<T: TaskIn>(
+    State(state): State<Endpoints>,
+    Authenticated(caller): Authenticated,
+    Path(path): Path<EndpointPath>,
+    body: Body<T>,
+) -> ApiResult<Json<CountOut>> {
     let now = state.api.clock.now();
-    let (app, endpoint) = state.find(&caller, &app, &endpoint).await?;
-    let mut fields = Fields::parse(&body.0)?;
-    let wanted = parse(&mut fields, now);
-    fields.finish()?;
-    let task = state.task(&app, endpoint.id, kind, wanted, now);
+    let (app, endpoint) = state.find(&caller, &path).await?;
+    let wanted = body.read_with(now)?.wanted();
+    let task = state.task(&app, endpoint.id, T::KIND, wanted, now);
     let (count, more) = state.api.store.count_chosen(&task, &endpoint).await?;
-    Ok(json(StatusCode::OK, &CountOut { count, more }))
-}
-
-/// Counts what a recovery would send.
-pub async fn count_recover(
-    State(state): State<Endpoints>,
-    Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
-    body: Body,
-) -> ApiResult {
-    let kind = TaskKind::Recover;
-    count(&state, (caller, app, endpoint), &body, kind, |fields, now| parse_window(fields, now, kind)).await
-}
-
-/// Counts what is missing.
-pub async fn count_missing(
-    State(state): State<Endpoints>,
-    Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
-    body: Body,
-) -> ApiResult {
-    let kind = TaskKind::ReplayMissing;
-    count(&state, (caller, app, endpoint), &body, kind, |fields, now| parse_window(fields, now, kind)).await
-}
-
-/// Counts what a replay in bulk would send.
-pub async fn count_bulk(
-    State(state): State<Endpoints>,
-    Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
-    body: Body,
-) -> ApiResult {
-    count(&state, (caller, app, endpoint), &body, TaskKind::BulkReplay, parse_bulk).await
+    Ok(Json(CountOut { count, more }))
 }
 
 impl Endpoints {
@@ -324,47 +310,6 @@ impl Endpoints {
     }
 }
 
-/// Sends again what failed and never succeeded.
-pub async fn recover(
-    State(state): State<Endpoints>,
-    Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
-    headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> ApiResult {
-    let asked = Asked { caller, app, endpoint, headers, uri, body };
-    let kind = TaskKind::Recover;
-    Ok(begin(&state, asked, kind, |fields, now| parse_window(fields, now, kind)).await?)
-}
-
-/// Sends what the endpoint wants and was never sent.
-pub async fn replay_missing(
-    State(state): State<Endpoints>,
-    Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
-    headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> ApiResult {
-    let asked = Asked { caller, app, endpoint, headers, uri, body };
-    let kind = TaskKind::ReplayMissing;
-    Ok(begin(&state, asked, kind, |fields, now| parse_window(fields, now, kind)).await?)
-}
-
-/// Sends again what was sent, whatever became of it.
-pub async fn bulk_replay(
-    State(state): State<Endpoints>,
-    Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
-    headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> ApiResult {
-    let asked = Asked { caller, app, endpoint, headers, uri, body };
-    Ok(begin(&state, asked, TaskKind::BulkReplay, parse_bulk).await?)
-}
-
 /// Which tasks a list shows.
 pub struct Listed {
     query: ListQuery<TaskId>,
@@ -372,38 +317,38 @@ pub struct Listed {
     kind: Option<Option<TaskKind>>,
 }
 
-/// Reads which tasks to list.
-pub fn wanted(query: &RawQuery) -> Result<Listed> {
-    use StatusOut::{Failed, Finished, Running};
-    // The contract knows kinds that are not made here; of those there are none.
-    const NONE: Option<TaskKind> = None;
-    Ok(Listed {
-        status: query
-            .choice("status", &[("running", Running), ("finished", Finished), ("failed", Failed)])?,
-        kind: query.choice(
-            "task",
-            &[
-                ("endpoint.recover", Some(TaskKind::Recover)),
-                ("endpoint.replay", Some(TaskKind::ReplayMissing)),
-                ("endpoint.bulk-replay", Some(TaskKind::BulkReplay)),
-                ("application.purge_content", Some(TaskKind::Erase)),
-                ("application.stats", NONE),
-                ("message.broadcast", NONE),
-                ("sdk.generate", NONE),
-                ("event-type.aggregate", NONE),
-            ],
-        )?,
-        query: query.list(Order::Descending)?,
-    })
+impl QueryParams for Listed {
+    fn read(query: &RawQuery, _: Timestamp) -> Result<Self> {
+        use StatusOut::{Failed, Finished, Running};
+        // The contract knows kinds that are not made here; of those there are none.
+        const NONE: Option<TaskKind> = None;
+        Ok(Self {
+            status: query
+                .choice("status", &[("running", Running), ("finished", Finished), ("failed", Failed)])?,
+            kind: query.choice(
+                "task",
+                &[
+                    ("endpoint.recover", Some(TaskKind::Recover)),
+                    ("endpoint.replay", Some(TaskKind::ReplayMissing)),
+                    ("endpoint.bulk-replay", Some(TaskKind::BulkReplay)),
+                    ("application.purge_content", Some(TaskKind::Erase)),
+                    ("application.stats", NONE),
+                    ("message.broadcast", NONE),
+                    ("sdk.generate", NONE),
+                    ("event-type.aggregate", NONE),
+                ],
+            )?,
+            query: query.list(Order::Descending)?,
+        })
+    }
 }
 
 /// Lists an organisation's tasks.
 pub async fn list(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    query: RawQuery,
-) -> ApiResult {
-    let Listed { query, status, kind } = wanted(&query)?;
+    Query(Listed { query, status, kind }): Query<Listed>,
+) -> ApiResult<Json<ListOut<TaskOut>>> {
     let keep = |task: &Task| {
         let stands = if task.finished { StatusOut::Finished } else { StatusOut::Running };
         caller.may_mean(task.app)
@@ -412,21 +357,19 @@ pub async fn list(
     };
     state.admit(&caller).await?;
     let page = state.api.store.list_tasks(caller.org(), &query, keep).await?;
-    Ok(json(StatusCode::OK, &ListOut::new(page, |task| task.id.to_string(), TaskOut::from)))
+    Ok(Json(ListOut::new(page, |task| task.id.to_string(), TaskOut::from)))
 }
 
 /// One task.
 pub async fn read(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Path(task): Path<String>,
-) -> ApiResult {
-    const NOT_FOUND: Error = Error::NotFound("Task");
-    let id: TaskId = task.parse().map_err(|_| NOT_FOUND)?;
+    Path((id,)): Path<(TaskId,)>,
+) -> ApiResult<Json<TaskOut>> {
     state.admit(&caller).await?;
     let task = state.api.store.find_task(caller.org(), id).await?;
-    let task = task.filter(|task| caller.may_mean(task.app)).ok_or(NOT_FOUND)?;
-    Ok(json(StatusCode::OK, &TaskOut::from(task)))
+    let task = task.filter(|task| caller.may_mean(task.app)).ok_or(Error::NotFound("Task"))?;
+    Ok(Json(task.into()))
 }
 
 impl Endpoints {
