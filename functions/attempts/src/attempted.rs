@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
-use axum::extract::{Path, State as Held};
-use http::StatusCode;
+use axum::extract::State as Held;
 use shared::Result;
 use shared::auth::Authenticated;
 use shared::clock::Timestamp;
-use shared::http::{ApiResult, Cursor, ListOut, ListQuery, Order, Page, RawQuery, json, reference};
+use shared::http::{
+    ApiResult, AppRef, Ascending, Cursor, EndpointRef, Json, ListOut, ListQuery, MessageRef, Page, Path,
+    Query, QueryParams, RawQuery,
+};
 use shared::ids::{AppId, EndpointId, MessageId};
 use shared::store::Store;
 use shared::store::attempts::State;
@@ -25,30 +27,31 @@ use crate::out::{EndpointMessageOut, MessageEndpointOut};
 const JOINED_MAX: usize = 1_000;
 
 /// What a list of messages is asked for.
-pub fn wanted(query: &RawQuery, now: Timestamp) -> Result<(bool, Filter, LogQuery<MessageId>)> {
-    let with_content = query.flag("with_content", true)?;
-    Ok((with_content, Filter::read(query)?, query.log(now)?))
+pub struct Wanted {
+    with_content: bool,
+    filter: Filter,
+    list: LogQuery<MessageId>,
 }
 
-/// What a list of endpoints is asked for.
-pub fn wanted_destinations(query: &RawQuery) -> Result<ListQuery<EndpointId>> {
-    query.list(Order::Ascending)
+impl QueryParams for Wanted {
+    fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
+        let with_content = query.flag("with_content", true)?;
+        Ok(Self { with_content, filter: Filter::read(query, now)?, list: query.log(now)? })
+    }
 }
 
 /// `GET …/endpoint/{endpoint_id}/msg`
 pub async fn messages(
     Held(held): Held<Attempts>,
     Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
-    query: RawQuery,
-) -> ApiResult {
+    Query(Wanted { with_content, filter, list }): Query<Wanted>,
+    Path((app, endpoint)): Path<(AppRef, EndpointRef)>,
+) -> ApiResult<Json<ListOut<EndpointMessageOut>>> {
     let store = &held.api.store;
-    let (with_content, filter, wanted) = wanted(&query, held.api.clock.now())?;
-    let endpoint = reference(&endpoint, "Endpoint")?;
-    let app = held.application(&caller, &app).await?.id;
+    let app = store.application_for(&caller, &app).await?.id;
     let endpoint = store.endpoint_for(app, &endpoint).await?.id;
-    let backward = wanted.list.is_backward();
-    let page = messages_of(store, app, endpoint, wanted, &filter).await?;
+    let backward = list.list.is_backward();
+    let page = messages_of(store, app, endpoint, list, &filter).await?;
     let page = if with_content {
         let page = store.with_payloads(page, backward, |(message, _)| message).await?;
         page.try_map(|((message, state), payload)| {
@@ -60,7 +63,7 @@ pub async fn messages(
             Ok(EndpointMessageOut::new(MessageOut::new(&message, &Shown::Withheld)?, &state))
         })?
     };
-    Ok(json(StatusCode::OK, &ListOut::new(page, |out| out.id().to_string(), |out| out)))
+    Ok(Json(ListOut::new(page, |out| out.id().to_string(), |out| out)))
 }
 
 /// One page of an endpoint's delivery states with their messages.
@@ -113,18 +116,18 @@ async fn messages_of(
 pub async fn destinations(
     Held(held): Held<Attempts>,
     Authenticated(caller): Authenticated,
-    Path((app, message)): Path<(String, String)>,
-    query: RawQuery,
-) -> ApiResult {
-    let wanted = wanted_destinations(&query)?;
-    let app = held.application(&caller, &app).await?.id;
-    let message = held.message(app, &message).await?;
+    Query(Ascending(list)): Query<Ascending<EndpointId>>,
+    Path((app, message)): Path<(AppRef, MessageRef)>,
+) -> ApiResult<Json<ListOut<MessageEndpointOut>>> {
+    let store = &held.api.store;
+    let app = store.application_for(&caller, &app).await?.id;
+    let message = store.message_for(app, &message).await?;
     let now = held.api.clock.now();
     let due = message.deliver_at.filter(|at| *at > now);
-    let page = destinations_of(&held.api.store, &message, &wanted).await?;
+    let page = destinations_of(store, &message, &list).await?;
     let show =
         |(endpoint, state): (Endpoint, Option<State>)| MessageEndpointOut::new(endpoint, state.as_ref(), due);
-    Ok(json(StatusCode::OK, &ListOut::new(page, |(endpoint, _)| endpoint.id.to_string(), show)))
+    Ok(Json(ListOut::new(page, |(endpoint, _)| endpoint.id.to_string(), show)))
 }
 
 /// One page of a message's endpoints with their delivery states; of those that were deleted as they were
@@ -176,6 +179,7 @@ fn in_reading_order(mut ids: Vec<EndpointId>, query: &ListQuery<EndpointId>) -> 
 
 #[cfg(test)]
 mod tests {
+    use shared::http::Order;
     use shared::ids::{Id as _, Ksuid};
 
     use super::*;

@@ -1,7 +1,8 @@
 //! Which attempts, and which attempted messages, a list shows.
 
 use shared::Result;
-use shared::http::{RawQuery, Text};
+use shared::clock::Timestamp;
+use shared::http::{QueryParams, RawQuery, Text};
 use shared::ids::NAME_LENGTH_MAX;
 use shared::labels::Labels;
 use shared::page::Made;
@@ -11,9 +12,13 @@ use shared::store::messages::Message;
 const CHANNEL_LENGTH_MAX: usize = 128;
 const TAG_LENGTH_MAX: usize = 128;
 
-/// Reads what is checked and changes nothing: no delivery is ever cancelled.
-pub fn expanded_statuses(query: &RawQuery) -> Result<bool> {
-    query.flag("expanded_statuses", false)
+/// What is checked and changes nothing: no delivery is ever cancelled.
+pub struct ExpandedStatuses;
+
+impl QueryParams for ExpandedStatuses {
+    fn read(query: &RawQuery, _: Timestamp) -> Result<Self> {
+        query.flag("expanded_statuses", false).map(|_| Self)
+    }
 }
 
 /// What the query asks for; what it does not mention does not matter.
@@ -30,11 +35,9 @@ pub struct Filter {
     pub made: Made,
 }
 
-impl Filter {
-    /// Reads `status`, `status_code_class`, `channel`, `tag` and `event_types`; `expanded_statuses` is
-    /// checked and changes nothing, for no delivery is ever cancelled.
-    pub fn read(query: &RawQuery) -> Result<Self> {
-        expanded_statuses(query)?;
+impl QueryParams for Filter {
+    fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
+        ExpandedStatuses::read(query, now)?;
         Ok(Self {
             status: query.code("status", &[0, 1, 2, 3, 4].map(|number| (number, number as u8)))?,
             code_class: query
@@ -45,7 +48,9 @@ impl Filter {
             made: Made::default(),
         })
     }
+}
 
+impl Filter {
     /// Whether `attempt` is shown.
     pub fn keeps(&self, attempt: &Attempt) -> bool {
         self.made.holds(attempt.at)

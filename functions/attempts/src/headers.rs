@@ -1,12 +1,12 @@
 //! The headers of one attempt: what was sent, computed again, and what is kept of the response's.
 
-use axum::extract::{Path, State};
-use http::StatusCode;
+use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::Result;
 use shared::auth::Authenticated;
-use shared::http::{ApiResult, json};
+use shared::http::{ApiResult, AppRef, Json, MessageRef, Path};
+use shared::ids::AttemptId;
 use shared::signing;
 use shared::store::attempts::Attempt;
 use shared::store::endpoint_secrets::EndpointHeaders;
@@ -39,9 +39,9 @@ pub struct AttemptHeadersOut {
 pub async fn read(
     State(state): State<Attempts>,
     Authenticated(caller): Authenticated,
-    Path((app, message, attempt)): Path<(String, String, String)>,
-) -> ApiResult {
-    let (message, attempt) = state.attempt(&caller, &app, &message, &attempt).await?;
+    Path(path): Path<(AppRef, MessageRef, AttemptId)>,
+) -> ApiResult<Json<AttemptHeadersOut>> {
+    let (message, attempt) = state.attempt(&caller, path).await?;
     let mut sent_headers = state.sent(&message, &attempt).await?;
     let mut sensitive = Vec::new();
     for (name, value) in &mut sent_headers {
@@ -51,7 +51,7 @@ pub async fn read(
         }
     }
     let response_headers = attempt.response_headers;
-    Ok(json(StatusCode::OK, &AttemptHeadersOut { sent_headers, response_headers, sensitive }))
+    Ok(Json(AttemptHeadersOut { sent_headers, response_headers, sensitive }))
 }
 
 impl Attempts {

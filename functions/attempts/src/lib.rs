@@ -11,23 +11,23 @@ mod resend;
 use std::collections::HashMap;
 
 use axum::Router;
-use axum::extract::{FromRef, Path, State};
-use axum::response::Response;
-use http::StatusCode;
+use axum::extract::{FromRef, State};
 use shared::auth::{Authenticated, Caller};
 use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env, HeaderStyle};
-use shared::http::{ApiResult, Document, ListOut, Page, RawQuery, Registry, json, reference};
-use shared::ids::{AppId, AttemptId, EndpointId, MessageId, Reference};
+use shared::http::{
+    ApiResult, AppRef, Document, EndpointRef, Json, ListOut, MessageRef, NoContent, Page, Path, Query,
+    QueryParams, RawQuery, Registry, Segment as _,
+};
+use shared::ids::{AttemptId, EndpointId, MessageId, Reference};
 use shared::queue::{QueueUrl, Sqs};
-use shared::store::applications::Application;
 use shared::store::attempts::{Attempt, ResponseBody};
 use shared::store::messages::Message;
 use shared::store::shards::LogQuery;
 use shared::{Api, Error, Platform, Result};
 
-use filter::Filter;
-use out::{AttemptOut, EndpointMessageOut, MessageEndpointOut};
+use filter::{ExpandedStatuses, Filter};
+use out::AttemptOut;
 
 /// What this function holds.
 #[derive(Clone, Debug)]
@@ -78,25 +78,17 @@ One list spans at most 90 days; an iterator goes on from there.";
                 .named("v1.message-attempt.list-by-endpoint", TAG)
                 .summary("List attempts to deliver to an endpoint")
                 .text(MADE)
-                .query(|query| {
-                    with_message(query)?;
-                    Wanted::read(query, Timestamp::default())
-                })
                 .parameter("after", SINCE)
-                .answers::<ListOut<AttemptOut>>(200, "A page of attempts.")
+                .returns("A page of attempts.")
         })
         .get("/api/v1/app/{app_id}/attempt/msg/{msg_id}", list_by_message, |operation| {
             operation
                 .named("v1.message-attempt.list-by-msg", TAG)
                 .summary("List attempts to deliver a message")
                 .text(MADE)
-                .query(|query| {
-                    endpoint_id(query);
-                    Wanted::read(query, Timestamp::default())
-                })
                 .parameter("endpoint_id", "Only attempts to deliver to this endpoint.")
                 .parameter("after", SINCE)
-                .answers::<ListOut<AttemptOut>>(200, "A page of attempts.")
+                .returns("A page of attempts.")
         })
         .get("/api/v1/app/{app_id}/msg/{msg_id}/attempt", list_by_message, |operation| {
             operation
@@ -104,13 +96,9 @@ One list spans at most 90 days; an iterator goes on from there.";
                 .summary("List attempts to deliver a message")
                 .text("Deprecated path of older clients.")
                 .deprecated()
-                .query(|query| {
-                    endpoint_id(query);
-                    Wanted::read(query, Timestamp::default())
-                })
                 .parameter("endpoint_id", "Only attempts to deliver to this endpoint.")
                 .parameter("after", SINCE)
-                .answers::<ListOut<AttemptOut>>(200, "A page of attempts.")
+                .returns("A page of attempts.")
         })
         .get(
             "/api/v1/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/attempt",
@@ -121,9 +109,8 @@ One list spans at most 90 days; an iterator goes on from there.";
                     .summary("List attempts to deliver a message to an endpoint")
                     .text("Deprecated path of older clients.")
                     .deprecated()
-                    .query(|query| Wanted::read(query, Timestamp::default()))
                     .parameter("after", SINCE)
-                    .answers::<ListOut<AttemptOut>>(200, "A page of attempts.")
+                    .returns("A page of attempts.")
             },
         );
     to.get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/msg", attempted::messages, |operation| {
@@ -131,42 +118,36 @@ One list spans at most 90 days; an iterator goes on from there.";
             .named("v1.message-attempt.list-attempted-messages", TAG)
             .summary("List an endpoint's messages and their delivery status")
             .text(SPAN)
-            .query(|query| attempted::wanted(query, Timestamp::default()))
-            .answers::<ListOut<EndpointMessageOut>>(200, "A page of messages.")
+            .returns("A page of messages.")
     })
     .get("/api/v1/app/{app_id}/msg/{msg_id}/endpoint", attempted::destinations, |operation| {
         operation
             .named("v1.message-attempt.list-attempted-destinations", TAG)
             .summary("List a message's endpoints and its delivery status")
-            .query(attempted::wanted_destinations)
-            .answers::<ListOut<MessageEndpointOut>>(200, "A page of endpoints.")
+            .returns("A page of endpoints.")
     })
     .get("/api/v1/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}", read, |operation| {
-        operation
-            .named("v1.message-attempt.get", TAG)
-            .summary("Get an attempt")
-            .query(filter::expanded_statuses)
-            .answers::<AttemptOut>(200, "The attempt.")
+        operation.named("v1.message-attempt.get", TAG).summary("Get an attempt").returns("The attempt.")
     })
     .get("/api/v1/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}/headers", headers::read, |operation| {
         operation
             .named("v1.message-attempt.get-headers", TAG)
             .summary("Get the headers of an attempt")
             .text(headers::ABOUT)
-            .answers::<headers::AttemptHeadersOut>(200, "Its headers, and the response's.")
+            .returns("Its headers, and the response's.")
     })
     .delete("/api/v1/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}/content", expunge, |operation| {
         operation
             .named("v1.message-attempt.expunge-content", TAG)
             .summary("Expunge an attempt's response")
-            .answers_nothing(204, "It was removed.")
+            .returns("It was removed.")
     })
     .post("/api/v1/app/{app_id}/msg/{msg_id}/endpoint/{endpoint_id}/resend", resend::resend, |operation| {
         operation
             .named("v1.message-attempt.resend", TAG)
             .summary("Resend a message to an endpoint")
             .text("One attempt, which is not retried; to any endpoint of the application that is not disabled.")
-            .answers::<resend::ResendOut>(202, "Accepted; it is queued for delivery.")
+            .returns("Accepted; it is queued for delivery.")
     })
 }
 
@@ -177,48 +158,48 @@ struct Wanted {
     list: LogQuery<AttemptId>,
 }
 
-impl Wanted {
+impl QueryParams for Wanted {
     fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
         let (list, made) = query.attempts(now)?;
-        let mut filter = Filter::read(query)?;
+        let mut filter = Filter::read(query, now)?;
         filter.made = made;
-        Ok(Self { with_content: with_content(query)?, filter, list })
+        Ok(Self { with_content: query.flag("with_content", true)?, filter, list })
     }
 }
 
-fn with_content(query: &RawQuery) -> Result<bool> {
-    query.flag("with_content", true)
+/// Whether each attempt is shown with its message.
+struct WithMessage(bool);
+
+impl QueryParams for WithMessage {
+    fn read(query: &RawQuery, _: Timestamp) -> Result<Self> {
+        query.flag("with_msg", false).map(Self)
+    }
 }
 
-fn with_message(query: &RawQuery) -> Result<bool> {
-    query.flag("with_msg", false)
+/// What a list of a message's attempts is asked for.
+struct WantedOfMessage {
+    endpoint: Option<EndpointRef>,
+    wanted: Wanted,
 }
 
-fn endpoint_id(query: &RawQuery) -> Option<&str> {
-    query.one("endpoint_id")
+impl QueryParams for WantedOfMessage {
+    fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
+        let endpoint = query.one("endpoint_id");
+        let wanted = Wanted::read(query, now)?;
+        Ok(Self { endpoint: endpoint.map(EndpointRef::read).transpose()?, wanted })
+    }
 }
 
 impl Attempts {
-    async fn application(&self, caller: &Caller, app: &str) -> Result<Application> {
-        self.api.store.application_for(caller, &reference(app, "Application")?).await
-    }
-
-    /// The message that a path means, by id or by event id.
-    async fn message(&self, app: AppId, message: &str) -> Result<Message> {
-        self.api.store.message_for(app, &reference(message, "Message")?).await
-    }
-
     /// The attempts of a message, of all its endpoints or of one of them.
     async fn list_by_message(
         &self,
         caller: &Caller,
-        (app, message, endpoint): (&str, &str, Option<&str>),
-        query: &RawQuery,
-    ) -> Result<Response> {
-        let Wanted { with_content, filter, list } = Wanted::read(query, self.api.clock.now())?;
-        let endpoint = endpoint.map(|endpoint| reference::<EndpointId>(endpoint, "Endpoint")).transpose()?;
-        let app = self.application(caller, app).await?.id;
-        let message = self.message(app, message).await?;
+        (app, message, endpoint): (AppRef, MessageRef, Option<EndpointRef>),
+        Wanted { with_content, filter, list }: Wanted,
+    ) -> ApiResult<Json<ListOut<AttemptOut>>> {
+        let app = self.api.store.application_for(caller, &app).await?.id;
+        let message = self.api.store.message_for(app, &message).await?;
         let mut endpoints = self.api.store.destinations(&message).await?.all();
         if let Some(endpoint) = endpoint {
             let id = match endpoint {
@@ -232,21 +213,18 @@ impl Attempts {
         let page = by_message::list(&self.api.store, message.id, &endpoints, &list, &filter).await?;
         let page = fit(page, with_content, list.list.is_backward());
         let show = |attempt| AttemptOut::new(attempt, with_content);
-        Ok(json(StatusCode::OK, &ListOut::new(page, |attempt| attempt.id.to_string(), show)))
+        Ok(Json(ListOut::new(page, |attempt| attempt.id.to_string(), show)))
     }
 
     /// The attempt that a path means, and its message.
     async fn attempt(
         &self,
         caller: &Caller,
-        app: &str,
-        message: &str,
-        attempt: &str,
+        (app, message, id): (AppRef, MessageRef, AttemptId),
     ) -> Result<(Message, Attempt)> {
         const NOT_FOUND: Error = Error::NotFound("Attempt");
-        let id: AttemptId = attempt.parse().map_err(|_| NOT_FOUND)?;
-        let app = self.application(caller, app).await?.id;
-        let message = self.message(app, message).await?;
+        let app = self.api.store.application_for(caller, &app).await?.id;
+        let message = self.api.store.message_for(app, &message).await?;
         let endpoints = self.api.store.destinations(&message).await?.all();
         // The id tells which endpoint it is of, so this is one read.
         let endpoint = endpoints.into_iter().find(|endpoint| id.is_of(message.id, *endpoint));
@@ -267,14 +245,12 @@ fn fit(page: Page<Attempt>, with_content: bool, backward: bool) -> Page<Attempt>
 async fn list_by_endpoint(
     State(state): State<Attempts>,
     Authenticated(caller): Authenticated,
-    Path((app, endpoint)): Path<(String, String)>,
-    query: RawQuery,
-) -> ApiResult {
+    Query((WithMessage(with_message), wanted)): Query<(WithMessage, Wanted)>,
+    Path((app, endpoint)): Path<(AppRef, EndpointRef)>,
+) -> ApiResult<Json<ListOut<AttemptOut>>> {
     let store = &state.api.store;
-    let with_message = with_message(&query)?;
-    let Wanted { with_content, filter, list } = Wanted::read(&query, state.api.clock.now())?;
-    let endpoint = reference(&endpoint, "Endpoint")?;
-    let app = state.application(&caller, &app).await?.id;
+    let Wanted { with_content, filter, list } = wanted;
+    let app = store.application_for(&caller, &app).await?.id;
     let endpoint = store.endpoint_for(app, &endpoint).await?;
     let page = store.list_attempts(endpoint.id, &list, |attempt| filter.keeps(attempt)).await?;
     let page = fit(page, with_content, list.list.is_backward());
@@ -289,48 +265,47 @@ async fn list_by_endpoint(
         let (id, message) = (attempt.id, messages.get(&attempt.message));
         Ok((id, AttemptOut::new(attempt, with_content).of_message(message)?))
     })?;
-    Ok(json(StatusCode::OK, &ListOut::new(page, |(id, _)| id.to_string(), |(_, out)| out)))
+    Ok(Json(ListOut::new(page, |(id, _)| id.to_string(), |(_, out)| out)))
 }
 
 async fn list_by_message(
     State(state): State<Attempts>,
     Authenticated(caller): Authenticated,
-    Path((app, message)): Path<(String, String)>,
-    query: RawQuery,
-) -> ApiResult {
-    Ok(state.list_by_message(&caller, (&app, &message, endpoint_id(&query)), &query).await?)
+    Query(WantedOfMessage { endpoint, wanted }): Query<WantedOfMessage>,
+    Path((app, message)): Path<(AppRef, MessageRef)>,
+) -> ApiResult<Json<ListOut<AttemptOut>>> {
+    state.list_by_message(&caller, (app, message, endpoint), wanted).await
 }
 
 async fn list_at_endpoint(
     State(state): State<Attempts>,
     Authenticated(caller): Authenticated,
-    Path((app, message, endpoint)): Path<(String, String, String)>,
-    query: RawQuery,
-) -> ApiResult {
-    Ok(state.list_by_message(&caller, (&app, &message, Some(&endpoint)), &query).await?)
+    Query(wanted): Query<Wanted>,
+    Path((app, message, endpoint)): Path<(AppRef, MessageRef, EndpointRef)>,
+) -> ApiResult<Json<ListOut<AttemptOut>>> {
+    state.list_by_message(&caller, (app, message, Some(endpoint)), wanted).await
 }
 
 async fn read(
     State(state): State<Attempts>,
     Authenticated(caller): Authenticated,
-    Path((app, message, attempt)): Path<(String, String, String)>,
-    query: RawQuery,
-) -> ApiResult {
-    filter::expanded_statuses(&query)?;
-    let (_, found) = state.attempt(&caller, &app, &message, &attempt).await?;
-    Ok(json(StatusCode::OK, &AttemptOut::new(found, true)))
+    Query(_): Query<ExpandedStatuses>,
+    Path(path): Path<(AppRef, MessageRef, AttemptId)>,
+) -> ApiResult<Json<AttemptOut>> {
+    let (_, found) = state.attempt(&caller, path).await?;
+    Ok(Json(AttemptOut::new(found, true)))
 }
 
 /// Takes the text of an endpoint's answer out of the log. Whoever may read it may.
 async fn expunge(
     State(state): State<Attempts>,
     Authenticated(caller): Authenticated,
-    Path((app, message, attempt)): Path<(String, String, String)>,
-) -> ApiResult<StatusCode> {
-    let (message, found) = state.attempt(&caller, &app, &message, &attempt).await?;
+    Path(path): Path<(AppRef, MessageRef, AttemptId)>,
+) -> ApiResult<NoContent> {
+    let (message, found) = state.attempt(&caller, path).await?;
     let store = &state.api.store;
     if store.expunge_attempt(&caller, message.app, found.endpoint, found.message, found.id).await? {
-        Ok(StatusCode::NO_CONTENT)
+        Ok(NoContent)
     } else {
         Err(Error::NotFound("Attempt").into())
     }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, State};
-use http::{HeaderMap, StatusCode, Uri};
+use axum::extract::State;
+use http::HeaderMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::Authenticated;
-use shared::http::{ApiResult, idempotency_key, idempotent, json, reference};
+use shared::http::{Accepted, ApiResult, AppRef, EndpointRef, Idempotent, MessageRef, Once, Path};
 use shared::ids::AttemptId;
 use shared::queue::{Job, Outgoing, Resend};
 use shared::store::applications::Application;
@@ -28,22 +28,20 @@ pub struct ResendOut {}
 pub async fn resend(
     State(state): State<Attempts>,
     Authenticated(caller): Authenticated,
-    Path((app, message, endpoint)): Path<(String, String, String)>,
+    Path((app, message, endpoint)): Path<(AppRef, MessageRef, EndpointRef)>,
+    idempotent: Idempotent,
     headers: HeaderMap,
-    uri: Uri,
-) -> ApiResult {
-    let api = &state.api;
-    let trace = Trace::of(&headers);
-    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
-    Ok(idempotent(&api.store, &*api.clock, key, async || {
-        let endpoint = reference(&endpoint, "Endpoint")?;
-        let app = state.application(&caller, &app).await?;
-        let message = state.message(app.id, &message).await?;
-        let endpoint = api.store.endpoint_for(app.id, &endpoint).await?;
-        state.send_again(&app, &message, &endpoint, trace).await?;
-        Ok(json(StatusCode::ACCEPTED, &ResendOut {}))
-    })
-    .await)
+) -> ApiResult<Once<Accepted<ResendOut>>> {
+    let store = &state.api.store;
+    idempotent
+        .once(&caller, async || {
+            let app = store.application_for(&caller, &app).await?;
+            let message = store.message_for(app.id, &message).await?;
+            let endpoint = store.endpoint_for(app.id, &endpoint).await?;
+            state.send_again(&app, &message, &endpoint, Trace::of(&headers)).await?;
+            Ok(Accepted(ResendOut {}))
+        })
+        .await
 }
 
 impl Attempts {
