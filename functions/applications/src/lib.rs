@@ -3,19 +3,19 @@
 mod theme;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use http::{HeaderMap, StatusCode, Uri};
 use shared::auth::{Authenticated, Caller, Organisation};
+use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env};
 use shared::http::{
-    ApiResult, Body, Cursor, Document, Fields, ListOut, ListQuery, Order, Page, RawQuery, Registry,
-    idempotency_key, idempotent, json, reference,
+    ApiResult, AppRef, Body, Created, Cursor, Document, Either, Idempotent, Json, ListOut, ListQuery,
+    NoContent, Once, Order, Page, Path, Query, QueryParams, RawQuery, Registry,
 };
 use shared::ids::{AppId, OrgId, Reference};
 use shared::store::applications::{ApplicationSettings, Profile};
 use shared::store::endpoints::Standing;
-use shared::wire::{ApplicationIn, ApplicationOut};
+use shared::wire::{ApplicationIn, ApplicationOut, ApplicationPatch};
 use shared::{Api, Error, Platform, Result};
 
 /// The routes of this function.
@@ -41,66 +41,62 @@ fn operations<R: Registry<Api>>(to: R) -> R {
         operation
             .named("v1.application.list", TAG)
             .summary("List applications")
-            .query(Wanted::read)
-            .answers::<ListOut<ApplicationOut>>(200, "A page of applications.")
+            .returns("A page of applications.")
     })
     .post(ALL, create, |operation| {
         operation
             .named("v1.application.create", TAG)
             .summary("Create an application")
-            .query(get_if_exists)
-            .body(&ApplicationIn::BODY)
-            .answers::<ApplicationOut>(200, "The application that has this uid already.")
-            .answers::<ApplicationOut>(201, "The new application.")
+            .returns("The application that has this uid already.")
+            .returns("The new application.")
     })
     .get(ONE, read, |operation| {
-        operation
-            .named("v1.application.get", TAG)
-            .summary("Get an application")
-            .answers::<ApplicationOut>(200, "The application.")
+        operation.named("v1.application.get", TAG).summary("Get an application").returns("The application.")
     })
     .put(ONE, replace, |operation| {
         operation
             .named("v1.application.update", TAG)
             .summary("Replace an application, or create it")
             .text("If the path names a uid that no application has, one is created.")
-            .body(&ApplicationIn::BODY)
-            .answers::<ApplicationOut>(200, "The changed application.")
-            .answers::<ApplicationOut>(201, "The new application.")
+            .returns("The changed application.")
+            .returns("The new application.")
     })
     .patch(ONE, patch, |operation| {
         operation
             .named("v1.application.patch", TAG)
             .summary("Change an application")
             .text("Fields that the body leaves out are unchanged; `null` clears a field.")
-            .body(&ApplicationIn::PATCH)
-            .answers::<ApplicationOut>(200, "The changed application.")
+            .returns("The changed application.")
     })
     .delete(ONE, delete, |operation| {
         operation
             .named("v1.application.delete", TAG)
             .summary("Delete an application")
             .text("Nothing is delivered to its endpoints any more, and its uid can be used again.")
-            .answers_nothing(204, "Deleted.")
+            .returns("Deleted.")
     })
     .get(SETTINGS, theme::read, |operation| {
         operation
             .named("v1.environment.get-settings", "Environment")
             .summary("Get the organisation's portal theme")
-            .answers::<theme::ThemeOut>(200, "The values that were set.")
+            .returns("The values that were set.")
     })
     .put(SETTINGS, theme::replace, |operation| {
         operation
             .named("v1.environment.update-settings", "Environment")
             .summary("Replace the organisation's portal theme")
             .text("What the body leaves out takes the portal's default.")
-            .body(&theme::THEME_IN)
-            .answers::<theme::ThemeOut>(200, "The values that were set.")
+            .returns("The values that were set.")
     })
 }
 
-fn get_if_exists(query: &RawQuery) -> Result<bool> {
-    query.flag("get_if_exists", false)
+/// Whether an application that has the uid already is the response.
+struct GetIfExists(bool);
+
+impl QueryParams for GetIfExists {
+    fn read(query: &RawQuery, _: Timestamp) -> Result<Self> {
+        query.flag("get_if_exists", false).map(Self)
+    }
 }
 
 /// Most applications whose endpoints one request looks at; one that finds too few answers with what it
@@ -116,8 +112,8 @@ struct Wanted {
     with_disabled_ones_only: bool,
 }
 
-impl Wanted {
-    fn read(query: &RawQuery) -> Result<Self> {
+impl QueryParams for Wanted {
+    fn read(query: &RawQuery, _: Timestamp) -> Result<Self> {
         let list = query.list(Order::Ascending)?;
         let without_endpoints = !query.flag("exclude_apps_with_no_endpoints", false)?;
         let with_disabled_ones_only = !query.flag("exclude_apps_with_disabled_endpoints", false)?;
@@ -125,7 +121,9 @@ impl Wanted {
         query.flag("exclude_apps_with_svix_play_endpoints", false)?;
         Ok(Self { list, without_endpoints, with_disabled_ones_only })
     }
+}
 
+impl Wanted {
     const fn holds(&self, standing: Standing) -> bool {
         match standing {
             Standing::Works => true,
@@ -138,30 +136,28 @@ impl Wanted {
 async fn create(
     State(api): State<Api>,
     Organisation(caller): Organisation,
-    query: RawQuery,
-    headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> ApiResult {
-    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
-    Ok(idempotent(&api.store, &*api.clock, key, async || {
-        let get_if_exists = get_if_exists(&query)?;
-        let settings = ApplicationIn::parse(Fields::parse(&body.0)?)?;
-        let uid = settings.uid.clone().filter(|_| get_if_exists);
-        if let Some(found) = existing(&api, &caller, uid.as_deref()).await? {
-            return Ok(json(StatusCode::OK, &ApplicationOut::from(found)));
-        }
-        match api.store.create_application(&caller, settings).await {
-            Ok((_, profile)) => Ok(json(StatusCode::CREATED, &ApplicationOut::from(profile))),
-            // Somebody else made it between the look and the write.
-            Err(Error::Conflict(text)) => match existing(&api, &caller, uid.as_deref()).await? {
-                Some(found) => Ok(json(StatusCode::OK, &ApplicationOut::from(found))),
-                None => Err(Error::Conflict(text)),
-            },
-            Err(error) => Err(error),
-        }
-    })
-    .await)
+    Query(GetIfExists(get_if_exists)): Query<GetIfExists>,
+    idempotent: Idempotent,
+    body: Body<ApplicationIn>,
+) -> ApiResult<Once<Either<Json<ApplicationOut>, Created<ApplicationOut>>>> {
+    idempotent
+        .once(&caller, async || {
+            let ApplicationIn(settings) = body.read()?;
+            let uid = settings.uid.clone().filter(|_| get_if_exists);
+            if let Some(found) = existing(&api, &caller, uid.as_deref()).await? {
+                return Ok(Either::First(Json(found.into())));
+            }
+            match api.store.create_application(&caller, settings).await {
+                Ok((_, profile)) => Ok(Either::Second(Created(profile.into()))),
+                // Somebody else made it between the look and the write.
+                Err(Error::Conflict(text)) => match existing(&api, &caller, uid.as_deref()).await? {
+                    Some(found) => Ok(Either::First(Json(found.into()))),
+                    None => Err(Error::Conflict(text)),
+                },
+                Err(error) => Err(error),
+            }
+        })
+        .await
 }
 
 async fn existing(api: &Api, caller: &Caller, uid: Option<&str>) -> Result<Option<Profile>> {
@@ -173,9 +169,13 @@ async fn existing(api: &Api, caller: &Caller, uid: Option<&str>) -> Result<Optio
     }
 }
 
-async fn list(State(api): State<Api>, Organisation(caller): Organisation, query: RawQuery) -> ApiResult {
-    let page = page(&api, caller.org(), &Wanted::read(&query)?).await?;
-    Ok(json(StatusCode::OK, &ListOut::new(page, |profile| profile.id.to_string(), ApplicationOut::from)))
+async fn list(
+    State(api): State<Api>,
+    Organisation(caller): Organisation,
+    Query(wanted): Query<Wanted>,
+) -> ApiResult<Json<ListOut<ApplicationOut>>> {
+    let page = page(&api, caller.org(), &wanted).await?;
+    Ok(Json(ListOut::new(page, |profile| profile.id.to_string(), ApplicationOut::from)))
 }
 
 /// One page of applications, of those whose endpoints stand as they are to.
@@ -216,20 +216,19 @@ async fn page(api: &Api, org: OrgId, wanted: &Wanted) -> Result<Page<Profile>> {
 async fn read(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
-    Path(app): Path<String>,
-) -> ApiResult {
-    let app = api.store.application_for(&caller, &reference(&app, "Application")?).await?;
-    Ok(json(StatusCode::OK, &ApplicationOut::from(api.store.profile(&app).await?)))
+    Path((app,)): Path<(AppRef,)>,
+) -> ApiResult<Json<ApplicationOut>> {
+    let app = api.store.application_for(&caller, &app).await?;
+    Ok(Json(api.store.profile(&app).await?.into()))
 }
 
 async fn replace(
     State(api): State<Api>,
     Organisation(caller): Organisation,
-    Path(app): Path<String>,
-    body: Body,
-) -> ApiResult {
-    let settings = ApplicationIn::parse(Fields::parse(&body.0)?)?;
-    let reference = reference(&app, "Application")?;
+    Path((reference,)): Path<(AppRef,)>,
+    body: Body<ApplicationIn>,
+) -> ApiResult<Either<Json<ApplicationOut>, Created<ApplicationOut>>> {
+    let ApplicationIn(settings) = body.read()?;
     loop {
         let app = match (api.store.application_for(&caller, &reference).await, &reference) {
             (Ok(app), _) => app,
@@ -238,13 +237,13 @@ async fn replace(
                 let uid = settings.uid.clone().or_else(|| Some(uid.clone()));
                 let settings = ApplicationSettings { uid, ..settings };
                 let (_, profile) = api.store.create_application(&caller, settings).await?;
-                return Ok(json(StatusCode::CREATED, &ApplicationOut::from(profile)));
+                return Ok(Either::Second(Created(profile.into())));
             }
             (Err(error), _) => return Err(error.into()),
         };
         let old = api.store.profile(&app).await?;
         if let Some(new) = api.store.update_application(&caller, &app, &old, settings.clone()).await? {
-            return Ok(json(StatusCode::OK, &ApplicationOut::from(new)));
+            return Ok(Either::First(Json(new.into())));
         }
     }
 }
@@ -252,17 +251,16 @@ async fn replace(
 async fn patch(
     State(api): State<Api>,
     Organisation(caller): Organisation,
-    Path(app): Path<String>,
-    body: Body,
-) -> ApiResult {
-    let reference = reference(&app, "Application")?;
+    Path((reference,)): Path<(AppRef,)>,
+    body: Body<ApplicationPatch>,
+) -> ApiResult<Json<ApplicationOut>> {
     // Each turn means that somebody else's change came first, so this ends.
     loop {
         let app = api.store.application_for(&caller, &reference).await?;
         let old = api.store.profile(&app).await?;
-        let settings = ApplicationIn::patch(Fields::parse(&body.0)?, old.settings.clone())?;
+        let ApplicationPatch(settings) = body.read_with(old.settings.clone())?;
         if let Some(new) = api.store.update_application(&caller, &app, &old, settings).await? {
-            return Ok(json(StatusCode::OK, &ApplicationOut::from(new)));
+            return Ok(Json(new.into()));
         }
     }
 }
@@ -270,15 +268,14 @@ async fn patch(
 async fn delete(
     State(api): State<Api>,
     Organisation(caller): Organisation,
-    Path(app): Path<String>,
-) -> ApiResult<StatusCode> {
-    let reference = reference(&app, "Application")?;
+    Path((reference,)): Path<(AppRef,)>,
+) -> ApiResult<NoContent> {
     // As in `patch`.
     loop {
         let app = api.store.application_for(&caller, &reference).await?;
         let profile = api.store.profile(&app).await?;
         if api.store.delete_application(&caller, &app, &profile).await? {
-            return Ok(StatusCode::NO_CONTENT);
+            return Ok(NoContent);
         }
     }
 }

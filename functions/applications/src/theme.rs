@@ -1,12 +1,11 @@
 //! How an organisation's portal looks.
 
 use axum::extract::State;
-use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::Api;
 use shared::auth::{Authenticated, Organisation};
-use shared::http::{ApiResult, Body, BodyType, Fields, Text, json};
+use shared::http::{ApiResult, Body, BodyType, Fields, Json, RequestBody, Text};
 use shared::store::theme::Theme;
 
 const URL_MAX: usize = 2_048;
@@ -49,20 +48,26 @@ impl From<Theme> for ThemeOut {
 }
 
 /// How the portal looks, as a body.
-pub const THEME_IN: BodyType = BodyType {
-    name: "EnvironmentSettingsIn",
-    read: |fields| drop(parse(fields)),
-    optional: false,
-    fields: &[
-        ("displayName", "The name that the portal shows."),
-        ("logoUrl", "Where its picture is: an https URL."),
-        ("primaryColorLight", "Its colour, `RRGGBB`."),
-        ("primaryColorDark", "Its colour on a dark background, `RRGGBB`."),
-        ("fontFamily", "Its font: letters, digits, blanks, hyphens and commas."),
-        ("darkMode", "`true`, `false`, or `auto`: as the reader's system is set."),
-    ],
-    parts: &[],
-};
+pub struct ThemeIn(Theme);
+
+impl RequestBody for ThemeIn {
+    type With = ();
+    const TYPE: BodyType = BodyType::of::<Self>(
+        "EnvironmentSettingsIn",
+        &[
+            ("displayName", "The name that the portal shows."),
+            ("logoUrl", "Where its picture is: an https URL."),
+            ("primaryColorLight", "Its colour, `RRGGBB`."),
+            ("primaryColorDark", "Its colour on a dark background, `RRGGBB`."),
+            ("fontFamily", "Its font: letters, digits, blanks, hyphens and commas."),
+            ("darkMode", "`true`, `false`, or `auto`: as the reader's system is set."),
+        ],
+    );
+
+    fn read(fields: &mut Fields<'_>, (): ()) -> Self {
+        Self(parse(fields))
+    }
+}
 
 fn parse(fields: &mut Fields<'_>) -> Theme {
     let is_color = |text: &str| text.len() == 6 && text.bytes().all(|c| c.is_ascii_hexdigit());
@@ -98,15 +103,17 @@ fn parse(fields: &mut Fields<'_>) -> Theme {
 }
 
 /// `GET /api/v1/environment/settings`
-pub async fn read(State(api): State<Api>, Authenticated(caller): Authenticated) -> ApiResult {
-    Ok(json(StatusCode::OK, &ThemeOut::from(api.store.theme(caller.org()).await?)))
+pub async fn read(State(api): State<Api>, Authenticated(caller): Authenticated) -> ApiResult<Json<ThemeOut>> {
+    Ok(Json(api.store.theme(caller.org()).await?.into()))
 }
 
 /// `PUT /api/v1/environment/settings`
-pub async fn replace(State(api): State<Api>, Organisation(caller): Organisation, body: Body) -> ApiResult {
-    let mut fields = Fields::parse(&body.0)?;
-    let theme = parse(&mut fields);
-    fields.finish()?;
+pub async fn replace(
+    State(api): State<Api>,
+    Organisation(caller): Organisation,
+    body: Body<ThemeIn>,
+) -> ApiResult<Json<ThemeOut>> {
+    let ThemeIn(theme) = body.read()?;
     api.store.put_theme(&caller, &theme).await?;
-    Ok(json(StatusCode::OK, &ThemeOut::from(theme)))
+    Ok(Json(theme.into()))
 }

@@ -1,14 +1,13 @@
 //! Who changed what: the audit events of an organisation, for itself.
 
 use axum::extract::State;
-use http::StatusCode;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use shared::Result;
 use shared::auth::Organisation;
 use shared::clock::Timestamp;
-use shared::http::{ApiResult, ListOut, Order, RawQuery, Registry, Text, json};
+use shared::http::{ApiResult, Json, ListOut, Order, Query, QueryParams, RawQuery, Registry, Text};
 use shared::ids::{AppId, AuditId, NAME_LENGTH_MAX};
 use shared::store::audit::{AuditEvent, AuditQuery, What};
 
@@ -22,22 +21,26 @@ pub fn operations<R: Registry<Auth>>(to: R) -> R {
             .text(
                 "Every change of configuration leaves one, written in the same transaction and immutable. They hold no secret: keys and headers are named without values, URLs are shown without password and query values.",
             )
-            .query(wanted)
             .parameter("app_id", "Only changes of or in the application with this ID; it may be deleted.")
-            .answers::<ListOut<AuditEventOut>>(200, "A page of audit events, newest first.")
+            .returns("A page of audit events, newest first.")
     })
 }
 
-fn wanted(query: &RawQuery) -> Result<AuditQuery> {
-    Ok(AuditQuery {
-        list: query.list(Order::Descending)?,
-        before: query.time("before")?,
-        after: query.time("after")?,
-        app: query.parsed("app_id", "an application's id, app_…", |text| text.parse().ok())?,
-        subject: query.text("subject", Text::Tag(NAME_LENGTH_MAX))?.map(str::to_owned),
-        by: query.text("by", Text::Tag(NAME_LENGTH_MAX))?.map(str::to_owned),
-        what: query.choice("what", What::ALL)?,
-    })
+/// Which events a list shows.
+struct Wanted(AuditQuery);
+
+impl QueryParams for Wanted {
+    fn read(query: &RawQuery, _: Timestamp) -> Result<Self> {
+        Ok(Self(AuditQuery {
+            list: query.list(Order::Descending)?,
+            before: query.time("before")?,
+            after: query.time("after")?,
+            app: query.parsed("app_id", "an application's id, app_…", |text| text.parse().ok())?,
+            subject: query.text("subject", Text::Tag(NAME_LENGTH_MAX))?.map(str::to_owned),
+            by: query.text("by", Text::Tag(NAME_LENGTH_MAX))?.map(str::to_owned),
+            what: query.choice("what", What::ALL)?,
+        }))
+    }
 }
 
 /// An audit event, as it appears in a response.
@@ -83,13 +86,12 @@ impl From<AuditEvent> for AuditEventOut {
 async fn list(
     State(Auth { api, .. }): State<Auth>,
     Organisation(caller): Organisation,
-    query: RawQuery,
-) -> ApiResult {
-    let query = wanted(&query)?;
+    Query(Wanted(query)): Query<Wanted>,
+) -> ApiResult<Json<ListOut<AuditEventOut>>> {
     let page = api.store.list_audit_events(caller.org(), &query).await?;
     let length = |facts: &Map<String, Value>| serde_json::to_string(facts).map_or(0, |text| text.len());
     let page = page.fit(query.list.is_backward(), |event| {
         [&event.before, &event.after].into_iter().flatten().map(length).sum()
     });
-    Ok(json(StatusCode::OK, &ListOut::new(page, |event| event.id.to_string(), AuditEventOut::from)))
+    Ok(Json(ListOut::new(page, |event| event.id.to_string(), AuditEventOut::from)))
 }

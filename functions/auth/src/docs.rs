@@ -3,12 +3,14 @@
 //! The page is ours, of three small files: the usual viewers are megabytes of script. Whatever it
 //! needs is in it, and its policy lets a browser load nothing else.
 
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::{HeaderMap, StatusCode, header};
 use ring::digest::{SHA256, digest};
-use shared::http::Registry;
+use schemars::SchemaGenerator;
+use serde_json::{Map, Value};
+use shared::http::{Answer, Content, Registry};
 
 use crate::Auth;
 
@@ -22,27 +24,59 @@ const CACHE: &str = "public, max-age=300";
 
 pub fn operations<R: Registry<Auth>>(to: R) -> R {
     const TAG: &str = "Documentation";
+    const NOT_MODIFIED: &str = "Not modified: it is the one that `If-None-Match` names.";
     to.get("/api/v1/openapi.json", document, |operation| {
         operation
             .named("v1.documentation.openapi", TAG)
             .summary("Get this document")
-            .answers::<serde_json::Map<String, serde_json::Value>>(200, "An OpenAPI document.")
-            .answers_nothing(304, "Not modified: it is the one that `If-None-Match` names.")
+            .returns("An OpenAPI document.")
+            .returns(NOT_MODIFIED)
     })
     .get("/docs", page, |operation| {
         operation
             .named("v1.documentation.page", TAG)
             .summary("Read the API reference in a browser")
-            .answers_text(200, "text/html", "A page.")
-            .answers_nothing(304, "Not modified: it is the one that `If-None-Match` names.")
+            .returns("A page.")
+            .returns(NOT_MODIFIED)
     })
 }
 
-async fn document(headers: HeaderMap) -> Response {
-    answer(&headers, "application/json", DOCUMENT)
+/// The document, or that the client has it.
+struct DocumentOut(Response);
+
+impl IntoResponse for DocumentOut {
+    fn into_response(self) -> Response {
+        self.0
+    }
 }
 
-async fn page(headers: HeaderMap) -> Response {
+impl Answer for DocumentOut {
+    fn declared() -> Vec<(u16, Content)> {
+        let document = Content::Json(SchemaGenerator::subschema_for::<Map<String, Value>>);
+        vec![(200, document), (304, Content::Nothing)]
+    }
+}
+
+/// The page, or that the client has it.
+struct PageOut(Response);
+
+impl IntoResponse for PageOut {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl Answer for PageOut {
+    fn declared() -> Vec<(u16, Content)> {
+        vec![(200, Content::Text("text/html")), (304, Content::Nothing)]
+    }
+}
+
+async fn document(headers: HeaderMap) -> DocumentOut {
+    DocumentOut(answer(&headers, "application/json", DOCUMENT))
+}
+
+async fn page(headers: HeaderMap) -> PageOut {
     let page = PAGE.replace("/* style.css */", STYLE).replace("/* script.js */", SCRIPT);
     let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(digest(&SHA256, text.as_bytes())));
     let policy = format!(
@@ -62,7 +96,7 @@ async fn page(headers: HeaderMap) -> Response {
             response.headers_mut().insert(name, value);
         }
     }
-    response
+    PageOut(response)
 }
 
 fn answer(headers: &HeaderMap, content_type: &str, text: &str) -> Response {
@@ -83,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_page_may_load_nothing_but_itself_and_the_document() {
-        let response = page(HeaderMap::new()).await;
+        let PageOut(response) = page(HeaderMap::new()).await;
         let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
         assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
         assert!(!policy.contains("unsafe") && !policy.contains("http"), "{policy}");
@@ -98,12 +132,12 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_known_is_not_sent_again() {
-        let first = document(HeaderMap::new()).await;
+        let DocumentOut(first) = document(HeaderMap::new()).await;
         let tag = first.headers()[header::ETAG].clone();
         let mut headers = HeaderMap::new();
         headers.insert(header::IF_NONE_MATCH, format!("\"x\", {}", tag.to_str().unwrap()).parse().unwrap());
-        let again = document(headers.clone()).await;
+        let DocumentOut(again) = document(headers.clone()).await;
         assert_eq!((again.status(), &again.headers()[header::ETAG]), (StatusCode::NOT_MODIFIED, &tag));
-        assert_eq!(page(headers).await.status(), StatusCode::OK);
+        assert_eq!(page(headers).await.0.status(), StatusCode::OK);
     }
 }

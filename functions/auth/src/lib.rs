@@ -2,12 +2,10 @@
 
 use axum::Router;
 use axum::extract::{FromRef, State};
-use axum::response::IntoResponse as _;
-use http::{HeaderMap, StatusCode, Uri};
 use shared::auth::{Organisation, token_id};
 use shared::config::{ConfigError, Env, flag};
 use shared::http::{
-    ApiResult, Body, BodyType, Document, Fields, Registry, Text, idempotency_key, idempotent,
+    ApiResult, Body, BodyType, Document, Fields, Idempotent, NoContent, Once, Registry, RequestBody, Text,
 };
 use shared::{Api, Platform};
 
@@ -65,8 +63,7 @@ fn operations<R: Registry<Auth>>(to: R) -> R {
             .text(
                 "By the token itself or by its ID, which audit events show: the SHA-256, in hexadecimal digits, of all of it before its last dot. An application's token stays valid for up to five more seconds, an organisation's for a minute.",
             )
-            .body(&REVOKE_IN)
-            .answers_nothing(204, "The token is invalid from now on.")
+            .returns("The token is invalid from now on.")
     });
     let to = health_at(to, "/api/v1/health", ["v1.health.get", "v1.health.head"]);
     let to = health_at(to, "/api/v1/health/ping", ["v1.health.ping", "v1.health.ping-head"]);
@@ -75,62 +72,50 @@ fn operations<R: Registry<Auth>>(to: R) -> R {
 
 fn health_at<R: Registry<Auth>>(to: R, path: &'static str, [get, head]: [&'static str; 2]) -> R {
     to.get(path, health, |operation| {
-        operation
-            .named(get, "Health")
-            .summary("Check whether the service runs")
-            .answers_nothing(204, "It runs.")
+        operation.named(get, "Health").summary("Check whether the service runs").returns("It runs.")
     })
     .head(path, health, |operation| {
-        operation
-            .named(head, "Health")
-            .summary("Check whether the service runs")
-            .answers_nothing(204, "It runs.")
+        operation.named(head, "Health").summary("Check whether the service runs").returns("It runs.")
     })
 }
 
-/// A token that is to be revoked, as a body.
-const REVOKE_IN: BodyType = BodyType {
-    name: "TokenRevokeIn",
-    read: |fields| {
-        revoked(fields);
-    },
-    optional: false,
-    fields: &[
-        ("token", "The token; either this or its id."),
-        ("tokenId", "The token's ID: 64 hexadecimal digits. Whether such a token exists is not checked."),
-    ],
-    parts: &[],
-};
-
-/// The token, or its id.
-fn revoked(fields: &mut Fields<'_>) -> (Option<String>, Option<String>) {
-    let token = fields.text(&["token"], Text::Length(TOKEN_LENGTH_MAX)).value();
-    let id = fields.text(&["tokenId"], Text::Name(TOKEN_ID_LENGTH)).value();
-    (token, id)
+/// A token that is to be revoked, or its id.
+struct RevokeIn {
+    token: Option<String>,
+    id: Option<String>,
 }
 
-async fn revoke(
-    State(Auth { api, .. }): State<Auth>,
-    Organisation(caller): Organisation,
-    headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> ApiResult {
-    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
-    Ok(idempotent(&api.store, &*api.clock, key, async || {
-        let mut fields = Fields::parse(&body.0)?;
-        let (token, id) = revoked(&mut fields);
-        let end = token.as_ref().and_then(|token| api.tokens.end_within(caller.org(), token));
+impl RequestBody for RevokeIn {
+    type With = ();
+    const TYPE: BodyType = BodyType::of::<Self>(
+        "TokenRevokeIn",
+        &[
+            ("token", "The token; either this or its id."),
+            ("tokenId", "The token's ID: 64 hexadecimal digits. Whether such a token exists is not checked."),
+        ],
+    );
+
+    fn read(fields: &mut Fields<'_>, (): ()) -> Self {
+        Self {
+            token: fields.text(&["token"], Text::Length(TOKEN_LENGTH_MAX)).value(),
+            id: fields.text(&["tokenId"], Text::Name(TOKEN_ID_LENGTH)).value(),
+        }
+    }
+}
+
+impl RevokeIn {
+    /// It names one token; `is_valid` is the token that it holds.
+    fn check(&self, fields: &mut Fields<'_>, is_valid: impl FnOnce(&str) -> bool) {
         let is_id = |id: &str| {
             id.len() == TOKEN_ID_LENGTH && id.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'))
         };
-        match (&token, &id) {
+        match (&self.token, &self.id) {
             // What is there and no text was said to be none already.
             (None, None) if fields.has_violation("token") || fields.has_violation("tokenId") => {}
             (Some(_), Some(_)) | (None, None) => {
                 fields.violation("token", "Give either the token or its id", "value_error");
             }
-            (Some(_), None) if end.is_none() => {
+            (Some(token), None) if !is_valid(token) => {
                 let msg = "No valid token of this organisation: it counts for nothing as it is";
                 fields.violation("token", msg, "value_error");
             }
@@ -139,15 +124,29 @@ async fn revoke(
             }
             _ => {}
         }
-        fields.finish()?;
-        let id = token.map(|token| token_id(&token)).or(id).unwrap_or_default();
-        api.tokens.revoke(&caller, id, end).await?;
-        Ok(StatusCode::NO_CONTENT.into_response())
-    })
-    .await)
+    }
+}
+
+async fn revoke(
+    State(Auth { api, .. }): State<Auth>,
+    Organisation(caller): Organisation,
+    idempotent: Idempotent,
+    body: Body<RevokeIn>,
+) -> ApiResult<Once<NoContent>> {
+    idempotent
+        .once(&caller, async || {
+            let end_of = |token: &str| api.tokens.end_within(caller.org(), token);
+            let RevokeIn { token, id } =
+                body.read_and(|asked, fields| asked.check(fields, |token| end_of(token).is_some()))?;
+            let end = token.as_deref().and_then(end_of);
+            let id = token.map(|token| token_id(&token)).or(id).unwrap_or_default();
+            api.tokens.revoke(&caller, id, end).await?;
+            Ok(NoContent)
+        })
+        .await
 }
 
 /// Says that the function runs. Whether its tables do is what its alarms watch.
-async fn health() -> StatusCode {
-    StatusCode::NO_CONTENT
+async fn health() -> NoContent {
+    NoContent
 }

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, State};
-use axum::response::IntoResponse as _;
+use axum::extract::State;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http::{Extensions, HeaderMap, StatusCode, Uri};
+use http::{Extensions, HeaderMap};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
@@ -15,7 +14,8 @@ use shared::auth::{
 };
 use shared::clock::Timestamp;
 use shared::http::{
-    ApiResult, Body, BodyType, Fields, Registry, Text, idempotency_key, idempotent, json, own_url, reference,
+    ApiResult, AppRef, Body, BodyType, Fields, Idempotent, Json, NoContent, Once, Path, Registry,
+    RequestBody, Text, own_url,
 };
 use shared::ids::{AppId, NAME_LENGTH_MAX, OrgId, Reference};
 use shared::store::applications::ApplicationSettings;
@@ -47,8 +47,7 @@ pub(super) fn operations<R: Registry<Auth>>(to: R, tag: &'static str) -> R {
                 "Creates a token for the application and a link that opens the portal with it. The token lasts \
                  seven days unless `expiry` says otherwise.",
             )
-            .body(&PORTAL_ACCESS_IN)
-            .answers::<PortalAccessOut>(200, "The link and the token.")
+            .returns("The link and the token.")
     })
     .post("/api/v1/auth/dashboard-access/{app_id}", portal_access, |operation| {
         operation
@@ -56,37 +55,34 @@ pub(super) fn operations<R: Registry<Auth>>(to: R, tag: &'static str) -> R {
             .summary("Get an app portal link")
             .text("Deprecated alias of app-portal-access.")
             .deprecated()
-            .body(&PORTAL_ACCESS_IN)
-            .answers::<PortalAccessOut>(200, "The link and the token.")
+            .returns("The link and the token.")
     })
     .post("/api/v1/auth/one-time-token", one_time_token, |operation| {
         operation
             .named("v1.authentication.exchange-one-time-token", tag)
             .summary("Exchange the one-time token of a portal link")
             .text("A one-time token works once, within ten minutes of its creation. No other token is needed.")
-            .body(&ONE_TIME_IN)
-            .answers::<OneTimeOut>(200, "The bearer token.")
+            .returns("The bearer token.")
     })
     .get("/api/v1/auth/whoami", whoami, |operation| {
         operation
             .named("v1.authentication.whoami", tag)
             .summary("Get who the token is for, and what it allows")
-            .answers::<WhoamiOut>(200, "The bearer.")
+            .returns("The bearer.")
     })
     .post("/api/v1/auth/logout", logout, |operation| {
         operation
             .named("v1.authentication.logout", tag)
             .summary("Log out an application's token")
             .text("The token is invalid from now on. A token that is already invalid gets 401.")
-            .answers_nothing(204, "Logged out.")
+            .returns("Logged out.")
     })
     .post("/api/v1/auth/app/{app_id}/expire-all", expire_all, |operation| {
         operation
             .named("v1.authentication.expire-all", tag)
             .summary("Expire an application's tokens")
             .text("All tokens that were created so far, or those of the named sessions. Later ones are valid.")
-            .body(&EXPIRE_IN)
-            .answers_nothing(204, "Expired.")
+            .returns("Expired.")
     })
 }
 
@@ -97,27 +93,27 @@ struct PortalAccess {
     application: Option<ApplicationSettings>,
 }
 
-const PORTAL_ACCESS_IN: BodyType = BodyType {
-    name: "AppPortalAccessIn",
-    read: |fields| drop(PortalAccess::read(fields)),
-    optional: true,
-    fields: &[
-        ("featureFlags", "The application sees event types with these feature flags."),
-        ("application", "Created if it is missing; its uid must be the one in the path."),
-        ("expiry", "Seconds for which the token is valid; 604,800 (seven days) by default."),
-        ("sessionId", "A name for the session, by which `expire-all` can end it."),
-        (
-            "capabilities",
-            "What the token allows: ViewBase, ViewEndpointSecret, ManageEndpointSecret, ManageTransformations, \
-             CreateAttempts, ManageEndpoint. All of them by default.",
-        ),
-        ("readOnly", "Deprecated: the same as the capability ViewBase alone."),
-    ],
-    parts: &[("application", &ApplicationIn::BODY)],
-};
+impl RequestBody for PortalAccess {
+    type With = ();
+    const TYPE: BodyType = BodyType::of::<Self>(
+        "AppPortalAccessIn",
+        &[
+            ("featureFlags", "The application sees event types with these feature flags."),
+            ("application", "Created if it is missing; its uid must be the one in the path."),
+            ("expiry", "Seconds for which the token is valid; 604,800 (seven days) by default."),
+            ("sessionId", "A name for the session, by which `expire-all` can end it."),
+            (
+                "capabilities",
+                "What the token allows: ViewBase, ViewEndpointSecret, ManageEndpointSecret, ManageTransformations, \
+                 CreateAttempts, ManageEndpoint. All of them by default.",
+            ),
+            ("readOnly", "Deprecated: the same as the capability ViewBase alone."),
+        ],
+    )
+    .with_parts(&[("application", &ApplicationIn::TYPE)])
+    .optional();
 
-impl PortalAccess {
-    fn read(fields: &mut Fields<'_>) -> Self {
+    fn read(fields: &mut Fields<'_>, (): ()) -> Self {
         let flags = fields.names(&["featureFlags"], NAME_LENGTH_MAX, 0, FEATURE_FLAGS_MAX);
         let life = fields.number(&["expiry"], LIFE_SECONDS_MIN..=LIFE_SECONDS_MAX).value();
         let session = fields.text(&["sessionId"], Text::Session).value();
@@ -141,11 +137,7 @@ impl PortalAccess {
             (true, _) => Capabilities::READ_ONLY,
             (false, given) => given.unwrap_or(Capabilities::ALL),
         };
-        let application = fields.object("application").map(|mut part| {
-            let settings = ApplicationIn::fields(&mut part);
-            fields.absorb(part);
-            settings
-        });
+        let application = ApplicationIn::part_of(fields);
         let access = AppAccess {
             feature_flags: flags.value().unwrap_or_default(),
             capabilities,
@@ -167,36 +159,35 @@ struct PortalAccessOut {
 async fn portal_access(
     State(auth): State<Auth>,
     Organisation(caller): Organisation,
-    Path(app): Path<String>,
+    Path((reference,)): Path<(AppRef,)>,
     extensions: Extensions,
-    headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> ApiResult {
+    idempotent: Idempotent,
+    body: Body<PortalAccess>,
+) -> ApiResult<Once<Json<PortalAccessOut>>> {
     let api = &auth.api;
-    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
-    Ok(idempotent(&api.store, &*api.clock, key, async || {
-        let reference: Reference<AppId> = reference(&app, "Application")?;
-        let mut fields = Fields::parse_optional(&body.0)?;
-        let PortalAccess { access, application: new } = PortalAccess::read(&mut fields);
-        if let Some(new) = &new
-            && !matches!(&reference, Reference::Uid(uid) if new.uid.as_ref() == Some(uid))
-        {
-            fields.violation("application", "Its uid must be the one in the path", "value_error");
-        }
-        fields.finish()?;
-        let app = match (api.store.application_for(&caller, &reference).await, new) {
-            (Err(Error::NotFound(_)), Some(new)) => match api.store.create_application(&caller, new).await {
-                Err(Error::Conflict(_)) => api.store.application_for(&caller, &reference).await?,
-                made => made?.0,
-            },
-            (found, _) => found?,
-        };
-        let token = api.tokens.for_app(caller.org(), app.id, access)?;
-        let url = auth.link(app.id, &token, &extensions).await?;
-        Ok(json(StatusCode::OK, &PortalAccessOut { url, token }))
-    })
-    .await)
+    idempotent
+        .once(&caller, async || {
+            let PortalAccess { access, application: new } = body.read_and(|asked, fields| {
+                if let Some(new) = &asked.application
+                    && !matches!(&reference, Reference::Uid(uid) if new.uid.as_ref() == Some(uid))
+                {
+                    fields.violation("application", "Its uid must be the one in the path", "value_error");
+                }
+            })?;
+            let app = match (api.store.application_for(&caller, &reference).await, new) {
+                (Err(Error::NotFound(_)), Some(new)) => {
+                    match api.store.create_application(&caller, new).await {
+                        Err(Error::Conflict(_)) => api.store.application_for(&caller, &reference).await?,
+                        made => made?.0,
+                    }
+                }
+                (found, _) => found?,
+            };
+            let token = api.tokens.for_app(caller.org(), app.id, access)?;
+            let url = auth.link(app.id, &token, &extensions).await?;
+            Ok(Json(PortalAccessOut { url, token }))
+        })
+        .await
 }
 
 impl Auth {
@@ -228,13 +219,18 @@ fn digest(text: &str) -> String {
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-const ONE_TIME_IN: BodyType = BodyType {
-    name: "OneTimeTokenIn",
-    read: |fields| drop(fields.required_text(&["oneTimeToken"], Text::Length(ONE_TIME_LENGTH_MAX))),
-    optional: false,
-    fields: &[("oneTimeToken", "The token of the link.")],
-    parts: &[],
-};
+struct OneTimeIn(String);
+
+impl RequestBody for OneTimeIn {
+    type With = ();
+    const TYPE: BodyType =
+        BodyType::of::<Self>("OneTimeTokenIn", &[("oneTimeToken", "The token of the link.")]);
+
+    fn read(fields: &mut Fields<'_>, (): ()) -> Self {
+        let token = fields.required_text(&["oneTimeToken"], Text::Length(ONE_TIME_LENGTH_MAX));
+        Self(token.unwrap_or_default())
+    }
+}
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "OneTimeTokenOut")]
@@ -249,11 +245,12 @@ fn names(capabilities: Capabilities) -> Vec<String> {
     capabilities.iter().map(|capability| capability.name().to_owned()).collect()
 }
 
-async fn one_time_token(State(Auth { api, .. }): State<Auth>, body: Body) -> ApiResult {
-    let mut fields = Fields::parse(&body.0)?;
-    let text = fields.required_text(&["oneTimeToken"], Text::Length(ONE_TIME_LENGTH_MAX));
-    fields.finish()?;
-    let kept = api.store.take_one_time_token(&digest(&text.unwrap_or_default())).await?;
+async fn one_time_token(
+    State(Auth { api, .. }): State<Auth>,
+    body: Body<OneTimeIn>,
+) -> ApiResult<Json<OneTimeOut>> {
+    let OneTimeIn(one_time) = body.read()?;
+    let kept = api.store.take_one_time_token(&digest(&one_time)).await?;
     let Some(token) = kept else {
         let text = "The link was used already or has expired: ask for a new one.";
         return Err(Error::Unauthenticated(text).into());
@@ -262,7 +259,7 @@ async fn one_time_token(State(Auth { api, .. }): State<Auth>, body: Body) -> Api
         Who::App { capabilities, .. } => names(capabilities),
         Who::Org(_) | Who::Postrider(_) => Vec::new(),
     };
-    Ok(json(StatusCode::OK, &OneTimeOut { token, capabilities }))
+    Ok(Json(OneTimeOut { token, capabilities }))
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -290,22 +287,21 @@ async fn whoami(
     State(Auth { api, .. }): State<Auth>,
     Authenticated(caller): Authenticated,
     headers: HeaderMap,
-) -> ApiResult {
+) -> ApiResult<Json<WhoamiOut>> {
     still_there(&api, &caller).await?;
     let Bearer(token) = Bearer::read(&headers)?;
     let (app_id, session_id, capabilities) = match &caller.who {
         Who::App { app, session, capabilities, .. } => (Some(*app), session.clone(), *capabilities),
         Who::Org(_) | Who::Postrider(_) => (None, None, Capabilities::ALL),
     };
-    let out = WhoamiOut {
+    Ok(Json(WhoamiOut {
         env_id: caller.org(),
         app_id,
         permission_source: "SvixJwt",
         session_id,
         capabilities: names(capabilities),
         expires_at: api.tokens.end_within(caller.org(), &token),
-    };
-    Ok(json(StatusCode::OK, &out))
+    }))
 }
 
 /// Whether an application's token did not expire with all others of its application, and that is there.
@@ -321,70 +317,67 @@ async fn still_there(api: &Api, caller: &Caller) -> Result<()> {
 async fn logout(
     State(Auth { api, .. }): State<Auth>,
     Bearer(token): Bearer,
-    headers: HeaderMap,
-    uri: Uri,
-) -> ApiResult {
+    idempotent: Idempotent,
+) -> ApiResult<Once<NoContent>> {
     let caller = api.tokens.verify(&token)?;
     // Two tokens of one application are two callers here.
-    let scope = format!("{}?{}", uri.path(), token_id(&token));
-    let scope = scope.parse().map_err(shared::error::corrupt("a path"))?;
-    let key = idempotency_key(&headers, &caller, &scope, &*api.random)?;
-    Ok(idempotent(&api.store, &*api.clock, key, async || {
-        let caller = api.tokens.admit(&token).await?;
-        still_there(&api, &caller).await?;
-        api.tokens.log_out(&token).await?;
-        Ok(StatusCode::NO_CONTENT.into_response())
-    })
-    .await)
+    idempotent
+        .within(&token_id(&token))
+        .once(&caller, async || {
+            let caller = api.tokens.admit(&token).await?;
+            still_there(&api, &caller).await?;
+            api.tokens.log_out(&token).await?;
+            Ok(NoContent)
+        })
+        .await
 }
 
-/// An end of tokens, as a body.
-const EXPIRE_IN: BodyType = BodyType {
-    name: "ApplicationTokenExpireIn",
-    read: |fields| {
-        expiry(fields);
-    },
-    optional: true,
-    fields: &[
-        ("expiry", "Seconds for which they stay valid; 0 by default."),
-        ("sessionIds", "Only the tokens of these sessions; all tokens if there are none."),
-    ],
-    parts: &[],
-};
-
 /// How long expired tokens stay valid, and of which sessions.
-fn expiry(fields: &mut Fields<'_>) -> (Duration, Vec<String>) {
-    let grace = fields.number(&["expiry"], 0..=GRACE_SECONDS_MAX).value().unwrap_or(0);
-    let sessions = fields.list(&["sessionIds"], Text::Session, 0, SESSIONS_MAX).value().unwrap_or_default();
-    (Duration::from_secs(grace), sessions)
+struct ExpireIn {
+    grace: Duration,
+    sessions: Vec<String>,
+}
+
+impl RequestBody for ExpireIn {
+    type With = ();
+    const TYPE: BodyType = BodyType::of::<Self>(
+        "ApplicationTokenExpireIn",
+        &[
+            ("expiry", "Seconds for which they stay valid; 0 by default."),
+            ("sessionIds", "Only the tokens of these sessions; all tokens if there are none."),
+        ],
+    )
+    .optional();
+
+    fn read(fields: &mut Fields<'_>, (): ()) -> Self {
+        let grace = fields.number(&["expiry"], 0..=GRACE_SECONDS_MAX).value().unwrap_or(0);
+        let sessions = fields.list(&["sessionIds"], Text::Session, 0, SESSIONS_MAX).value();
+        Self { grace: Duration::from_secs(grace), sessions: sessions.unwrap_or_default() }
+    }
 }
 
 async fn expire_all(
     State(Auth { api, .. }): State<Auth>,
     Organisation(caller): Organisation,
-    Path(app): Path<String>,
-    headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> ApiResult {
-    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
-    Ok(idempotent(&api.store, &*api.clock, key, async || {
-        let mut fields = Fields::parse_optional(&body.0)?;
-        let (grace, sessions) = expiry(&mut fields);
-        fields.finish()?;
-        let reference: Reference<AppId> = reference(&app, "Application")?;
-        if !sessions.is_empty() {
-            let app = api.store.application_for(&caller, &reference).await?;
-            api.store.expire_sessions(&caller, &app, &sessions, grace).await?;
-            return Ok(StatusCode::NO_CONTENT.into_response());
-        }
-        // Each turn means that somebody else's change came first, so this ends.
-        loop {
-            let app = api.store.application_for(&caller, &reference).await?;
-            if api.store.expire_tokens(&caller, &app, grace).await? {
-                return Ok(StatusCode::NO_CONTENT.into_response());
+    Path((reference,)): Path<(AppRef,)>,
+    idempotent: Idempotent,
+    body: Body<ExpireIn>,
+) -> ApiResult<Once<NoContent>> {
+    idempotent
+        .once(&caller, async || {
+            let ExpireIn { grace, sessions } = body.read()?;
+            if !sessions.is_empty() {
+                let app = api.store.application_for(&caller, &reference).await?;
+                api.store.expire_sessions(&caller, &app, &sessions, grace).await?;
+                return Ok(NoContent);
             }
-        }
-    })
-    .await)
+            // Each turn means that somebody else's change came first, so this ends.
+            loop {
+                let app = api.store.application_for(&caller, &reference).await?;
+                if api.store.expire_tokens(&caller, &app, grace).await? {
+                    return Ok(NoContent);
+                }
+            }
+        })
+        .await
 }

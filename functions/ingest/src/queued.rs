@@ -4,7 +4,7 @@ use shared::Result;
 use shared::clock::Timestamp;
 use shared::idempotency::KEY_LENGTH_MAX;
 use shared::ids::{AppId, NAME_LENGTH_MAX, OrgId, Reference};
-use shared::input::{Fields, Text};
+use shared::input::{Fields, RequestBody as _, Text};
 use shared::intake::MessageIn;
 
 /// A message, and what a request says beside its body.
@@ -49,7 +49,7 @@ impl Queued {
         let is_object = fields.required_raw_object(&["message"]).is_some();
         let part = if is_object { fields.object("message") } else { None };
         let message = part.map(|mut part| {
-            let message = MessageIn::read(&mut part);
+            let message = MessageIn::read(&mut part, ());
             if let Some(app) = &app {
                 message.check_application(&mut part, app, "Its uid must be appId");
             }

@@ -3,11 +3,11 @@
 //! What a request costs apart from its message (the API's price, the token, the application) is paid once,
 //! and the queue takes ten jobs a request.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::IntoResponse as _;
 use futures_util::StreamExt as _;
 use futures_util::future::{BoxFuture, OptionFuture};
-use http::{HeaderMap, StatusCode, Uri};
+use http::{HeaderMap, StatusCode};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use shared::auth::Organisation;
 use shared::clock::Timestamp;
 use shared::http::{
-    ApiError, ApiResult, Body, BodyType, Fields, RawQuery, Rule, idempotency_key, json, reference,
+    ApiError, ApiResult, AppRef, Body, BodyType, Fields, Idempotent, Json, Path, Query, RequestBody, Rule,
 };
 use shared::ids::{AppId, Reference};
 use shared::intake::{MessageIn, Stored};
@@ -23,33 +23,35 @@ use shared::trace::Trace;
 use shared::wire::MessageOut;
 use shared::{Error, Result};
 
-use crate::{Messages, with_content};
+use crate::{Messages, WithContent};
 
 /// Most messages in one request.
 const MESSAGES_MAX: usize = 100;
 /// Messages that are stored at the same time.
 const STORING_MAX: usize = 16;
 
-/// Messages, as a body.
-pub const BATCH_IN: BodyType = BodyType {
-    name: "MessageBatchIn",
-    read: |fields| drop(messages(fields)),
-    optional: false,
-    fields: &[(
-        "messages",
-        "Each as it would be posted by itself, but without `application`: the application must exist.",
-    )],
-    parts: &[],
-};
+/// Messages, each as it was sent.
+pub struct BatchIn(Vec<Box<RawValue>>);
 
-fn messages(fields: &mut Fields<'_>) -> Vec<Box<RawValue>> {
-    const NAME: &str = "messages";
-    let messages: Vec<Box<RawValue>> = fields.required(&[NAME]).unwrap_or_default();
-    fields.rule(NAME, Rule::Entries(1, MESSAGES_MAX));
-    if !fields.has_violation(NAME) && !(1..=MESSAGES_MAX).contains(&messages.len()) {
-        fields.violation(NAME, format!("Must have between 1 and {MESSAGES_MAX} entries"), "value_error");
+impl RequestBody for BatchIn {
+    type With = ();
+    const TYPE: BodyType = BodyType::of::<Self>(
+        "MessageBatchIn",
+        &[(
+            "messages",
+            "Each as it would be posted by itself, but without `application`: the application must exist.",
+        )],
+    );
+
+    fn read(fields: &mut Fields<'_>, (): ()) -> Self {
+        const NAME: &str = "messages";
+        let messages: Vec<Box<RawValue>> = fields.required(&[NAME]).unwrap_or_default();
+        fields.rule(NAME, Rule::Entries(1, MESSAGES_MAX));
+        if !fields.has_violation(NAME) && !(1..=MESSAGES_MAX).contains(&messages.len()) {
+            fields.violation(NAME, format!("Must have between 1 and {MESSAGES_MAX} entries"), "value_error");
+        }
+        Self(messages)
     }
-    messages
 }
 
 /// The result for each message, in their order.
@@ -94,18 +96,14 @@ impl OneOut {
 pub async fn create(
     State(state): State<Messages>,
     Organisation(caller): Organisation,
-    Path(app): Path<String>,
-    query: RawQuery,
+    Query(WithContent(with_content)): Query<WithContent>,
+    Path((reference,)): Path<(AppRef,)>,
+    idempotent: Idempotent,
     headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> ApiResult {
-    let with_content = with_content(&query)?;
-    let reference = reference(&app, "Application")?;
-    let key = idempotency_key(&headers, &caller, &uri, &*state.api.random)?;
-    let mut fields = Fields::parse(&body.0)?;
-    let texts = messages(&mut fields);
-    fields.finish()?;
+    body: Body<BatchIn>,
+) -> ApiResult<Json<BatchOut>> {
+    let key = idempotent.key(&caller)?;
+    let BatchIn(texts) = body.read()?;
     let app = state.intake.application(&caller, &reference, None).await?;
     let trace = Trace::of(&headers);
 
@@ -131,7 +129,7 @@ pub async fn create(
         };
         data.push(OneOut::new(outcome).await);
     }
-    Ok(json(StatusCode::OK, &BatchOut { data }))
+    Ok(Json(BatchOut { data }))
 }
 
 fn parse(text: &RawValue, app: &Reference<AppId>, now: Timestamp) -> Result<MessageIn> {

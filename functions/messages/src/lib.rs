@@ -5,21 +5,22 @@
 mod batch;
 
 use axum::Router;
-use axum::extract::{FromRef, Path, State};
+use axum::extract::{FromRef, State};
 use futures_util::future::{OptionFuture, join};
-use http::{HeaderMap, StatusCode, Uri};
+use http::HeaderMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::{Authenticated, Caller, Organisation};
 use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env};
 use shared::http::{
-    ApiResult, Body, Document, Fields, ListOut, RawQuery, Registry, Text, idempotency_key, idempotent, json,
-    reference,
+    Accepted as AcceptedOut, ApiResult, AppRef, Body, BodyType, Document, Fields, Idempotent, Json, ListOut,
+    MessageRef, NoContent, Once, Path, Query, QueryParams, RawQuery, Registry, RequestBody, Segment as _,
+    Text,
 };
 use shared::ids::{MessageId, NAME_LENGTH_MAX};
-use shared::input::BodyType;
 use shared::intake::{Accepted, CHANNEL_LENGTH_MAX, Intake, MessageIn, TAG_LENGTH_MAX, labels};
+use shared::labels::Labels;
 use shared::store::applications::Application;
 use shared::store::audit::What;
 use shared::store::messages::Message;
@@ -73,8 +74,7 @@ fn operations<R: Registry<Messages>>(to: R) -> R {
             .named("v1.message.list", TAG)
             .summary("List an application's messages")
             .text("Newest first. One list spans at most 90 days; an iterator goes on from there.")
-            .query(|query| Wanted::read(query, Timestamp::default()).map(drop))
-            .answers::<ListOut<MessageOut>>(200, "A page of messages.")
+            .returns("A page of messages.")
     })
     .post(ALL, create, |operation| {
         operation
@@ -83,9 +83,7 @@ fn operations<R: Registry<Messages>>(to: R) -> R {
             .text(
                 "The response is sent once the message is stored and its deliveries are queued. The payload is signed and sent as it was posted, byte for byte.",
             )
-            .query(with_content)
-            .body(&MessageIn::BODY)
-            .answers::<MessageOut>(202, "The message was accepted.")
+            .returns("The message was accepted.")
     })
     .post(BATCH, batch::create, |operation| {
         operation
@@ -94,52 +92,48 @@ fn operations<R: Registry<Messages>>(to: R) -> R {
             .text(
                 "Up to 100 messages and a megabyte. Each is accepted or refused by itself; the response has an entry per message, in their order. With an idempotency key, a repeated request posts only what was refused.",
             )
-            .query(with_content)
-            .body(&batch::BATCH_IN)
-            .answers::<batch::BatchOut>(200, "The result for each message.")
+            .returns("The result for each message.")
     })
     .get(ONE, read, |operation| {
-        operation
-            .named("v1.message.get", TAG)
-            .summary("Get a message")
-            .query(with_content)
-            .answers::<MessageOut>(200, "The message.")
+        operation.named("v1.message.get", TAG).summary("Get a message").returns("The message.")
     })
     .delete("/api/v1/app/{app_id}/msg/{msg_id}/content", expunge, |operation| {
         operation
             .named("v1.message.expunge-content", TAG)
             .summary("Expunge a message's payload")
             .text("Its payload is no longer shown or sent.")
-            .answers_nothing(204, "It was removed.")
+            .returns("It was removed.")
     })
     .post("/api/v1/app/{app_id}/msg/precheck/active", precheck, |operation| {
         operation
             .named("v1.message.precheck", TAG)
             .summary("Check whether a message would reach an endpoint")
-            .body(&PRECHECK_IN)
-            .answers::<PrecheckOut>(200, "Whether any endpoint would receive it.")
+            .returns("Whether any endpoint would receive it.")
     })
 }
 
-fn with_content(query: &RawQuery) -> Result<bool> {
-    query.flag("with_content", true)
+/// Whether a message is shown with its payload.
+struct WithContent(bool);
+
+impl QueryParams for WithContent {
+    fn read(query: &RawQuery, _: Timestamp) -> Result<Self> {
+        query.flag("with_content", true).map(Self)
+    }
 }
 
 /// What a list is asked for.
-struct Wanted<'a> {
-    with_content: bool,
-    channel: Option<&'a str>,
-    tag: Option<&'a str>,
+struct Wanted {
+    channel: Option<String>,
+    tag: Option<String>,
     types: Option<Vec<String>>,
     list: LogQuery<MessageId>,
 }
 
-impl<'a> Wanted<'a> {
-    fn read(query: &'a RawQuery, now: Timestamp) -> Result<Self> {
+impl QueryParams for Wanted {
+    fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
         Ok(Self {
-            with_content: with_content(query)?,
-            channel: query.text("channel", Text::Name(CHANNEL_LENGTH_MAX))?,
-            tag: query.text("tag", Text::Tag(TAG_LENGTH_MAX))?,
+            channel: query.text("channel", Text::Name(CHANNEL_LENGTH_MAX))?.map(str::to_owned),
+            tag: query.text("tag", Text::Tag(TAG_LENGTH_MAX))?.map(str::to_owned),
             types: query.texts("event_types", Text::Name(NAME_LENGTH_MAX))?,
             list: query.log(now)?,
         })
@@ -149,16 +143,15 @@ impl<'a> Wanted<'a> {
 async fn create(
     State(state): State<Messages>,
     Organisation(caller): Organisation,
-    Path(app): Path<String>,
-    query: RawQuery,
+    Query(WithContent(with_content)): Query<WithContent>,
+    Path((reference,)): Path<(AppRef,)>,
+    idempotent: Idempotent,
     headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> ApiResult {
-    let with_content = with_content(&query)?;
-    let reference = reference(&app, "Application")?;
-    let key = idempotency_key(&headers, &caller, &uri, &*state.api.random)?;
-    let message = MessageIn::parse(&body.0, &reference, state.api.clock.now())?;
+    body: Body<MessageIn>,
+) -> ApiResult<AcceptedOut<MessageOut>> {
+    let key = idempotent.key(&caller)?;
+    let now = state.api.clock.now();
+    let message = body.read_and(|message, fields| message.check(fields, &reference, now))?;
     let intake = &state.intake;
     let admitted = async {
         let app = intake.application(&caller, &reference, message.application.as_ref()).await?;
@@ -180,20 +173,26 @@ async fn create(
     let span =
         tracing::error_span!("message", trace_id = trace.map(|trace| tracing::field::display(trace.id())));
     let accepted = intake.accept(&app, claimed, message, trace).instrument(span).await?;
-    Ok(json(StatusCode::ACCEPTED, &state.answer(&accepted, with_content).await?))
+    Ok(AcceptedOut(state.answer(&accepted, with_content).await?))
 }
 
-/// What a message would be, as a body.
-const PRECHECK_IN: BodyType = BodyType {
-    name: "MessagePrecheckIn",
-    read: |fields| drop(labels(fields)),
-    optional: false,
-    fields: &[
-        ("eventType", "The event type that it would have."),
-        ("channels", "The channels that it would have."),
-    ],
-    parts: &[],
-};
+/// What a message would have.
+struct PrecheckIn(Labels);
+
+impl RequestBody for PrecheckIn {
+    type With = ();
+    const TYPE: BodyType = BodyType::of::<Self>(
+        "MessagePrecheckIn",
+        &[
+            ("eventType", "The event type that it would have."),
+            ("channels", "The channels that it would have."),
+        ],
+    );
+
+    fn read(fields: &mut Fields<'_>, (): ()) -> Self {
+        Self(labels(fields))
+    }
+}
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "MessagePrecheckOut")]
@@ -206,38 +205,34 @@ struct PrecheckOut {
 async fn precheck(
     State(state): State<Messages>,
     Organisation(caller): Organisation,
-    Path(app): Path<String>,
-    headers: HeaderMap,
-    uri: Uri,
-    body: Body,
-) -> ApiResult {
-    let api = &state.api;
-    let key = idempotency_key(&headers, &caller, &uri, &*api.random)?;
-    Ok(idempotent(&api.store, &*api.clock, key, async || {
-        let mut fields = Fields::parse(&body.0)?;
-        let labels = labels(&mut fields);
-        fields.finish()?;
-        let app = state.intake.application(&caller, &reference(&app, "Application")?, None).await?;
-        let active = state.intake.is_wanted(&app, &labels).await?;
-        Ok(json(StatusCode::OK, &PrecheckOut { active }))
-    })
-    .await)
+    Path((app,)): Path<(AppRef,)>,
+    idempotent: Idempotent,
+    body: Body<PrecheckIn>,
+) -> ApiResult<Once<Json<PrecheckOut>>> {
+    idempotent
+        .once(&caller, async || {
+            let PrecheckIn(labels) = body.read()?;
+            let app = state.intake.application(&caller, &app, None).await?;
+            let active = state.intake.is_wanted(&app, &labels).await?;
+            Ok(Json(PrecheckOut { active }))
+        })
+        .await
 }
 
 async fn list(
     State(state): State<Messages>,
     Authenticated(caller): Authenticated,
-    Path(app): Path<String>,
-    query: RawQuery,
-) -> ApiResult {
+    Query((WithContent(with_content), wanted)): Query<(WithContent, Wanted)>,
+    Path((app,)): Path<(AppRef,)>,
+) -> ApiResult<Json<ListOut<MessageOut>>> {
     let store = &state.api.store;
-    let Wanted { with_content, channel, tag, types, list } = Wanted::read(&query, state.api.clock.now())?;
-    let app = store.application_for(&caller, &reference(&app, "Application")?).await?;
+    let Wanted { channel, tag, types, list } = wanted;
+    let app = store.application_for(&caller, &app).await?;
     let page = store
         .list_messages(app.id, &list, |message| {
             let labels = &message.labels;
-            channel.is_none_or(|channel| labels.has_channel(channel))
-                && tag.is_none_or(|tag| labels.has_tag(tag))
+            channel.as_ref().is_none_or(|channel| labels.has_channel(channel))
+                && tag.as_ref().is_none_or(|tag| labels.has_tag(tag))
                 && types.as_ref().is_none_or(|types| types.contains(&labels.event_type))
         })
         .await?;
@@ -251,48 +246,50 @@ async fn list(
     } else {
         page.try_map(|message| MessageOut::new(&message, &Shown::Withheld))?
     };
-    Ok(json(StatusCode::OK, &ListOut::new(page, |out| out.id().to_string(), |out| out)))
+    Ok(Json(ListOut::new(page, |out| out.id().to_string(), |out| out)))
 }
 
 async fn read(
     State(state): State<Messages>,
     Authenticated(caller): Authenticated,
-    Path((app, message)): Path<(String, String)>,
-    query: RawQuery,
-) -> ApiResult {
-    let with_content = with_content(&query)?;
-    let (_, message) = state.find(&caller, &app, &message).await?;
-    Ok(json(StatusCode::OK, &state.show(&message, with_content).await?))
+    Query(WithContent(with_content)): Query<WithContent>,
+    Path(path): Path<(AppRef, MessageRef)>,
+) -> ApiResult<Json<MessageOut>> {
+    let (_, message) = state.find(&caller, &path).await?;
+    Ok(Json(state.show(&message, with_content).await?))
 }
 
 /// The message whose event id is `batch`.
 async fn read_called_batch(
     state: State<Messages>,
     caller: Authenticated,
-    Path(app): Path<String>,
-    query: RawQuery,
-) -> ApiResult {
-    read(state, caller, Path((app, "batch".to_owned())), query).await
+    query: Query<WithContent>,
+    Path((app,)): Path<(AppRef,)>,
+) -> ApiResult<Json<MessageOut>> {
+    read(state, caller, query, Path((app, MessageRef::read("batch")?))).await
 }
 
 /// Takes the text out of a message: it is neither shown nor sent any more. Whoever may read it may.
 async fn expunge(
     State(state): State<Messages>,
     Authenticated(caller): Authenticated,
-    Path((app, message)): Path<(String, String)>,
-) -> ApiResult<StatusCode> {
-    let (app, message) = state.find(&caller, &app, &message).await?;
+    Path(path): Path<(AppRef, MessageRef)>,
+) -> ApiResult<NoContent> {
+    let (app, message) = state.find(&caller, &path).await?;
     state.api.store.expunge_message(&message).await?;
     // Jobs on their way carry the text. From now on they read the message instead.
     state.api.store.invalidate(&caller, &app, What::MessageExpunged, message.id.to_string()).await?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(NoContent)
 }
 
 impl Messages {
-    async fn find(&self, caller: &Caller, app: &str, message: &str) -> Result<(Application, Message)> {
-        let wanted = reference(message, "Message")?;
-        let app = self.api.store.application_for(caller, &reference(app, "Application")?).await?;
-        let message = self.api.store.message_for(app.id, &wanted).await?;
+    async fn find(
+        &self,
+        caller: &Caller,
+        (app, message): &(AppRef, MessageRef),
+    ) -> Result<(Application, Message)> {
+        let app = self.api.store.application_for(caller, app).await?;
+        let message = self.api.store.message_for(app.id, message).await?;
         Ok((app, message))
     }
 

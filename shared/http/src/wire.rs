@@ -11,7 +11,7 @@ use domain::error::{Result, corrupt};
 use domain::ids::AppId;
 pub use domain::limits::TEXT_LENGTH_MAX;
 use domain::message::{Message, NewMessage};
-pub use input::ApplicationIn;
+pub use input::{ApplicationIn, ApplicationPatch};
 use runtime::clock::Timestamp;
 
 /// An application, as it appears in a response.

@@ -9,7 +9,7 @@ mod schema;
 mod text;
 pub mod unknown;
 
-pub use application::ApplicationIn;
+pub use application::{ApplicationIn, ApplicationPatch};
 pub use field::Field;
 pub use fields::Fields;
 pub use schema::{Note, Rule, Shape, Shaped, of_shape};

@@ -8,7 +8,7 @@ use domain::application::ApplicationSettings;
 use domain::ids::{AppId, NAME_LENGTH_MAX, Reference};
 use domain::labels::Labels;
 use domain::message::Payload;
-use input::{ApplicationIn, BodyType, Field, Fields, Text};
+use input::{ApplicationIn, BodyType, Field, Fields, RequestBody, Text};
 use runtime::clock::Timestamp;
 
 const CHANNELS_MAX: usize = 5;
@@ -43,13 +43,11 @@ pub struct MessageIn {
     pub application: Option<ApplicationSettings>,
 }
 
-impl MessageIn {
-    /// A new message, as a body.
-    pub const BODY: BodyType = BodyType {
-        name: "MessageIn",
-        read: |fields| drop(Self::read(fields)),
-        optional: false,
-        fields: &[
+impl RequestBody for MessageIn {
+    type With = ();
+    const TYPE: BodyType = BodyType::of::<Self>(
+        "MessageIn",
+        &[
             ("eventType", "The event type; it need not exist."),
             ("eventId", "Your own ID, unique within the application. Paths take it instead of the ID."),
             ("channels", "Endpoints with channels get the message only if they have one of these."),
@@ -66,20 +64,50 @@ impl MessageIn {
             ("payloadRetentionHours", "The same in hours, instead of days."),
             ("application", "Created if it is missing; its uid has to be the one in the path."),
         ],
-        parts: &[("application", &ApplicationIn::BODY)],
-    };
+    )
+    .with_parts(&[("application", &ApplicationIn::TYPE)]);
 
-    /// Reads a body that was posted to `app`.
+    fn read(fields: &mut Fields<'_>, (): ()) -> Self {
+        let mut labels = labels(fields);
+        let event_id = fields.text(&["eventId"], Text::Uid("msg_")).value();
+        labels.tags = fields.list(&["tags"], Text::Tag(TAG_LENGTH_MAX), 0, TAGS_MAX).value();
+        let json = fields.required_raw_object(&["payload", "data"]).map(|raw| raw.get().to_owned());
+        let (raw, content_type) = fields.object("transformationsParams").map_or((None, None), |mut part| {
+            let raw = part.optional::<String>(&["rawPayload"]);
+            let content_type = part.object("headers").and_then(|mut headers| {
+                let content_type = content_type(&mut headers);
+                part.absorb(headers);
+                content_type
+            });
+            fields.absorb(part);
+            (raw, content_type)
+        });
+        let deliver_at = fields.optional(&["deliverAt"]);
+        let retention_hours = retention_hours(fields);
+        let application = ApplicationIn::part_of(fields);
+        let payload =
+            Payload { raw: raw.map(Arc::new), content_type, ..Payload::of(json.unwrap_or_default()) };
+        Self { labels, event_id, payload, retention_hours, deliver_at, application }
+    }
+}
+
+impl MessageIn {
+    /// Reads a message that is posted to `app` together with others.
     ///
     /// # Errors
     /// `Invalid` with every broken rule.
     pub fn parse(body: &[u8], app: &Reference<AppId>, now: Timestamp) -> Result<Self> {
         let mut fields = Fields::parse(body)?;
-        let message = Self::read(&mut fields);
-        message.check_application(&mut fields, app, "Its uid must be the one in the path");
-        message.check_delivery(&mut fields, now, now.after(DELIVER_SOONEST));
+        let message = Self::read(&mut fields, ());
+        message.check(&mut fields, app, now);
         fields.finish()?;
         Ok(message)
+    }
+
+    /// Holds a message that is posted to `app` to what its path and the time ask of it.
+    pub fn check(&self, fields: &mut Fields<'_>, app: &Reference<AppId>, now: Timestamp) {
+        self.check_application(fields, app, "Its uid must be the one in the path");
+        self.check_delivery(fields, now, now.after(DELIVER_SOONEST));
     }
 
     /// The application that it would make has to be the one that it is for; `otherwise` is noted.
@@ -99,34 +127,6 @@ impl MessageIn {
         } else if at >= now.after(HOUR * u32::try_from(self.retention_hours).unwrap_or(u32::MAX)) {
             fields.violation("deliverAt", "Must be before the payload is removed", "value_error");
         }
-    }
-
-    /// Reads a message that may be a part of something; broken rules stay in `fields`.
-    pub fn read(fields: &mut Fields<'_>) -> Self {
-        let mut labels = labels(fields);
-        let event_id = fields.text(&["eventId"], Text::Uid("msg_")).value();
-        labels.tags = fields.list(&["tags"], Text::Tag(TAG_LENGTH_MAX), 0, TAGS_MAX).value();
-        let json = fields.required_raw_object(&["payload", "data"]).map(|raw| raw.get().to_owned());
-        let (raw, content_type) = fields.object("transformationsParams").map_or((None, None), |mut part| {
-            let raw = part.optional::<String>(&["rawPayload"]);
-            let content_type = part.object("headers").and_then(|mut headers| {
-                let content_type = content_type(&mut headers);
-                part.absorb(headers);
-                content_type
-            });
-            fields.absorb(part);
-            (raw, content_type)
-        });
-        let deliver_at = fields.optional(&["deliverAt"]);
-        let retention_hours = retention_hours(fields);
-        let application = fields.object("application").map(|mut part| {
-            let settings = ApplicationIn::fields(&mut part);
-            fields.absorb(part);
-            settings
-        });
-        let payload =
-            Payload { raw: raw.map(Arc::new), content_type, ..Payload::of(json.unwrap_or_default()) };
-        Self { labels, event_id, payload, retention_hours, deliver_at, application }
     }
 }
 
