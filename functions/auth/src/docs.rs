@@ -10,7 +10,7 @@ use http::{HeaderMap, StatusCode, header};
 use ring::digest::{SHA256, digest};
 use schemars::SchemaGenerator;
 use serde_json::{Map, Value};
-use shared::http::{Answer, Content, Registry};
+use shared::http::{Content, Registry, Responses};
 
 use crate::Auth;
 
@@ -50,7 +50,7 @@ impl IntoResponse for DocumentOut {
     }
 }
 
-impl Answer for DocumentOut {
+impl Responses for DocumentOut {
     fn declared() -> Vec<(u16, Content)> {
         let document = Content::Json(SchemaGenerator::subschema_for::<Map<String, Value>>);
         vec![(200, document), (304, Content::Nothing)]
@@ -66,7 +66,7 @@ impl IntoResponse for PageOut {
     }
 }
 
-impl Answer for PageOut {
+impl Responses for PageOut {
     fn declared() -> Vec<(u16, Content)> {
         vec![(200, Content::Text("text/html")), (304, Content::Nothing)]
     }

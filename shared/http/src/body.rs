@@ -16,13 +16,9 @@ use crate::ApiError;
 /// writing, sees the 413 instead of a broken pipe.
 const DRAIN_LENGTH_MAX: usize = 16 * 1024 * 1024;
 
-/// Marks a body whose operation says what it is.
-#[derive(Clone, Copy, Debug)]
-pub struct Raw;
-
-/// The bytes of a request's body, which is read as a `T`.
+/// A request's body, which is read as a `T` when the handler asks for it: after a 404, and once for each key.
 #[derive(Debug)]
-pub struct Body<T = Raw>(pub Bytes, PhantomData<fn() -> T>);
+pub struct Body<T>(Bytes, PhantomData<fn() -> T>);
 
 impl<T: RequestBody> Body<T> {
     /// What the body says.

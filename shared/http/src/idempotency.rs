@@ -5,17 +5,16 @@ use std::time::Duration;
 
 use axum::extract::{FromRef, FromRequestParts};
 use axum::response::{IntoResponse, Response};
+use http::HeaderValue;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Uri};
 use http_body_util::BodyExt as _;
 
 use crate::operation::Content;
-use crate::{Answer, Api, ApiError, ApiResult};
+use crate::{Api, ApiError, ApiResult, Responses};
 use domain::caller::Caller;
 use domain::error::{Chain, Error, Result};
 use domain::idempotency::IdempotencyKey;
 use runtime::clock::Clock;
-use runtime::random::Random;
 use store::Store;
 use store::idempotency::Claim;
 
@@ -110,30 +109,15 @@ impl<A> IntoResponse for Once<A> {
     }
 }
 
-impl<A: Answer> Answer for Once<A> {
+impl<A: Responses> Responses for Once<A> {
     fn declared() -> Vec<(u16, Content)> {
         A::declared()
     }
 }
 
-/// The idempotency key of a request; none if it has none.
-///
-/// # Errors
-/// `Invalid` if the header is empty, too long, or no visible ASCII.
-pub fn idempotency_key(
-    headers: &HeaderMap,
-    caller: &Caller,
-    uri: &Uri,
-    random: &dyn Random,
-) -> Result<Option<IdempotencyKey>> {
-    let Some(header) = headers.get(HEADER) else { return Ok(None) };
-    let target = uri.path_and_query().map_or("", |uri| uri.as_str());
-    IdempotencyKey::of_request(header.to_str().ok(), caller, target, random).map(Some)
-}
-
 /// Does `work` once for each key. Two requests at the same time: one works, the other waits for
 /// its answer. Only answers of success are kept; after any other the key is free again.
-pub async fn idempotent<A: IntoResponse>(
+async fn idempotent<A: IntoResponse>(
     store: &Store,
     clock: &dyn Clock,
     key: Option<IdempotencyKey>,

@@ -1,6 +1,5 @@
 //! How the domain looks over HTTP: bodies and queries read strictly, errors in the contract's words.
 
-mod answer;
 mod api;
 pub mod auth;
 mod body;
@@ -14,17 +13,17 @@ mod operation;
 mod path;
 mod query;
 mod request_id;
+mod response;
 pub mod wire;
 
-pub use answer::{Accepted, Answer, Created, Either, Json, NoContent};
 pub use api::Api;
-pub use body::{Body, Raw};
+pub use body::Body;
 pub use domain::idempotency::{IdempotencyKey, KEY_LENGTH_MAX};
 pub use domain::limits::BODY_LENGTH_MAX;
 pub use domain::page::{Cursor, EXAMINED_MAX, Filling, ListQuery, Order, Page, TEXTS_LENGTH_MAX};
 pub use error::{ApiError, ApiResult};
 pub use gateway::serve;
-pub use idempotency::{Idempotent, Once, idempotency_key, idempotent};
+pub use idempotency::{Idempotent, Once};
 pub use input::{BodyType, Field, Fields, RequestBody, Rule, Shape, Shaped, Text};
 pub use list::{Ascending, Descending, ListOut};
 pub use missing::no_such_path;
@@ -33,6 +32,7 @@ pub use operation::{Content, Input, Inputs, Operation, Registry, Returns, Takes}
 pub use path::{AppRef, EndpointRef, MessageRef, Path, Segment, Segments};
 pub use query::{Query, QueryParams, RawQuery};
 pub use request_id::{OwnUrl, own_url, request_id, set_request_id};
+pub use response::{Accepted, Created, Either, Json, NoContent, Responses};
 
 use std::sync::Arc;
 
@@ -45,7 +45,6 @@ use serde::Serialize;
 use tower::util::MapRequest;
 
 use domain::error::{Error, corrupt};
-use domain::ids::{Id, Reference};
 use runtime::metrics::Metrics;
 
 /// An answer with a JSON body.
@@ -115,14 +114,6 @@ fn trim_trailing_slash(mut request: http::Request<HttpBody>) -> http::Request<Ht
         }
     }
     request
-}
-
-/// Reads a path segment that names a resource.
-///
-/// # Errors
-/// `NotFound` if the segment can be no name of it.
-pub fn reference<I: Id>(segment: &str, what: &'static str) -> domain::Result<Reference<I>> {
-    Reference::parse(segment).ok_or(Error::NotFound(what))
 }
 
 #[cfg(test)]

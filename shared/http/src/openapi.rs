@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use input::{BodyType, Fields, Note};
 
-use super::Answer as _;
+use super::Responses as _;
 use super::error::{ErrorOut, ViolationsOut};
 use super::operation::{Content, Input, Inputs, Operation, Registry, Returns};
 
@@ -36,7 +36,7 @@ impl<S> Registry<S> for Document {
         H: Handler<T, S> + Returns<T>,
         T: Inputs + 'static,
     {
-        self.operations.push(describe(Operation::new(method, path, T::INPUTS, H::Answer::declared())));
+        self.operations.push(describe(Operation::new(method, path, T::INPUTS, H::Responses::declared())));
         self
     }
 }
@@ -124,14 +124,11 @@ impl Writer {
         if !words::TAGS.iter().any(|(tag, _)| *tag == operation.tag) {
             self.problem(operation, format!("its tag {:?} is not explained", operation.tag));
         }
-        if operation.answers.is_empty() {
-            self.problem(operation, "has no response");
-        }
-        for (status, _) in &operation.declared {
+        for (status, _) in &operation.undescribed {
             self.problem(operation, format!("does not say what its handler's {status} means"));
         }
         if operation.described_too_often {
-            self.problem(operation, "describes more answers than its handler has");
+            self.problem(operation, "describes more responses than its handler has");
         }
         let mut written = json!({
             "operationId": operation.id,
@@ -147,15 +144,9 @@ impl Writer {
         if operation.deprecated {
             written["deprecated"] = true.into();
         }
-        match (operation.body, operation.takes_body()) {
-            (Some(body), true) => {
-                let schema = self.body(body);
-                let content = json!({ "application/json": { "schema": schema } });
-                written["requestBody"] = json!({ "required": !body.optional, "content": content });
-            }
-            (None, false) => {}
-            (Some(_), false) => self.problem(operation, "describes a body that its handler does not take"),
-            (None, true) => self.problem(operation, "does not describe the body that its handler takes"),
+        if let Some(body) = operation.body {
+            let content = json!({ "application/json": { "schema": self.body(body) } });
+            written["requestBody"] = json!({ "required": !body.optional, "content": content });
         }
         written
     }
@@ -166,31 +157,18 @@ impl Writer {
         let named: Vec<&str> =
             segments.filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}')).collect();
         let taken = operation.inputs.iter().find_map(|input| match input {
-            Input::Path(count) => Some(*count),
-            Input::Segments(names) => Some(names.len()),
+            Input::Path(names) => Some(*names),
             _ => None,
         });
-        for input in operation.inputs {
-            if let Input::Segments(names) = input
-                && *names != named
-            {
-                self.problem(operation, format!("its path names {named:?}, its handler {names:?}"));
-            }
-        }
-        if taken.unwrap_or_default() != named.len() {
-            self.problem(
-                operation,
-                format!("its path has {} parameters, its handler {taken:?}", named.len()),
-            );
+        let taken = taken.unwrap_or_default();
+        if taken != named {
+            self.problem(operation, format!("its path names {named:?}, its handler {taken:?}"));
         }
         for name in named {
             let about = self.about(operation, name);
             written.push(json!({
                 "name": name, "in": "path", "required": true, "description": about, "schema": { "type": "string" },
             }));
-        }
-        if operation.query.is_some() != operation.takes_query() {
-            self.problem(operation, "a query is described if and only if the handler takes one");
         }
         let mut seen: BTreeMap<&str, Value> = BTreeMap::new();
         for parameter in operation.query.iter().flat_map(super::RawQuery::notes) {
@@ -238,7 +216,7 @@ impl Writer {
 
     fn responses(&mut self, operation: &Operation) -> Map<String, Value> {
         let mut responses = Map::new();
-        for answer in &operation.answers {
+        for answer in &operation.responses {
             let content = match answer.content {
                 Content::Nothing => None,
                 Content::Json(schema) => Some(("application/json", schema(&mut self.generator).to_value())),
@@ -398,31 +376,48 @@ impl<T: JsonSchema> Referenced for T {}
 #[cfg(test)]
 mod tests {
     use axum::Router;
-    use axum::extract::Path;
 
     use super::*;
     use crate::auth::{Authenticated, Organisation};
-    use crate::{Api, ApiResult, Body, ListOut, RawQuery, Text};
+    use crate::{
+        Api, ApiResult, AppRef, Body, Created, Json, ListOut, Page, Path, Query, QueryParams, RawQuery,
+        RequestBody, Text,
+    };
+    use domain::error::{Error, Result};
+    use runtime::clock::Timestamp;
 
-    const THING_IN: BodyType = BodyType {
-        name: "ThingIn",
-        read: |fields| {
+    struct ThingIn;
+
+    impl RequestBody for ThingIn {
+        type With = ();
+        const TYPE: BodyType = BodyType::of::<Self>(
+            "ThingIn",
+            &[
+                ("name", "Its name."),
+                ("off", "Not in use."),
+                ("part", "A part."),
+                ("part.size", "How long it is."),
+            ],
+        );
+
+        fn read(fields: &mut Fields<'_>, (): ()) -> Self {
             fields.required_text(&["name"], Text::Uid("app_"));
             fields.or(&["off"], false);
             if let Some(mut part) = fields.object("part") {
                 part.optional::<u8>(&["size", "length"]);
                 fields.absorb(part);
             }
-        },
-        optional: false,
-        fields: &[
-            ("name", "Its name."),
-            ("off", "Not in use."),
-            ("part", "A part."),
-            ("part.size", "How long it is."),
-        ],
-        parts: &[],
-    };
+            Self
+        }
+    }
+
+    struct WithContent;
+
+    impl QueryParams for WithContent {
+        fn read(query: &RawQuery, _: Timestamp) -> Result<Self> {
+            query.flag("with_content", true).map(|_| Self)
+        }
+    }
 
     #[derive(serde::Serialize, JsonSchema)]
     struct ThingOut {
@@ -432,26 +427,26 @@ mod tests {
         kept: Option<String>,
     }
 
-    async fn make(_: Organisation, _: Path<String>, _: RawQuery, _: Body) -> ApiResult<()> {
-        Ok(())
+    async fn make(
+        _: Organisation,
+        _: Path<(AppRef,)>,
+        _: Query<WithContent>,
+        _: Body<ThingIn>,
+    ) -> ApiResult<Created<ThingOut>> {
+        Err(Error::NotFound("Thing").into())
     }
 
-    async fn look(_: Authenticated) {}
+    async fn look(_: Authenticated) -> Json<ListOut<ThingOut>> {
+        let page = Page { entries: Vec::<ThingOut>::new(), done: true, resume: None };
+        Json(ListOut::new(page, |thing| thing.name.clone(), |thing| thing))
+    }
 
     fn operations<R: Registry<Api>>(to: R) -> R {
         to.post("/things/{app_id}", make, |operation| {
-            operation
-                .named("thing.make", "Application")
-                .summary("Make a thing")
-                .query(|query| query.flag("with_content", true))
-                .body(&THING_IN)
-                .answers::<ThingOut>(201, "Made.")
+            operation.named("thing.make", "Application").summary("Make a thing").returns("Made.")
         })
         .get("/things", look, |operation| {
-            operation
-                .named("thing.list", "Application")
-                .summary("List things")
-                .answers::<ListOut<ThingOut>>(200, "A page.")
+            operation.named("thing.list", "Application").summary("List things").returns("A page.")
         })
     }
 
@@ -489,15 +484,19 @@ mod tests {
     fn what_is_missing_is_named() {
         let document = Document::default();
         let document = Registry::<Api>::post(document, "/things/{whatever}", make, |operation| {
-            operation.named("x", "Application").answers_nothing(204, "Done.")
+            operation.named("x", "Application")
+        });
+        let document = Registry::<Api>::get(document, "/things", look, |operation| {
+            operation.named("y", "Application").summary("List things").returns("A page.").returns("Nothing.")
         });
         assert_eq!(
             document.write("1").unwrap_err(),
             [
                 "post /things/{whatever}: has no summary",
+                "post /things/{whatever}: does not say what its handler's 201 means",
+                "post /things/{whatever}: its path names [\"whatever\"], its handler [\"app_id\"]",
                 "post /things/{whatever}: nothing says what the parameter whatever means",
-                "post /things/{whatever}: a query is described if and only if the handler takes one",
-                "post /things/{whatever}: does not describe the body that its handler takes",
+                "get /things: describes more responses than its handler has",
             ]
         );
     }

@@ -3,9 +3,8 @@
 //!
 //! A function has one `operations`, generic over [`Registry`]. Called with axum's `Router` it adds
 //! routes and never calls what describes them, so that a function's binary holds none of it. Called
-//! with a [`Document`](super::Document) it adds descriptions. What a handler takes says who may call
-//! and what there must be a description of; parse functions describe what they read; answers are
-//! described by the types that are serialised.
+//! with a [`Document`](super::Document) it adds descriptions. They follow from the handler's type: who may
+//! call, what path, query and body are read as, and each response. The declaration adds what only words say.
 
 use std::collections::VecDeque;
 
@@ -13,15 +12,32 @@ use axum::Router;
 use axum::extract::State;
 use axum::handler::Handler;
 use axum::routing::{MethodFilter, on};
-use http::{HeaderMap, Method, Uri};
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use http::{HeaderMap, Method};
+use schemars::{Schema, SchemaGenerator};
 
 use input::{BodyType, RequestBody};
 use runtime::clock::Timestamp;
 
-use super::{Answer, Body, Idempotent, Path, Query, QueryParams, RawQuery, Segments};
+use super::{Body, Idempotent, Path, Query, QueryParams, RawQuery, Responses, Segments};
 use crate::auth::{Authenticated, Bearer, Organisation};
-use domain::error::Result;
+
+macro_rules! verbs {
+    ($($(#[$about:meta])* $name:ident: $method:expr;)*) => {$(
+        $(#[$about])*
+        fn $name<H, T>(
+            self,
+            path: &'static str,
+            handler: H,
+            describe: impl FnOnce(Operation) -> Operation,
+        ) -> Self
+        where
+            H: Handler<T, S> + Returns<T>,
+            T: Inputs + 'static,
+        {
+            self.operation($method, path, handler, describe)
+        }
+    )*};
+}
 
 /// Where operations are declared.
 pub trait Registry<S>: Sized {
@@ -37,68 +53,19 @@ pub trait Registry<S>: Sized {
         H: Handler<T, S> + Returns<T>,
         T: Inputs + 'static;
 
-    /// Declares a `GET`.
-    fn get<H, T>(self, path: &'static str, handler: H, describe: impl FnOnce(Operation) -> Operation) -> Self
-    where
-        H: Handler<T, S> + Returns<T>,
-        T: Inputs + 'static,
-    {
-        self.operation(Method::GET, path, handler, describe)
-    }
-
-    /// Declares a `POST`.
-    fn post<H, T>(self, path: &'static str, handler: H, describe: impl FnOnce(Operation) -> Operation) -> Self
-    where
-        H: Handler<T, S> + Returns<T>,
-        T: Inputs + 'static,
-    {
-        self.operation(Method::POST, path, handler, describe)
-    }
-
-    /// Declares a `PUT`.
-    fn put<H, T>(self, path: &'static str, handler: H, describe: impl FnOnce(Operation) -> Operation) -> Self
-    where
-        H: Handler<T, S> + Returns<T>,
-        T: Inputs + 'static,
-    {
-        self.operation(Method::PUT, path, handler, describe)
-    }
-
-    /// Declares a `PATCH`.
-    fn patch<H, T>(
-        self,
-        path: &'static str,
-        handler: H,
-        describe: impl FnOnce(Operation) -> Operation,
-    ) -> Self
-    where
-        H: Handler<T, S> + Returns<T>,
-        T: Inputs + 'static,
-    {
-        self.operation(Method::PATCH, path, handler, describe)
-    }
-
-    /// Declares a `DELETE`.
-    fn delete<H, T>(
-        self,
-        path: &'static str,
-        handler: H,
-        describe: impl FnOnce(Operation) -> Operation,
-    ) -> Self
-    where
-        H: Handler<T, S> + Returns<T>,
-        T: Inputs + 'static,
-    {
-        self.operation(Method::DELETE, path, handler, describe)
-    }
-
-    /// Declares a `HEAD`.
-    fn head<H, T>(self, path: &'static str, handler: H, describe: impl FnOnce(Operation) -> Operation) -> Self
-    where
-        H: Handler<T, S> + Returns<T>,
-        T: Inputs + 'static,
-    {
-        self.operation(Method::HEAD, path, handler, describe)
+    verbs! {
+        /// Declares a `GET`.
+        get: Method::GET;
+        /// Declares a `POST`.
+        post: Method::POST;
+        /// Declares a `PUT`.
+        put: Method::PUT;
+        /// Declares a `PATCH`.
+        patch: Method::PATCH;
+        /// Declares a `DELETE`.
+        delete: Method::DELETE;
+        /// Declares a `HEAD`.
+        head: Method::HEAD;
     }
 }
 
@@ -131,14 +98,12 @@ pub enum Input {
     OrganisationToken,
     /// A token that has to be an application's.
     ApplicationToken,
-    /// Parameters in the path, and how many.
-    Path(usize),
     /// Parameters in the path, by their names.
-    Segments(&'static [&'static str]),
-    /// Parameters in the query, and what reads them if the type says it.
-    Query(Option<fn(&RawQuery)>),
-    /// A body, and which if the type says it.
-    Body(Option<&'static BodyType>),
+    Path(&'static [&'static str]),
+    /// Parameters in the query, by what reads them.
+    Query(fn(&RawQuery)),
+    /// A body.
+    Body(&'static BodyType),
     /// What no description mentions.
     Nothing,
 }
@@ -161,27 +126,22 @@ takes! {
     Authenticated: Input::AnyToken,
     Organisation: Input::OrganisationToken,
     Bearer: Input::ApplicationToken,
-    axum::extract::Path<String>: Input::Path(1),
-    axum::extract::Path<(String, String)>: Input::Path(2),
-    axum::extract::Path<(String, String, String)>: Input::Path(3),
-    RawQuery: Input::Query(None),
-    Body: Input::Body(None),
     Idempotent: Input::Nothing,
     HeaderMap: Input::Nothing,
     http::Extensions: Input::Nothing,
-    Uri: Input::Nothing,
 }
 
 impl<P: Segments> Takes for Path<P> {
-    const INPUT: Input = Input::Segments(P::NAMES);
+    const INPUT: Input = Input::Path(P::NAMES);
 }
 
 impl<P: QueryParams> Takes for Query<P> {
-    const INPUT: Input = Input::Query(Some(|query| drop(P::read(query, Timestamp::default()))));
+    // Nothing is there, so nothing can be wrong.
+    const INPUT: Input = Input::Query(|query| drop(P::read(query, Timestamp::default())));
 }
 
 impl<T: RequestBody> Takes for Body<T> {
-    const INPUT: Input = Input::Body(Some(&T::TYPE));
+    const INPUT: Input = Input::Body(&T::TYPE);
 }
 
 impl<S> Takes for State<S> {
@@ -198,19 +158,19 @@ impl Inputs for ((),) {
     const INPUTS: &'static [Input] = &[];
 }
 
-/// What a handler answers with, as its return type says it.
+/// How a handler responds, as its return type says it.
 pub trait Returns<T> {
     /// That type.
-    type Answer: Answer;
+    type Responses: Responses;
 }
 
 impl<F, R> Returns<((),)> for F
 where
     F: FnOnce() -> R,
     R: Future,
-    R::Output: Answer,
+    R::Output: Responses,
 {
-    type Answer = R::Output;
+    type Responses = R::Output;
 }
 
 macro_rules! inputs {
@@ -223,9 +183,9 @@ macro_rules! inputs {
         where
             Handler: FnOnce($($argument),*) -> Response,
             Response: Future,
-            Response::Output: Answer,
+            Response::Output: Responses,
         {
-            type Answer = Response::Output;
+            type Responses = Response::Output;
         }
     };
 }
@@ -239,7 +199,7 @@ inputs!(A B C D E F);
 inputs!(A B C D E F G);
 inputs!(A B C D E F G H);
 
-/// What an answer holds.
+/// What a response holds.
 pub enum Content {
     /// Nothing.
     Nothing,
@@ -249,7 +209,7 @@ pub enum Content {
     Text(&'static str),
 }
 
-/// An answer of success.
+/// A response of success.
 pub(super) struct Described {
     pub(super) status: u16,
     pub(super) about: &'static str,
@@ -268,9 +228,9 @@ pub struct Operation {
     pub(super) deprecated: bool,
     pub(super) query: Option<RawQuery>,
     pub(super) body: Option<&'static BodyType>,
-    pub(super) answers: Vec<Described>,
-    /// What the handler's type answers with and nothing describes yet.
-    pub(super) declared: VecDeque<(u16, Content)>,
+    pub(super) responses: Vec<Described>,
+    /// Responses of the handler's type that nothing describes yet.
+    pub(super) undescribed: VecDeque<(u16, Content)>,
     pub(super) described_too_often: bool,
     pub(super) parameters: Vec<(&'static str, &'static str)>,
 }
@@ -282,18 +242,18 @@ impl Operation {
         inputs: &'static [Input],
         declared: Vec<(u16, Content)>,
     ) -> Self {
-        let (mut query, mut body) = (None, None);
-        for input in inputs {
-            match input {
-                Input::Query(Some(read)) => {
-                    let notes = RawQuery::describing();
-                    read(&notes);
-                    query = Some(notes);
-                }
-                Input::Body(Some(described)) => body = Some(*described),
-                _ => {}
+        let query = inputs.iter().find_map(|input| match input {
+            Input::Query(read) => {
+                let notes = RawQuery::describing();
+                read(&notes);
+                Some(notes)
             }
-        }
+            _ => None,
+        });
+        let body = inputs.iter().find_map(|input| match input {
+            Input::Body(body) => Some(*body),
+            _ => None,
+        });
         Self {
             method,
             path,
@@ -305,8 +265,8 @@ impl Operation {
             deprecated: false,
             query,
             body,
-            answers: Vec::new(),
-            declared: declared.into(),
+            responses: Vec::new(),
+            undescribed: declared.into(),
             described_too_often: false,
             parameters: Vec::new(),
         }
@@ -318,16 +278,6 @@ impl Operation {
             matches!(input, Input::AnyToken | Input::OrganisationToken | Input::ApplicationToken)
         };
         self.inputs.iter().any(is_token)
-    }
-
-    /// Whether the handler takes a query.
-    pub(super) fn takes_query(&self) -> bool {
-        self.inputs.iter().any(|input| matches!(input, Input::Query(_)))
-    }
-
-    /// Whether the handler takes a body.
-    pub(super) fn takes_body(&self) -> bool {
-        self.inputs.iter().any(|input| matches!(input, Input::Body(_)))
     }
 
     /// Its id and its tag.
@@ -354,15 +304,6 @@ impl Operation {
         Self { deprecated: true, ..self }
     }
 
-    /// How the handler reads the query.
-    #[must_use]
-    pub fn query<T>(self, read: impl FnOnce(&RawQuery) -> Result<T>) -> Self {
-        let query = RawQuery::describing();
-        // Nothing is there, so nothing can be wrong.
-        drop(read(&query));
-        Self { query: Some(query), ..self }
-    }
-
     /// What a parameter means here, where that is not what it means everywhere.
     #[must_use]
     pub fn parameter(mut self, name: &'static str, about: &'static str) -> Self {
@@ -370,42 +311,13 @@ impl Operation {
         self
     }
 
-    /// How the handler reads the body.
-    #[must_use]
-    pub fn body(self, body: &'static BodyType) -> Self {
-        Self { body: Some(body), ..self }
-    }
-
-    /// What an answer of the handler's type means; of several in the order of their statuses.
+    /// What a response of the handler's type means; of several in the order of the type.
     #[must_use]
     pub fn returns(mut self, about: &'static str) -> Self {
-        match self.declared.pop_front() {
-            Some((status, content)) => self.answers.push(Described { status, about, content }),
+        match self.undescribed.pop_front() {
+            Some((status, content)) => self.responses.push(Described { status, about, content }),
             None => self.described_too_often = true,
         }
-        self
-    }
-
-    /// An answer of JSON.
-    #[must_use]
-    pub fn answers<T: JsonSchema>(self, status: u16, about: &'static str) -> Self {
-        self.answer(status, about, Content::Json(SchemaGenerator::subschema_for::<T>))
-    }
-
-    /// An answer with no body.
-    #[must_use]
-    pub fn answers_nothing(self, status: u16, about: &'static str) -> Self {
-        self.answer(status, about, Content::Nothing)
-    }
-
-    /// An answer of another type of content.
-    #[must_use]
-    pub fn answers_text(self, status: u16, content_type: &'static str, about: &'static str) -> Self {
-        self.answer(status, about, Content::Text(content_type))
-    }
-
-    fn answer(mut self, status: u16, about: &'static str, content: Content) -> Self {
-        self.answers.push(Described { status, about, content });
         self
     }
 }

@@ -299,14 +299,6 @@ where
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for RawQuery {
-    type Rejection = crate::ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, crate::ApiError> {
-        Ok(Self::read(parts.uri.query().unwrap_or_default())?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

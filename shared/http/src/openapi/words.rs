@@ -86,14 +86,14 @@ pub(super) const ERRORS: &[SharedError] = &[
         status: 400,
         name: "BadRequest",
         about: "A part of the request cannot be parsed.",
-        of: |operation| operation.takes_query() || operation.takes_body(),
+        of: |operation| operation.query.is_some() || takes_body(operation),
     },
     SharedError {
         status: 401,
         name: "Unauthenticated",
         about: "There is no valid token.",
         // A body may hold a token, too.
-        of: |operation| operation.takes_token() || operation.takes_body(),
+        of: |operation| operation.takes_token() || takes_body(operation),
     },
     SharedError {
         status: 403,
@@ -113,18 +113,18 @@ pub(super) const ERRORS: &[SharedError] = &[
         about: "Conflict with what exists, or with another request in progress.",
         of: Operation::takes_token,
     },
-    SharedError { status: 413, name: "TooLarge", about: "The body is too large.", of: Operation::takes_body },
+    SharedError { status: 413, name: "TooLarge", about: "The body is too large.", of: takes_body },
     SharedError {
         status: 415,
         name: "UnsupportedEncoding",
         about: "The body has a Content-Encoding; send it without.",
-        of: Operation::takes_body,
+        of: takes_body,
     },
     SharedError {
         status: 422,
         name: "Invalid",
         about: "The request is invalid; every violation is listed.",
-        of: |operation| operation.takes_token() || operation.takes_body(),
+        of: |operation| operation.takes_token() || takes_body(operation),
     },
     SharedError {
         status: 429,
@@ -140,3 +140,7 @@ pub(super) const ERRORS: &[SharedError] = &[
         of: |_| true,
     },
 ];
+
+fn takes_body(operation: &Operation) -> bool {
+    operation.body.is_some()
+}

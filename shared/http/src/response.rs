@@ -1,4 +1,4 @@
-//! Answers of success, as types: a handler's return type says what it answers with.
+//! Responses, as types: a handler's return type says how it responds if nothing is wrong.
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -8,13 +8,13 @@ use serde::Serialize;
 use crate::operation::Content;
 use crate::{ApiResult, json};
 
-/// What a handler answers with if nothing is wrong.
-pub trait Answer {
+/// How a handler responds if nothing is wrong.
+pub trait Responses {
     /// Each status, and what comes with it. The document alone asks for it.
     fn declared() -> Vec<(u16, Content)>;
 }
 
-macro_rules! json_answers {
+macro_rules! json_responses {
     ($($(#[$about:meta])* $name:ident: $status:expr;)*) => {$(
         $(#[$about])*
         #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ macro_rules! json_answers {
             }
         }
 
-        impl<T: JsonSchema> Answer for $name<T> {
+        impl<T: JsonSchema> Responses for $name<T> {
             fn declared() -> Vec<(u16, Content)> {
                 vec![($status.as_u16(), Content::Json(SchemaGenerator::subschema_for::<T>))]
             }
@@ -34,7 +34,7 @@ macro_rules! json_answers {
     )*};
 }
 
-json_answers! {
+json_responses! {
     /// 200 with a body of JSON.
     Json: StatusCode::OK;
     /// 201 with a body of JSON.
@@ -53,13 +53,13 @@ impl IntoResponse for NoContent {
     }
 }
 
-impl Answer for NoContent {
+impl Responses for NoContent {
     fn declared() -> Vec<(u16, Content)> {
         vec![(StatusCode::NO_CONTENT.as_u16(), Content::Nothing)]
     }
 }
 
-/// One answer or another.
+/// One response or another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Either<A, B> {
     /// The one.
@@ -71,33 +71,20 @@ pub enum Either<A, B> {
 impl<A: IntoResponse, B: IntoResponse> IntoResponse for Either<A, B> {
     fn into_response(self) -> Response {
         match self {
-            Self::First(answer) => answer.into_response(),
-            Self::Second(answer) => answer.into_response(),
+            Self::First(response) => response.into_response(),
+            Self::Second(response) => response.into_response(),
         }
     }
 }
 
-impl<A: Answer, B: Answer> Answer for Either<A, B> {
+impl<A: Responses, B: Responses> Responses for Either<A, B> {
     fn declared() -> Vec<(u16, Content)> {
         A::declared().into_iter().chain(B::declared()).collect()
     }
 }
 
-impl<A: Answer> Answer for ApiResult<A> {
+impl<A: Responses> Responses for ApiResult<A> {
     fn declared() -> Vec<(u16, Content)> {
         A::declared()
     }
 }
-
-/// What no type describes: its operation says what it answers with.
-macro_rules! untyped {
-    ($($type:ty,)*) => {$(
-        impl Answer for $type {
-            fn declared() -> Vec<(u16, Content)> {
-                Vec::new()
-            }
-        }
-    )*};
-}
-
-untyped!(Response, StatusCode, (),);
