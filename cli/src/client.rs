@@ -158,11 +158,13 @@ impl Api {
         })
     }
 
-    fn stranger(&self) -> CliError {
+    /// Something answered that is no server of this API.
+    pub(crate) fn stranger(&self) -> CliError {
         CliError::Refused(format!("{} answered, but not with JSON: is it a server of this API?", self.url))
     }
 
-    fn refused(&self, response: &Response) -> CliError {
+    /// What a refusal says, on one line.
+    pub(crate) fn refused(&self, response: &Response) -> CliError {
         let body: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         let detail = match &body["detail"] {
             Value::String(text) => text.clone(),

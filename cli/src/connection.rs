@@ -59,7 +59,8 @@ pub(crate) async fn application(api: &Api, named: Option<&str>) -> Result<String
         return Ok(own);
     }
     let page = api.get("/app?limit=2").await?;
-    match page["data"].as_array().map(Vec::as_slice).unwrap_or_default() {
+    let Some(apps) = page["data"].as_array() else { return Err(api.stranger()) };
+    match &apps[..] {
         [only] => Ok(only["id"].as_str().unwrap_or_default().to_owned()),
         [] => {
             Err(CliError::usage("there is no application yet: create one with `postrider app create NAME`"))

@@ -11,6 +11,8 @@ pub enum CliError {
     Usage(String),
     /// The server cannot be reached: exit code 3.
     Unreachable(String),
+    /// Ctrl-C before the end of something that a second run finishes: exit code 130, as of a shell.
+    Interrupted(String),
 }
 
 impl CliError {
@@ -20,6 +22,17 @@ impl CliError {
             Self::Refused(_) => 1,
             Self::Usage(_) => 2,
             Self::Unreachable(_) => 3,
+            Self::Interrupted(_) => 130,
+        }
+    }
+
+    /// The same, with more to it.
+    pub(crate) fn and(self, more: &str) -> Self {
+        match self {
+            Self::Refused(text) => Self::Refused(text + more),
+            Self::Usage(text) => Self::Usage(text + more),
+            Self::Unreachable(text) => Self::Unreachable(text + more),
+            Self::Interrupted(text) => Self::Interrupted(text + more),
         }
     }
 
@@ -31,7 +44,8 @@ impl CliError {
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Refused(text) | Self::Usage(text) | Self::Unreachable(text)) = self;
+        let (Self::Refused(text) | Self::Usage(text) | Self::Unreachable(text) | Self::Interrupted(text)) =
+            self;
         // One line, whatever a server put into its answer.
         f.write_str(&text.replace(['\n', '\r'], " "))
     }

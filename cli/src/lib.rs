@@ -1,7 +1,7 @@
 //! The commands of `postrider` for a person at a terminal, and for scripts. They speak the public API
 //! alone, so they work against a local runner, a stack in AWS, and any other server of this API.
 //!
-//! Exit codes: 0 done, 1 refused by the server, 2 wrong use, 3 unreachable.
+//! Exit codes: 0 done, 1 refused by the server, 2 wrong use, 3 unreachable, 130 interrupted.
 
 mod client;
 mod commands;
@@ -9,12 +9,13 @@ mod connection;
 mod error;
 mod output;
 mod profile;
+mod retry;
 
 use clap::{Args, Subcommand};
 
 pub use error::CliError;
 
-use commands::{attempts, connect, doctor, listen, resources, signature, trigger};
+use commands::{attempts, connect, doctor, listen, mcp, resources, signature, transfer, trigger};
 
 /// What can be done against a server.
 #[derive(Debug, Subcommand)]
@@ -47,8 +48,16 @@ pub enum Command {
     Message(resources::Messages),
     /// List and read background tasks.
     Task(resources::Tasks),
+    /// Copy event types, applications and endpoints with their secrets from another server of this API.
+    Migrate(transfer::Migrate),
+    /// Write event types, applications and endpoints into a file.
+    Export(transfer::Export),
+    /// Apply a file of `export`; the difference is shown first.
+    Import(transfer::Import),
     /// Check URL, token, clock and a test delivery, and say what to do about what is wrong.
     Doctor(doctor::Doctor),
+    /// Serve the Model Context Protocol on standard input and output, within what the token may.
+    Mcp(mcp::Mcp),
     /// Save, list and remove profiles: a server URL and a token under a name.
     Profile(profile::Profiles),
 }
@@ -88,7 +97,11 @@ pub async fn run(command: Command, env: &dyn Fn(&str) -> Option<String>) -> u8 {
         Command::EventType(flags) => resources::event_types(flags, env, &out).await,
         Command::Message(flags) => resources::messages(flags, env, &out).await,
         Command::Task(flags) => resources::tasks(flags, env, &out).await,
+        Command::Migrate(flags) => transfer::migrate(flags, env, &out).await,
+        Command::Export(flags) => transfer::export(flags, env, &out).await,
+        Command::Import(flags) => transfer::import(flags, env, &out).await,
         Command::Doctor(flags) => doctor::run(flags, env, &out).await,
+        Command::Mcp(flags) => mcp::run(flags, env, &out).await,
         Command::Profile(flags) => profile::run(&flags, env, &out),
     };
     match ended {

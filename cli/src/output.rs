@@ -28,7 +28,7 @@ impl Colour {
 }
 
 /// Standard output and error.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
     colours: bool,
     terminal: bool,

@@ -1,5 +1,10 @@
 //! The commands of `postrider` against a real stack: this test binary once more, as a process of its own.
 
+mod mcp;
+mod terminal;
+mod transfer;
+mod wrong;
+
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
@@ -27,12 +32,22 @@ async fn program() {
     std::process::exit(cli::run(program.command, &env).await.into());
 }
 
-fn started(words: &[&str], variables: &[(&str, &str)]) -> std::process::Child {
+/// The program with these words, to be started.
+fn command(words: &[&str], variables: &[(&str, &str)]) -> Command {
     let line: Vec<&str> = ["postrider"].iter().chain(words).copied().collect();
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
     command.args(["--exact", "command_line::program", "--nocapture"]);
     command.env(LINE_VARIABLE, serde_json::to_string(&line).expect("JSON")).envs(variables.iter().copied());
-    command.env("POSTRIDER_CONFIG", "/nonexistent").stdin(Stdio::null());
+    // What a test says of it counts.
+    if !variables.iter().any(|(name, _)| *name == "POSTRIDER_CONFIG") {
+        command.env("POSTRIDER_CONFIG", "/nonexistent");
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+fn started(words: &[&str], variables: &[(&str, &str)]) -> std::process::Child {
+    let mut command = command(words, variables);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs")
 }
 

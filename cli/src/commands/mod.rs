@@ -4,8 +4,10 @@ pub(crate) mod attempts;
 pub(crate) mod connect;
 pub(crate) mod doctor;
 pub(crate) mod listen;
+pub(crate) mod mcp;
 pub(crate) mod resources;
 pub(crate) mod signature;
+pub(crate) mod transfer;
 pub(crate) mod trigger;
 
 use std::io::Read as _;

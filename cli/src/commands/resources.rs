@@ -86,7 +86,8 @@ async fn list(api: &Api, path: &str, columns: Columns, flags: &List, out: &Outpu
     loop {
         let at = iterator.as_deref().map_or_else(String::new, |at| format!("&iterator={}", encoded(at)));
         let page = api.get(&format!("{path}{join}limit={limit}{at}")).await?;
-        for entry in page["data"].as_array().into_iter().flatten() {
+        let Some(entries) = page["data"].as_array() else { return Err(api.stranger()) };
+        for entry in entries {
             if flags.json {
                 out.line(&entry.to_string())?;
             } else {
@@ -210,6 +211,10 @@ enum EndpointAction {
         #[command(flatten)]
         body: Body,
     },
+    /// Pause one: nothing is delivered to it until it is resumed. `recover` sends what it missed.
+    Pause { endpoint: String },
+    /// Resume one that was paused, or disabled because it failed.
+    Resume { endpoint: String },
     /// Delete one.
     Delete {
         endpoint: String,
@@ -242,12 +247,28 @@ pub(crate) async fn endpoints(flags: Endpoints, env: Env<'_>, out: &Output) -> R
         EndpointAction::Update { endpoint, body } => {
             out.json(&api.ask(Method::PATCH, &one(&endpoint), Some(body.read()?.to_string())).await?)
         }
+        EndpointAction::Pause { endpoint } => {
+            disable(&api, &one(&endpoint), true).await?;
+            out.line(&format!(
+                "Paused {endpoint}. `postrider endpoint resume {endpoint} --app {app}` resumes it."
+            ))
+        }
+        EndpointAction::Resume { endpoint } => {
+            disable(&api, &one(&endpoint), false).await?;
+            out.line(&format!(
+                "Resumed {endpoint}. `postrider recover {endpoint} --app {app} --missing --since TIME` sends what it missed."
+            ))
+        }
         EndpointAction::Delete { endpoint, yes } => {
             super::confirm(&format!("Delete endpoint {endpoint}?"), yes)?;
             api.ask(Method::DELETE, &one(&endpoint), None).await?;
             out.line(&format!("Deleted {endpoint}"))
         }
     }
+}
+
+async fn disable(api: &Api, path: &str, disabled: bool) -> Result<()> {
+    api.ask(Method::PATCH, path, Some(json!({ "disabled": disabled }).to_string())).await.map(drop)
 }
 
 /// `postrider event-type`

@@ -1,0 +1,435 @@
+//! Compares a source with a server, and makes the server like it. Each step may be repeated, so a run that
+//! was interrupted is finished by the next one.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::record::{App, Endpoint, Fields, Kind, uid_for};
+use super::source::{Cursor, Endpoints, Source, Work, complete, headers};
+use crate::client::{Api, encoded};
+use crate::error::{CliError, Result};
+use crate::output::{Colour, Output, plain, text};
+use crate::retry::Answer;
+
+/// Lines of a difference that are printed; the counts are of everything.
+const LINES_MAX: u64 = 200;
+/// Refusals after which it is not tried any longer.
+const REFUSALS_MAX: u64 = 100;
+
+/// How a run is done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mode {
+    /// Change the server, instead of showing what would be changed.
+    pub(super) apply: bool,
+    /// Print all lines of the difference.
+    pub(super) full: bool,
+    /// Applications at a time.
+    pub(super) concurrency: usize,
+}
+
+/// What was found or done, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) new: [u64; 3],
+    pub(super) changed: [u64; 3],
+    pub(super) same: [u64; 3],
+    /// Endpoints of which the source does not show everything.
+    pub(super) missing: u64,
+    /// New endpoints whose receivers have to take a new secret.
+    pub(super) new_secrets: u64,
+    pub(super) refused: u64,
+    lines: u64,
+}
+
+impl Tally {
+    /// Whether there is nothing to do.
+    pub(super) fn nothing(&self) -> bool {
+        self.new == [0; 3] && self.changed == [0; 3]
+    }
+
+    /// The counts as a sentence.
+    pub(super) fn sentence(&self, created: &str, changed: &str) -> String {
+        let part = |counts: [u64; 3], what: &str| {
+            let parts = Kind::ALL.iter().zip(counts).filter(|(_, count)| *count > 0);
+            let parts: Vec<String> = parts
+                .map(|(kind, count)| format!("{count} {}{}", kind.name(), if count == 1 { "" } else { "s" }))
+                .collect();
+            (!parts.is_empty()).then(|| format!("{} {what}", parts.join(", ")))
+        };
+        let same = part(self.same, "the same");
+        let parts: Vec<String> =
+            [part(self.new, created), part(self.changed, changed), same].into_iter().flatten().collect();
+        if parts.is_empty() { "nothing there".to_owned() } else { parts.join("; ") }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Engine {
+    target: Api,
+    out: Output,
+    mode: Mode,
+    tally: Mutex<Tally>,
+}
+
+impl Engine {
+    fn count(&self, change: impl FnOnce(&mut Tally)) -> Tally {
+        let mut tally = self.tally.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut tally);
+        *tally
+    }
+
+    /// A line of the difference.
+    fn show(&self, colour: Colour, line: &str) -> Result<()> {
+        if self.mode.apply {
+            return Ok(());
+        }
+        let shown = self.count(|tally| tally.lines += 1).lines;
+        if !self.mode.full && shown > LINES_MAX {
+            if shown == LINES_MAX + 1 {
+                self.out.progress_done();
+                self.out.line("… (--full shows all lines)")?;
+            }
+            return Ok(());
+        }
+        self.out.progress_done();
+        self.out.line(&self.out.paint(colour, &plain(line)))
+    }
+
+    fn new(&self, kind: Kind, label: &str, note: &str) -> Result<()> {
+        self.count(|tally| tally.new[kind as usize] += 1);
+        self.show(Colour::Green, &format!("+ {} {label}{note}", kind.name()))
+    }
+
+    fn compared(&self, kind: Kind, label: &str, differences: &[&str]) -> Result<()> {
+        if differences.is_empty() {
+            self.count(|tally| tally.same[kind as usize] += 1);
+            return Ok(());
+        }
+        self.count(|tally| tally.changed[kind as usize] += 1);
+        self.show(Colour::Bold, &format!("~ {} {label}: {}", kind.name(), differences.join(", ")))
+    }
+
+    /// One thing that the server refuses does not keep the others from being done.
+    fn refused(&self, kind: Kind, label: &str, error: &CliError) -> Result<()> {
+        let refused = self.count(|tally| tally.refused += 1).refused;
+        self.out.progress_done();
+        self.out.complain(&format!("{} {label}: {error}", kind.name()));
+        if refused >= REFUSALS_MAX {
+            return Err(CliError::Refused(format!("{refused} refusals: stopped here")));
+        }
+        Ok(())
+    }
+
+    /// A change; none if it was refused, which is then noted. A token that is refused ends the run.
+    async fn change(
+        &self,
+        label: (Kind, &str),
+        method: Method,
+        path: &str,
+        body: &Value,
+    ) -> Result<Option<Value>> {
+        match self.target.patiently(method, path, Some(body)).await? {
+            Answer::Done(value) => Ok(Some(value)),
+            Answer::Refused(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, error) => Err(error),
+            Answer::Refused(_, error) => self.refused(label.0, label.1, &error).map(|()| None),
+        }
+    }
+
+    /// What of a list has one of these names.
+    async fn find(&self, list: &str, names: &[&str]) -> Result<Option<Value>> {
+        for name in names.iter().filter(|name| !name.is_empty()) {
+            let path = format!("{list}/{}", encoded(name));
+            if let Some(found) = self.target.patiently(Method::GET, &path, None).await?.found()? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn event_type(&self, wanted: Fields) -> Result<()> {
+        const KIND: Kind = Kind::EventType;
+        let name = wanted.get("name").and_then(Value::as_str).unwrap_or_default();
+        let mut there = self.find("/event-type", &[name]).await?;
+        if there.is_none() {
+            self.new(KIND, name, "")?;
+            if !self.mode.apply {
+                return Ok(());
+            }
+            let body = json!(wanted);
+            match self.target.patiently(Method::POST, "/event-type", Some(&body)).await? {
+                Answer::Done(_) => return Ok(()),
+                // Somebody made it meanwhile, or the response to this was lost.
+                Answer::Refused(StatusCode::CONFLICT, _) => there = self.find("/event-type", &[name]).await?,
+                Answer::Refused(_, error) => return self.refused(KIND, name, &error),
+            }
+        }
+        let differences = KIND.differences(&wanted, &KIND.pick(&there.unwrap_or_default()));
+        self.compared(KIND, name, &differences)?;
+        if self.mode.apply && !differences.is_empty() {
+            let body = json!(wanted);
+            self.change((KIND, name), Method::PUT, &format!("/event-type/{}", encoded(name)), &body).await?;
+        }
+        Ok(())
+    }
+
+    /// The application at the target; none if it is new and nothing is changed, or was refused.
+    async fn app(&self, app: &App, counted: bool) -> Result<Option<Value>> {
+        const KIND: Kind = Kind::Application;
+        let (label, made) = (app.label(), uid_for(&app.id));
+        let uid = app.fields.get("uid").and_then(Value::as_str);
+        let there = self
+            .find("/app", &[uid.unwrap_or_default(), &app.id, if uid.is_none() { &made } else { "" }])
+            .await?;
+        let Some(there) = there else {
+            if counted {
+                let note = if uid.is_none() { format!(" (gets the uid {made})") } else { String::new() };
+                self.new(KIND, &label, &note)?;
+            }
+            if !self.mode.apply {
+                return Ok(None);
+            }
+            let mut body = json!(app.fields);
+            body["uid"] = json!(uid.unwrap_or(&made));
+            return self.change((KIND, &label), Method::POST, "/app?get_if_exists=true", &body).await;
+        };
+        let differences = KIND.differences(&app.fields, &KIND.pick(&there));
+        if counted {
+            self.compared(KIND, &label, &differences)?;
+        }
+        if !self.mode.apply || differences.is_empty() {
+            return Ok(Some(there));
+        }
+        let mut body = json!(app.fields);
+        if uid.is_none() {
+            body["uid"] = there["uid"].clone();
+        }
+        self.change((KIND, &label), Method::PUT, &format!("/app/{}", text(&there, "id")), &body).await
+    }
+
+    async fn endpoint(&self, app: &str, there: Option<&str>, endpoint: &Endpoint) -> Result<()> {
+        const KIND: Kind = Kind::Endpoint;
+        let label = format!("{app}/{}", endpoint.label());
+        let uid = endpoint.fields.get("uid").and_then(Value::as_str);
+        let made = uid_for(&endpoint.id);
+        let list = there.map(|app| format!("/app/{app}/endpoint"));
+        let names = [uid.unwrap_or_default(), &endpoint.id, if uid.is_none() { &made } else { "" }];
+        let mut found = match &list {
+            Some(list) => self.find(list, &names).await?,
+            None => None,
+        };
+        if found.is_none() {
+            self.missing(&label, &endpoint.hidden, endpoint.secret_is_hidden())?;
+            let note = if uid.is_none() { format!(" (gets the uid {made})") } else { String::new() };
+            let new_secret = endpoint.secret.is_none() || endpoint.secret_is_hidden();
+            let note = if new_secret { format!("{note} (a new secret)") } else { note };
+            self.count(|tally| tally.new_secrets += u64::from(new_secret));
+            self.new(KIND, &format!("{label} {}", text(&json!(endpoint.fields), "url")), &note)?;
+            let Some(list) = list.as_ref().filter(|_| self.mode.apply) else { return Ok(()) };
+            let mut body = json!(endpoint.fields);
+            body["uid"] = json!(uid.unwrap_or(&made));
+            if let Some(secret) = endpoint.secret.as_ref().filter(|_| !new_secret) {
+                body["secret"] = json!(secret);
+            }
+            if let Some(headers) = endpoint.headers.as_ref().filter(|headers| !headers.is_empty()) {
+                body["headers"] = json!(headers);
+            }
+            match self.target.patiently(Method::POST, list, Some(&body)).await? {
+                Answer::Done(_) => return Ok(()),
+                Answer::Refused(StatusCode::CONFLICT, error) => {
+                    found = self.find(list, &names).await?;
+                    if found.is_none() {
+                        return self.refused(KIND, &label, &error);
+                    }
+                }
+                Answer::Refused(_, error) => return self.refused(KIND, &label, &error),
+            }
+        }
+        let (Some(found), Some(list)) = (found, list) else { return Ok(()) };
+        self.existing(&format!("{list}/{}", text(&found, "id")), &label, &found, endpoint).await
+    }
+
+    /// Makes an endpoint that exists like the source's.
+    async fn existing(&self, path: &str, label: &str, found: &Value, endpoint: &Endpoint) -> Result<()> {
+        const KIND: Kind = Kind::Endpoint;
+        let mut differences = KIND.differences(&endpoint.fields, &KIND.pick(found));
+        let fields_differ = !differences.is_empty();
+        let mut secret_differs = false;
+        if let Some(secret) = &endpoint.secret {
+            let there = text(&self.target.read(&format!("{path}/secret")).await?, "key");
+            secret_differs = there != *secret;
+        }
+        let secret_missing = secret_differs && endpoint.secret_is_hidden();
+        if secret_differs && !secret_missing {
+            differences.push("secret");
+        }
+        let mut patch = json!({ "headers": {}, "deleteHeaders": [] });
+        let mut hidden = endpoint.hidden.clone();
+        if endpoint.headers.is_some() || !hidden.is_empty() {
+            let (shown, names) = headers(&self.target.read(&format!("{path}/headers")).await?);
+            let same = |name: &str, other: &str| name.eq_ignore_ascii_case(other);
+            // Somebody put it there by hand.
+            hidden.retain(|name| !names.iter().chain(shown.keys()).any(|there| same(there, name)));
+            if let Some(wanted) = &endpoint.headers {
+                let keeps = |there: &str| wanted.keys().chain(&endpoint.hidden).any(|name| same(name, there));
+                let gone: Vec<&String> = shown.keys().chain(&names).filter(|there| !keeps(there)).collect();
+                let set: Fields = wanted
+                    .iter()
+                    .filter(|(name, value)| shown.get(*name) != Some(value))
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect();
+                if !gone.is_empty() || !set.is_empty() {
+                    differences.push("headers");
+                }
+                patch = json!({ "headers": set, "deleteHeaders": gone });
+            }
+        }
+        self.missing(label, &hidden, secret_missing)?;
+        self.compared(KIND, label, &differences)?;
+        if !self.mode.apply {
+            return Ok(());
+        }
+        if fields_differ {
+            let mut body = json!(endpoint.fields);
+            if body["uid"].is_null() {
+                body["uid"] = found["uid"].clone();
+            }
+            self.change((KIND, label), Method::PUT, path, &body).await?;
+        }
+        if differences.contains(&"headers") {
+            self.change((KIND, label), Method::PATCH, &format!("{path}/headers"), &patch).await?;
+        }
+        if differences.contains(&"secret") {
+            let body = json!({ "key": endpoint.secret });
+            self.change((KIND, label), Method::POST, &format!("{path}/secret/rotate"), &body).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes what the source does not show.
+    fn missing(&self, label: &str, hidden: &[String], secret: bool) -> Result<()> {
+        let mut what: Vec<String> = hidden.iter().map(|name| format!("header {name}")).collect();
+        if secret {
+            what.push("the private half of its ed25519 key".into());
+        }
+        if what.is_empty() {
+            return Ok(());
+        }
+        self.count(|tally| tally.missing += 1);
+        self.show(Colour::Red, &format!("! endpoint {label}: the source does not show {}", what.join(", ")))
+    }
+
+    async fn work(&self, work: Work) -> Result<()> {
+        let first = !matches!(work.endpoints, Endpoints::These { first: false, .. });
+        let there = self.app(&work.app, first).await?;
+        if there.is_none() && self.mode.apply {
+            // It was refused, and its endpoints have no place.
+            return Ok(());
+        }
+        let there = there.map(|app| text(&app, "id"));
+        let label = work.app.label();
+        match work.endpoints {
+            Endpoints::These { endpoints, .. } => {
+                for endpoint in &endpoints {
+                    self.endpoint(&label, there.as_deref(), endpoint).await?;
+                }
+            }
+            Endpoints::Of(source) => {
+                let path = format!("/app/{}/endpoint", encoded(&work.app.id));
+                let mut cursor = Cursor::default();
+                while let Some(page) = cursor.next(&source, &path).await? {
+                    for listed in &page {
+                        let endpoint = complete(&source, &work.app.id, listed).await?;
+                        self.endpoint(&label, there.as_deref(), &endpoint).await?;
+                        self.progress();
+                    }
+                }
+            }
+        }
+        self.progress();
+        Ok(())
+    }
+
+    fn progress(&self) {
+        let tally = self.count(|_| ());
+        let of =
+            |kind: Kind| tally.new[kind as usize] + tally.changed[kind as usize] + tally.same[kind as usize];
+        let what = if self.mode.apply { "Copying" } else { "Comparing" };
+        let (apps, endpoints) = (of(Kind::Application), of(Kind::Endpoint));
+        self.out.progress(&format!("{what}: {apps} applications, {endpoints} endpoints …"));
+    }
+}
+
+/// Takes work, so many at a time. The first error ends it; what was begun is dropped.
+#[derive(Debug)]
+struct Workers {
+    running: JoinSet<Result<()>>,
+    most: usize,
+}
+
+impl Workers {
+    async fn one(&mut self) -> Result<()> {
+        match self.running.join_next().await {
+            Some(Ok(ended)) => ended,
+            Some(Err(error)) => Err(CliError::usage(format!("a worker ended: {error}"))),
+            None => Ok(()),
+        }
+    }
+
+    async fn give(&mut self, work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
+        while self.running.len() >= self.most {
+            self.one().await?;
+        }
+        self.running.spawn(work);
+        Ok(())
+    }
+
+    async fn all(&mut self) -> Result<()> {
+        while !self.running.is_empty() {
+            self.one().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Goes through the source once.
+pub(super) async fn run(mut source: Source, target: &Api, out: &Output, mode: Mode) -> Result<Tally> {
+    let engine = Engine { target: target.clone(), out: *out, mode, tally: Mutex::default() };
+    let engine = Arc::new(engine);
+    let mut workers = Workers { running: JoinSet::new(), most: mode.concurrency };
+    let all = async {
+        while let Some(some) = source.event_types().await? {
+            for fields in some {
+                let engine = Arc::clone(&engine);
+                workers.give(async move { engine.event_type(fields).await }).await?;
+            }
+        }
+        // Endpoints name event types, which have to exist.
+        workers.all().await?;
+        while let Some(some) = source.apps().await? {
+            for work in some {
+                let engine = Arc::clone(&engine);
+                workers.give(async move { engine.work(work).await }).await?;
+            }
+        }
+        workers.all().await
+    };
+    let ended = tokio::select! {
+        ended = all => ended,
+        _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted("interrupted".into())),
+    };
+    out.progress_done();
+    let tally = engine.count(|_| ());
+    match ended {
+        Ok(()) => Ok(tally),
+        Err(error) if mode.apply => {
+            let done = tally.sentence("created", "changed");
+            Err(error
+                .and(&format!(" (until then: {done}). Run the same command again: it continues from here")))
+        }
+        Err(error) => Err(error.and(". Nothing was changed")),
+    }
+}

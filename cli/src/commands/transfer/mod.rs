@@ -1,0 +1,258 @@
+//! `migrate`, `export` and `import`: an environment from one server to another, directly or by a file.
+//!
+//! All three use the operations of the public API alone. The difference is shown before anything changes,
+//! and nothing is deleted. What is done is found again by its uid, so every run may be repeated.
+
+mod engine;
+mod file;
+mod record;
+mod source;
+
+use clap::Args;
+use http::Method;
+use runtime::clock::{Clock as _, SystemClock};
+use serde_json::Value;
+
+use self::engine::{Mode, Tally};
+use self::file::Writer;
+use self::record::{App, Endpoint, Kind};
+use self::source::{Cursor, Source, complete};
+use super::confirm;
+use crate::Connection;
+use crate::client::{Api, Http, encoded};
+use crate::connection::{Env, subject};
+use crate::error::{CliError, Result};
+use crate::output::Output;
+
+/// The most applications at a time.
+const CONCURRENCY_MAX: usize = 32;
+
+/// How a difference is shown and applied.
+#[derive(Debug, Args)]
+struct Applying {
+    /// Show the difference and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask.
+    #[arg(long, conflicts_with = "dry_run")]
+    yes: bool,
+    /// Show all lines of the difference instead of the first 200.
+    #[arg(long)]
+    full: bool,
+    /// Also create endpoints whose headers or ed25519 key the source does not show, without them.
+    #[arg(long)]
+    allow_missing: bool,
+    /// Applications at a time, 1 to 32.
+    #[arg(long, value_name = "NUMBER", default_value_t = 8)]
+    concurrency: usize,
+}
+
+/// `postrider migrate`
+#[derive(Debug, Args)]
+pub struct Migrate {
+    #[command(flatten)]
+    connection: Connection,
+    /// The server to copy from: any server of this API.
+    #[arg(long, value_name = "URL")]
+    from: String,
+    /// An organisation's token there [env: POSTRIDER_FROM_TOKEN].
+    #[arg(long, value_name = "TOKEN")]
+    from_token: Option<String>,
+    #[command(flatten)]
+    applying: Applying,
+}
+
+/// `postrider export`
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The file to write; - is standard output.
+    #[arg(value_name = "FILE")]
+    file: String,
+    #[command(flatten)]
+    connection: Connection,
+    /// Also write the endpoints' signing secrets and headers: who has the file can sign as you.
+    #[arg(long)]
+    with_secrets: bool,
+    /// Replace an existing file.
+    #[arg(long)]
+    force: bool,
+    /// Applications at a time, 1 to 32.
+    #[arg(long, value_name = "NUMBER", default_value_t = 8)]
+    concurrency: usize,
+}
+
+/// `postrider import`
+#[derive(Debug, Args)]
+pub struct Import {
+    /// A file that `postrider export` wrote.
+    #[arg(value_name = "FILE")]
+    file: String,
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    applying: Applying,
+}
+
+fn concurrency(number: usize) -> Result<usize> {
+    if (1..=CONCURRENCY_MAX).contains(&number) {
+        return Ok(number);
+    }
+    Err(CliError::usage(format!("--concurrency: expected 1 to {CONCURRENCY_MAX}")))
+}
+
+/// Looks at a server before thousands of requests: it answers, knows the token, and is one of this API.
+async fn check(api: &Api, what: &str) -> Result<()> {
+    if subject(api.token()).is_some_and(|subject| subject.starts_with("app_")) {
+        return Err(CliError::usage(format!(
+            "{what}: an application's token sees one application; use an organisation's"
+        )));
+    }
+    let page = api.ask(Method::GET, "/app?limit=1", None).await?;
+    if page["data"].is_array() { Ok(()) } else { Err(api.stranger()) }
+}
+
+/// Shows the difference, asks, and applies it.
+async fn apply(
+    source: impl Fn() -> Result<Source>,
+    target: &Api,
+    flags: &Applying,
+    out: &Output,
+) -> Result<()> {
+    let concurrency = concurrency(flags.concurrency)?;
+    let mode = Mode { apply: false, full: flags.full, concurrency };
+    let plan = engine::run(source()?, target, out, mode).await?;
+    out.line(&format!("{}: {}.", target.url(), plan.sentence("to create", "to change")))?;
+    if plan.new_secrets > 0 {
+        out.note(&format!(
+            "{} endpoints get a new secret, which their receivers have to take.",
+            plan.new_secrets
+        ));
+    }
+    if flags.dry_run {
+        return Ok(());
+    }
+    if plan.missing > 0 && !flags.allow_missing {
+        return Err(CliError::usage(format!(
+            "{} endpoints have values that the source does not show (marked !). Nothing was changed. Add \
+             --allow-missing to copy the rest, and set these by hand",
+            plan.missing
+        )));
+    }
+    if plan.nothing() {
+        return out.line("Nothing to do.");
+    }
+    confirm("Apply this?", flags.yes)?;
+    let done: Tally = engine::run(source()?, target, out, Mode { apply: true, ..mode }).await?;
+    out.line(&format!("Done: {}.", done.sentence("created", "changed")))?;
+    if done.refused > 0 {
+        return Err(CliError::Refused(format!(
+            "{} were refused (above). Correct them at the source and run the same command again",
+            done.refused
+        )));
+    }
+    Ok(())
+}
+
+/// Copies an environment from another server.
+pub(crate) async fn migrate(flags: Migrate, env: Env<'_>, out: &Output) -> Result<()> {
+    let target = flags.connection.api(env)?;
+    let token = flags.from_token.clone().or_else(|| env("POSTRIDER_FROM_TOKEN"));
+    let token = token.ok_or_else(|| {
+        CliError::usage("--from-token: give a token of the server to copy from, or set POSTRIDER_FROM_TOKEN")
+    })?;
+    if !flags.from.starts_with("http://") && !flags.from.starts_with("https://") {
+        return Err(CliError::usage(format!(
+            "--from: {:?} has no scheme; did you mean https://{}?",
+            flags.from, flags.from
+        )));
+    }
+    let from = Api::new(Http::new()?, &flags.from, &token);
+    if from.url() == target.url() && subject(from.token()) == subject(target.token()) {
+        return Err(CliError::usage(
+            "--from: source and target are the same organisation of the same server",
+        ));
+    }
+    check(&from, "--from-token").await?;
+    check(&target, "--token").await?;
+    apply(|| Ok(Source::server(&from)), &target, &flags.applying, out).await
+}
+
+/// Applies a file to a server.
+pub(crate) async fn import(flags: Import, env: Env<'_>, out: &Output) -> Result<()> {
+    let target = flags.connection.api(env)?;
+    // A file that is not whole is refused before anything is asked.
+    let mut whole = file::Reader::open(&flags.file)?;
+    while whole.next()?.is_some() {}
+    check(&target, "--token").await?;
+    apply(|| Source::file(&flags.file), &target, &flags.applying, out).await
+}
+
+/// An application's endpoints.
+async fn endpoints(api: Api, app: App, secrets: bool) -> Result<(App, Vec<Endpoint>)> {
+    let path = format!("/app/{}/endpoint", encoded(&app.id));
+    let (mut cursor, mut endpoints) = (Cursor::default(), Vec::new());
+    while let Some(page) = cursor.next(&api, &path).await? {
+        for listed in &page {
+            endpoints.push(if secrets {
+                complete(&api, &app.id, listed).await?
+            } else {
+                Endpoint::of(listed)
+            });
+        }
+    }
+    Ok((app, endpoints))
+}
+
+/// Writes everything, in the order in which the server lists it.
+async fn write(
+    api: &Api,
+    writer: &mut Writer,
+    secrets: bool,
+    concurrency: usize,
+    out: &Output,
+) -> Result<()> {
+    let mut types = Cursor::default();
+    while let Some(page) = types.next(api, "/event-type?include_archived=true&with_content=true").await? {
+        page.iter().try_for_each(|one| writer.event_type(&Kind::EventType.pick(one)))?;
+    }
+    let mut apps = Cursor::default();
+    while let Some(page) = apps.next(api, "/app").await? {
+        for some in page.chunks(concurrency) {
+            let one = |app: &Value| tokio::spawn(endpoints(api.clone(), App::of(app), secrets));
+            let tasks: Vec<_> = some.iter().map(one).collect();
+            for task in tasks {
+                let ended =
+                    task.await.map_err(|error| CliError::usage(format!("a worker ended: {error}")))?;
+                let (app, endpoints) = ended?;
+                writer.app(&app)?;
+                endpoints.iter().try_for_each(|endpoint| writer.endpoint(endpoint))?;
+            }
+            let [_, apps, endpoints] = writer.counts;
+            out.progress(&format!("{apps} applications, {endpoints} endpoints …"));
+        }
+    }
+    out.progress_done();
+    Ok(())
+}
+
+/// Writes an environment into a file.
+pub(crate) async fn export(flags: Export, env: Env<'_>, out: &Output) -> Result<()> {
+    let concurrency = concurrency(flags.concurrency)?;
+    let api = flags.connection.api(env)?;
+    check(&api, "--token").await?;
+    let now = SystemClock.now().to_string();
+    let mut writer = Writer::create(&flags.file, flags.force, flags.with_secrets, &now)?;
+    tokio::select! {
+        ended = write(&api, &mut writer, flags.with_secrets, concurrency, out) => ended?,
+        _ = tokio::signal::ctrl_c() => {
+            return Err(CliError::Interrupted("interrupted; no file was written".into()));
+        }
+    }
+    let [types, apps, endpoints] = writer.finish()?;
+    let secrets = if flags.with_secrets { " with their secrets" } else { ", without secrets and headers" };
+    out.note(&format!(
+        "{types} event types, {apps} applications, {endpoints} endpoints{secrets}, in {}",
+        flags.file
+    ));
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! What is copied from one server to another, and how two of it differ.
+
+use serde_json::{Map, Value};
+
+use crate::output::text;
+
+pub(super) type Fields = Map<String, Value>;
+
+/// What is counted and shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    EventType,
+    Application,
+    Endpoint,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 3] = [Self::EventType, Self::Application, Self::Endpoint];
+
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::EventType => "event type",
+            Self::Application => "application",
+            Self::Endpoint => "endpoint",
+        }
+    }
+
+    /// The fields that are copied, in requests and responses alike.
+    pub(super) const fn fields(self) -> &'static [&'static str] {
+        match self {
+            Self::EventType => {
+                &["name", "description", "archived", "deprecated", "featureFlags", "groupName", "schemas"]
+            }
+            Self::Application => &["uid", "name", "metadata", "rateLimit"],
+            Self::Endpoint => {
+                &["uid", "url", "description", "disabled", "filterTypes", "channels", "metadata", "rateLimit"]
+            }
+        }
+    }
+
+    /// The copied fields of a response. What a server leaves out and what it says of nothing are one:
+    /// null, an empty text or object, false.
+    pub(super) fn pick(self, value: &Value) -> Fields {
+        let mut fields = Fields::new();
+        for name in self.fields() {
+            let value = match *name {
+                "rateLimit" => first(value, &["rateLimit", "throttleRate"]),
+                "filterTypes" => first(value, &["filterTypes", "eventTypes"]),
+                "featureFlags" => match first(value, &["featureFlags"]) {
+                    Value::Null if value["featureFlag"].is_string() => {
+                        Value::Array(vec![value["featureFlag"].clone()])
+                    }
+                    list => list,
+                },
+                name => value[name].clone(),
+            };
+            let nothing = match &value {
+                Value::Null | Value::Bool(false) => true,
+                Value::Object(object) => object.is_empty(),
+                Value::Array(list) => list.is_empty(),
+                // The one text that may be empty and has to be there.
+                Value::String(text) => text.is_empty() && (self, *name) != (Self::EventType, "description"),
+                _ => false,
+            };
+            if !nothing {
+                fields.insert((*name).to_owned(), value);
+            }
+        }
+        fields
+    }
+
+    /// The names of the fields that differ.
+    pub(super) fn differences(self, wanted: &Fields, there: &Fields) -> Vec<&'static str> {
+        let differs = |name: &&&str| {
+            let (wanted, there) = (wanted.get(**name), there.get(**name));
+            match **name {
+                // One without a uid has got one here, by which it is found again.
+                "uid" => wanted.is_some() && wanted != there,
+                "url" => url(wanted) != url(there),
+                "filterTypes" | "channels" | "featureFlags" => sorted(wanted) != sorted(there),
+                _ => wanted != there,
+            }
+        };
+        self.fields().iter().filter(differs).copied().collect()
+    }
+}
+
+fn first(value: &Value, names: &[&str]) -> Value {
+    names.iter().map(|name| &value[*name]).find(|value| !value.is_null()).cloned().unwrap_or_default()
+}
+
+/// Servers write one URL in several ways.
+fn url(value: Option<&Value>) -> Option<String> {
+    let text = value?.as_str()?;
+    Some(url::Url::parse(text).map_or_else(|_| text.to_owned(), String::from))
+}
+
+fn sorted(value: Option<&Value>) -> Vec<&str> {
+    let mut list: Vec<&str> =
+        value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    list.sort_unstable();
+    list
+}
+
+/// An application.
+#[derive(Clone, Debug)]
+pub(super) struct App {
+    /// The ID at the source.
+    pub(super) id: String,
+    pub(super) fields: Fields,
+}
+
+/// An endpoint.
+#[derive(Clone, Debug)]
+pub(super) struct Endpoint {
+    /// The ID at the source.
+    pub(super) id: String,
+    pub(super) fields: Fields,
+    /// The signing secret; none where a file was written without secrets.
+    pub(super) secret: Option<String>,
+    /// The headers whose values are known; none where a file was written without secrets.
+    pub(super) headers: Option<Fields>,
+    /// Headers whose values the source does not show.
+    pub(super) hidden: Vec<String>,
+}
+
+impl App {
+    pub(super) fn of(value: &Value) -> Self {
+        Self { id: text(value, "id"), fields: Kind::Application.pick(value) }
+    }
+
+    /// What a person knows it by.
+    pub(super) fn label(&self) -> String {
+        label(&self.fields, &self.id)
+    }
+}
+
+impl Endpoint {
+    pub(super) fn of(value: &Value) -> Self {
+        let fields = Kind::Endpoint.pick(value);
+        Self { id: text(value, "id"), fields, secret: None, headers: None, hidden: Vec::new() }
+    }
+
+    pub(super) fn label(&self) -> String {
+        label(&self.fields, &self.id)
+    }
+
+    /// Whether the secret can be given to another server: of an ed25519 key the API shows the public half.
+    pub(super) fn secret_is_hidden(&self) -> bool {
+        self.secret.as_deref().is_some_and(|secret| secret.starts_with("whpk_"))
+    }
+}
+
+fn label(fields: &Fields, id: &str) -> String {
+    fields.get("uid").and_then(Value::as_str).unwrap_or(id).to_owned()
+}
+
+/// The uid that something gets which has none, so that the next run finds it again.
+pub(super) fn uid_for(id: &str) -> String {
+    format!("migrated.{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_a_server_leaves_out_is_what_another_calls_empty() {
+        let there = json!({"id": "ep_1", "url": "http://a/", "description": "", "disabled": false, "metadata": {}, "throttleRate": 7, "eventTypes": ["b", "a"]});
+        let wanted = json!({"url": "http://a", "rateLimit": 7, "filterTypes": ["a", "b"], "channels": null});
+        let (there, wanted) = (Kind::Endpoint.pick(&there), Kind::Endpoint.pick(&wanted));
+        assert_eq!(Kind::Endpoint.differences(&wanted, &there), Vec::<&str>::new());
+        let other = Kind::Endpoint.pick(&json!({"url": "http://b", "disabled": true, "uid": "x"}));
+        assert_eq!(
+            Kind::Endpoint.differences(&other, &there),
+            ["uid", "url", "disabled", "filterTypes", "rateLimit"]
+        );
+        let flag = Kind::EventType.pick(&json!({"name": "a", "description": "", "featureFlag": "beta"}));
+        assert_eq!(Value::Object(flag), json!({"name": "a", "description": "", "featureFlags": ["beta"]}));
+    }
+}
