@@ -307,7 +307,7 @@ impl Clients {
 }
 
 /// `BackgroundDeadQueue` is `background-dead`: words in small letters, without what kind of resource it is.
-fn short_name(logical_id: &str, kind: &str) -> String {
+pub(crate) fn short_name(logical_id: &str, kind: &str) -> String {
     let id = logical_id.strip_suffix(kind).filter(|id| !id.is_empty()).unwrap_or(logical_id);
     let mut name = String::new();
     for c in id.chars() {

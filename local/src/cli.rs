@@ -13,6 +13,7 @@ use shared::config::{ConfigError, Env};
 use shared::ids::{AuditId, OrgId};
 
 use crate::audit::Export;
+use crate::commands::{OpsFlags, Shell, completions};
 use crate::cost::CostFlags;
 use crate::openapi::{openapi, routes};
 use crate::settings::Settings;
@@ -65,6 +66,13 @@ enum Command {
     Routes,
     /// Print what a month costs in AWS, by list prices.
     Cost(CostFlags),
+    /// Print a script with which a shell completes commands and flags.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// What an operator does to a stack's queues in AWS.
+    Ops(OpsFlags),
     /// What is done against a server, through its API.
     #[command(flatten)]
     Remote(cli::Command),
@@ -133,6 +141,11 @@ impl AuditFlags {
     }
 }
 
+/// All commands, for what describes them.
+pub(crate) fn command() -> clap::Command {
+    Cli::command()
+}
+
 impl Cli {
     /// Reads a command line; what does not name a command is for the default one.
     ///
@@ -172,6 +185,14 @@ impl Cli {
         }
     }
 
+    /// The operation on a stack, if it is one.
+    pub(crate) fn operation(&self) -> Option<&OpsFlags> {
+        match &self.command {
+            Command::Ops(flags) => Some(flags),
+            _ => None,
+        }
+    }
+
     /// An error as whoever typed the command sees it: with the flags that were used in place of the
     /// variables that they stand for.
     pub(crate) fn explain(&self, error: &StartError) -> String {
@@ -195,7 +216,8 @@ impl Cli {
             Command::Openapi => printed("openapi", openapi()),
             Command::Routes => printed("routes", routes()),
             Command::Cost(cost) => Ok(Task::Print(cost.answer()?)),
-            Command::Remote(_) => unreachable!("taken out by `remote`"),
+            Command::Completions { shell } => Ok(Task::Print(completions(*shell, command()))),
+            Command::Remote(_) | Command::Ops(_) => unreachable!("taken out by `remote` and `operation`"),
         }
     }
 }

@@ -11,6 +11,7 @@
 mod audit;
 mod aws;
 mod cli;
+mod commands;
 mod cors;
 mod cost;
 mod cpu;

@@ -39,6 +39,18 @@ pub async fn run_line(line: impl Iterator<Item = OsString>) -> u8 {
         Ok(command) => return cli::run(command, &|name| Env::process().optional(name)).await,
         Err(cli) => cli,
     };
+    if let Some(operation) = cli.operation() {
+        return match operation.run(&Env::process(), &Platform::system()).await {
+            Ok(text) => {
+                say(&text);
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                complain(&format!("postrider: {error}"));
+                error.code().into()
+            }
+        };
+    }
     let ended = match cli.task(&Env::process(), Platform::system(), &mut std::io::stdin()) {
         Ok(Task::Print(text)) => {
             say(&text);

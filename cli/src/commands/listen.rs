@@ -305,10 +305,13 @@ pub(crate) async fn run(flags: Listen, env: Env<'_>, out: &Output) -> Result<()>
         out.line(&out.paint(Colour::Dim, hint))?;
     }
     let (mut failures, mut last_message) = (0, SystemClock.now());
+    // One for the whole command: a signal between two of them would be lost.
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
     loop {
         let messages = tokio::select! {
             messages = session.look() => messages,
-            _ = tokio::signal::ctrl_c() => return Ok(()),
+            _ = &mut interrupted => return Ok(()),
         };
         match messages {
             Ok(messages) => {
@@ -317,7 +320,7 @@ pub(crate) async fn run(flags: Listen, env: Env<'_>, out: &Output) -> Result<()>
                     last_message = SystemClock.now();
                     tokio::select! {
                         taken = session.take(message) => taken?,
-                        _ = tokio::signal::ctrl_c() => return Ok(()),
+                        _ = &mut interrupted => return Ok(()),
                     }
                 }
             }
@@ -337,7 +340,7 @@ pub(crate) async fn run(flags: Listen, env: Env<'_>, out: &Output) -> Result<()>
             tokio::select! {
                 () = &mut turn => break,
                 key = keys.next() => if !session.key_pressed(key).await? { return Ok(()) },
-                _ = tokio::signal::ctrl_c() => return Ok(()),
+                _ = &mut interrupted => return Ok(()),
             }
         }
     }

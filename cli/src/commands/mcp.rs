@@ -180,10 +180,12 @@ pub(crate) async fn run(flags: Mcp, env: Env<'_>, out: &Output) -> Result<()> {
             }
         }
     });
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
     loop {
         let line = tokio::select! {
             line = lines.recv() => line,
-            _ = tokio::signal::ctrl_c() => None,
+            _ = &mut interrupted => None,
         };
         let response = match line {
             None => return Ok(()),

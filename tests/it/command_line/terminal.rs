@@ -118,7 +118,7 @@ async fn listen_has_keys_colours_and_leaves_the_terminal_as_it_was() {
     terminal.until("q quit").await;
     assert!(!terminal.canonical(), "keys are read one by one");
     let id = house.message(&app, MessageIn::new("invoice.paid".into(), json!({"total": 7}))).await;
-    let line = terminal.until(" ms").await;
+    let line = terminal.until(" ms\r\n").await;
     assert!(line.contains(&id) && line.contains("\x1b[1minvoice.paid\x1b[0m"), "{line:?}");
     assert!(line.contains("\x1b[32m204\x1b[0m"), "{line:?}");
     assert_eq!(receiver.next().await.header("webhook-id"), id);
@@ -144,7 +144,7 @@ async fn ctrl_c_ends_listen_and_no_color_is_heeded() {
     let words = ["listen", "--app", &app, "--forward-to", "http://127.0.0.1:9/", "--since", "1h"];
     house.message(&app, MessageIn::new("a.b".into(), json!({}))).await;
     let mut terminal = Terminal::start(&words, &variables);
-    let printed = terminal.until("ms").await;
+    let printed = terminal.until(" ms\r\n").await;
     assert!(!printed.contains('\x1b'), "{printed:?}");
     terminal.press("\x03");
     assert_eq!(terminal.end().await, (Some(0), true));

@@ -123,7 +123,7 @@ async fn an_environment_moves_and_its_receivers_change_nothing() {
     let ended = migrate(&["--yes"]).await;
     assert_eq!(ended.code, 0, "{}", ended.err);
     assert!(ended.out.contains("~ application acme: name, metadata"), "{}", ended.out);
-    assert!(ended.out.contains("~ endpoint acme/main: headers, secret"), "{}", ended.out);
+    assert!(ended.out.contains("~ endpoint acme/main: secret, headers"), "{}", ended.out);
     assert_eq!(get(&target, "/app/acme/endpoint/main/secret").await["key"], rotated);
     assert_eq!(
         get(&target, "/app/acme/endpoint/main/headers").await["headers"],
