@@ -85,6 +85,16 @@ pub(crate) fn encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
+/// Whether a URL stays on this machine.
+pub(crate) fn is_local(url: &str) -> bool {
+    let url = url::Url::parse(url).ok();
+    url.as_ref().and_then(url::Url::host).is_some_and(|host| match host {
+        url::Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
+        url::Host::Ipv4(address) => address.is_loopback(),
+        url::Host::Ipv6(address) => address.is_loopback(),
+    })
+}
+
 impl Api {
     pub(crate) fn new(http: Http, url: &str, token: &str) -> Self {
         Self { http, url: url.trim_end_matches('/').to_owned(), token: token.to_owned() }
@@ -149,7 +159,7 @@ impl Api {
         let request = request.body(Full::new(Bytes::from(body.unwrap_or_default())));
         let request = request.map_err(|error| CliError::usage(format!("{}: {error}", self.url)))?;
         self.http.send(request, TIMEOUT).await.map_err(|problem| {
-            let hint = if self.url.contains("127.0.0.1") || self.url.contains("localhost") {
+            let hint = if is_local(&self.url) {
                 ". Is `postrider dev` running?"
             } else {
                 ". Check --server-url and your network."
@@ -196,6 +206,16 @@ mod tests {
     fn segments_are_encoded() {
         assert_eq!(encoded("a b/c?"), "a%20b%2Fc%3F");
         assert_eq!(encoded("invoice.paid_1-x"), "invoice.paid_1-x");
+    }
+
+    #[test]
+    fn a_local_url_is_one_of_this_machine() {
+        for url in ["http://127.0.0.1:8071", "http://localhost", "http://[::1]:1/", "http://a.localhost/x"] {
+            assert!(is_local(url), "{url}");
+        }
+        for url in ["http://127.0.0.1.example.com", "http://localhost.example.com", "http://10.0.0.1", "x"] {
+            assert!(!is_local(url), "{url}");
+        }
     }
 
     #[test]

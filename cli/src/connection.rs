@@ -53,7 +53,7 @@ impl Connection {
 pub(crate) async fn application(api: &Api, named: Option<&str>) -> Result<String> {
     if let Some(named) = named {
         let app = api.get(&format!("/app/{}", encoded(named))).await?;
-        return Ok(app["id"].as_str().unwrap_or(named).to_owned());
+        return app["id"].as_str().map(str::to_owned).ok_or_else(|| api.stranger());
     }
     if let Some(own) = subject(api.token()).filter(|subject| subject.starts_with("app_")) {
         return Ok(own);

@@ -76,8 +76,8 @@ impl Output {
         self.line(&text.unwrap_or_default())
     }
 
-    /// A table for people.
-    pub(crate) fn table(&self, head: &[&str], rows: Vec<Vec<String>>) -> Result<()> {
+    /// A table for people; `headed` says whether with its heads, which the first page of a list has.
+    pub(crate) fn table(&self, head: &[&str], rows: Vec<Vec<String>>, headed: bool) -> Result<()> {
         let rows: Vec<Vec<String>> =
             rows.into_iter().map(|row| row.iter().map(|cell| plain(cell)).collect()).collect();
         let width = |column: usize| {
@@ -90,7 +90,9 @@ impl Output {
                 cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
             cells.join("  ").trim_end().to_owned()
         };
-        self.line(&self.paint(Colour::Dim, &joined(&mut head.iter().copied())))?;
+        if headed {
+            self.line(&self.paint(Colour::Dim, &joined(&mut head.iter().copied())))?;
+        }
         for row in &rows {
             self.line(&joined(&mut row.iter().map(String::as_str)))?;
         }

@@ -123,7 +123,7 @@ pub(crate) fn run(flags: &Profiles, env: Env<'_>, out: &Output) -> Result<()> {
         }
         Action::List => {
             let rows = profiles.iter().map(|(name, profile)| vec![name.clone(), profile.server_url.clone()]);
-            out.table(&["NAME", "SERVER"], rows.collect())
+            out.table(&["NAME", "SERVER"], rows.collect(), true)
         }
         Action::Remove { name } => {
             if profiles.remove(name).is_none() {

@@ -1,7 +1,7 @@
 //! The command line: commands, flags and variables, and what they come to.
 
 mod dev;
-mod token;
+pub(crate) mod token;
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -71,7 +71,7 @@ enum Command {
         /// The shell.
         shell: Shell,
     },
-    /// What an operator does to a stack's queues in AWS.
+    /// What an operator does to a stack in AWS: its queues, its concurrency, its first token.
     Ops(OpsFlags),
     /// What is done against a server, through its API.
     #[command(flatten)]
@@ -332,13 +332,30 @@ mod tests {
                 let rest: &[&str] = if words[1] == "audit" { &["--token", "x"] } else { &[] };
                 let cli = Cli::read(words.iter().chain(rest).map(OsString::from));
                 let cli = cli.unwrap_or_else(|error| panic!("{error}"));
-                if let Command::Token(TokenFlags { expires: Some(expires), .. }) = &cli.command {
+                if let Command::Token(flags) = &cli.command
+                    && let Some(expires) = &flags.wanted.expires
+                {
                     token::lasting(expires).unwrap();
                 }
                 found += 1;
             }
         }
         assert!(found >= 5, "{found}");
+    }
+
+    #[test]
+    fn the_commands_of_the_operators_are_understood() {
+        let document = include_str!("../../docs/OPERATIONS.md");
+        let quoted = document.split('`').skip(1).step_by(2).filter(|text| text.starts_with("postrider "));
+        let lines = document.lines().filter(|line| line.starts_with("postrider "));
+        let mut found = 0;
+        for text in quoted.chain(lines).filter(|text| !text.contains('…')) {
+            let words = text.split('#').next().unwrap_or_default().split_whitespace();
+            let words = words.map(|word| word.trim_matches('"'));
+            Cli::read(words.map(OsString::from)).unwrap_or_else(|error| panic!("{text}: {error}"));
+            found += 1;
+        }
+        assert!(found >= 8, "{found}");
     }
 
     #[test]

@@ -43,11 +43,11 @@ pub async fn run_line(line: impl Iterator<Item = OsString>) -> u8 {
         return match operation.run(&Env::process(), &Platform::system()).await {
             Ok(text) => {
                 say(&text);
-                ExitCode::SUCCESS
+                0
             }
             Err(error) => {
                 complain(&format!("postrider: {error}"));
-                error.code().into()
+                error.code()
             }
         };
     }

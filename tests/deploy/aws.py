@@ -172,6 +172,20 @@ class Stack:
         secret = self.emulator.client("secretsmanager").get_secret_value(SecretId=command[2])["SecretString"]
         return subprocess.run([runner, *command[3].split()], input=secret, capture_output=True, text=True, check=True).stdout.strip()
 
+    def ops(self, runner, *words):
+        """What `postrider ops` prints about this stack."""
+        done = subprocess.run([runner, "ops", *words, "--stack", self.name], capture_output=True, text=True, timeout=120)
+        if done.returncode != 0:
+            raise Failed(f"postrider ops {' '.join(words)}: {done.returncode}: {done.stderr}")
+        return done.stdout.strip()
+
+    def concurrency(self, queue):
+        """How many invocations may take jobs from a queue at a time."""
+        url = self.emulator.client("sqs").get_queue_url(QueueName=self.outputs[f"{queue}QueueName"])["QueueUrl"]
+        arn = self.emulator.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        mappings = self.emulator.client("lambda").list_event_source_mappings(EventSourceArn=arn)["EventSourceMappings"]
+        return [mapping["ScalingConfig"]["MaximumConcurrency"] for mapping in mappings]
+
     def resources(self, nested=None):
         """Types and physical ids of what it consists of, by logical ids."""
         name = self.physical(nested) if nested else self.name

@@ -120,6 +120,19 @@ class Run:
         part("walk")
         self.walked = walk.Walk(stack, self.receiver, alarms())
         self.walked.all()
+        part("postrider ops")
+        queues = stack.ops(self.runner, "queues")
+        self.check("ops shows the eight queues", queues.count("Queue ") == 8, queues)
+        empty = stack.ops(self.runner, "redrive", "deliveries", "--yes")
+        self.check("ops has no dead letters to send back", "is empty" in empty, empty)
+        before = stack.concurrency("Deliveries")
+        stack.ops(self.runner, "concurrency", "deliveries", "7")
+        self.check("ops changes the concurrency", stack.concurrency("Deliveries") == [7], stack.concurrency("Deliveries"))
+        stack.ops(self.runner, "concurrency", "deliveries", str(before[0]))
+        stack.token, first = stack.ops(self.runner, "token", "--expires", "1h"), stack.token
+        status, apps = stack.request("GET", "/api/v1/app")
+        self.check("ops makes a token that the API takes", status == 200, apps)
+        stack.token = first
 
     def second(self):
         part("second deploy: another parameter, another function")

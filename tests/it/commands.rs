@@ -91,7 +91,7 @@ fn each_fence_of_commands_says_who_runs_it() {
                 command.starts_with(tool)
                     || [" ", "(", "|", "&& "].iter().any(|b| command.contains(&format!("{b}{tool}")))
             };
-            starts("aws ") || starts("sam ")
+            starts("aws ") || starts("sam ") || starts("postrider ops ")
         };
         match fence.by.as_str() {
             "" => {

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
-use runtime::clock::{Clock as _, SystemClock, Timestamp};
+use runtime::clock::Timestamp;
 use serde_json::{Value, json};
 
-use super::{confirm, time};
+use super::recent::{self, Recent};
+use super::resources::{Columns, List, list};
+use super::{confirm, interruption, time};
 use crate::Connection;
 use crate::client::{Api, encoded};
 use crate::connection::{Env, application};
@@ -16,6 +18,10 @@ use crate::output::{Colour, Output, plain, text};
 
 /// Endpoints that `tail` looks at, the newest ones: each costs a request a turn.
 const ENDPOINTS_MAX: usize = 20;
+/// Longer than an attempt takes from its time to its place in the log: a receiver may take half a minute.
+const OVERLAP: Duration = Duration::from_secs(120);
+/// Pages of attempts at one endpoint in one look.
+const PAGES_MAX: usize = 20;
 /// How long `tail` pauses between two looks.
 const TURN: Duration = Duration::from_secs(2);
 /// How long `recover` waits between two looks at its task.
@@ -74,12 +80,35 @@ async fn endpoints(api: &Api, app: &str, named: Option<&str>) -> Result<Vec<(Str
     Ok(page["data"].as_array().into_iter().flatten().map(one).collect())
 }
 
+/// Attempts of one endpoint since a time, the oldest first.
+async fn attempts(api: &Api, path: &str) -> Result<Vec<Value>> {
+    let (mut attempts, mut iterator) = (Vec::new(), None::<String>);
+    for _ in 0..PAGES_MAX {
+        let at = iterator.as_deref().map_or_else(String::new, |at| format!("&iterator={}", encoded(at)));
+        let mut page = api.get(&format!("{path}{at}")).await?;
+        let Value::Array(data) = page["data"].take() else { return Err(api.stranger()) };
+        attempts.extend(data);
+        iterator = page["iterator"].as_str().map(str::to_owned);
+        if page["done"] != false || iterator.is_none() {
+            attempts.reverse();
+            return Ok(attempts);
+        }
+    }
+    Err(CliError::usage(format!(
+        "more than {} attempts at one endpoint at a time: begin later (--since), or take fewer (--failing, --type)",
+        PAGES_MAX * 250
+    )))
+}
+
 /// Prints attempts until Ctrl-C.
 pub(crate) async fn tail(flags: Tail, env: Env<'_>, out: &Output) -> Result<()> {
     let api = flags.connection.api(env)?;
-    let app = application(&api, flags.app.as_deref()).await?;
     let since = flags.since.as_deref().map(|text| time("--since", text)).transpose()?;
-    let begin = since.unwrap_or_else(|| SystemClock.now());
+    let app = application(&api, flags.app.as_deref()).await?;
+    let begin = match since {
+        Some(since) => since,
+        None => recent::now(&api).await?,
+    };
     let mut filter = String::new();
     if flags.failing {
         filter += "&status=2";
@@ -87,39 +116,31 @@ pub(crate) async fn tail(flags: Tail, env: Env<'_>, out: &Output) -> Result<()> 
     for name in &flags.types {
         filter += &format!("&event_types={}", encoded(name));
     }
-    let mut seen: BTreeMap<String, (Timestamp, Vec<String>)> = BTreeMap::new();
+    let interrupted = interruption()?;
+    let mut all: BTreeMap<String, Recent> = BTreeMap::new();
     out.note("Waiting for attempts. Ctrl-C ends it.");
     let look = async {
         loop {
             for (endpoint, url) in endpoints(&api, &app, flags.endpoint.as_deref()).await? {
-                let (after, shown) = seen.entry(endpoint.clone()).or_insert_with(|| (begin, Vec::new()));
+                let recent = all.entry(endpoint.clone()).or_insert_with(|| Recent::new(begin, OVERLAP));
                 let path = format!(
-                    "/app/{app}/attempt/endpoint/{endpoint}?limit=250&with_msg=true&with_content=false&after={after}{filter}"
+                    "/app/{app}/attempt/endpoint/{endpoint}?limit=250&with_msg=true&with_content=false&after={}{filter}",
+                    recent.from()
                 );
-                let page = api.get(&path).await?;
-                let attempts = page["data"].as_array().map(Vec::as_slice).unwrap_or_default();
-                // Newest first; those of the last timestamp come again, as `after` counts it in.
-                for attempt in attempts.iter().rev() {
-                    let id = text(attempt, "id");
-                    if shown.contains(&id) {
-                        continue;
+                for attempt in attempts(&api, &path).await? {
+                    if recent.is_new(&text(&attempt, "id"), Timestamp::parse(&text(&attempt, "timestamp"))) {
+                        let text = if flags.json { attempt.to_string() } else { line(out, &url, &attempt) };
+                        out.line(&text)?;
                     }
-                    let at = Timestamp::parse(&text(attempt, "timestamp")).unwrap_or(*after);
-                    if at > *after {
-                        *after = at;
-                        shown.clear();
-                    }
-                    shown.push(id);
-                    let text = if flags.json { attempt.to_string() } else { line(out, &url, attempt) };
-                    out.line(&text)?;
                 }
+                recent.looked();
             }
             tokio::time::sleep(TURN).await;
         }
     };
     tokio::select! {
         ended = look => ended,
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        () = interrupted => Ok(()),
     }
 }
 
@@ -137,29 +158,60 @@ pub struct Resend {
     /// The endpoint [default: all that the message was sent to].
     #[arg(long, value_name = "ENDPOINT")]
     endpoint: Option<String>,
+    /// Do not ask, even if it goes to several endpoints.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Most endpoints of one message: what an application may have.
+const ENDPOINTS_OF_MESSAGE_MAX: usize = 10_000;
+
+/// The IDs of all endpoints that a message was sent to.
+pub(super) async fn sent_to(api: &Api, app: &str, message: &str) -> Result<Vec<String>> {
+    let (mut all, mut iterator) = (Vec::new(), None::<String>);
+    while all.len() <= ENDPOINTS_OF_MESSAGE_MAX {
+        let at = iterator.as_deref().map_or_else(String::new, |at| format!("&iterator={}", encoded(at)));
+        let page = api.get(&format!("/app/{app}/msg/{}/endpoint?limit=250{at}", encoded(message))).await?;
+        let Some(data) = page["data"].as_array() else { return Err(api.stranger()) };
+        all.extend(data.iter().map(|endpoint| text(endpoint, "id")));
+        iterator = page["iterator"].as_str().map(str::to_owned);
+        if page["done"] != false || iterator.is_none() {
+            return Ok(all);
+        }
+    }
+    Err(CliError::usage("the message was sent to more endpoints than an application can have"))
 }
 
 /// Sends a message again.
 pub(crate) async fn resend(flags: Resend, env: Env<'_>, out: &Output) -> Result<()> {
     let api = flags.connection.api(env)?;
     let app = application(&api, flags.app.as_deref()).await?;
-    let message = encoded(&flags.message);
-    let to: Vec<String> = match flags.endpoint {
+    let to = match flags.endpoint {
         Some(endpoint) => vec![endpoint],
-        None => {
-            let page = api.get(&format!("/app/{app}/msg/{message}/endpoint?limit=250")).await?;
-            page["data"].as_array().into_iter().flatten().map(|endpoint| text(endpoint, "id")).collect()
-        }
+        None => sent_to(&api, &app, &flags.message).await?,
     };
     if to.is_empty() {
         return Err(CliError::usage("the message was sent to no endpoint; name one with --endpoint"));
     }
-    for endpoint in to {
-        api.post(&format!("/app/{app}/msg/{message}/endpoint/{}/resend", encoded(&endpoint)), &json!({}))
-            .await?;
-        out.line(&format!("Resending {} to {endpoint}", flags.message))?;
+    if to.len() > 1 {
+        confirm(&format!("Resend {} to {} endpoints?", flags.message, to.len()), flags.yes)?;
     }
-    Ok(())
+    let message = encoded(&flags.message);
+    for (done, endpoint) in to.iter().enumerate() {
+        let path = format!("/app/{app}/msg/{message}/endpoint/{}/resend", encoded(endpoint));
+        if let Err(error) = api.post(&path, &json!({})).await {
+            out.progress_done();
+            return Err(
+                error.and(&format!(" (endpoint {endpoint}; resent to {done} of {} before it)", to.len()))
+            );
+        }
+        out.progress(&format!("resent to {} of {} endpoints", done + 1, to.len()));
+    }
+    out.progress_done();
+    match &to[..] {
+        [only] => out.line(&format!("Resending {} to {only}", flags.message)),
+        all => out.line(&format!("Resending {} to {} endpoints", flags.message, all.len())),
+    }
 }
 
 /// `postrider recover`
@@ -214,7 +266,8 @@ pub(crate) async fn recover(flags: Recover, env: Env<'_>, out: &Output) -> Resul
             return out.line(&format!("Task {id} runs in the background."));
         };
         status = text(&task, "status");
-        out.progress(&format!("{id}: {status} {}", plain(&task["data"].to_string())));
+        let sent = task["data"]["messagesSent"].as_u64().unwrap_or_default();
+        out.progress(&format!("{id}: {status}, {sent} of {more}{count} messages sent"));
     }
     out.progress_done();
     if status == "failed" {
@@ -231,35 +284,25 @@ pub struct Undelivered {
     /// Only this application; an application's token has no other [default: all].
     #[arg(long, value_name = "APP")]
     app: Option<String>,
-    /// Entries.
-    #[arg(long, value_name = "NUMBER", default_value_t = 50)]
-    limit: u16,
-    /// One JSON object per line.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    list: List,
 }
 
 /// Lists what was given up and never arrived.
 pub(crate) async fn undelivered(flags: Undelivered, env: Env<'_>, out: &Output) -> Result<()> {
+    const COLUMNS: Columns = &[
+        ("GIVEN UP", "exhaustedAt"),
+        ("APPLICATION", "appId"),
+        ("ENDPOINT", "endpointId"),
+        ("MESSAGE", "msgId"),
+        ("EVENT TYPE", "eventType"),
+        ("STATUS", "responseStatusCode"),
+    ];
     let api = flags.connection.api(env)?;
     let own = crate::connection::subject(api.token()).filter(|subject| subject.starts_with("app_"));
     let path = match flags.app.or(own) {
         Some(app) => format!("/app/{}/undelivered", encoded(&app)),
         None => "/undelivered".to_owned(),
     };
-    let page = api.get(&format!("{path}?limit={}", flags.limit.clamp(1, 250))).await?;
-    let entries = page["data"].as_array().map(Vec::as_slice).unwrap_or_default();
-    if flags.json {
-        return entries.iter().try_for_each(|entry| out.line(&entry.to_string()));
-    }
-    let rows = entries.iter().map(|entry| {
-        ["exhaustedAt", "appId", "endpointId", "msgId", "eventType", "responseStatusCode"]
-            .map(|field| text(entry, field))
-            .to_vec()
-    });
-    out.table(&["GIVEN UP", "APPLICATION", "ENDPOINT", "MESSAGE", "EVENT TYPE", "STATUS"], rows.collect())?;
-    if page["done"] == false {
-        out.note("There are more: raise --limit.");
-    }
-    Ok(())
+    list(&api, &path, COLUMNS, &flags.list, out).await
 }

@@ -1,18 +1,29 @@
 //! `doctor`: what is wrong, and what to do about it.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use clap::Args;
-use http::Method;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN,
+};
+use http::{Method, Request};
+use http_body_util::Full;
 use runtime::clock::{Clock as _, SystemClock, Timestamp};
 use serde_json::json;
 
 use crate::Connection;
-use crate::client::{Api, Http, encoded};
+use crate::client::{Api, Http, encoded, is_local};
 use crate::connection::{Env, subject};
 use crate::error::{CliError, Result};
 use crate::output::{Colour, Output, text};
 
 /// How far clocks may differ before signatures are refused: half of what receivers allow.
 const CLOCK_OFF_MAX_SECONDS: u64 = 150;
+
+/// How long a response to a browser's question may take.
+const PATIENCE: Duration = Duration::from_secs(35);
 
 /// `postrider doctor`
 #[derive(Debug, Args)]
@@ -22,6 +33,9 @@ pub struct Doctor {
     /// Also send a test message to this application and follow its delivery.
     #[arg(long, value_name = "APP")]
     deliver: Option<String>,
+    /// Also check that pages of this origin may call the API (CORS), such as https://app.example.com.
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Option<String>,
 }
 
 struct Report<'a> {
@@ -54,7 +68,7 @@ pub(crate) async fn run(flags: Doctor, env: Env<'_>, out: &Output) -> Result<()>
             "Is it a server of this API? Check --server-url.",
         )?;
     }
-    if url.starts_with("http://") && !url.contains("127.0.0.1") && !url.contains("localhost") {
+    if url.starts_with("http://") && !is_local(&url) {
         report.bad(
             "the connection is not encrypted",
             "Use an https:// URL: the token crosses the network as it is.",
@@ -75,6 +89,9 @@ pub(crate) async fn run(flags: Doctor, env: Env<'_>, out: &Output) -> Result<()>
         Some(_) => report.good("the clocks agree")?,
         None => {}
     }
+    if let Some(origin) = &flags.origin {
+        cross_origin(&api, origin, &mut report).await?;
+    }
     let Some(token) = token else {
         report.bad("there is no token", "Set POSTRIDER_TOKEN or save one with `postrider profile save`.")?;
         return end(&report);
@@ -82,7 +99,10 @@ pub(crate) async fn run(flags: Doctor, env: Env<'_>, out: &Output) -> Result<()>
     let own = subject(&token).unwrap_or_default();
     let path = if own.starts_with("app_") { format!("/app/{own}") } else { "/app?limit=1".to_owned() };
     match api.get(&path).await {
-        Ok(_) => report.good(&format!("the token is valid, for {own}"))?,
+        Ok(value) if value["id"].is_string() || value["data"].is_array() => {
+            report.good(&format!("the token is valid, for {own}"))?;
+        }
+        Ok(_) => report.bad(&api.stranger().to_string(), "Check --server-url.")?,
         Err(error) => report.bad(
             &format!("the token is refused ({error})"),
             "Ask for a new one, or check that it is this server's.",
@@ -94,13 +114,42 @@ pub(crate) async fn run(flags: Doctor, env: Env<'_>, out: &Output) -> Result<()>
     end(&report)
 }
 
+/// Asks what a browser asks before a page's first request.
+async fn cross_origin(api: &Api, origin: &str, report: &mut Report<'_>) -> Result<()> {
+    let wrong =
+        || CliError::usage(format!("--origin: {origin:?} is not one; expected https://app.example.com"));
+    let parsed = url::Url::parse(origin).map_err(|_| wrong())?;
+    if !matches!(parsed.scheme(), "http" | "https") || parsed.origin().ascii_serialization() != origin {
+        return Err(wrong());
+    }
+    let request = Request::builder()
+        .method(Method::OPTIONS)
+        .uri(format!("{}/api/v1/app", api.url()))
+        .header(ORIGIN, origin)
+        .header(ACCESS_CONTROL_REQUEST_METHOD, "GET")
+        .header(ACCESS_CONTROL_REQUEST_HEADERS, "authorization")
+        .body(Full::new(Bytes::new()))
+        .map_err(|_| wrong())?;
+    let response = api.http().send(request, PATIENCE).await.map_err(CliError::Unreachable)?;
+    let header = |name| response.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let allowed = header(ACCESS_CONTROL_ALLOW_ORIGIN);
+    let headers = header(ACCESS_CONTROL_ALLOW_HEADERS).to_ascii_lowercase();
+    if (allowed == "*" || allowed == origin) && headers.contains("authorization") {
+        return report.good(&format!("pages of {origin} may call the API"));
+    }
+    report.bad(
+        &format!("pages of {origin} may not call the API"),
+        "Add it to the template's CorsOrigins (the local runner's --cors-origins).",
+    )
+}
+
 async fn deliver(api: &Api, app: &str, report: &mut Report<'_>) -> Result<()> {
     let app = encoded(app);
     let body = json!({ "eventType": "postrider.test", "payload": { "test": true } });
     let message = text(&api.post(&format!("/app/{app}/msg"), &body).await?, "id");
     // A first attempt has 15 seconds by default, and the one after it comes later.
     for _ in 0..20 {
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         let page = api.get(&format!("/app/{app}/attempt/msg/{message}?with_content=false")).await?;
         if let Some(attempt) = page["data"].as_array().and_then(|list| list.first()) {
             let status = attempt["responseStatusCode"].as_u64().unwrap_or_default();

@@ -1,13 +1,10 @@
 //! `listen`: forwards an application's messages to a server on this machine.
 //!
-//! It polls the list of messages, so it works behind NAT and with an application's token. Ids are
-//! ordered by the time at which a message was accepted, and a message may be written a little later than
-//! one with a younger id; so each look begins [`OVERLAP`] before the newest message that was seen, and
-//! what came before is skipped by its id.
+//! It polls the list of messages, so it works behind NAT and with an application's token.
 
 mod keys;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,8 +18,8 @@ use runtime::random::SystemRandom;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::connect;
-use super::time;
+use super::recent::{self, Recent};
+use super::{connect, interruption, time};
 use crate::Connection;
 use crate::client::{Api, encoded};
 use crate::connection::{Env, application};
@@ -37,8 +34,14 @@ const IDLE_AFTER: Duration = Duration::from_secs(60);
 const OVERLAP: Duration = Duration::from_secs(30);
 /// The deadline of a delivery by default.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// Messages that are kept for `r` and `d`.
+/// Messages that are kept for `r` and `d`, and the length of their payloads together.
 const KEPT_MAX: usize = 200;
+const KEPT_LENGTH_MAX: usize = 64 * 1024 * 1024;
+/// What is shown of a response.
+const RESPONSE_LENGTH_MAX: usize = 64 * 1024;
+/// Messages that may wait to be forwarded, and the length of their payloads together.
+const WAITING_MAX: usize = 10_000;
+const WAITING_LENGTH_MAX: usize = 64 * 1024 * 1024;
 /// Looks that may fail in a row before the command ends.
 const FAILURES_MAX: u32 = 30;
 
@@ -103,48 +106,44 @@ struct Session<'a> {
     key: SigningKey,
     out: &'a Output,
     kept: VecDeque<Forwarded>,
-    /// Nothing before this is forwarded.
-    begin: Timestamp,
-    /// The newest message that was seen.
-    newest: Timestamp,
-    /// Ids of the overlap, by their time.
-    seen: BTreeMap<String, Timestamp>,
+    recent: Recent,
 }
 
 impl Session<'_> {
     /// Messages that are new since the last look, the oldest first.
     async fn look(&mut self) -> Result<Vec<Message>> {
-        let from = self.newest.before(OVERLAP).max(self.begin);
-        let mut path = format!("/app/{}/msg?limit=250&after={from}", self.app);
+        let mut path = format!("/app/{}/msg?limit=250&after={}", self.app, self.recent.from());
         for name in &self.flags.event_types {
             path += &format!("&event_types={}", encoded(name));
         }
         if let Some(channel) = &self.flags.channel {
             path += &format!("&channel={}", encoded(channel));
         }
-        let (mut new, mut iterator) = (Vec::new(), None::<String>);
+        let (mut new, mut length, mut iterator) = (Vec::new(), 0, None::<String>);
         loop {
             let at = iterator.as_deref().map_or_else(String::new, |at| format!("&iterator={}", encoded(at)));
             let text = self.api.bytes(http::Method::GET, &format!("{path}{at}"), None).await?;
-            let page: Page = serde_json::from_slice(&text).map_err(|_| {
-                CliError::Refused(format!("{} answered with no list of messages", self.api.url()))
-            })?;
-            new.extend(page.data.into_iter().filter(|message| !self.seen.contains_key(&message.id)));
+            let page: Page = serde_json::from_slice(&text).map_err(|_| self.api.stranger())?;
+            for message in page.data.into_iter().filter(|message| !self.recent.knows(&message.id)) {
+                length += message.payload.get().len();
+                new.push(message);
+            }
+            if new.len() > WAITING_MAX || length > WAITING_LENGTH_MAX {
+                return Err(CliError::usage(format!(
+                    "more than {WAITING_MAX} messages or {} MiB wait to be forwarded: begin later (--since), or \
+                     take fewer (--event-types, --channel)",
+                    WAITING_LENGTH_MAX / 1024 / 1024
+                )));
+            }
             if page.done || page.iterator.is_none() || page.iterator == iterator {
                 break;
             }
             iterator = page.iterator;
         }
-        let mut ids = BTreeSet::new();
-        new.retain(|message| ids.insert(message.id.clone()));
+        // Noted once all pages have come: what an error cuts short comes again.
+        new.retain(|message| self.recent.is_new(&message.id, Timestamp::parse(&message.timestamp)));
+        self.recent.looked();
         new.sort_by(|a, b| a.id.cmp(&b.id));
-        for message in &new {
-            let at = Timestamp::parse(&message.timestamp).unwrap_or(self.newest);
-            self.newest = self.newest.max(at);
-            self.seen.insert(message.id.clone(), at);
-        }
-        let oldest = self.newest.before(OVERLAP + OVERLAP);
-        self.seen.retain(|_, at| *at >= oldest);
         Ok(new)
     }
 
@@ -162,8 +161,10 @@ impl Session<'_> {
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| CliError::usage(format!("--forward-to: {error}")))?;
         let response = self.api.http().send(request, TIMEOUT).await;
-        let outcome = response
-            .map(|response| (response.status.as_u16(), String::from_utf8_lossy(&response.body).into_owned()));
+        let outcome = response.map(|response| {
+            let shown = &response.body[..response.body.len().min(RESPONSE_LENGTH_MAX)];
+            (response.status.as_u16(), String::from_utf8_lossy(shown).into_owned())
+        });
         Ok(Forwarded { message, outcome, ms: SystemClock.now().since(started).as_millis() })
     }
 }
@@ -173,10 +174,12 @@ impl Session<'_> {
     async fn take(&mut self, message: Message) -> Result<()> {
         let forwarded = self.forward(message).await?;
         self.show(&forwarded)?;
-        if self.kept.len() == KEPT_MAX {
-            self.kept.pop_front();
-        }
         self.kept.push_back(forwarded);
+        let length = |one: &Forwarded| one.message.payload.get().len();
+        let mut kept: usize = self.kept.iter().map(length).sum();
+        while self.kept.len() > KEPT_MAX || kept > KEPT_LENGTH_MAX {
+            kept -= self.kept.pop_front().as_ref().map_or(0, length);
+        }
         Ok(())
     }
 
@@ -243,19 +246,48 @@ impl Session<'_> {
         }
     }
 
-    async fn key_pressed(&mut self, key: keys::Key) -> Result<bool> {
+    async fn key_pressed(&mut self, key: keys::Key) -> Result<()> {
         match key {
-            keys::Key::Resend => self.resend().await?,
-            keys::Key::Details => self.details()?,
+            keys::Key::Resend => self.resend().await,
+            keys::Key::Details => self.details(),
             keys::Key::Open => {
                 let link = connect::own_link(self.api);
-                if !connect::browse(&link) {
-                    self.out.line(&link)?;
+                if connect::browse(&link) { Ok(()) } else { self.out.line(&link) }
+            }
+        }
+    }
+
+    /// Forwards what comes, and does what keys say.
+    async fn serve(&mut self, keys: &mut keys::Keys) -> Result<()> {
+        let (mut failures, mut last_message) = (0, SystemClock.now());
+        loop {
+            match self.look().await {
+                Ok(messages) => {
+                    failures = 0;
+                    for message in messages {
+                        last_message = SystemClock.now();
+                        self.take(message).await?;
+                    }
+                }
+                // A server that restarts is waited for; one that refuses will go on refusing.
+                Err(CliError::Unreachable(problem)) if failures < FAILURES_MAX => {
+                    if failures == 0 {
+                        self.out.note(&format!("{problem} Trying again …"));
+                    }
+                    failures += 1;
+                }
+                Err(error) => return Err(error),
+            }
+            let idle = SystemClock.now().since(last_message) > IDLE_AFTER;
+            let turn = tokio::time::sleep(if idle { IDLE_TURN } else { BUSY_TURN });
+            tokio::pin!(turn);
+            loop {
+                tokio::select! {
+                    () = &mut turn => break,
+                    key = keys.next() => self.key_pressed(key).await?,
                 }
             }
-            keys::Key::Quit => return Ok(false),
         }
-        Ok(true)
     }
 }
 
@@ -274,26 +306,21 @@ pub(crate) async fn run(flags: Listen, env: Env<'_>, out: &Output) -> Result<()>
         let problem = format!("--forward-to: not a URL; did you mean http://{}?", flags.forward_to);
         return Err(CliError::usage(problem));
     }
-    let begin = match &flags.since {
-        Some(since) => time("--since", since)?,
-        None => SystemClock.now(),
-    };
+    let since = flags.since.as_deref().map(|text| time("--since", text)).transpose()?;
     let api = flags.connection.api(env)?;
     let key = secret(&flags, env)?;
     let app = application(&api, flags.app.as_deref()).await?;
     let verifying = key.verifying_text().map_err(|_| CliError::usage("--secret: not a key"))?;
-    let mut session = Session {
-        flags: &flags,
-        api: &api,
-        app,
-        key,
-        out,
-        kept: VecDeque::new(),
-        begin,
-        newest: begin,
-        seen: BTreeMap::new(),
+    let begin = match since {
+        Some(since) => since,
+        None => recent::now(&api).await?,
     };
-    let mut keys = keys::Keys::read(!flags.json);
+    let recent = Recent::new(begin, OVERLAP);
+    let mut session = Session { flags: &flags, api: &api, app, key, out, kept: VecDeque::new(), recent };
+    let interrupted = interruption()?;
+    // Only where both are a terminal: a reader that goes away ends the process, and keys would stay as they are.
+    let mut keys = keys::Keys::read(!flags.json && out.is_terminal());
+    let quit = keys.quit();
     if !flags.json {
         out.line(&format!("Forwarding messages of {} to {}", session.app, flags.forward_to))?;
         out.line(&format!("Signing secret: {verifying}"))?;
@@ -304,44 +331,9 @@ pub(crate) async fn run(flags: Listen, env: Env<'_>, out: &Output) -> Result<()>
         };
         out.line(&out.paint(Colour::Dim, hint))?;
     }
-    let (mut failures, mut last_message) = (0, SystemClock.now());
-    // One for the whole command: a signal between two of them would be lost.
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
-    loop {
-        let messages = tokio::select! {
-            messages = session.look() => messages,
-            _ = &mut interrupted => return Ok(()),
-        };
-        match messages {
-            Ok(messages) => {
-                failures = 0;
-                for message in messages {
-                    last_message = SystemClock.now();
-                    tokio::select! {
-                        taken = session.take(message) => taken?,
-                        _ = &mut interrupted => return Ok(()),
-                    }
-                }
-            }
-            // A server that restarts is waited for; one that refuses will go on refusing.
-            Err(CliError::Unreachable(problem)) if failures < FAILURES_MAX => {
-                if failures == 0 {
-                    out.note(&format!("{problem} Trying again …"));
-                }
-                failures += 1;
-            }
-            Err(error) => return Err(error),
-        }
-        let idle = SystemClock.now().since(last_message) > IDLE_AFTER;
-        let turn = tokio::time::sleep(if idle { IDLE_TURN } else { BUSY_TURN });
-        tokio::pin!(turn);
-        loop {
-            tokio::select! {
-                () = &mut turn => break,
-                key = keys.next() => if !session.key_pressed(key).await? { return Ok(()) },
-                _ = &mut interrupted => return Ok(()),
-            }
-        }
+    tokio::select! {
+        ended = session.serve(&mut keys) => ended,
+        () = interrupted => Ok(()),
+        () = quit.notified() => Ok(()),
     }
 }

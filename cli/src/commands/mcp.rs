@@ -180,12 +180,12 @@ pub(crate) async fn run(flags: Mcp, env: Env<'_>, out: &Output) -> Result<()> {
             }
         }
     });
-    let interrupted = tokio::signal::ctrl_c();
+    let interrupted = super::interruption()?;
     tokio::pin!(interrupted);
     loop {
         let line = tokio::select! {
             line = lines.recv() => line,
-            _ = &mut interrupted => None,
+            () = &mut interrupted => None,
         };
         let response = match line {
             None => return Ok(()),

@@ -5,6 +5,7 @@ pub(crate) mod connect;
 pub(crate) mod doctor;
 pub(crate) mod listen;
 pub(crate) mod mcp;
+mod recent;
 pub(crate) mod resources;
 pub(crate) mod signature;
 pub(crate) mod transfer;
@@ -73,6 +74,44 @@ fn confirm(question: &str, yes: bool) -> Result<()> {
     let mut answer = String::new();
     let _read = std::io::stdin().read_line(&mut answer);
     if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(CliError::usage("nothing was done")) }
+}
+
+/// [`confirm`] for a command that has called [`interruption`]: the process no longer ends by a signal itself.
+async fn confirm_or_interrupted(question: &str, yes: bool) -> Result<()> {
+    let interrupted = interruption()?;
+    let (tell, confirmed) = tokio::sync::oneshot::channel();
+    let question = question.to_owned();
+    // A read that waits cannot be cancelled: a thread of its own, which ends with the process.
+    std::thread::spawn(move || tell.send(confirm(&question, yes)));
+    tokio::select! {
+        confirmed = confirmed => confirmed.unwrap_or_else(|_| Err(CliError::usage("nothing was done"))),
+        () = interrupted => Err(CliError::Interrupted("interrupted; nothing was done".into())),
+    }
+}
+
+/// Waits for Ctrl-C or the request to terminate, which are noticed from this call on.
+#[cfg(unix)]
+fn interruption() -> Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let noticed = |kind| signal(kind).map_err(|error| CliError::usage(format!("no signal handler: {error}")));
+    let mut interrupt = noticed(SignalKind::interrupt())?;
+    let mut terminate = noticed(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+/// Waits for Ctrl-C.
+#[cfg(not(unix))]
+fn interruption() -> Result<impl Future<Output = ()>> {
+    Ok(async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
 }
 
 #[cfg(test)]

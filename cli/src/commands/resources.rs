@@ -16,7 +16,7 @@ const PAGE: usize = 250;
 
 /// How a list is shown.
 #[derive(Debug, Args)]
-struct List {
+pub(super) struct List {
     /// Follow the pages to the end instead of showing the first.
     #[arg(long)]
     all: bool,
@@ -76,36 +76,35 @@ impl Body {
 }
 
 /// Columns: a heading, and the field below it.
-type Columns = &'static [(&'static str, &'static str)];
+pub(super) type Columns = &'static [(&'static str, &'static str)];
 
-/// Lists a path's pages.
-async fn list(api: &Api, path: &str, columns: Columns, flags: &List, out: &Output) -> Result<()> {
-    let (mut rows, mut iterator) = (Vec::new(), None::<String>);
+/// Lists a path's pages, each as it comes.
+pub(super) async fn list(api: &Api, path: &str, columns: Columns, flags: &List, out: &Output) -> Result<()> {
+    let (mut count, mut iterator) = (0, None::<String>);
     let limit = if flags.all { PAGE } else { flags.limit.clamp(1, PAGE) };
     let join = if path.contains('?') { '&' } else { '?' };
     loop {
+        let first = iterator.is_none();
         let at = iterator.as_deref().map_or_else(String::new, |at| format!("&iterator={}", encoded(at)));
         let page = api.get(&format!("{path}{join}limit={limit}{at}")).await?;
         let Some(entries) = page["data"].as_array() else { return Err(api.stranger()) };
-        for entry in entries {
-            if flags.json {
-                out.line(&entry.to_string())?;
-            } else {
-                rows.push(columns.iter().map(|(_, field)| text(entry, field)).collect());
-            }
+        out.progress_done();
+        if flags.json {
+            entries.iter().try_for_each(|entry| out.line(&entry.to_string()))?;
+        } else {
+            let row = |entry: &Value| columns.iter().map(|(_, field)| text(entry, field)).collect();
+            let heads: Vec<&str> = columns.iter().map(|(head, _)| *head).collect();
+            out.table(&heads, entries.iter().map(row).collect(), first)?;
         }
+        count += entries.len();
         iterator = page["iterator"].as_str().map(str::to_owned);
         if page["done"] != false || iterator.is_none() || !flags.all {
-            if !flags.json {
-                let heads: Vec<&str> = columns.iter().map(|(head, _)| *head).collect();
-                out.table(&heads, rows)?;
-            }
             if page["done"] == false {
                 out.note("There are more: --all shows them.");
             }
             return Ok(());
         }
-        out.progress(&format!("{} entries …", rows.len()));
+        out.progress(&format!("{count} entries …"));
     }
 }
 
@@ -357,6 +356,13 @@ enum MessageAction {
         #[command(flatten)]
         body: Body,
     },
+    /// Expunge the payload of one; its log stays.
+    Delete {
+        message: String,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// `postrider message …`
@@ -379,6 +385,11 @@ pub(crate) async fn messages(flags: Messages, env: Env<'_>, out: &Output) -> Res
                 body["payload"] = json!({});
             }
             out.json(&api.post(&all, &body).await?)
+        }
+        MessageAction::Delete { message, yes } => {
+            super::confirm(&format!("Expunge the payload of message {message}?"), yes)?;
+            api.ask(Method::DELETE, &format!("{all}/{}/content", encoded(&message)), None).await?;
+            out.line(&format!("Expunged the payload of {message}"))
         }
     }
 }

@@ -18,8 +18,9 @@ use super::set;
 /// What Secrets Manager keeps at most in one secret.
 const SECRET_LENGTH_MAX: u64 = 64 * 1024;
 
+/// What a token is for.
 #[derive(Debug, Args)]
-pub(super) struct TokenFlags {
+pub(crate) struct Wanted {
     /// The organisation that the token is for (org_…) [default: the one of the token that the runner
     /// prints at its start].
     #[arg(long, value_name = "ID")]
@@ -34,6 +35,12 @@ pub(super) struct TokenFlags {
     /// A feature flag that the application has; several are repeated.
     #[arg(long, value_name = "NAME", requires = "app")]
     feature_flag: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TokenFlags {
+    #[command(flatten)]
+    pub(super) wanted: Wanted,
     /// Read the secret from standard input, as an installation's secret store has it.
     #[arg(long)]
     secret_stdin: bool,
@@ -59,6 +66,8 @@ pub(super) struct TokenFlags {
     jwt_secret: Option<String>,
 }
 
+const SECRET: &str = secrets::SECRETS[0];
+
 /// A token as `flags` want it, signed with what comes in, with the secret that is given, or with the one
 /// that the data folder holds.
 pub(super) fn token(
@@ -66,23 +75,8 @@ pub(super) fn token(
     platform: Platform,
     input: &mut dyn Read,
 ) -> Result<String, StartError> {
-    const SECRET: &str = secrets::SECRETS[0];
-    let wrong = |flag: &str, text: &str, prefix: &str| {
-        let problem = format!("invalid value {text:?}: expected an ID ({prefix}_ and 27 characters)");
-        ConfigError::new(flag, problem)
-    };
-    let org = flags.org.as_deref().unwrap_or(DEFAULT_ORG).trim();
-    let org: OrgId = org.parse().map_err(|_| wrong("--org", org, "org"))?;
-    let app = flags.app.as_deref().map(str::trim);
-    let app = app.map(|app| app.parse::<AppId>().map_err(|_| wrong("--app", app, "app")));
-    let app = app.transpose()?;
-    let life = flags.expires.as_deref().map(lasting).transpose()?;
-    for flag in &flags.feature_flag {
-        if !is_name(flag, NAME_LENGTH_MAX) {
-            let problem = format!("invalid value {flag:?}: expected a name such as beta");
-            return Err(ConfigError::new("--feature-flag", problem).into());
-        }
-    }
+    // What is wrong with the token is said before a secret is looked for.
+    flags.wanted.checked()?;
     let piped = if flags.secret_stdin { Some(read_secret(input)?) } else { None };
     let folder = folder(&flags.data, &flags.ephemeral)?;
     let secret = match (piped.as_deref().or(set(&flags.jwt_secret)), folder) {
@@ -94,24 +88,55 @@ pub(super) fn token(
             return Err(ConfigError::new("POSTRIDER_EPHEMERAL", problem).into());
         }
     };
-    let env = Env::new(|name| match name {
-        SECRET => secret.clone(),
-        "POSTRIDER_JWT_ALGORITHM" => flags.jwt_algorithm.clone(),
-        _ => None,
-    });
-    let tokens = Tokens::read(&env, platform.clock)?;
-    let tokens = match life {
-        Some(life) => tokens.lasting(life),
-        None => tokens,
-    };
-    let made = match app {
-        Some(app) => {
-            let feature_flags = flags.feature_flag.clone();
-            tokens.for_app(org, app, AppAccess { feature_flags, ..AppAccess::default() })
+    flags.wanted.signed(secret, flags.jwt_algorithm.clone(), platform)
+}
+
+impl Wanted {
+    /// Whose the token is, and how long it lasts.
+    fn checked(&self) -> Result<(OrgId, Option<AppId>, Option<Duration>), ConfigError> {
+        let wrong = |flag: &str, text: &str, prefix: &str| {
+            let problem = format!("invalid value {text:?}: expected an ID ({prefix}_ and 27 characters)");
+            ConfigError::new(flag, problem)
+        };
+        let org = self.org.as_deref().unwrap_or(DEFAULT_ORG).trim();
+        let org: OrgId = org.parse().map_err(|_| wrong("--org", org, "org"))?;
+        let app = self.app.as_deref().map(str::trim);
+        let app = app.map(|app| app.parse::<AppId>().map_err(|_| wrong("--app", app, "app")));
+        let life = self.expires.as_deref().map(lasting).transpose()?;
+        if let Some(flag) = self.feature_flag.iter().find(|flag| !is_name(flag, NAME_LENGTH_MAX)) {
+            let problem = format!("invalid value {flag:?}: expected a name such as beta");
+            return Err(ConfigError::new("--feature-flag", problem));
         }
-        None => tokens.for_org(org),
-    };
-    made.map_err(|error: Error| ConfigError::new(SECRET, error.to_string()).into())
+        Ok((org, app.transpose()?, life))
+    }
+
+    /// The token, signed with an installation's secret.
+    pub(crate) fn signed(
+        &self,
+        secret: Option<String>,
+        algorithm: Option<String>,
+        platform: Platform,
+    ) -> Result<String, StartError> {
+        let (org, app, life) = self.checked()?;
+        let env = Env::new(|name| match name {
+            SECRET => secret.clone(),
+            "POSTRIDER_JWT_ALGORITHM" => algorithm.clone(),
+            _ => None,
+        });
+        let tokens = Tokens::read(&env, platform.clock)?;
+        let tokens = match life {
+            Some(life) => tokens.lasting(life),
+            None => tokens,
+        };
+        let made = match app {
+            Some(app) => {
+                let feature_flags = self.feature_flag.clone();
+                tokens.for_app(org, app, AppAccess { feature_flags, ..AppAccess::default() })
+            }
+            None => tokens.for_org(org),
+        };
+        made.map_err(|error: Error| ConfigError::new(SECRET, error.to_string()).into())
+    }
 }
 
 /// A secret as it comes in: without the line's end that most programs write behind it.

@@ -1,7 +1,11 @@
-//! `postrider ops`: what an operator does to the queues of a stack in AWS, without AWS's command line.
+//! `postrider ops`: what an operator does to a stack in AWS at three in the morning, without Rust, SAM or AWS's
+//! command line.
 //!
 //! Queues are found by their names: those that CloudFormation gives (`STACK-DeliveriesDeadQueue-…`), and
 //! those of a local runner (`STACK-deliveries-dead`).
+
+mod api;
+mod stack;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,7 +18,9 @@ use shared::Platform;
 use shared::config::{Aws, ConfigError, Env};
 use shared::error::Chain;
 
+use self::api::Api;
 use crate::aws::{Clients, short_name};
+use crate::cli::token::Wanted;
 
 /// How often a move is looked at, and for how long.
 const LOOK: Duration = Duration::from_secs(1);
@@ -36,15 +42,34 @@ struct Where {
     /// The stack's name.
     #[arg(long, value_name = "NAME", default_value = "postrider")]
     stack: String,
-    /// Another address of SQS than AWS's, such as a runner's --aws-listen.
+    /// Another address than AWS's, such as a runner's --aws-listen, which has SQS alone.
     #[arg(long, value_name = "URL")]
     aws_endpoint_url: Option<String>,
+}
+
+impl Where {
+    /// Region, credentials and addresses.
+    fn aws(&self, env: &Env<'_>) -> Result<Aws, OpsError> {
+        let mut aws = Aws::read(env)?;
+        if let Some(url) = &self.aws_endpoint_url {
+            if !url.contains("://") {
+                let problem = format!("{url:?} has no scheme; did you mean http://{url}?");
+                return Err(ConfigError::new("--aws-endpoint-url", problem).into());
+            }
+            aws.sqs_endpoint = Some(url.clone());
+        }
+        Ok(aws)
+    }
+
+    fn api(&self, env: &Env<'_>) -> Result<Api, OpsError> {
+        Api::new(&self.aws(env)?, self.aws_endpoint_url.as_deref(), env)
+    }
 }
 
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Show how many jobs are in each queue: waiting, in progress, delayed.
-    Queues(#[command(flatten)] Where),
+    Queues(Where),
     /// Send the dead letters of a queue back to it, and wait until that is done.
     Redrive {
         /// The queue that they came from.
@@ -58,14 +83,32 @@ enum Action {
         #[arg(long)]
         yes: bool,
     },
+    /// Show or change how many invocations may take jobs from a queue at a time. The next deployment sets the
+    /// template's parameter again.
+    Concurrency {
+        /// The queue.
+        queue: Source,
+        /// 2 to 1,000; without, it is only shown.
+        #[arg(value_name = "NUMBER")]
+        invocations: Option<u32>,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Print a token, signed with the stack's secret: the first one of an installation, or any other.
+    Token {
+        #[command(flatten)]
+        place: Where,
+        #[command(flatten)]
+        wanted: Wanted,
+    },
 }
 
-/// A queue with dead letters.
+/// A queue that feeds a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Source {
     Deliveries,
     Retries,
-    FanOut,
+    Background,
     Ingest,
 }
 
@@ -74,8 +117,18 @@ impl Source {
         match self {
             Self::Deliveries => ("DeliveriesQueue", "DeliveriesDeadQueue"),
             Self::Retries => ("RetriesQueue", "RetriesDeadQueue"),
-            Self::FanOut => ("FanOutQueue", "FanOutDeadQueue"),
+            Self::Background => ("BackgroundQueue", "BackgroundDeadQueue"),
             Self::Ingest => ("IngestQueue", "IngestDeadQueue"),
+        }
+    }
+
+    /// The template's parameter for how many invocations there are at a time.
+    const fn parameter(self) -> &'static str {
+        match self {
+            Self::Deliveries => "DeliveriesConcurrency",
+            Self::Retries => "RetriesConcurrency",
+            Self::Background => "BackgroundConcurrency",
+            Self::Ingest => "IngestConcurrency",
         }
     }
 }
@@ -87,19 +140,29 @@ pub(crate) enum OpsError {
     Config(#[from] ConfigError),
     #[error("{0}")]
     Usage(String),
-    #[error("SQS refused: {0}")]
-    Refused(String),
-    #[error("cannot reach SQS: {0}. Check AWS_REGION, --aws-endpoint-url and your network")]
-    Unreachable(String),
+    #[error("{service} refused: {problem}")]
+    Refused { service: &'static str, problem: String },
+    #[error("cannot reach {service}: {problem}. Check AWS_REGION, --aws-endpoint-url and your network")]
+    Unreachable { service: &'static str, problem: String },
+    #[error("{0}")]
+    Token(String),
 }
 
 impl OpsError {
     pub(crate) const fn code(&self) -> u8 {
         match self {
-            Self::Refused(_) => 1,
-            Self::Config(_) | Self::Usage(_) => 2,
-            Self::Unreachable(_) => 3,
+            Self::Refused { .. } => 1,
+            Self::Config(_) | Self::Usage(_) | Self::Token(_) => 2,
+            Self::Unreachable { .. } => 3,
         }
+    }
+
+    const fn refused(service: &'static str, problem: String) -> Self {
+        Self::Refused { service, problem }
+    }
+
+    const fn unreachable(service: &'static str, problem: String) -> Self {
+        Self::Unreachable { service, problem }
     }
 
     fn sdk<E, R>(error: aws_sdk_sqs::error::SdkError<E, R>) -> Self
@@ -108,8 +171,8 @@ impl OpsError {
         R: std::fmt::Debug + 'static,
     {
         match error.as_service_error() {
-            Some(error) => Self::Refused(Chain(error).to_string()),
-            None => Self::Unreachable(Chain(&error).to_string()),
+            Some(error) => Self::refused("SQS", Chain(error).to_string()),
+            None => Self::unreachable("SQS", Chain(&error).to_string()),
         }
     }
 }
@@ -127,8 +190,8 @@ fn logical(stack: &str, name: &str) -> Option<&'static str> {
         "DeliveriesDeadQueue",
         "RetriesQueue",
         "RetriesDeadQueue",
-        "FanOutQueue",
-        "FanOutDeadQueue",
+        "BackgroundQueue",
+        "BackgroundDeadQueue",
         "IngestQueue",
         "IngestDeadQueue",
     ];
@@ -142,14 +205,7 @@ fn logical(stack: &str, name: &str) -> Option<&'static str> {
 
 impl Queues {
     async fn of(place: &Where, env: &Env<'_>, platform: &Platform) -> Result<Self, OpsError> {
-        let mut aws = Aws::read(env)?;
-        if let Some(url) = &place.aws_endpoint_url {
-            if !url.contains("://") {
-                let problem = format!("{url:?} has no scheme; did you mean http://{url}?");
-                return Err(ConfigError::new("--aws-endpoint-url", problem).into());
-            }
-            aws.sqs_endpoint = Some(url.clone());
-        }
+        let aws = place.aws(env)?;
         let sqs = Clients::new(&aws, platform).sqs;
         let mut urls = BTreeMap::new();
         let mut pages = sqs
@@ -235,12 +291,41 @@ impl Queues {
                 Some("RUNNING") => platform.clock.sleep(LOOK).await,
                 status => {
                     let why = task.failure_reason().or(status).unwrap_or("no reason");
-                    return Err(OpsError::Refused(format!("the move ended after {moved} jobs: {why}")));
+                    let problem = format!("the move ended after {moved} jobs: {why}");
+                    return Err(OpsError::refused("SQS", problem));
                 }
             }
         }
         Ok(format!("The move from {dead} to {source} goes on; `postrider ops queues` shows how far it is"))
     }
+}
+
+/// Shows or changes how many invocations take jobs from a queue at a time.
+async fn concurrency(
+    queue: Source,
+    wanted: Option<u32>,
+    place: &Where,
+    env: &Env<'_>,
+    platform: &Platform,
+) -> Result<String, OpsError> {
+    if wanted.is_some_and(|wanted| !stack::CONCURRENCY.contains(&wanted)) {
+        return Err(OpsError::Usage("NUMBER: expected 2 to 1000".into()));
+    }
+    let api = place.api(env)?;
+    let queues = Queues::of(place, env, platform).await?;
+    let (id, _) = queue.ids();
+    let arn = queues.attributes(queues.url(id)?).await?(Attribute::QueueArn);
+    let mapping = stack::mapping(&api, &arn, platform).await?;
+    let was = mapping.concurrency.map_or_else(|| "no limit".to_owned(), |number| number.to_string());
+    let Some(wanted) = wanted else {
+        return Ok(format!("{id}: at most {was} invocations at a time, {}", mapping.state));
+    };
+    stack::set_concurrency(&api, &mapping, wanted, platform).await?;
+    let parameter = queue.parameter();
+    Ok(format!(
+        "{id}: at most {wanted} invocations at a time from now on (before: {was}). The next deployment sets it back: \
+         add {parameter}={wanted} to its parameters"
+    ))
 }
 
 impl OpsFlags {
@@ -254,6 +339,14 @@ impl OpsFlags {
                 }
                 Queues::of(place, env, platform).await?.redrive(*queue, *rate, *yes, platform).await
             }
+            Action::Concurrency { queue, invocations, place } => {
+                concurrency(*queue, *invocations, place, env, platform).await
+            }
+            Action::Token { place, wanted } => {
+                let (secret, algorithm) = stack::secret(&place.api(env)?, &place.stack, platform).await?;
+                let token = wanted.signed(Some(secret), algorithm, platform.clone());
+                token.map_err(|error| OpsError::Token(error.to_string()))
+            }
         }
     }
 }
@@ -266,11 +359,21 @@ mod tests {
     fn queues_are_found_by_the_names_of_cloudformation_and_of_the_runner() {
         assert_eq!(logical("s", "s-DeliveriesDeadQueue-1aB2c"), Some("DeliveriesDeadQueue"));
         assert_eq!(logical("s", "s-DeliveriesQueue-1aB2c"), Some("DeliveriesQueue"));
-        assert_eq!(logical("s", "s-fan-out-dead"), Some("FanOutDeadQueue"));
+        assert_eq!(logical("s", "s-background-dead"), Some("BackgroundDeadQueue"));
         for other in
             ["s-DeliveriesQueue-", "s-DeliveriesQueue-a-b", "s2-DeliveriesQueue-x", "s-other", "s", "x"]
         {
             assert_eq!(logical("s", other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn queues_and_parameters_are_the_templates() {
+        for source in Source::value_variants() {
+            let (queue, dead) = source.ids();
+            for name in [queue, dead, source.parameter()] {
+                assert!(crate::TEMPLATE.contains(&format!("\n  {name}:\n")), "{name}");
+            }
         }
     }
 

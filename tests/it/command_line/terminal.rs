@@ -15,7 +15,8 @@ use super::command;
 use crate::house::{House, Receiver, soon};
 
 struct Terminal {
-    process: Child,
+    /// None once it is waited for.
+    process: Option<Child>,
     master: File,
     /// The other side, kept open: what the program leaves of it is looked at in the end.
     slave: File,
@@ -25,8 +26,10 @@ struct Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
     }
 }
 
@@ -60,7 +63,7 @@ impl Terminal {
                 }
             }
         });
-        Self { process, master, slave, printed, seen: String::new() }
+        Self { process: Some(process), master, slave, printed, seen: String::new() }
     }
 
     /// Waits until that text was printed, and returns all that came up to it.
@@ -90,15 +93,11 @@ impl Terminal {
 
     /// Waits for the end: the exit code, and whether the terminal is as it was.
     async fn end(&mut self) -> (Option<i32>, bool) {
-        let ended = soon("the end", async {
-            loop {
-                if let Some(status) = self.process.try_wait().expect("its end") {
-                    return status;
-                }
-                tokio::task::yield_now().await;
-            }
-        });
-        let code = ended.await.code();
+        let mut process = self.process.take().expect("it was not waited for");
+        let (tell, ended) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || tell.send(process.wait()));
+        let ended = soon("the end", ended).await.expect("its end");
+        let code = ended.expect("its status").code();
         (code, self.canonical())
     }
 }
@@ -164,7 +163,7 @@ async fn a_message_for_a_local_server_that_is_down_is_kept_and_offered_again() {
     let words = ["listen", "--app", &app, "--forward-to", &to, "--since", "1h"];
     let id = house.message(&app, MessageIn::new("a.b".into(), json!({}))).await;
     let mut terminal = Terminal::start(&words, &variables(&url, &house));
-    let line = terminal.until("(kept; r sends it again)").await;
+    let line = terminal.until("(kept; press r to resend)").await;
     assert!(line.contains(&id) && line.contains("onnection refused"), "{line:?}");
     let listener = tokio::net::TcpListener::bind(address).await.expect("the same port");
     let (tell, mut arrived) = mpsc::unbounded_channel();
@@ -195,5 +194,38 @@ async fn what_is_asked_on_a_terminal_can_be_refused() {
     terminal.until("[y/N]").await;
     terminal.press("y\n");
     terminal.until("Deleted").await;
+    assert_eq!(terminal.end().await, (Some(0), true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_is_interrupted_at_its_question_and_in_the_midst_of_its_work() {
+    let (source, target) = (House::start().await, House::start().await);
+    for nth in 0..20 {
+        let app = json!({"name": "x", "uid": format!("a{nth}")}).to_string();
+        let made = source.request("POST", "/api/v1/app", &source.token, app).await;
+        assert!(made.status.is_success(), "{}", made.text);
+    }
+    let (from, to) =
+        (format!("http://{}", source.stack.address()), format!("http://{}", target.stack.address()));
+    let mut variables = variables(&to, &target);
+    variables.push(("POSTRIDER_FROM_TOKEN", &source.token));
+    let words = ["migrate", "--from", &from, "--concurrency", "1"];
+    let mut terminal = Terminal::start(&words, &variables);
+    terminal.until("20 applications to create.").await;
+    terminal.until("[y/N]").await;
+    terminal.press("\x03");
+    terminal.until("nothing was done").await;
+    assert_eq!(terminal.end().await, (Some(130), true));
+    let mut terminal = Terminal::start(&words, &variables);
+    terminal.until("[y/N]").await;
+    terminal.press("y\n");
+    terminal.until("Copying: 2 applications").await;
+    terminal.press("\x03");
+    terminal.until("Run the same command again: it continues from here").await;
+    assert_eq!(terminal.end().await, (Some(130), true));
+    let mut terminal = Terminal::start(&words, &variables);
+    terminal.until("[y/N]").await;
+    terminal.press("y\n");
+    terminal.until("Done: ").await;
     assert_eq!(terminal.end().await, (Some(0), true));
 }

@@ -27,6 +27,8 @@ async fn a_server_of_another_kind_is_told_from_one_of_this_api() {
             &["migrate", "--from", "http://127.0.0.1:9", "--server-url", &url],
             &["import", "/dev/null"],
             &["export", "/nonexistent/file"],
+            &["tail", "--app", "x"],
+            &["listen", "--app", "x", "--forward-to", "http://127.0.0.1:9/"],
         ] {
             let (code, text) = match words[0] {
                 "migrate" => (3, "cannot reach http://127.0.0.1:9"),

@@ -1,6 +1,12 @@
 //! Single keys from a terminal, and the terminal as it was when that ends.
 
-use tokio::sync::mpsc;
+use std::sync::Arc;
+
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc};
+
+/// Keys that quit. Ctrl-D too: the end of input.
+const QUIT: [u8; 2] = [b'q', 4];
 
 /// What a key means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,7 +14,6 @@ pub(super) enum Key {
     Resend,
     Details,
     Open,
-    Quit,
 }
 
 impl Key {
@@ -17,8 +22,6 @@ impl Key {
             b'r' => Some(Self::Resend),
             b'd' => Some(Self::Details),
             b'o' => Some(Self::Open),
-            // Ctrl-D, too: the end of input.
-            b'q' | 4 => Some(Self::Quit),
             _ => None,
         }
     }
@@ -28,6 +31,8 @@ impl Key {
 #[derive(Debug)]
 pub(super) struct Keys {
     pressed: Option<mpsc::Receiver<Key>>,
+    /// Quitting does not wait for what other keys began.
+    quit: Arc<Notify>,
     #[cfg(unix)]
     before: Option<rustix::termios::Termios>,
 }
@@ -37,7 +42,8 @@ impl Keys {
     #[cfg(unix)]
     pub(super) fn read(wanted: bool) -> Self {
         use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
-        let none = Self { pressed: None, before: None };
+        let quit = Arc::new(Notify::new());
+        let none = Self { pressed: None, quit: Arc::clone(&quit), before: None };
         let stdin = std::io::stdin();
         let Some(before) = wanted.then(|| tcgetattr(&stdin).ok()).flatten() else { return none };
         let mut single = before.clone();
@@ -48,23 +54,32 @@ impl Keys {
         }
         let (tell, pressed) = mpsc::channel(16);
         // A thread of its own: a read that waits cannot be cancelled, and ends with the process.
+        let quitting = Arc::clone(&quit);
         std::thread::spawn(move || {
             let mut byte = [0];
             while std::io::Read::read(&mut std::io::stdin(), &mut byte).is_ok_and(|length| length == 1) {
-                if let Some(key) = Key::of(byte[0])
-                    && tell.blocking_send(key).is_err()
-                {
+                if QUIT.contains(&byte[0]) {
+                    quitting.notify_one();
+                }
+                // Keys that nobody has time for are lost.
+                let told = Key::of(byte[0]).map(|key| tell.try_send(key));
+                if let Some(Err(TrySendError::Closed(_))) = told {
                     return;
                 }
             }
         });
-        Self { pressed: Some(pressed), before: Some(before) }
+        Self { pressed: Some(pressed), quit, before: Some(before) }
     }
 
     /// Single keys are for Unix terminals.
     #[cfg(not(unix))]
     pub(super) fn read(_: bool) -> Self {
-        Self { pressed: None }
+        Self { pressed: None, quit: Arc::default() }
+    }
+
+    /// Notified once somebody wants to quit.
+    pub(super) fn quit(&self) -> Arc<Notify> {
+        Arc::clone(&self.quit)
     }
 
     /// Whether keys are read at all.
@@ -101,7 +116,7 @@ mod tests {
     #[test]
     fn keys_that_mean_nothing_are_ignored() {
         assert_eq!(Key::of(b'r'), Some(Key::Resend));
-        assert_eq!(Key::of(4), Some(Key::Quit));
         assert_eq!(Key::of(b'x'), None);
+        assert_eq!(Key::of(b'q'), None, "it has a way of its own");
     }
 }

@@ -15,6 +15,8 @@ use crate::output::text;
 /// The most entries of one list: what a model can read.
 const LIMIT_MAX: u64 = 100;
 const LIMIT: u64 = 20;
+/// Endpoints that one call resends a message to.
+const RESENDS_MAX: usize = 250;
 /// How long a confirmation holds.
 const CONFIRMATION_SECONDS: u64 = 600;
 /// Confirmations that are kept.
@@ -291,7 +293,12 @@ impl Tools {
             let to: Vec<String> = match arguments.text("endpoint") {
                 Some(_) => vec![text(&self.api.get(endpoint).await?, "id")],
                 None => {
-                    let page = self.api.get(&format!("{message}/endpoint?limit=250")).await?;
+                    let page = self.api.get(&format!("{message}/endpoint?limit={RESENDS_MAX}")).await?;
+                    if page["done"] == false {
+                        return Err(CliError::usage(format!(
+                            "the message was sent to more than {RESENDS_MAX} endpoints; name one of them"
+                        )));
+                    }
                     page["data"].as_array().into_iter().flatten().map(|one| text(one, "id")).collect()
                 }
             };
@@ -358,7 +365,13 @@ impl Tools {
         };
         let mut results = Vec::new();
         for (path, body) in &counted.posts {
-            results.push(self.api.post(path, body).await?);
+            match self.api.post(path, body).await {
+                Ok(result) => results.push(result),
+                Err(error) => {
+                    let (done, all) = (results.len(), counted.posts.len());
+                    return Err(error.and(&format!(" ({done} of {all} were sent before that)")));
+                }
+            }
         }
         Ok(json!({ "sent": true, "results": results }))
     }

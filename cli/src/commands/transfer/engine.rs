@@ -8,6 +8,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use super::super::interruption;
 use super::record::{App, Endpoint, Fields, Kind, uid_for};
 use super::source::{Cursor, Endpoints, Source, Work, complete, headers};
 use crate::client::{Api, encoded};
@@ -399,6 +400,7 @@ impl Workers {
 pub(super) async fn run(mut source: Source, target: &Api, out: &Output, mode: Mode) -> Result<Tally> {
     let engine = Engine { target: target.clone(), out: *out, mode, tally: Mutex::default() };
     let engine = Arc::new(engine);
+    let interrupted = interruption()?;
     let mut workers = Workers { running: JoinSet::new(), most: mode.concurrency };
     let all = async {
         while let Some(some) = source.event_types().await? {
@@ -419,7 +421,7 @@ pub(super) async fn run(mut source: Source, target: &Api, out: &Output, mode: Mo
     };
     let ended = tokio::select! {
         ended = all => ended,
-        _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted("interrupted".into())),
+        () = interrupted => Err(CliError::Interrupted("interrupted".into())),
     };
     out.progress_done();
     let tally = engine.count(|_| ());

@@ -17,7 +17,7 @@ use self::engine::{Mode, Tally};
 use self::file::Writer;
 use self::record::{App, Endpoint, Kind};
 use self::source::{Cursor, Source, complete};
-use super::confirm;
+use super::{confirm_or_interrupted, interruption};
 use crate::Connection;
 use crate::client::{Api, Http, encoded};
 use crate::connection::{Env, subject};
@@ -141,7 +141,7 @@ async fn apply(
     if plan.nothing() {
         return out.line("Nothing to do.");
     }
-    confirm("Apply this?", flags.yes)?;
+    confirm_or_interrupted("Apply this?", flags.yes).await?;
     let done: Tally = engine::run(source()?, target, out, Mode { apply: true, ..mode }).await?;
     out.line(&format!("Done: {}.", done.sentence("created", "changed")))?;
     if done.refused > 0 {
@@ -241,10 +241,12 @@ pub(crate) async fn export(flags: Export, env: Env<'_>, out: &Output) -> Result<
     let api = flags.connection.api(env)?;
     check(&api, "--token").await?;
     let now = SystemClock.now().to_string();
+    let interrupted = interruption()?;
     let mut writer = Writer::create(&flags.file, flags.force, flags.with_secrets, &now)?;
     tokio::select! {
         ended = write(&api, &mut writer, flags.with_secrets, concurrency, out) => ended?,
-        _ = tokio::signal::ctrl_c() => {
+        () = interrupted => {
+            out.progress_done();
             return Err(CliError::Interrupted("interrupted; no file was written".into()));
         }
     }
