@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -52,7 +51,7 @@ impl Terminal {
         }
         let side = || Stdio::from(slave.try_clone().expect("another handle"));
         let process = session.stdin(side()).stdout(side()).stderr(side()).spawn().expect("the program runs");
-        let master = File::from(OwnedFd::from(master));
+        let master = File::from(master);
         let mut reader = master.try_clone().expect("another handle");
         let (tell, printed) = mpsc::unbounded_channel();
         std::thread::spawn(move || {

@@ -274,7 +274,7 @@ impl Tools {
                 api.get(&format!("/app/{app}/attempt/{of}?{}{failing}", arguments.query()?)).await
             }
             _ => match arguments.text("confirmation") {
-                Some(confirmation) => self.confirmed(tool, arguments, &confirmation.to_owned()).await,
+                Some(confirmation) => self.confirmed(tool, arguments, confirmation).await,
                 None => self.count(tool, arguments, &app, &endpoint, &message).await,
             },
         }

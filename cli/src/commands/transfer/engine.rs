@@ -100,7 +100,7 @@ impl Engine {
         self.out.line(&self.out.paint(colour, &plain(line)))
     }
 
-    fn new(&self, kind: Kind, label: &str, note: &str) -> Result<()> {
+    fn created(&self, kind: Kind, label: &str, note: &str) -> Result<()> {
         self.count(|tally| tally.new[kind as usize] += 1);
         self.show(Colour::Green, &format!("+ {} {label}{note}", kind.name()))
     }
@@ -156,7 +156,7 @@ impl Engine {
         let name = wanted.get("name").and_then(Value::as_str).unwrap_or_default();
         let mut there = self.find("/event-type", &[name]).await?;
         if there.is_none() {
-            self.new(KIND, name, "")?;
+            self.created(KIND, name, "")?;
             if !self.mode.apply {
                 return Ok(());
             }
@@ -188,7 +188,7 @@ impl Engine {
         let Some(there) = there else {
             if counted {
                 let note = if uid.is_none() { format!(" (gets the uid {made})") } else { String::new() };
-                self.new(KIND, &label, &note)?;
+                self.created(KIND, &label, &note)?;
             }
             if !self.mode.apply {
                 return Ok(None);
@@ -228,7 +228,7 @@ impl Engine {
             let new_secret = endpoint.secret.is_none() || endpoint.secret_is_hidden();
             let note = if new_secret { format!("{note} (a new secret)") } else { note };
             self.count(|tally| tally.new_secrets += u64::from(new_secret));
-            self.new(KIND, &format!("{label} {}", text(&json!(endpoint.fields), "url")), &note)?;
+            self.created(KIND, &format!("{label} {}", text(&json!(endpoint.fields), "url")), &note)?;
             let Some(list) = list.as_ref().filter(|_| self.mode.apply) else { return Ok(()) };
             let mut body = json!(endpoint.fields);
             body["uid"] = json!(uid.unwrap_or(&made));

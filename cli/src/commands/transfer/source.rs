@@ -69,7 +69,7 @@ pub(super) struct Work {
 /// Which endpoints: those of a server are read by whoever does the work.
 #[derive(Debug)]
 pub(super) enum Endpoints {
-    Of(Api),
+    Of(Box<Api>),
     These {
         endpoints: Vec<Endpoint>,
         /// The first ones of the application; others follow as work of their own.
@@ -80,13 +80,13 @@ pub(super) enum Endpoints {
 /// A source, read once from its begin to its end.
 #[derive(Debug)]
 pub(super) enum Source {
-    Server { api: Api, event_types: Cursor, apps: Cursor },
+    Server { api: Box<Api>, event_types: Cursor, apps: Cursor },
     File { reader: Reader, next: Option<Line> },
 }
 
 impl Source {
     pub(super) fn server(api: &Api) -> Self {
-        Self::Server { api: api.clone(), event_types: Cursor::default(), apps: Cursor::default() }
+        Self::Server { api: Box::new(api.clone()), event_types: Cursor::default(), apps: Cursor::default() }
     }
 
     pub(super) fn file(path: &str) -> Result<Self> {
