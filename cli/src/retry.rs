@@ -43,7 +43,7 @@ fn asked(response: &Response) -> Option<Duration> {
 
 impl Api {
     /// A request that is repeated while the server is busy (429, 502, 503, 504) or does not respond. Only for
-    /// what may be done twice.
+    /// what is idempotent.
     pub(crate) async fn patiently(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Answer> {
         for nth in 0.. {
             let (problem, asked) = match self.send(method.clone(), path, body.map(Value::to_string)).await {

@@ -255,7 +255,8 @@ pub(crate) async fn recover(flags: Recover, env: Env<'_>, out: &Output) -> Resul
     if count == 0 && counted["more"] != true {
         return out.line("Nothing to send: no message of that window is missing.");
     }
-    confirm(&format!("Send {more}{count} messages to {} again?", flags.endpoint), flags.yes)?;
+    let messages = if count == 1 { "message" } else { "messages" };
+    confirm(&format!("Resend {more}{count} {messages} to {}?", flags.endpoint), flags.yes)?;
     let task = api.post(&path, &window).await?;
     let id = text(&task, "id");
     // An application's token may start a task, and not look at it.
@@ -267,7 +268,7 @@ pub(crate) async fn recover(flags: Recover, env: Env<'_>, out: &Output) -> Resul
         };
         status = text(&task, "status");
         let sent = task["data"]["messagesSent"].as_u64().unwrap_or_default();
-        out.progress(&format!("{id}: {status}, {sent} of {more}{count} messages sent"));
+        out.progress(&format!("{id}: {status}, {sent} of {more}{count} {messages} sent"));
     }
     out.progress_done();
     if status == "failed" {

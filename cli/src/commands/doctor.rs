@@ -156,8 +156,10 @@ async fn deliver(api: &Api, app: &str, report: &mut Report<'_>) -> Result<()> {
             return if attempt["status"] == 0 {
                 report.good(&format!("a test message was delivered ({status})"))
             } else {
+                let response = text(attempt, "response");
+                let response = if response.is_empty() { response } else { format!(": {response}") };
                 report.bad(
-                    &format!("a test message was answered with {status}: {}", text(attempt, "response")),
+                    &format!("a test message was answered with {status}{response}"),
                     "Look at the endpoint: `postrider tail --failing`.",
                 )
             };

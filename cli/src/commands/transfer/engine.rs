@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::super::interruption;
-use super::record::{App, Endpoint, Fields, Kind, uid_for};
+use super::record::{App, Endpoint, Fields, Kind, counted, uid_for};
 use super::source::{Cursor, Endpoints, Source, Work, complete, headers};
 use crate::client::{Api, encoded};
 use crate::error::{CliError, Result};
@@ -55,11 +55,8 @@ impl Tally {
     /// The counts as a sentence.
     pub(super) fn sentence(&self, created: &str, changed: &str) -> String {
         let part = |counts: [u64; 3], what: &str| {
-            let parts = Kind::ALL.iter().zip(counts).filter(|(_, count)| *count > 0);
-            let parts: Vec<String> = parts
-                .map(|(kind, count)| format!("{count} {}{}", kind.name(), if count == 1 { "" } else { "s" }))
-                .collect();
-            (!parts.is_empty()).then(|| format!("{} {what}", parts.join(", ")))
+            let counts = counted(counts);
+            (!counts.is_empty()).then(|| format!("{counts} {what}"))
         };
         let same = part(self.same, "the same");
         let parts: Vec<String> =

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use self::engine::{Mode, Tally};
 use self::file::Writer;
-use self::record::{App, Endpoint, Kind};
+use self::record::{App, Endpoint, Kind, counted};
 use self::source::{Cursor, Source, complete};
 use super::{confirm_or_interrupted, interruption};
 use crate::Connection;
@@ -250,11 +250,9 @@ pub(crate) async fn export(flags: Export, env: Env<'_>, out: &Output) -> Result<
             return Err(CliError::Interrupted("interrupted; no file was written".into()));
         }
     }
-    let [types, apps, endpoints] = writer.finish()?;
+    let counts = counted(writer.finish()?);
+    let what = if counts.is_empty() { "nothing is there to export" } else { &counts };
     let secrets = if flags.with_secrets { " with their secrets" } else { ", without secrets and headers" };
-    out.note(&format!(
-        "{types} event types, {apps} applications, {endpoints} endpoints{secrets}, in {}",
-        flags.file
-    ));
+    out.note(&format!("{}: {what}{secrets}", flags.file));
     Ok(())
 }

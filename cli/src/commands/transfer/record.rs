@@ -85,6 +85,15 @@ impl Kind {
     }
 }
 
+/// Counts by kind, in words; empty if all are zero.
+pub(super) fn counted(counts: [u64; 3]) -> String {
+    let parts = Kind::ALL.iter().zip(counts).filter(|(_, count)| *count > 0);
+    let parts: Vec<String> = parts
+        .map(|(kind, count)| format!("{count} {}{}", kind.name(), if count == 1 { "" } else { "s" }))
+        .collect();
+    parts.join(", ")
+}
+
 fn first(value: &Value, names: &[&str]) -> Value {
     names.iter().map(|name| &value[*name]).find(|value| !value.is_null()).cloned().unwrap_or_default()
 }
