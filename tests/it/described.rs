@@ -233,3 +233,122 @@ async fn the_document_and_its_page_are_served_to_everybody() {
     assert!(page.headers["content-type"].to_str().unwrap().starts_with("text/html"));
     assert!(page.headers["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
 }
+
+/// What a schema asks of an example, as far as our schemas go: types, fields, lists, choices, lengths.
+fn misfits(document: &Value, schema: &Value, example: &Value, at: &str, found: &mut Vec<String>) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        return misfits(document, document.pointer(&reference[1..]).expect("a schema"), example, at, found);
+    }
+    if example.is_null() && schema["nullable"] == true {
+        return;
+    }
+    for part in schema["allOf"].as_array().into_iter().flatten() {
+        misfits(document, part, example, at, found);
+    }
+    if let Some(choices) = schema["enum"].as_array()
+        && !choices.contains(example)
+    {
+        found.push(format!("{at}: {example} is none of {choices:?}"));
+    }
+    let fits = match schema["type"].as_str() {
+        Some("object") => example.is_object(),
+        Some("array") => example.is_array(),
+        Some("string") => example.is_string(),
+        Some("integer") => example.is_i64(),
+        Some("boolean") => example.is_boolean(),
+        _ => true,
+    };
+    if !fits {
+        found.push(format!("{at}: {example} is no {}", schema["type"]));
+    }
+    let length = example.as_str().map(|text| text.chars().count() as u64);
+    let bounds =
+        (schema["minLength"].as_u64().unwrap_or(0), schema["maxLength"].as_u64().unwrap_or(u64::MAX));
+    if length.is_some_and(|length| length < bounds.0 || length > bounds.1) {
+        found.push(format!("{at}: {example} is too short or too long"));
+    }
+    for (nth, item) in example.as_array().into_iter().flatten().enumerate() {
+        let items = schema["items"].get(nth).unwrap_or(&schema["items"]);
+        misfits(document, items, item, &format!("{at}.{nth}"), found);
+    }
+    let (Some(fields), Some(properties)) = (example.as_object(), schema["properties"].as_object()) else {
+        return;
+    };
+    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        if !fields.contains_key(name) {
+            found.push(format!("{at}: {name} is missing"));
+        }
+    }
+    for (name, value) in fields {
+        match properties.get(name) {
+            Some(property) => misfits(document, property, value, &format!("{at}.{name}"), found),
+            None => found.push(format!("{at}: there is no {name}")),
+        }
+    }
+}
+
+#[test]
+fn every_example_fits_its_schema() {
+    let document: Value = serde_json::from_str(include_str!("../../docs/openapi.json")).expect("JSON");
+    let examples: Map<String, Value> =
+        serde_json::from_str(include_str!("../../shared/http/src/openapi/examples.json")).expect("JSON");
+    let mut found = Vec::new();
+    for (name, example) in &examples {
+        let schema = &document["components"]["schemas"][name];
+        assert_eq!(schema["example"], *example, "{name}");
+        misfits(&document, schema, example, name, &mut found);
+    }
+    assert!(found.is_empty(), "{found:#?}");
+    // Each body, and each response that is no part of another.
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            let responses = operation["responses"].as_object().expect("responses").values();
+            for content in responses.chain([&operation["requestBody"]]) {
+                let reference = content["content"]["application/json"]["schema"]["$ref"].as_str();
+                let name = reference.and_then(|reference| reference.rsplit('/').next()).unwrap_or("EmptyOut");
+                assert!(
+                    name == "EmptyOut" || examples.contains_key(name),
+                    "{method} {path}: no example of {name}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_of_a_body_is_accepted() {
+    let mut furnished = Furnished::start().await;
+    // By its id: an example may replace its uid.
+    let get = furnished.operations().into_iter().find(|one| one.said["operationId"] == "v1.endpoint.get");
+    let endpoint = furnished.ask(&get.expect("an operation"), "", &furnished.house.token, &Value::Null).await;
+    let id = endpoint.json()["id"].as_str().expect("an id").to_owned();
+    for (_, value) in furnished.names.iter_mut().filter(|(name, _)| *name == "endpoint_id") {
+        value.clone_from(&id);
+    }
+    // The event type that examples name, with an example of its own.
+    let types =
+        furnished.operations().into_iter().find(|one| one.said["operationId"] == "v1.event-type.create");
+    let types = types.expect("an operation");
+    let example = furnished.body(&types).expect("a body")["example"].clone();
+    assert_eq!(furnished.ask(&types, "", &furnished.house.token, &example).await.status, StatusCode::CREATED);
+    let mut accepted = 0;
+    for operation in furnished.operations() {
+        let Some(body) = furnished.body(&operation) else { continue };
+        let answer = furnished.ask(&operation, "", &furnished.house.token, &body["example"]).await;
+        // Of a one-time token there is no second one; the others are there already, or locked by an earlier task.
+        let allowed = match operation.said["operationId"].as_str().expect("an id") {
+            "v1.authentication.exchange-one-time-token" => [StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND],
+            _ => [StatusCode::CONFLICT; 2],
+        };
+        let status = answer.status;
+        assert!(
+            status.is_success() || allowed.contains(&status),
+            "{} {}: {status} {}",
+            operation.method,
+            operation.path,
+            answer.text
+        );
+        accepted += 1;
+    }
+    assert!(accepted > 20, "{accepted}");
+}

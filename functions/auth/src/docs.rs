@@ -1,6 +1,6 @@
 //! The OpenAPI document, and a page that shows it.
 //!
-//! The page is ours, of three small files: the usual viewers are megabytes of script. Whatever it
+//! The page is ours, of five small files: the usual viewers are megabytes of script. Whatever it
 //! needs is in it, and its policy lets a browser load nothing else.
 
 use axum::response::{IntoResponse, Response};
@@ -17,7 +17,8 @@ use crate::Auth;
 /// As `postrider openapi` prints it; a test compares them.
 const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 const STYLE: &str = include_str!("docs/style.css");
-const SCRIPT: &str = include_str!("docs/script.js");
+const SCRIPT: &str =
+    concat!(include_str!("docs/samples.js"), include_str!("docs/trial.js"), include_str!("docs/script.js"));
 const PAGE: &str = include_str!("docs/page.html");
 /// For how long a copy is used without asking. Then it is asked whether it is still the newest.
 const CACHE: &str = "public, max-age=300";

@@ -84,6 +84,9 @@ impl Document {
                 writer.problems.push(format!("{name} names a body and a response"));
             }
         }
+        if let Err(problem) = exemplify(&mut schemas) {
+            writer.problems.push(problem);
+        }
         if !writer.problems.is_empty() {
             return Err(writer.problems);
         }
@@ -348,6 +351,19 @@ fn security(inputs: &[Input]) -> Value {
     } else {
         json!([])
     }
+}
+
+/// Gives each schema its example. Tests hold each against its schema and, of a body, against the API.
+fn exemplify(schemas: &mut Map<String, Value>) -> Result<(), String> {
+    let examples: BTreeMap<String, Value> = serde_json::from_str(words::EXAMPLES)
+        .map_err(|error| format!("the examples are no JSON: {error}"))?;
+    for (name, example) in examples {
+        // A document of a few operations has a few schemas.
+        if let Some(Value::Object(schema)) = schemas.get_mut(&name) {
+            schema.insert("example".into(), example);
+        }
+    }
+    Ok(())
 }
 
 /// A field that is left out where it has no value is not `null` where it is there.

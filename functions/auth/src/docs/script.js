@@ -1,6 +1,6 @@
 
-'use strict';
 (() => {
+  const token = document.getElementById('token');
   const menu = document.getElementById('menu');
   const content = document.getElementById('content');
   const search = document.getElementById('search');
@@ -20,8 +20,13 @@
     return (text || '').split('`').map((part, i) => (i % 2 ? make('code', {}, part) : part));
   }
 
+  // Paragraphs, and headings of the second level.
   function paragraphs(text) {
-    return (text || '').split('\n\n').filter(Boolean).map((part) => make('p', {}, words(part)));
+    return (text || '').split('\n\n').filter(Boolean).map((part) => {
+      if (!part.startsWith('## ')) return make('p', {}, words(part));
+      const title = part.slice(3);
+      return make('h2', { id: title.toLowerCase().replaceAll(' ', '-'), class: 'guide' }, title);
+    });
   }
 
   function found(reference) {
@@ -104,6 +109,14 @@
     return [make('h3', {}, title, ' ', make('small', {}, typeOf(schema))), shown ? fields(shown) : undefined];
   }
 
+  function exampleOf(raw) {
+    return raw && resolve(raw).schema.example;
+  }
+
+  function shownExample(example) {
+    return example === undefined ? undefined : make('pre', { tabindex: '0' }, make('code', {}, JSON.stringify(example, null, 2)));
+  }
+
   function caller(operation) {
     const kinds = operation.security.flatMap(Object.keys);
     if (kinds.includes('application')) return 'organisation or application token';
@@ -117,7 +130,7 @@
       const shown = media && inner(media.schema);
       const title = [make('code', {}, status), ' ', words(response.description), ' ',
         make('small', {}, media ? (shown ? typeOf(media.schema) : type) : '')];
-      return shown ? make('details', { class: 'answer' }, make('summary', {}, title), fields(shown)) : make('div', {}, title);
+      return shown ? make('details', { class: 'answer' }, make('summary', {}, title), shownExample(exampleOf(media.schema)), fields(shown)) : make('div', {}, title);
     });
   }
 
@@ -131,7 +144,10 @@
         entry(parameter.name, parameter.required, parameter.schema,
           `${parameter.description} (${parameter.in})`, 0)))] : [],
       media ? body(operation.requestBody.required ? 'Request body' : 'Request body (optional)', media.schema) : [],
-      make('h3', {}, 'Responses'), answers(operation)));
+      make('h3', {}, 'Responses'), answers(operation),
+      path.startsWith('/api/') ? trial({
+        make, token, path, method, operation, base: location.origin + prefix, example: exampleOf(media && media.schema), resolved: (raw) => resolve(raw).schema,
+      }) : undefined));
   }
 
   // Everything that a search looks at.
@@ -153,6 +169,8 @@
     intro.push(make('p', {}, make('a', { href: address }, 'The OpenAPI document'), ' ',
       make('small', {}, `version ${api.openapi}, for generators and checkers`)));
     content.replaceChildren(...intro);
+    const guide = intro.filter((each) => each.id).map((each) => make('a', { href: '#' + each.id }, each.textContent));
+    menu.append(make('div', {}, make('h2', {}, 'Guide'), guide));
     const shown = [];
     for (const tag of api.tags) {
       const section = make('section', {}, make('h2', {}, tag.name), make('p', { class: 'faint' }, words(tag.description)));
@@ -198,24 +216,24 @@
       if (event.target.closest('a')) showMenu(false);
     });
     document.addEventListener('keydown', (event) => {
-      if (event.key === '/' && document.activeElement !== search) {
+      if (event.key === '/' && !event.target.closest('input, textarea')) {
         event.preventDefault();
         search.focus();
       }
     });
     const open = () => {
       const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
-      if (target && target.tagName === 'DETAILS') {
-        target.open = true;
-        target.scrollIntoView();
-      }
+      if (!target) return;
+      if (target.tagName === 'DETAILS') target.open = true;
+      target.scrollIntoView();
     };
     addEventListener('hashchange', open);
     open();
   }
 
   // The page may lie below a prefix, with or without a slash at the end.
-  const address = location.pathname.replace(/\/docs\/?$/, '') + '/api/v1/openapi.json';
+  const prefix = location.pathname.replace(/\/docs\/?$/, '');
+  const address = prefix + '/api/v1/openapi.json';
   fetch(address)
     .then((response) => (response.ok ? response.json() : Promise.reject(new Error(response.statusText))))
     .then((document) => {

@@ -2,6 +2,7 @@
 
 use super::super::operation::Operation;
 
+/// Markdown: paragraphs, headings of the second level, code.
 pub(super) const ABOUT: &str = "\
 Postrider sends webhooks: one call per event, and it works out which endpoints want the event, signs it, \
 delivers it, retries for more than a day, and keeps a log.
@@ -10,10 +11,33 @@ Wherever a path names an application, an endpoint or a message, it takes the id,
 `eventId`) that its owner chose. A trailing slash is accepted. Unknown parameters and fields are ignored; the response names them in the \
 header `postrider-unknown`.
 
-Every `POST` takes an `idempotency-key`: a repeated request gets the first one's answer.
+## Authentication
 
-Lists answer a page and an `iterator`. Sent back as a parameter it gets the next page; `prevIterator` gets the one \
-before.";
+Every operation except health and this document needs a JSON Web Token in the header `Authorization: Bearer …`. The \
+token of an organisation (its `sub` is `org_…`) may do everything within that organisation. The token of an application (its `sub` is \
+`app_…`) reaches one application, as far as its capabilities allow; nothing else exists for it.
+
+The local runner prints a token when it starts, and `postrider token` creates others. 401 means that the token is missing, invalid, \
+expired or revoked. 403 means that it lacks a capability, and names it. 404 means that a thing does not exist, or belongs to \
+another organisation.
+
+## Paging
+
+A list has up to `limit` entries in `data`. Send its `iterator` back as the parameter `iterator` to get the next page, and its \
+`prevIterator` to get the one before. `done` is true on the last page.
+
+## Repeating a request
+
+Every `POST` takes an `idempotency-key`, a text of your own for one intended effect: for 12 hours a repeated request has no effect and gets \
+the first response. So a request that timed out can be repeated safely, and so can one that got 429 (wait as `Retry-After` says) or 5xx.
+
+## Errors
+
+An error has a `code` for programs and a `detail` for people. With 422 `detail` is a list of everything that is wrong with the request: `loc` says \
+where, `msg` what is expected.";
+
+/// An example of each schema, by its name.
+pub(super) const EXAMPLES: &str = include_str!("examples.json");
 
 pub(super) const ORGANISATION: &str =
     "A JSON Web Token whose `sub` is an organisation (`org_…`): it may do everything within it.";
