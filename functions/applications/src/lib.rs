@@ -229,23 +229,23 @@ async fn replace(
     body: Body<ApplicationIn>,
 ) -> ApiResult<Either<Json<ApplicationOut>, Created<ApplicationOut>>> {
     let ApplicationIn(settings) = body.read()?;
-    loop {
+    let replaced = api.store.retry_on_conflict(async || {
         let app = match (api.store.application_for(&caller, &reference).await, &reference) {
             (Ok(app), _) => app,
             // Named by a uid that nothing has yet: this makes it. The body may give another uid.
             (Err(Error::NotFound(_)), Reference::Uid(uid)) => {
                 let uid = settings.uid.clone().or_else(|| Some(uid.clone()));
-                let settings = ApplicationSettings { uid, ..settings };
+                let settings = ApplicationSettings { uid, ..settings.clone() };
                 let (_, profile) = api.store.create_application(&caller, settings).await?;
-                return Ok(Either::Second(Created(profile.into())));
+                return Ok(Some(Either::Second(Created(profile.into()))));
             }
-            (Err(error), _) => return Err(error.into()),
+            (Err(error), _) => return Err(error),
         };
         let old = api.store.profile(&app).await?;
-        if let Some(new) = api.store.update_application(&caller, &app, &old, settings.clone()).await? {
-            return Ok(Either::First(Json(new.into())));
-        }
-    }
+        let new = api.store.update_application(&caller, &app, &old, settings.clone()).await?;
+        Ok(new.map(|new| Either::First(Json(new.into()))))
+    });
+    Ok(replaced.await?)
 }
 
 async fn patch(
@@ -254,15 +254,13 @@ async fn patch(
     Path((reference,)): Path<(AppRef,)>,
     body: Body<ApplicationPatch>,
 ) -> ApiResult<Json<ApplicationOut>> {
-    // Each turn means that somebody else's change came first, so this ends.
-    loop {
+    let patched = api.store.retry_on_conflict(async || {
         let app = api.store.application_for(&caller, &reference).await?;
         let old = api.store.profile(&app).await?;
         let ApplicationPatch(settings) = body.read_with(old.settings.clone())?;
-        if let Some(new) = api.store.update_application(&caller, &app, &old, settings).await? {
-            return Ok(Json(new.into()));
-        }
-    }
+        api.store.update_application(&caller, &app, &old, settings).await
+    });
+    Ok(Json(patched.await?.into()))
 }
 
 async fn delete(
@@ -270,12 +268,11 @@ async fn delete(
     Organisation(caller): Organisation,
     Path((reference,)): Path<(AppRef,)>,
 ) -> ApiResult<NoContent> {
-    // As in `patch`.
-    loop {
+    let deleted = api.store.retry_on_conflict(async || {
         let app = api.store.application_for(&caller, &reference).await?;
         let profile = api.store.profile(&app).await?;
-        if api.store.delete_application(&caller, &app, &profile).await? {
-            return Ok(NoContent);
-        }
-    }
+        let deleted = api.store.delete_application(&caller, &app, &profile).await?;
+        Ok(deleted.then_some(NoContent))
+    });
+    Ok(deleted.await?)
 }

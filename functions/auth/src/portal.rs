@@ -371,13 +371,11 @@ async fn expire_all(
                 api.store.expire_sessions(&caller, &app, &sessions, grace).await?;
                 return Ok(NoContent);
             }
-            // Each turn means that somebody else's change came first, so this ends.
-            loop {
+            let expired = api.store.retry_on_conflict(async || {
                 let app = api.store.application_for(&caller, &reference).await?;
-                if api.store.expire_tokens(&caller, &app, grace).await? {
-                    return Ok(NoContent);
-                }
-            }
+                Ok(api.store.expire_tokens(&caller, &app, grace).await?.then_some(NoContent))
+            });
+            expired.await
         })
         .await
 }

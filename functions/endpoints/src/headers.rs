@@ -214,14 +214,13 @@ pub async fn replace(
     Path(path): Path<EndpointPath>,
     body: Body<HeadersIn>,
 ) -> ApiResult<NoContent> {
-    // Each turn means that somebody else's change came first, so this ends.
-    loop {
+    let replaced = state.api.store.retry_on_conflict(async || {
         let (app, old) = state.find(&caller, &path).await?;
         let HeadersIn(headers) = body.read()?;
-        if state.api.store.set_endpoint_headers(&caller, &app, &old, headers).await?.is_some() {
-            return Ok(NoContent);
-        }
-    }
+        state.api.store.set_endpoint_headers(&caller, &app, &old, headers).await
+    });
+    replaced.await?;
+    Ok(NoContent)
 }
 
 pub async fn patch(
@@ -230,14 +229,13 @@ pub async fn patch(
     Path(path): Path<EndpointPath>,
     body: Body<HeadersPatch>,
 ) -> ApiResult<NoContent> {
-    // As in `replace`.
-    loop {
+    let changed = state.api.store.retry_on_conflict(async || {
         let (app, old) = state.find(&caller, &path).await?;
         let HeadersPatch(headers) = body.read_with(old.headers.clone())?;
-        if state.api.store.set_endpoint_headers(&caller, &app, &old, headers).await?.is_some() {
-            return Ok(NoContent);
-        }
-    }
+        state.api.store.set_endpoint_headers(&caller, &app, &old, headers).await
+    });
+    changed.await?;
+    Ok(NoContent)
 }
 
 #[cfg(test)]

@@ -444,22 +444,22 @@ async fn replace(
 ) -> ApiResult<Either<Json<EndpointOut>, Created<EndpointOut>>> {
     let app = state.api.store.application_for(&caller, &app).await?;
     let EndpointUpdate(settings) = body.read_with(state.https_only)?;
-    loop {
+    let replaced = state.api.store.retry_on_conflict(async || {
         let old = match (state.api.store.endpoint_for(app.id, &wanted).await, &wanted) {
             (Ok(old), _) => old,
             (Err(Error::NotFound(_)), Reference::Uid(uid)) => {
                 let uid = settings.uid.clone().or_else(|| Some(uid.clone()));
-                let settings = EndpointSettings { uid, ..settings };
+                let settings = EndpointSettings { uid, ..settings.clone() };
                 let made = state.make(&caller, &app, settings, None, EndpointHeaders::default()).await?;
-                return Ok(Either::Second(Created(made.into())));
+                return Ok(Some(Either::Second(Created(made.into()))));
             }
-            (Err(error), _) => return Err(error.into()),
+            (Err(error), _) => return Err(error),
         };
         state.check_event_types(&caller, &settings).await?;
-        if let Some(new) = state.api.store.update_endpoint(&caller, &app, &old, settings.clone()).await? {
-            return Ok(Either::First(Json(new.into())));
-        }
-    }
+        let new = state.api.store.update_endpoint(&caller, &app, &old, settings.clone()).await?;
+        Ok(new.map(|new| Either::First(Json(new.into()))))
+    });
+    Ok(replaced.await?)
 }
 
 async fn patch(
@@ -468,17 +468,15 @@ async fn patch(
     Path(path): Path<EndpointPath>,
     body: Body<EndpointPatch>,
 ) -> ApiResult<Json<EndpointOut>> {
-    // Each turn means that somebody else's change came first, so this ends.
-    loop {
+    let patched = state.api.store.retry_on_conflict(async || {
         let (app, old) = state.find(&caller, &path).await?;
         let EndpointPatch(settings) = body.read_with((old.settings.clone(), state.https_only))?;
         if settings.event_types != old.settings.event_types {
             state.check_event_types(&caller, &settings).await?;
         }
-        if let Some(new) = state.api.store.update_endpoint(&caller, &app, &old, settings).await? {
-            return Ok(Json(new.into()));
-        }
-    }
+        state.api.store.update_endpoint(&caller, &app, &old, settings).await
+    });
+    Ok(Json(patched.await?.into()))
 }
 
 async fn delete(
@@ -486,11 +484,10 @@ async fn delete(
     Authenticated(caller): Authenticated,
     Path(path): Path<EndpointPath>,
 ) -> ApiResult<NoContent> {
-    // Each turn means that somebody else's change came first, so this ends.
-    loop {
+    let deleted = state.api.store.retry_on_conflict(async || {
         let (app, endpoint) = state.find(&caller, &path).await?;
-        if state.api.store.delete_endpoint(&caller, &app, &endpoint).await? {
-            return Ok(NoContent);
-        }
-    }
+        let deleted = state.api.store.delete_endpoint(&caller, &app, &endpoint).await?;
+        Ok(deleted.then_some(NoContent))
+    });
+    Ok(deleted.await?)
 }

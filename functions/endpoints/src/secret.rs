@@ -106,8 +106,7 @@ pub async fn rotate(
     let rotated = idempotent
         .once(&caller, async || {
             let RotateIn { key: wanted, grace } = body.read()?;
-            // Each turn means that somebody else's change came first, so this ends.
-            loop {
+            let rotated = api.store.retry_on_conflict(async || {
                 let (app, old) = state.find(&caller, &path).await?;
                 // A new key is of the kind that the receiver verifies already.
                 let kind = match old.keys.first().map(|current| &current.key) {
@@ -116,10 +115,9 @@ pub async fn rotate(
                     None => state.key_kind,
                 };
                 let key = wanted.clone().unwrap_or_else(|| SigningKey::generate(kind, &*api.random));
-                if let Some(new) = api.store.rotate_endpoint_key(&caller, &app, &old, key, grace).await? {
-                    return shown(&new, api.clock.now());
-                }
-            }
+                api.store.rotate_endpoint_key(&caller, &app, &old, key, grace).await
+            });
+            shown(&rotated.await?, api.clock.now())
         })
         .await?;
     let is_empty = rotated.is_success() && first_sdks::asked(&headers);

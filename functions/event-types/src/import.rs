@@ -243,18 +243,16 @@ async fn changes(
 
 /// Makes one of the changes to what is there now.
 async fn apply(api: &Api, caller: &Caller, change: &Change) -> Result<()> {
-    // Each turn means that somebody else's change came first, so this ends.
-    loop {
+    let applied = api.store.retry_on_conflict(async || {
         let old = match api.store.event_type(caller, &change.new.name).await {
             Ok(found) => Some(found),
             Err(Error::NotFound(_)) => None,
             Err(error) => return Err(error),
         };
-        let Some(new) = change.over(old.as_ref()) else { return Ok(()) };
-        if api.store.put_event_type(caller, old.as_ref(), new).await?.is_some() {
-            return Ok(());
-        }
-    }
+        let Some(new) = change.over(old.as_ref()) else { return Ok(Some(())) };
+        Ok(api.store.put_event_type(caller, old.as_ref(), new).await?.map(drop))
+    });
+    applied.await
 }
 
 #[cfg(test)]

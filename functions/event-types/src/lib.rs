@@ -234,18 +234,18 @@ async fn replace(
     body: Body<EventTypeUpdate>,
 ) -> ApiResult<Either<Json<EventTypeOut>, Created<EventTypeOut>>> {
     let wanted = body.read()?.named(name)?;
-    // Each turn means that somebody else's change came first, so this ends.
-    loop {
+    let replaced = api.store.retry_on_conflict(async || {
         let old = match api.store.event_type(&caller, &wanted.name).await {
             Ok(old) => Some(old),
             Err(Error::NotFound(_)) => None,
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         };
-        if let Some(new) = api.store.put_event_type(&caller, old.as_ref(), wanted.clone()).await? {
-            let out = EventTypeOut::new(new, true)?;
-            return Ok(if old.is_some() { Either::First(Json(out)) } else { Either::Second(Created(out)) });
-        }
-    }
+        let new = api.store.put_event_type(&caller, old.as_ref(), wanted.clone()).await?;
+        Ok(new.map(|new| (old.is_some(), new)))
+    });
+    let (was_there, new) = replaced.await?;
+    let out = EventTypeOut::new(new, true)?;
+    Ok(if was_there { Either::First(Json(out)) } else { Either::Second(Created(out)) })
 }
 
 async fn patch(
@@ -254,14 +254,12 @@ async fn patch(
     Path((name,)): Path<(PathName,)>,
     body: Body<EventTypePatch>,
 ) -> ApiResult<Json<EventTypeOut>> {
-    // As in `replace`.
-    loop {
+    let patched = api.store.retry_on_conflict(async || {
         let old = find(&api, &caller, &name.0).await?;
         let wanted = body.read()?.over(old.clone());
-        if let Some(new) = api.store.put_event_type(&caller, Some(&old), wanted).await? {
-            return Ok(Json(EventTypeOut::new(new, true)?));
-        }
-    }
+        api.store.put_event_type(&caller, Some(&old), wanted).await
+    });
+    Ok(Json(EventTypeOut::new(patched.await?, true)?))
 }
 
 async fn delete(
@@ -270,21 +268,17 @@ async fn delete(
     Path((name,)): Path<(PathName,)>,
     Query(Expunge(expunge)): Query<Expunge>,
 ) -> ApiResult<NoContent> {
-    // As in `replace`.
-    loop {
+    let deleted = api.store.retry_on_conflict(async || {
         let old = find(&api, &caller, &name.0).await?;
-        if expunge {
-            if api.store.expunge_event_type(&caller, &old).await? {
-                return Ok(NoContent);
-            }
-            continue;
-        }
-        if old.archived {
-            return Ok(NoContent);
-        }
-        let archived = EventType { archived: true, ..old.clone() };
-        if api.store.put_event_type(&caller, Some(&old), archived).await?.is_some() {
-            return Ok(NoContent);
-        }
-    }
+        let deleted = if expunge {
+            api.store.expunge_event_type(&caller, &old).await?
+        } else if old.archived {
+            true
+        } else {
+            let archived = EventType { archived: true, ..old.clone() };
+            api.store.put_event_type(&caller, Some(&old), archived).await?.is_some()
+        };
+        Ok(deleted.then_some(NoContent))
+    });
+    Ok(deleted.await?)
 }

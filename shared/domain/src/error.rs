@@ -24,7 +24,8 @@ pub enum Error {
     /// A part of the request cannot be read at all. The text is shown to the caller.
     #[error("{0}")]
     BadRequest(String),
-    /// There was more to do than one request may take; the next goes on. The text is shown to the caller.
+    /// There was more to do than one request may take, or others kept coming first; the next request goes on.
+    /// The text is shown to the caller.
     #[error("{0}")]
     Unfinished(&'static str),
     /// There is as much of something as there may be. The text is shown to the caller.

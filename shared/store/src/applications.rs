@@ -6,13 +6,15 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::builders::{DeleteBuilder, PutBuilder, UpdateBuilder};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Update};
 
-use super::audit::{ABSENT, Change, What, put};
+use super::audit::{Change, What};
 use super::endpoints::Endpoint;
 use super::item::{FromItem, Get as _, Item, Put as _, SCHEMA, ToItem, ToItemOf, n, s};
 use super::tokens::expiries_of;
-use super::{Range, Store, Table, Transacted, health, keys};
+use super::transaction::{Guard, Transacted, Transaction, create, put};
+use super::{Range, Store, Table, health, keys};
 use domain::caller::Caller;
 use domain::error::{Error, Result, corrupt};
 use domain::ids::{AppId, OrgId, Reference};
@@ -128,35 +130,33 @@ impl Store {
             expiries: Vec::new(),
         };
         let profile = Profile { id, settings, created_at: now, updated_at: now };
-        let mut writes = vec![
-            put(&self.tables.config, app.to_item(), ABSENT)?,
-            put(&self.tables.config, profile.to_item(app.org), ABSENT)?,
-        ];
+        let table = self.table(Table::Config);
+        let mut tx = Transaction::new("create an application");
+        tx.add(Guard::Fresh, create(table, app.to_item()))?;
+        tx.add(Guard::Fresh, create(table, profile.to_item(app.org)))?;
         if let Some(uid) = &app.uid {
-            writes.push(self.claim_application_uid(app.org, uid, id)?);
+            tx.add(Guard::Uid, self.claim_application_uid(app.org, uid, id))?;
         }
         let change = Change::new(by, What::ApplicationCreated, id).within(id).to(&profile.settings);
-        writes.push(self.audit(change)?);
-        match self.transact(writes, "create an application").await? {
+        tx.add(Guard::Fresh, self.audit(change))?;
+        match self.transact(tx).await? {
             Transacted::Done => Ok((app, profile)),
             Transacted::Refused(_) => Err(uid_taken()),
         }
     }
 
-    fn claim_application_uid(&self, org: OrgId, uid: &str, id: AppId) -> Result<TransactWriteItem> {
+    fn claim_application_uid(&self, org: OrgId, uid: &str, id: AppId) -> PutBuilder {
         let item = keys::application_uid(org, uid).with("v", n(SCHEMA)).with("id", s(id.to_string()));
-        put(&self.tables.config, item, ABSENT)
+        create(self.table(Table::Config), item)
     }
 
-    fn free_application_uid(&self, org: OrgId, uid: &str, id: AppId) -> Result<TransactWriteItem> {
-        let delete = Delete::builder()
+    fn free_application_uid(&self, org: OrgId, uid: &str, id: AppId) -> DeleteBuilder {
+        Delete::builder()
             .table_name(&self.tables.config)
             .set_key(Some(keys::application_uid(org, uid)))
             .condition_expression("#id = :id")
             .expression_attribute_names("#id", "id")
             .expression_attribute_values(":id", s(id.to_string()))
-            .build();
-        Ok(TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build())
     }
 
     /// Reads an application strongly: its version decides whether caches hold.
@@ -334,31 +334,26 @@ impl Store {
         let updated_at = self.clock.now().max(Timestamp::from_ms(old.updated_at.ms() + 1));
         let new = Profile { settings, updated_at, ..old.clone() };
         let (uid, old_uid) = (&new.settings.uid, &old.settings.uid);
-        let put = aws_sdk_dynamodb::types::Put::builder()
-            .table_name(&self.tables.config)
-            .set_item(Some(new.to_item(app.org)))
+        let profile = put(self.table(Table::Config), new.to_item(app.org))
             .condition_expression("updatedAt = :old")
-            .expression_attribute_values(":old", n(old.updated_at.ms()))
-            .build()
-            .map_err(corrupt("a write"))?;
-        let mut writes = vec![
-            TransactWriteItem::builder().put(put).build(),
-            self.application_update(app, &new.settings, updated_at)?,
-        ];
+            .expression_attribute_values(":old", n(old.updated_at.ms()));
+        let mut tx = Transaction::new("update an application");
+        tx.add(Guard::Unchanged, profile)?;
+        tx.add(Guard::Application, self.application_update(app, &new.settings, updated_at))?;
         if uid != old_uid {
             if let Some(uid) = uid {
-                writes.push(self.claim_application_uid(app.org, uid, app.id)?);
+                tx.add(Guard::Uid, self.claim_application_uid(app.org, uid, app.id))?;
             }
             if let Some(uid) = old_uid {
-                writes.push(self.free_application_uid(app.org, uid, app.id)?);
+                tx.add(Guard::Unchanged, self.free_application_uid(app.org, uid, app.id))?;
             }
         }
         let change = Change::new(by, What::ApplicationUpdated, app.id).within(app.id);
-        writes.push(self.audit(change.from(&old.settings).to(&new.settings))?);
-        match self.transact(writes, "update an application").await? {
+        tx.add(Guard::Fresh, self.audit(change.from(&old.settings).to(&new.settings)))?;
+        match self.transact(tx).await? {
             Transacted::Done => Ok(Some(new)),
-            Transacted::Refused(which) if which.contains(&0) || which.contains(&1) => Ok(None),
-            Transacted::Refused(_) => Err(uid_taken()),
+            Transacted::Refused(Guard::Uid) => Err(uid_taken()),
+            Transacted::Refused(_) => Ok(None),
         }
     }
 
@@ -368,7 +363,7 @@ impl Store {
         app: &Application,
         settings: &ApplicationSettings,
         now: Timestamp,
-    ) -> Result<TransactWriteItem> {
+    ) -> UpdateBuilder {
         let mut set = "SET versionAt = :now, #version = #version + :one".to_owned();
         let mut update = Update::builder()
             .table_name(&self.tables.config)
@@ -392,8 +387,7 @@ impl Store {
         if !remove.is_empty() {
             set.push_str(&format!(" REMOVE {}", remove.join(", ")));
         }
-        let update = update.update_expression(set).build().map_err(corrupt("a write"))?;
-        Ok(TransactWriteItem::builder().update(update).build())
+        update.update_expression(set)
     }
 
     /// Deletes an application, whose profile is as it was read: from now on nobody finds it, and nothing of
@@ -413,18 +407,16 @@ impl Store {
             .condition_expression("updatedAt = :old")
             .expression_attribute_values(":old", n(profile.updated_at.ms()));
         let of_app = delete(keys::application(app.id)).condition_expression("attribute_exists(pk)");
-        let mut writes = Vec::new();
-        for delete in [of_profile, of_app] {
-            let delete = delete.build().map_err(corrupt("a write"))?;
-            writes.push(TransactWriteItem::builder().delete(delete).build());
-        }
+        let mut tx = Transaction::new("delete an application");
+        tx.add(Guard::Unchanged, of_profile)?;
+        tx.add(Guard::Application, of_app)?;
         if let Some(uid) = &profile.settings.uid {
-            writes.push(self.free_application_uid(app.org, uid, app.id)?);
+            tx.add(Guard::Unchanged, self.free_application_uid(app.org, uid, app.id))?;
         }
         let change = Change::new(by, What::ApplicationDeleted, app.id).within(app.id);
-        writes.push(self.audit(change.from(&profile.settings))?);
-        writes.extend(self.erasure(app.org, app.id)?);
-        Ok(self.transact(writes, "delete an application").await? == Transacted::Done)
+        tx.add(Guard::Fresh, self.audit(change.from(&profile.settings)))?;
+        self.begin_erasure(&mut tx, app.org, app.id)?;
+        Ok(self.transact(tx).await? == Transacted::Done)
     }
 }
 

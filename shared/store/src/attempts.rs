@@ -7,14 +7,15 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Update};
 use futures_util::future::try_join_all;
 
-use super::audit::{ABSENT, Change, What};
+use super::audit::{Change, What};
 use super::item::{FromItemOf, Get as _, Item, Put as _, SCHEMA, ToItem, b, n, s, texts};
 use super::messages::{labels_of, log_ttl, size};
 use super::shards::LogQuery;
-use super::{BATCH_GET_MAX, Store, Table, Transacted, keys};
+use super::transaction::{ABSENT, Guard, Transacted, Transaction};
+use super::{BATCH_GET_MAX, Store, Table, keys};
 use domain::caller::Caller;
 use domain::error::{Result, corrupt};
 use domain::ids::{AppId, AttemptId, EndpointId, Id as _, Ksuid, MessageId};
@@ -273,14 +274,11 @@ impl Store {
             .set_key(Some(keys::attempt(endpoint, message, id)))
             .update_expression("SET r = :gone REMOVE rb, rh")
             .condition_expression("attribute_exists(pk)")
-            .expression_attribute_values(":gone", s(EXPUNGED))
-            .build()
-            .map_err(corrupt("a write"))?;
-        let writes = vec![
-            TransactWriteItem::builder().update(update).build(),
-            self.audit(Change::new(by, What::AttemptExpunged, id).within(app))?,
-        ];
-        Ok(self.transact(writes, "expunge an attempt").await? == Transacted::Done)
+            .expression_attribute_values(":gone", s(EXPUNGED));
+        let mut tx = Transaction::new("expunge an attempt");
+        tx.add(Guard::Unchanged, update)?;
+        tx.add(Guard::Fresh, self.audit(Change::new(by, What::AttemptExpunged, id).within(app)))?;
+        Ok(self.transact(tx).await? == Transacted::Done)
     }
 
     /// Learns whether an attempt could be recorded now, by a write to the same place: a record that says

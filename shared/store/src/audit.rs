@@ -1,10 +1,11 @@
 //! Audit events: every change of configuration leaves one, in the same transaction. Nothing changes or
 //! deletes one.
 
-use aws_sdk_dynamodb::types::{Put as PutRequest, TransactWriteItem};
+use aws_sdk_dynamodb::types::builders::PutBuilder;
 use serde_json::{Map, Value};
 
 use super::item::{FromItem, Get as _, Item, Put as _, SCHEMA, n, s};
+use super::transaction::create;
 use super::{Store, Table, keys};
 use domain::caller::Who;
 use domain::error::{Result, corrupt};
@@ -38,7 +39,7 @@ impl FromItem for AuditEvent {
 
 impl Store {
     /// The write of an audit event, to go into the change's own transaction.
-    pub(super) fn audit(&self, change: Change<'_>) -> Result<TransactWriteItem> {
+    pub(super) fn audit(&self, change: Change<'_>) -> PutBuilder {
         let now = self.clock.now();
         let Change { by, what, subject, app, before, after } = change;
         let (before, after) = match (before, after) {
@@ -68,7 +69,7 @@ impl Store {
             .with_some("after", after)
             .with_some("trimmed", trimmed.then(|| aws_sdk_dynamodb::types::AttributeValue::Bool(true)))
             .with("at", n(now.ms()));
-        put(&self.tables.config, item, ABSENT)
+        create(&self.tables.config, item)
     }
 
     /// Lists an organisation's audit events by time.
@@ -88,14 +89,4 @@ impl Store {
         )
         .await
     }
-}
-
-/// The condition of a write that creates.
-pub(super) const ABSENT: &str = "attribute_not_exists(pk)";
-
-/// A conditional put as part of a transaction.
-pub(super) fn put(table: &str, item: Item, condition: &str) -> Result<TransactWriteItem> {
-    let put =
-        PutRequest::builder().table_name(table).set_item(Some(item)).condition_expression(condition).build();
-    Ok(TransactWriteItem::builder().put(put.map_err(corrupt("a write"))?).build())
 }

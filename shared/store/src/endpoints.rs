@@ -3,16 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::builders::UpdateBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::builders::{DeleteBuilder, PutBuilder, UpdateBuilder};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete, Update};
 
 use super::applications::{ENDPOINTS_MAX, metadata, metadata_of};
 use super::attempts::endpoint_of;
-use super::audit::{ABSENT, Change, What, put};
+use super::audit::{Change, What};
 use super::endpoint_secrets::EndpointHeaders;
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s, texts};
 use super::messages::log_ttl_at;
-use super::{BATCH_GET_MAX, Range, Store, Table, Transacted, keys};
+use super::transaction::{Guard, Transacted, Transaction, create, put};
+use super::{BATCH_GET_MAX, Range, Store, Table, keys};
 use domain::caller::Caller;
 use domain::error::{Error, Result, corrupt};
 use domain::ids::{AppId, EndpointId, Reference};
@@ -139,9 +140,8 @@ impl Store {
     }
 
     /// Raises the application's version, and its count of endpoints by `more`.
-    pub(super) fn raise_version(&self, app: &Application, more: i32) -> Result<TransactWriteItem> {
-        let update = self.raised_version(app, more, "");
-        Ok(TransactWriteItem::builder().update(update.build().map_err(corrupt("a write"))?).build())
+    pub(super) fn raise_version(&self, app: &Application, more: i32) -> UpdateBuilder {
+        self.raised_version(app, more, "")
     }
 
     /// The same for an endpoint that nothing is sent to any more, with what is noted of it there.
@@ -150,11 +150,9 @@ impl Store {
         app: &Application,
         more: i32,
         gone: EndpointId,
-    ) -> Result<TransactWriteItem> {
-        let update = self
-            .raised_version(app, more, " DELETE hanging :gone")
-            .expression_attribute_values(":gone", AttributeValue::Ss(vec![gone.to_string()]));
-        Ok(TransactWriteItem::builder().update(update.build().map_err(corrupt("a write"))?).build())
+    ) -> UpdateBuilder {
+        self.raised_version(app, more, " DELETE hanging :gone")
+            .expression_attribute_values(":gone", AttributeValue::Ss(vec![gone.to_string()]))
     }
 
     fn raised_version(&self, app: &Application, more: i32, also: &str) -> UpdateBuilder {
@@ -188,28 +186,27 @@ impl Store {
         what: What,
         subject: String,
     ) -> Result<()> {
-        let change = Change::new(by, what, subject).within(app.id);
-        let writes = vec![self.raise_version(app, 0)?, self.audit(change)?];
-        match self.transact(writes, "invalidate caches").await? {
+        let mut tx = Transaction::new("invalidate caches");
+        tx.add(Guard::Application, self.raise_version(app, 0))?;
+        tx.add(Guard::Fresh, self.audit(Change::new(by, what, subject).within(app.id)))?;
+        match self.transact(tx).await? {
             Transacted::Done => Ok(()),
             Transacted::Refused(_) => Err(Error::NotFound("Application")),
         }
     }
 
-    fn claim_endpoint_uid(&self, app: AppId, uid: &str, id: EndpointId) -> Result<TransactWriteItem> {
+    fn claim_endpoint_uid(&self, app: AppId, uid: &str, id: EndpointId) -> PutBuilder {
         let item = keys::endpoint_uid(app, uid).with("v", n(SCHEMA)).with("id", s(id.to_string()));
-        put(&self.tables.config, item, ABSENT)
+        create(self.table(Table::Config), item)
     }
 
-    fn free_endpoint_uid(&self, app: AppId, uid: &str, id: EndpointId) -> Result<TransactWriteItem> {
-        let delete = Delete::builder()
+    fn free_endpoint_uid(&self, app: AppId, uid: &str, id: EndpointId) -> DeleteBuilder {
+        Delete::builder()
             .table_name(&self.tables.config)
             .set_key(Some(keys::endpoint_uid(app, uid)))
             .condition_expression("#id = :id")
             .expression_attribute_names("#id", "id")
             .expression_attribute_values(":id", s(id.to_string()))
-            .build();
-        Ok(TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build())
     }
 
     /// Makes an endpoint.
@@ -236,22 +233,22 @@ impl Store {
             created_at: now,
             updated_at: now,
         };
-        let mut writes = vec![
-            self.raise_version(app, 1)?,
-            put(&self.tables.config, self.endpoint_item(&endpoint)?, ABSENT)?,
-            self.audit(Change::new(by, What::EndpointCreated, endpoint.id).within(app.id).to(&endpoint))?,
-        ];
+        let change = Change::new(by, What::EndpointCreated, endpoint.id).within(app.id).to(&endpoint);
+        let mut tx = Transaction::new("create an endpoint");
+        tx.add(Guard::Application, self.raise_version(app, 1))?;
+        tx.add(Guard::Fresh, create(self.table(Table::Config), self.endpoint_item(&endpoint)?))?;
+        tx.add(Guard::Fresh, self.audit(change))?;
         if let Some(uid) = &endpoint.settings.uid {
-            writes.push(self.claim_endpoint_uid(app.id, uid, endpoint.id)?);
+            tx.add(Guard::Uid, self.claim_endpoint_uid(app.id, uid, endpoint.id))?;
         }
         let told = Vec::from_iter(self.announce(app, &endpoint, EndpointEvent::Created)?);
-        writes.extend(self.outbox_of(&told)?);
-        match self.transact(writes, "create an endpoint").await? {
+        self.keep_told(&mut tx, &told)?;
+        match self.transact(tx).await? {
             Transacted::Done => {
                 self.tell_now(&told).await;
                 Ok(endpoint)
             }
-            Transacted::Refused(which) if which.contains(&0) => {
+            Transacted::Refused(Guard::Application) => {
                 self.application(app.org, app.id).await?;
                 let text = format!("The application has {ENDPOINTS_MAX} endpoints: it cannot have more.");
                 Err(Error::Conflict(text))
@@ -399,9 +396,7 @@ impl Store {
         // Whoever switches an endpoint on again begins anew.
         let failing_since = old.failing_since.filter(|_| !enabled);
         let new = Endpoint { failing_since, updated_at, ..new };
-        let put = aws_sdk_dynamodb::types::Put::builder()
-            .table_name(&self.tables.config)
-            .set_item(Some(self.endpoint_item(&new)?))
+        let put = put(self.table(Table::Config), self.endpoint_item(&new)?)
             .condition_expression(format!(
                 "attribute_exists(pk) AND updatedAt = :old AND {}",
                 failing_is(old)
@@ -411,21 +406,19 @@ impl Store {
             Some(since) => put.expression_attribute_values(":since", n(since.ms())),
             None => put,
         };
-        let put = put.build().map_err(corrupt("a write"))?;
         let raise =
             if disabled { self.raise_version_without(app, 0, old.id) } else { self.raise_version(app, 0) };
-        let mut writes = vec![
-            raise?,
-            TransactWriteItem::builder().put(put).build(),
-            self.audit(Change::new(by, what, old.id).within(app.id).from(old).to(&new))?,
-        ];
+        let mut tx = Transaction::new("update an endpoint");
+        tx.add(Guard::Application, raise)?;
+        tx.add(Guard::Unchanged, put)?;
+        tx.add(Guard::Fresh, self.audit(Change::new(by, what, old.id).within(app.id).from(old).to(&new)))?;
         let (uid, old_uid) = (&new.settings.uid, &old.settings.uid);
         if uid != old_uid {
             if let Some(uid) = uid {
-                writes.push(self.claim_endpoint_uid(app.id, uid, old.id)?);
+                tx.add(Guard::Uid, self.claim_endpoint_uid(app.id, uid, old.id))?;
             }
             if let Some(uid) = old_uid {
-                writes.push(self.free_endpoint_uid(app.id, uid, old.id)?);
+                tx.add(Guard::Unchanged, self.free_endpoint_uid(app.id, uid, old.id))?;
             }
         }
         let mut told = Vec::from_iter(self.announce(app, &new, EndpointEvent::Updated)?);
@@ -435,15 +428,15 @@ impl Store {
         if disabled {
             told.extend(self.announce(app, &new, EndpointEvent::Disabled(None))?);
         }
-        writes.extend(self.outbox_of(&told)?);
-        match self.transact(writes, "update an endpoint").await? {
+        self.keep_told(&mut tx, &told)?;
+        match self.transact(tx).await? {
             Transacted::Done => {
                 self.tell_now(&told).await;
                 Ok(Some(new))
             }
-            Transacted::Refused(which) if which.contains(&0) => Err(Error::NotFound("Application")),
-            Transacted::Refused(which) if which.contains(&1) => Ok(None),
-            Transacted::Refused(_) => Err(uid_taken()),
+            Transacted::Refused(Guard::Application) => Err(Error::NotFound("Application")),
+            Transacted::Refused(Guard::Uid) => Err(uid_taken()),
+            Transacted::Refused(_) => Ok(None),
         }
     }
 
@@ -457,20 +450,19 @@ impl Store {
             .table_name(&self.tables.config)
             .set_key(Some(keys::endpoint(app.id, endpoint.id)))
             .condition_expression("attribute_exists(pk) AND updatedAt = :old")
-            .expression_attribute_values(":old", n(endpoint.updated_at.ms()))
-            .build();
-        let mut writes = vec![
-            self.raise_version_without(app, -1, endpoint.id)?,
-            TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build(),
-            self.audit(Change::new(by, What::EndpointDeleted, endpoint.id).within(app.id).from(endpoint))?,
-            put(self.table(Table::Log), self.deleted_item(endpoint), ABSENT)?,
-        ];
+            .expression_attribute_values(":old", n(endpoint.updated_at.ms()));
+        let change = Change::new(by, What::EndpointDeleted, endpoint.id).within(app.id).from(endpoint);
+        let mut tx = Transaction::new("delete an endpoint");
+        tx.add(Guard::Application, self.raise_version_without(app, -1, endpoint.id))?;
+        tx.add(Guard::Unchanged, delete)?;
+        tx.add(Guard::Fresh, self.audit(change))?;
+        tx.add(Guard::Unchanged, create(self.table(Table::Log), self.deleted_item(endpoint)))?;
         if let Some(uid) = &endpoint.settings.uid {
-            writes.push(self.free_endpoint_uid(app.id, uid, endpoint.id)?);
+            tx.add(Guard::Unchanged, self.free_endpoint_uid(app.id, uid, endpoint.id))?;
         }
         let told = Vec::from_iter(self.announce(app, endpoint, EndpointEvent::Deleted)?);
-        writes.extend(self.outbox_of(&told)?);
-        let done = self.transact(writes, "delete an endpoint").await? == Transacted::Done;
+        self.keep_told(&mut tx, &told)?;
+        let done = self.transact(tx).await? == Transacted::Done;
         if done {
             self.tell_now(&told).await;
         }

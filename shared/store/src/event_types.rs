@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Put as PutRequest, TransactWriteItem};
+use aws_sdk_dynamodb::types::builders::PutBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, Delete};
 
 use super::audit::{Change, What};
 use super::item::{FromItem, Get as _, Item, Put as _, SCHEMA, ToItemOf, n, s, texts};
-use super::{Store, Table, Transacted, keys};
+use super::transaction::{Guard, Transacted, Transaction, create, put};
+use super::{Store, Table, keys};
 use domain::caller::Caller;
-use domain::error::{Error, Result, corrupt, unavailable};
+use domain::error::{Error, Result, unavailable};
 use domain::ids::{Name, OrgId};
 use domain::operational;
 use domain::page::{ListQuery, Page};
@@ -60,8 +62,7 @@ impl Store {
     /// # Errors
     /// `Conflict` if there is one that is not archived.
     pub async fn create_event_type(&self, by: &Caller, new: EventType) -> Result<EventType> {
-        // Each turn means that somebody else's change came first, so this ends.
-        loop {
+        self.retry_on_conflict(async || {
             let old = self.find_event_type(by.org(), &new.name).await?;
             if old.as_ref().is_some_and(|old| !old.archived) {
                 return Err(Error::Conflict("An event type with this name exists already.".into()));
@@ -71,24 +72,17 @@ impl Store {
             let now = old.as_ref().map_or(now, |old| now.max(Timestamp::from_ms(old.updated_at.ms() + 1)));
             let new = EventType { created_at: now, updated_at: now, ..new.clone() };
             let put = self.event_type_put(by.org(), old.as_ref(), &new);
-            let what = What::EventTypeCreated;
-            if let Some(made) = self.write_event_type(by, what, old.as_ref(), new, put).await? {
-                return Ok(made);
-            }
-        }
+            self.write_event_type(by, What::EventTypeCreated, old.as_ref(), new, put).await
+        })
+        .await
     }
 
     /// The write of `new`, on the condition that there is nothing but `old` as it was read.
-    fn event_type_put(
-        &self,
-        org: OrgId,
-        old: Option<&EventType>,
-        new: &EventType,
-    ) -> aws_sdk_dynamodb::types::builders::PutBuilder {
-        let put = PutRequest::builder().table_name(&self.tables.config).set_item(Some(new.to_item(org)));
+    fn event_type_put(&self, org: OrgId, old: Option<&EventType>, new: &EventType) -> PutBuilder {
+        let (table, item) = (self.table(Table::Config), new.to_item(org));
         match old {
-            None => put.condition_expression("attribute_not_exists(pk)"),
-            Some(old) => put
+            None => create(table, item),
+            Some(old) => put(table, item)
                 .condition_expression("attribute_exists(pk) AND updatedAt = :old")
                 .expression_attribute_values(":old", n(old.updated_at.ms())),
         }
@@ -124,21 +118,17 @@ impl Store {
         what: What,
         old: Option<&EventType>,
         new: EventType,
-        put: aws_sdk_dynamodb::types::builders::PutBuilder,
+        put: PutBuilder,
     ) -> Result<Option<EventType>> {
         let change = Change::new(by, what, &new.name).to(&new);
         let change = match old {
             Some(old) => change.from(old),
             None => change,
         };
-        let writes = vec![
-            TransactWriteItem::builder().put(put.build().map_err(corrupt("a write"))?).build(),
-            self.audit(change)?,
-        ];
-        match self.transact(writes, "change an event type").await? {
-            Transacted::Done => Ok(Some(new)),
-            Transacted::Refused(_) => Ok(None),
-        }
+        let mut tx = Transaction::new("change an event type");
+        tx.add(Guard::Unchanged, put)?;
+        tx.add(Guard::Fresh, self.audit(change))?;
+        Ok((self.transact(tx).await? == Transacted::Done).then_some(new))
     }
 
     /// Removes an event type, as it was read, altogether; `false` where it was changed meanwhile, and the
@@ -151,13 +141,11 @@ impl Store {
             .table_name(&self.tables.config)
             .set_key(Some(keys::event_type(by.org(), &old.name)))
             .condition_expression("attribute_exists(pk) AND updatedAt = :old")
-            .expression_attribute_values(":old", n(old.updated_at.ms()))
-            .build();
-        let writes = vec![
-            TransactWriteItem::builder().delete(delete.map_err(corrupt("a write"))?).build(),
-            self.audit(Change::new(by, What::EventTypeDeleted, &old.name).from(old))?,
-        ];
-        Ok(self.transact(writes, "expunge an event type").await? == Transacted::Done)
+            .expression_attribute_values(":old", n(old.updated_at.ms()));
+        let mut tx = Transaction::new("expunge an event type");
+        tx.add(Guard::Unchanged, delete)?;
+        tx.add(Guard::Fresh, self.audit(Change::new(by, What::EventTypeDeleted, &old.name).from(old)))?;
+        Ok(self.transact(tx).await? == Transacted::Done)
     }
 
     /// Reads an event type.

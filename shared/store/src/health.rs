@@ -5,15 +5,17 @@
 //! unless there is something to forget. That an endpoint hangs is in the application's item, which
 //! every batch of deliveries reads strongly.
 
-use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::builders::UpdateBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, Update};
 
 use super::audit::{Change, Facts, What};
 use super::endpoints::Endpoint;
 use super::item::{Item, n};
-use super::{Store, Table, Transacted, keys};
+use super::transaction::{Guard, Transacted, Transaction};
+use super::{Store, Table, keys};
 use crate::applications::Application;
 use domain::caller::{Caller, Who};
-use domain::error::{Chain, Result, corrupt, unavailable};
+use domain::error::{Chain, Result, unavailable};
 use domain::ids::{AttemptId, EndpointId, MessageId};
 use domain::job::{Job, Operational};
 use domain::operational::{self, EndpointEvent};
@@ -81,13 +83,14 @@ impl Store {
         operational::endpoint_event(app, endpoint, event, message).map(Some)
     }
 
-    /// The writes that keep what is told until the timers function sends it.
-    pub(super) fn outbox_of(&self, told: &[Operational]) -> Result<Vec<TransactWriteItem>> {
-        let write = |told: &Operational| {
+    /// Keeps what is told, in the transaction that it is about, until the timers function sends it.
+    pub(super) fn keep_told(&self, tx: &mut Transaction, told: &[Operational]) -> Result<()> {
+        for told in told {
             let job = Job::from(told.clone());
-            self.outbox(told.message, told.message.time(), &told.org.to_string(), &job)
-        };
-        told.iter().map(write).collect()
+            let write = self.outbox(told.message, told.message.time(), &told.org.to_string(), &job)?;
+            tx.add(Guard::Fresh, write)?;
+        }
+        Ok(())
     }
 
     /// Sends what was written: nobody waits for the timers function, which sends a copy.
@@ -109,8 +112,10 @@ impl Store {
             .update_expression("SET failingSince = :since")
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(failingSince)")
             .expression_attribute_values(":since", n(since.ms()));
-        let raise = self.raise_version(app, 0)?;
-        self.change_health(raise, app, id, update, Vec::new(), "note that an endpoint fails").await
+        let mut tx = Transaction::new("note that an endpoint fails");
+        tx.add(Guard::Application, self.raise_version(app, 0))?;
+        tx.add(Guard::Unchanged, self.of_endpoint(app, id, update))?;
+        Ok(self.transact(tx).await? == Transacted::Done)
     }
 
     /// Forgets that an endpoint has been failing since then; `false` if that is not what is noted.
@@ -122,8 +127,10 @@ impl Store {
             .update_expression("REMOVE failingSince")
             .condition_expression("attribute_exists(pk) AND failingSince = :since")
             .expression_attribute_values(":since", n(since.ms()));
-        let raise = self.raise_version(app, 0)?;
-        self.change_health(raise, app, id, update, Vec::new(), "forget that an endpoint failed").await
+        let mut tx = Transaction::new("forget that an endpoint failed");
+        tx.add(Guard::Application, self.raise_version(app, 0))?;
+        tx.add(Guard::Unchanged, self.of_endpoint(app, id, update))?;
+        Ok(self.transact(tx).await? == Transacted::Done)
     }
 
     /// Switches an endpoint off that asked for it, or that has been failing for too long, after that
@@ -151,30 +158,20 @@ impl Store {
         let disabled = |disabled: bool| Facts::default().with("disabled", disabled);
         let change = Change::new(&by, What::EndpointDisabled, id).within(app.id);
         let change = change.from(disabled(false)).to(disabled(true).with("failingSince", since.to_string()));
-        let mut also = vec![self.audit(change)?];
+        let mut tx = Transaction::new("disable an endpoint");
+        tx.add(Guard::Application, self.raise_version_without(app, 0, id))?;
+        tx.add(Guard::Unchanged, self.of_endpoint(app, id, update))?;
+        tx.add(Guard::Fresh, self.audit(change))?;
         let told = Vec::from_iter(self.announce(app, &endpoint, EndpointEvent::Disabled(Some(since)))?);
-        also.extend(self.outbox_of(&told)?);
-        let raise = self.raise_version_without(app, 0, id)?;
-        let done = self.change_health(raise, app, id, update, also, "disable an endpoint").await?;
+        self.keep_told(&mut tx, &told)?;
+        let done = self.transact(tx).await? == Transacted::Done;
         if done {
             self.tell_now(&told).await;
         }
         Ok(done)
     }
 
-    async fn change_health(
-        &self,
-        raise: TransactWriteItem,
-        app: &Application,
-        id: EndpointId,
-        update: aws_sdk_dynamodb::types::builders::UpdateBuilder,
-        also: Vec<TransactWriteItem>,
-        operation: &'static str,
-    ) -> Result<bool> {
-        let update = update.table_name(&self.tables.config).set_key(Some(keys::endpoint(app.id, id)));
-        let update = update.build().map_err(corrupt("a write"))?;
-        let mut writes = vec![raise, TransactWriteItem::builder().update(update).build()];
-        writes.extend(also);
-        Ok(self.transact(writes, operation).await? == Transacted::Done)
+    fn of_endpoint(&self, app: &Application, id: EndpointId, update: UpdateBuilder) -> UpdateBuilder {
+        update.table_name(self.table(Table::Config)).set_key(Some(keys::endpoint(app.id, id)))
     }
 }

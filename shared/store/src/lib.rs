@@ -6,6 +6,7 @@ pub mod applications;
 pub mod attempts;
 pub mod audit;
 pub mod chosen;
+mod conflict;
 pub mod destinations;
 pub mod endpoint_secrets;
 pub mod endpoints;
@@ -28,6 +29,7 @@ pub mod theme;
 pub mod throttles;
 pub mod timers;
 pub mod tokens;
+mod transaction;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,10 +38,9 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{
     AttributeValue, DeleteRequest, KeysAndAttributes, ReturnConsumedCapacity,
-    ReturnValuesOnConditionCheckFailure, TransactWriteItem, WriteRequest,
+    ReturnValuesOnConditionCheckFailure, WriteRequest,
 };
 
 use domain::error::{Result, unavailable};
@@ -74,14 +75,6 @@ pub struct Store {
     uids: Arc<Cache<(OrgId, String), AppId>>,
     /// When which minute of an endpoint's counts was marked by this instance.
     marked: Arc<Cache<(EndpointId, u64), Timestamp>>,
-}
-
-/// How a transaction ended that did not fail altogether.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Transacted {
-    Done,
-    /// The conditions that were not met, by position.
-    Refused(Vec<usize>),
 }
 
 /// The table an item is in.
@@ -279,59 +272,6 @@ impl Store {
             Err(error) if crate::is_condition(&error) => Ok(false),
             Err(error) => Err(unavailable(operation)(error)),
         }
-    }
-
-    /// Writes all or nothing. Two transactions that meet on one item are no error: the later waits.
-    async fn transact(&self, items: Vec<TransactWriteItem>, operation: &'static str) -> Result<Transacted> {
-        const TRIES: u32 = 6;
-        let mut wait = Duration::from_millis(25);
-        for _ in 1..TRIES {
-            match self.transact_once(&items, operation).await? {
-                Some(ended) => return Ok(ended),
-                None => self.clock.sleep(wait).await,
-            }
-            wait *= 2;
-        }
-        self.transact_once(&items, operation)
-            .await?
-            .ok_or_else(|| unavailable(operation)("other transactions kept changing the same item"))
-    }
-
-    /// None where another transaction was in the way.
-    async fn transact_once(
-        &self,
-        items: &[TransactWriteItem],
-        operation: &'static str,
-    ) -> Result<Option<Transacted>> {
-        let sent = self
-            .client
-            .transact_write_items()
-            .set_transact_items(Some(items.to_vec()))
-            .set_return_consumed_capacity(self.told.clone())
-            .send()
-            .await;
-        let error = match sent {
-            Ok(_) => return Ok(Some(Transacted::Done)),
-            Err(error) => error,
-        };
-        if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
-            error.as_service_error()
-        {
-            let codes: Vec<&str> = canceled
-                .cancellation_reasons()
-                .iter()
-                .map(|reason| reason.code().unwrap_or_default())
-                .collect();
-            let refused: Vec<usize> =
-                (0..codes.len()).filter(|at| codes[*at] == "ConditionalCheckFailed").collect();
-            if !refused.is_empty() {
-                return Ok(Some(Transacted::Refused(refused)));
-            }
-            if codes.contains(&"TransactionConflict") {
-                return Ok(None);
-            }
-        }
-        Err(unavailable(operation)(error))
     }
 }
 

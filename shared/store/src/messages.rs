@@ -9,9 +9,9 @@ use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 
-use super::audit::ABSENT;
 use super::item::{FromItemOf, Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
 use super::shards::LogQuery;
+use super::transaction::ABSENT;
 use super::{Store, Table, keys};
 use domain::error::{Error, Result, corrupt, unavailable};
 use domain::ids::{AppId, EndpointId, Id as _, Ksuid, MessageId, Reference};

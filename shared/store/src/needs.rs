@@ -12,11 +12,11 @@ use std::time::Duration;
 use futures_util::future::try_join_all;
 
 use super::attempts::{Attempt, State, Status};
-use super::audit::ABSENT;
 use super::endpoints::Endpoint;
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s};
 use super::messages::{LOG_RETENTION_DAYS, log_ttl};
 use super::shards::LogQuery;
+use super::transaction::ABSENT;
 use super::{Store, Table, keys};
 use crate::applications::{Application, Profile};
 use domain::error::{Result, corrupt, unavailable};

@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, Put, ReturnValue, TransactWriteItem};
+use aws_sdk_dynamodb::types::builders::PutBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 
 use super::applications::Application;
 use super::audit::{Change, What};
 use super::item::{Get as _, Item, Put as _, SCHEMA, b, n};
 use super::tokens::{Expiry, attribute, expiries_of};
-use super::{Store, Table, Transacted, keys};
+use super::transaction::{Guard, Transacted, Transaction, put};
+use super::{Store, Table, keys};
 use domain::caller::Caller;
 use domain::error::{Result, corrupt, unavailable};
 use domain::ids::AppId;
@@ -40,8 +42,11 @@ impl Store {
         grace: Duration,
     ) -> Result<()> {
         for chunk in sessions.chunks(CHUNK) {
-            // Each turn means that somebody else's change came first, so this ends.
-            while self.expire_chunk(by, app, chunk, grace).await? != Transacted::Done {}
+            self.retry_on_conflict(async || {
+                let done = self.expire_chunk(by, app, chunk, grace).await? == Transacted::Done;
+                Ok(done.then_some(()))
+            })
+            .await?;
         }
         Ok(())
     }
@@ -59,14 +64,17 @@ impl Store {
         for session in sessions {
             at_once.push(self.session_write(app.id, session, new));
         }
-        let mut writes = try_join_all(at_once).await?;
+        let mut tx = Transaction::new("expire sessions");
+        for write in try_join_all(at_once).await? {
+            tx.add(Guard::Unchanged, write)?;
+        }
         let change = Change::new(by, What::TokensExpired, app.id).within(app.id).to(sessions);
-        writes.push(self.audit(change)?);
-        self.transact(writes, "expire sessions").await
+        tx.add(Guard::Fresh, self.audit(change))?;
+        self.transact(tx).await
     }
 
     /// The write of one more end of a session, as long as nobody else changes it first.
-    async fn session_write(&self, app: AppId, session: &str, new: Expiry) -> Result<TransactWriteItem> {
+    async fn session_write(&self, app: AppId, session: &str, new: Expiry) -> Result<PutBuilder> {
         let key = keys::session(app, session);
         let old = self.get(Table::Log, key.clone(), true, "look a session up").await?;
         let old = old.as_ref().map(expiries_of).unwrap_or_default();
@@ -74,13 +82,12 @@ impl Store {
             .with("v", n(SCHEMA))
             .with("expiries", attribute(&Expiry::with(&old, new)))
             .with("ttl", n(new.ends.after(KEPT).seconds()));
-        let put = Put::builder().table_name(self.table(Table::Log)).set_item(Some(item));
-        let put = if old.is_empty() {
+        let put = put(self.table(Table::Log), item);
+        Ok(if old.is_empty() {
             put.condition_expression("attribute_not_exists(expiries)")
         } else {
             put.condition_expression("expiries = :old").expression_attribute_values(":old", attribute(&old))
-        };
-        Ok(TransactWriteItem::builder().put(put.build().map_err(corrupt("a write"))?).build())
+        })
     }
 
     /// The ends of a session's tokens. Read eventually: a moment later is soon enough.

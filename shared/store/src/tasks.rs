@@ -7,13 +7,14 @@
 
 use std::str::FromStr;
 
-use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem};
+use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::audit::{ABSENT, Change, put};
+use super::audit::Change;
 use super::item::{FromItemOf, Get as _, Item, Put as _, SCHEMA, ToItem, n, s, texts};
 use super::keys::SHARDS;
 use super::messages::LOG_RETENTION_DAYS;
-use super::{Store, Table, Transacted, keys};
+use super::transaction::{Guard, Transacted, Transaction, create};
+use super::{Store, Table, keys};
 use crate::attempts::Status;
 use domain::caller::Caller;
 use domain::error::{Error, Result, corrupt};
@@ -131,29 +132,28 @@ impl Store {
     /// The store's own.
     pub async fn create_task(&self, by: &Caller, task: &Task) -> Result<()> {
         let subject = task.endpoint.map_or_else(|| task.app.to_string(), |endpoint| endpoint.to_string());
-        let mut writes = self.task_writes(task)?;
+        let mut tx = Transaction::new("begin a task");
+        self.begin_task(&mut tx, task)?;
         if let Some(what) = task.kind.what() {
-            writes.push(self.audit(Change::new(by, what, subject).within(task.app).to(task))?);
+            tx.add(Guard::Fresh, self.audit(Change::new(by, what, subject).within(task.app).to(task)))?;
         }
-        match self.transact(writes, "begin a task").await? {
+        match self.transact(tx).await? {
             Transacted::Done => Ok(()),
             Transacted::Refused(_) => Err(Error::Conflict("A task with this id exists already.".into())),
         }
     }
 
-    /// The writes that begin a task, as part of the transaction that it follows from.
-    fn task_writes(&self, task: &Task) -> Result<Vec<TransactWriteItem>> {
+    /// Begins a task as part of the transaction that it follows from.
+    fn begin_task(&self, tx: &mut Transaction, task: &Task) -> Result<()> {
         let step = Job::Task(task.next_step());
-        Ok(vec![
-            put(self.table(Table::Log), task.to_item(), ABSENT)?,
-            self.outbox(task.id, task.id.time(), &task.app.to_string(), &step)?,
-        ])
+        tx.add(Guard::Absent, create(self.table(Table::Log), task.to_item()))?;
+        tx.add(Guard::Fresh, self.outbox(task.id, task.id.time(), &task.app.to_string(), &step)?)
     }
 
-    /// The writes that begin the erasure of an application.
-    pub(super) fn erasure(&self, org: OrgId, app: AppId) -> Result<Vec<TransactWriteItem>> {
+    /// Begins the erasure of an application in the transaction that deletes it.
+    pub(super) fn begin_erasure(&self, tx: &mut Transaction, org: OrgId, app: AppId) -> Result<()> {
         let now = self.clock.now();
-        self.task_writes(&Task {
+        let task = Task {
             org,
             id: TaskId::new(now, &*self.random),
             kind: TaskKind::Erase,
@@ -166,7 +166,8 @@ impl Store {
             progress: Progress::Erase(Erasure::default()),
             finished: false,
             updated_at: now,
-        })
+        };
+        self.begin_task(tx, &task)
     }
 
     /// Reads a task strongly.

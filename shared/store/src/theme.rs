@@ -1,8 +1,9 @@
 //! How an organisation's portal looks.
 
-use super::audit::{Change, Facts, What, put};
+use super::audit::{Change, Facts, What};
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s};
-use super::{Store, Table, Transacted, keys};
+use super::transaction::{Guard, Transacted, Transaction, create, put};
+use super::{Store, Table, keys};
 use domain::caller::Caller;
 use domain::error::Result;
 use domain::ids::OrgId;
@@ -75,8 +76,7 @@ impl Store {
     /// # Errors
     /// The store's own.
     pub async fn put_theme(&self, by: &Caller, theme: &Theme) -> Result<()> {
-        // Each turn means that somebody else's change came first, so this ends.
-        loop {
+        self.retry_on_conflict(async || {
             let old = self.find_theme(by.org()).await?;
             let now = self.clock.now();
             let now = old.as_ref().map_or(now, |(_, at)| now.max(Timestamp::from_ms(at.ms() + 1)));
@@ -84,24 +84,21 @@ impl Store {
             let fields = theme.fields().into_iter();
             let item = fields.fold(item, |item, (name, value)| item.with_some(name, value.map(s)));
             let change = Change::new(by, What::EnvironmentUpdated, by.org()).to(theme.facts());
+            let table = self.table(Table::Config);
             let (change, write) = match &old {
-                None => (change, put(self.table(Table::Config), item, "attribute_not_exists(pk)")?),
-                Some((old, at)) => (change.from(old.facts()), self.put_over(item, *at)?),
+                None => (change, create(table, item)),
+                Some((old, at)) => {
+                    let write = put(table, item)
+                        .condition_expression("updatedAt = :old")
+                        .expression_attribute_values(":old", n(at.ms()));
+                    (change.from(old.facts()), write)
+                }
             };
-            if self.transact(vec![write, self.audit(change)?], "change a theme").await? == Transacted::Done {
-                return Ok(());
-            }
-        }
-    }
-
-    fn put_over(&self, item: Item, at: Timestamp) -> Result<aws_sdk_dynamodb::types::TransactWriteItem> {
-        let put = aws_sdk_dynamodb::types::Put::builder()
-            .table_name(self.table(Table::Config))
-            .set_item(Some(item))
-            .condition_expression("updatedAt = :old")
-            .expression_attribute_values(":old", n(at.ms()))
-            .build();
-        let put = put.map_err(domain::error::corrupt("a write"))?;
-        Ok(aws_sdk_dynamodb::types::TransactWriteItem::builder().put(put).build())
+            let mut tx = Transaction::new("change a theme");
+            tx.add(Guard::Unchanged, write)?;
+            tx.add(Guard::Fresh, self.audit(change))?;
+            Ok((self.transact(tx).await? == Transacted::Done).then_some(()))
+        })
+        .await
     }
 }

@@ -1,9 +1,9 @@
 //! Timers: jobs that come due later than a queue can delay them.
 
-use aws_sdk_dynamodb::types::TransactWriteItem;
+use aws_sdk_dynamodb::types::builders::PutBuilder;
 
-use super::audit::{ABSENT, put};
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s};
+use super::transaction::create;
 use super::{Range, Store, Table, keys};
 use domain::error::Result;
 use domain::ids::{Id, MessageId};
@@ -75,9 +75,9 @@ impl Store {
         due: Timestamp,
         group: &str,
         job: &Job,
-    ) -> Result<TransactWriteItem> {
+    ) -> Result<PutBuilder> {
         let item = timer_item(keys::timer(due, subject, OUTBOX), due, group, &job.body()?);
-        put(self.table(Table::Log), item, ABSENT)
+        Ok(create(self.table(Table::Log), item))
     }
 
     /// Up to `limit` timers of one shard that are due until then, the earliest first.

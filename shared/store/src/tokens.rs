@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, TransactWriteItem, Update};
+use aws_sdk_dynamodb::types::{AttributeValue, Update};
 
 use super::applications::Application;
-use super::audit::{ABSENT, Change, What, put};
+use super::audit::{Change, What};
 use super::item::{Get as _, Item, Put as _, SCHEMA, n};
-use super::{Store, Table, Transacted, keys};
+use super::transaction::{ABSENT, Guard, Transacted, Transaction, create};
+use super::{Store, Table, keys};
 use domain::caller::Caller;
-use domain::error::{Result, corrupt};
+use domain::error::Result;
 use domain::ids::OrgId;
 use runtime::clock::Timestamp;
 
@@ -51,11 +52,10 @@ impl Store {
     /// The store's own.
     pub async fn revoke_token(&self, by: &Caller, id: &str, until: Timestamp) -> Result<()> {
         let item = keys::token(by.org(), id).with("v", n(SCHEMA)).with("ttl", n(until.seconds()));
-        let writes = vec![
-            put(self.table(Table::Log), item, ABSENT)?,
-            self.audit(Change::new(by, What::TokenRevoked, id))?,
-        ];
-        self.transact(writes, "revoke a token").await.map(drop)
+        let mut tx = Transaction::new("revoke a token");
+        tx.add(Guard::Absent, create(self.table(Table::Log), item))?;
+        tx.add(Guard::Fresh, self.audit(Change::new(by, What::TokenRevoked, id)))?;
+        self.transact(tx).await.map(drop)
     }
 
     /// Whether a token no longer counts. Read eventually: a moment later is soon enough.
@@ -87,11 +87,9 @@ impl Store {
                 .expression_attribute_values(":old", attribute(&app.expiries))
         };
         let change = Change::new(by, What::TokensExpired, app.id).within(app.id);
-        let change = change.from(app.expiries.as_slice()).to(all.as_slice());
-        let writes = vec![
-            TransactWriteItem::builder().update(update.build().map_err(corrupt("a write"))?).build(),
-            self.audit(change)?,
-        ];
-        Ok(self.transact(writes, "expire tokens").await? == Transacted::Done)
+        let mut tx = Transaction::new("expire tokens");
+        tx.add(Guard::Unchanged, update)?;
+        tx.add(Guard::Fresh, self.audit(change.from(app.expiries.as_slice()).to(all.as_slice())))?;
+        Ok(self.transact(tx).await? == Transacted::Done)
     }
 }

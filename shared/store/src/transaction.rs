@@ -1,0 +1,176 @@
+//! Writes that are done all or not at all. Each is added under the name of what its condition guards, and
+//! a refusal says that name: an error does not depend on the order of the writes.
+
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::builders::{DeleteBuilder, PutBuilder, UpdateBuilder};
+use aws_sdk_dynamodb::types::{CancellationReason, Put, TransactWriteItem};
+
+use super::{Item, Store};
+use domain::error::{Result, corrupt, unavailable};
+use std::time::Duration;
+
+/// What the condition of a write guards. Of several that are not met, a refusal names the first of this list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Guard {
+    /// The application is there, with room for what is added to it.
+    Application,
+    /// What was read is as it was read.
+    Unchanged,
+    /// Nothing else has the uid.
+    Uid,
+    /// There is no such thing yet, under an ID that was given.
+    Absent,
+    /// Nothing has an ID that was generated for this transaction. It holds whenever the others do.
+    Fresh,
+}
+
+/// How a transaction ended that did not fail altogether.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transacted {
+    Done,
+    /// Nothing was written, because that condition was not met. It is never [`Guard::Fresh`].
+    Refused(Guard),
+}
+
+/// The writes of a transaction, and what their conditions guard.
+#[derive(Clone, Debug)]
+pub(crate) struct Transaction {
+    /// What it is for, as an infinitive.
+    operation: &'static str,
+    guards: Vec<Guard>,
+    writes: Vec<TransactWriteItem>,
+}
+
+impl Transaction {
+    pub(crate) fn new(operation: &'static str) -> Self {
+        Self { operation, guards: Vec::new(), writes: Vec::new() }
+    }
+
+    /// Adds a write, whose condition guards that.
+    pub(crate) fn add(&mut self, guard: Guard, write: impl Write) -> Result<()> {
+        self.writes.push(write.build()?);
+        self.guards.push(guard);
+        Ok(())
+    }
+
+    /// What the reasons of a cancelled transaction come to: `reasons` are in the order of the writes. None
+    /// where no condition was refused.
+    fn refused(&self, reasons: &[CancellationReason]) -> Option<Guard> {
+        let reasons = self.guards.iter().zip(reasons);
+        let refused = reasons.filter(|(_, reason)| reason.code() == Some("ConditionalCheckFailed"));
+        refused.map(|(guard, _)| *guard).min()
+    }
+}
+
+/// What can be a part of a transaction.
+pub(crate) trait Write {
+    fn build(self) -> Result<TransactWriteItem>;
+}
+
+impl Write for PutBuilder {
+    fn build(self) -> Result<TransactWriteItem> {
+        Ok(TransactWriteItem::builder().put(Self::build(self).map_err(corrupt("a write"))?).build())
+    }
+}
+
+impl Write for UpdateBuilder {
+    fn build(self) -> Result<TransactWriteItem> {
+        Ok(TransactWriteItem::builder().update(Self::build(self).map_err(corrupt("a write"))?).build())
+    }
+}
+
+impl Write for DeleteBuilder {
+    fn build(self) -> Result<TransactWriteItem> {
+        Ok(TransactWriteItem::builder().delete(Self::build(self).map_err(corrupt("a write"))?).build())
+    }
+}
+
+/// A put that creates: nothing is there yet.
+pub(crate) fn create(table: &str, item: Item) -> PutBuilder {
+    put(table, item).condition_expression(ABSENT)
+}
+
+/// A put whose condition is still to come.
+pub(crate) fn put(table: &str, item: Item) -> PutBuilder {
+    Put::builder().table_name(table).set_item(Some(item))
+}
+
+/// The condition of a write that creates.
+pub(crate) const ABSENT: &str = "attribute_not_exists(pk)";
+
+impl Store {
+    /// Writes all or nothing. Two transactions that meet on one item are no error: the later waits.
+    pub(crate) async fn transact(&self, transaction: Transaction) -> Result<Transacted> {
+        const TRIES: u32 = 6;
+        let mut wait = Duration::from_millis(25);
+        for _ in 1..TRIES {
+            match self.transact_once(&transaction).await? {
+                Some(ended) => return Ok(ended),
+                None => self.clock.sleep(wait).await,
+            }
+            wait *= 2;
+        }
+        self.transact_once(&transaction).await?.ok_or_else(|| {
+            unavailable(transaction.operation)("other transactions kept changing the same item")
+        })
+    }
+
+    /// None where another transaction was in the way.
+    async fn transact_once(&self, transaction: &Transaction) -> Result<Option<Transacted>> {
+        let operation = transaction.operation;
+        let sent = self
+            .client
+            .transact_write_items()
+            .set_transact_items(Some(transaction.writes.clone()))
+            .set_return_consumed_capacity(self.told.clone())
+            .send()
+            .await;
+        let error = match sent {
+            Ok(_) => return Ok(Some(Transacted::Done)),
+            Err(error) => error,
+        };
+        if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
+            error.as_service_error()
+        {
+            let reasons = canceled.cancellation_reasons();
+            match transaction.refused(reasons) {
+                Some(Guard::Fresh) => return Err(unavailable(operation)("a generated ID is taken")),
+                Some(guard) => return Ok(Some(Transacted::Refused(guard))),
+                None if reasons.iter().any(|reason| reason.code() == Some("TransactionConflict")) => {
+                    return Ok(None);
+                }
+                None => {}
+            }
+        }
+        Err(unavailable(operation)(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_named_whatever_the_order_of_the_writes() {
+        let key = || Item::from([("pk".to_owned(), crate::item::s("a"))]);
+        let reason = |code: &str| CancellationReason::builder().code(code).build();
+        let named = |writes: &[(Guard, &str)]| {
+            let mut tx = Transaction::new("test");
+            for (guard, _) in writes {
+                tx.add(*guard, create("config", key())).expect("a write");
+            }
+            let reasons: Vec<CancellationReason> = writes.iter().map(|(_, code)| reason(code)).collect();
+            tx.refused(&reasons)
+        };
+        let (met, not) = ("None", "ConditionalCheckFailed");
+        for writes in [
+            [(Guard::Application, met), (Guard::Unchanged, not), (Guard::Uid, not)],
+            [(Guard::Uid, not), (Guard::Application, met), (Guard::Unchanged, not)],
+            [(Guard::Unchanged, not), (Guard::Fresh, not), (Guard::Uid, met)],
+        ] {
+            assert_eq!(named(&writes), Some(Guard::Unchanged), "{writes:?}");
+        }
+        assert_eq!(named(&[(Guard::Fresh, met), (Guard::Uid, not)]), Some(Guard::Uid));
+        assert_eq!(named(&[(Guard::Uid, "TransactionConflict")]), None);
+    }
+}
