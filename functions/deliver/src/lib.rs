@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use shared::batch::{self, Received, Source};
-use shared::cache::Cache;
-use shared::clock::{SharedClock, Timestamp};
+use shared::cache::VersionedCache;
+use shared::clock::SharedClock;
 use shared::config::{ConfigError, Delivery, Env};
 use shared::draining::Draining;
 use shared::error::{corrupt, unavailable};
@@ -52,8 +52,6 @@ use throttle::Slots;
 const ENDPOINTS_MAX: usize = 10_000;
 /// Deliveries to one endpoint at the same time within one batch.
 const PER_ENDPOINT_MAX: usize = 5;
-/// As in `messages`: what is read so soon after a change is not kept.
-const SETTLED: Duration = Duration::from_secs(1);
 /// What was in the queue for longer looks before it posts, as does what is older than [`shared::queue::BLIND_MAX`]: that
 /// compares two machines' clocks, and this is the queue's own.
 const QUEUED_MAX: Duration = Duration::from_secs(5);
@@ -71,7 +69,7 @@ pub struct Deliver {
     destinations: Destinations,
     /// Where operational webhooks are on: who sends them.
     teller: Option<Teller>,
-    endpoints: Cache<EndpointId, (u64, Arc<Endpoint>)>,
+    endpoints: VersionedCache<EndpointId, Arc<Endpoint>>,
     circuits: Circuits,
     metrics: Arc<Metrics>,
     draining: Draining,
@@ -150,7 +148,7 @@ impl Deliver {
                 source("POSTRIDER_DELIVERIES_QUEUE", "POSTRIDER_DELIVERIES_DEAD_QUEUE")?,
                 source("POSTRIDER_RETRIES_QUEUE", "POSTRIDER_RETRIES_DEAD_QUEUE")?,
             ],
-            endpoints: Cache::new(ENDPOINTS_MAX),
+            endpoints: VersionedCache::new(ENDPOINTS_MAX),
             circuits: Circuits::default(),
             metrics: platform.metrics("deliver"),
             draining: platform.draining.clone(),
@@ -327,31 +325,22 @@ impl Deliver {
     /// The application, and into the cache what of its endpoints comes with it where `endpoint` is not there.
     async fn application(&self, org: OrgId, app: AppId, endpoint: EndpointId) -> Result<Option<Application>> {
         let now = self.clock.now();
-        if self.endpoints.get(&endpoint, now).is_some() {
+        if self.endpoints.contains(&endpoint, now) {
             return self.store.find_application(org, app).await;
         }
         let Some((app, endpoints, _)) = self.store.find_application_and_endpoints(org, app).await? else {
             return Ok(None);
         };
         for endpoint in endpoints {
-            self.keep(&app, Arc::new(endpoint), now);
+            self.endpoints.put(endpoint.id, app.cache_version(), Arc::new(endpoint), now);
         }
         Ok(Some(app))
-    }
-
-    /// Remembers an endpoint as it was read at `now`.
-    fn keep(&self, app: &Application, endpoint: Arc<Endpoint>, now: Timestamp) {
-        if now.since(app.version_at) > SETTLED {
-            self.endpoints.put(endpoint.id, (app.version, endpoint), now);
-        }
     }
 
     /// The endpoint; from the cache if that is as new as the application's version.
     async fn endpoint(&self, app: &Application, id: EndpointId) -> Result<Option<Arc<Endpoint>>> {
         let now = self.clock.now();
-        if let Some((version, endpoint)) = self.endpoints.get(&id, now)
-            && version >= app.version
-        {
+        if let Some(endpoint) = self.endpoints.get(&id, app.cache_version(), now) {
             return Ok(Some(endpoint));
         }
         let Some(endpoint) = self.store.find_endpoint(app.id, id).await? else {
@@ -359,7 +348,7 @@ impl Deliver {
             return Ok(None);
         };
         let endpoint = Arc::new(endpoint);
-        self.keep(app, endpoint.clone(), now);
+        self.endpoints.put(id, app.cache_version(), endpoint.clone(), now);
         Ok(Some(endpoint))
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use runtime::cache::Version;
 use runtime::clock::Timestamp;
 
 use crate::ids::{AppId, EndpointId, OrgId};
@@ -26,6 +27,13 @@ pub struct Application {
     pub hanging: Vec<EndpointId>,
     /// The ends of tokens that it has had.
     pub expiries: Vec<Expiry>,
+}
+
+impl Application {
+    /// The version that what is cached of its endpoints belongs to.
+    pub const fn cache_version(&self) -> Version {
+        Version { number: self.version, raised_at: self.version_at }
+    }
 }
 
 /// What people know of an application.

@@ -10,6 +10,9 @@ use crate::clock::Timestamp;
 
 /// No entry outlives this, whatever versions say.
 const AGE_MAX: Duration = Duration::from_secs(60);
+/// A change is one transaction, but readers of several items can see a part of it for a moment: what is read
+/// so soon after a change is used once and not kept.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Keeps values for up to a minute, as many as weigh no more than a fixed sum.
 #[derive(Debug)]
@@ -92,9 +95,80 @@ impl<K: Eq + Hash, V> Entries<K, V> {
     }
 }
 
+/// The version of what cached values belong to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// Raised by each change of a value.
+    pub number: u64,
+    /// When it was raised last.
+    pub raised_at: Timestamp,
+}
+
+/// Keeps values that belong to a version, which is read strongly before each use: a value holds as long as no
+/// change has raised the version, and what is read within a second of a change is not kept.
+#[derive(Debug)]
+pub struct VersionedCache<K, V>(Cache<K, (u64, V)>);
+
+impl<K: Eq + Hash + Clone, V: Clone> VersionedCache<K, V> {
+    /// An empty cache of up to `size_max` entries.
+    pub fn new(size_max: usize) -> Self {
+        Self(Cache::new(size_max))
+    }
+
+    /// An empty cache of entries that `weigh` up to `weight_max` together; a value is weighed with its version.
+    pub fn weighing(weight_max: usize, weigh: fn(&(u64, V)) -> usize) -> Self {
+        Self(Cache::weighing(weight_max, weigh))
+    }
+
+    /// Whether there is a value that is young enough, of whatever version.
+    pub fn contains(&self, key: &K, now: Timestamp) -> bool {
+        self.0.get(key, now).is_some()
+    }
+
+    /// The value, if it is as new as `version`, which was just read.
+    pub fn get(&self, key: &K, version: Version, now: Timestamp) -> Option<V> {
+        self.0.get(key, now).filter(|(number, _)| *number >= version.number).map(|(_, value)| value)
+    }
+
+    /// Keeps a value that was read at `now`, after `version` was.
+    pub fn put(&self, key: K, version: Version, value: V, now: Timestamp) {
+        if now.since(version.raised_at) > SETTLED {
+            self.0.put(key, (version.number, value), now);
+        }
+    }
+
+    /// Drops a value.
+    pub fn remove(&self, key: &K) {
+        self.0.remove(key);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_holds_until_its_version_is_raised_and_is_not_kept_within_a_second_of_that() {
+        let at = Timestamp::from_ms;
+        let version = |number, raised_at| Version { number, raised_at: at(raised_at) };
+        let cache = VersionedCache::new(10);
+        cache.put("a", version(1, 5_000), "too soon", at(6_000));
+        assert!(!cache.contains(&"a", at(6_000)));
+        cache.put("a", version(1, 5_000), "one", at(6_001));
+        assert_eq!(cache.get(&"a", version(1, 5_000), at(7_000)), Some("one"));
+        assert_eq!(cache.get(&"a", version(2, 6_900), at(7_000)), None);
+        // What reads the new version so soon does not put the old value out, nor make it hold.
+        cache.put("a", version(2, 6_900), "two", at(7_000));
+        assert!(cache.contains(&"a", at(7_000)));
+        assert_eq!(cache.get(&"a", version(2, 6_900), at(7_000)), None);
+        cache.put("a", version(2, 6_900), "two", at(8_000));
+        assert_eq!(cache.get(&"a", version(2, 6_900), at(8_000)), Some("two"));
+        // Who read the version before that may use what is newer.
+        assert_eq!(cache.get(&"a", version(1, 5_000), at(8_000)), Some("two"));
+        assert!(!cache.contains(&"a", at(68_000)), "whatever versions say");
+        cache.remove(&"a");
+        assert!(!cache.contains(&"a", at(8_000)));
+    }
 
     #[test]
     fn old_entries_and_the_older_half_of_too_many_go() {
