@@ -5,12 +5,10 @@ use shared::clock::Timestamp;
 use shared::http::{QueryParams, RawQuery, Text};
 use shared::ids::NAME_LENGTH_MAX;
 use shared::labels::Labels;
+use shared::limits::{CHANNEL_LENGTH_MAX, TAG_LENGTH_MAX};
 use shared::page::Made;
 use shared::store::attempts::{Attempt, Status};
 use shared::store::messages::Message;
-
-const CHANNEL_LENGTH_MAX: usize = 128;
-const TAG_LENGTH_MAX: usize = 128;
 
 /// What is checked and changes nothing: no delivery is ever cancelled.
 pub struct ExpandedStatuses;

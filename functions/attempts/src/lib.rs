@@ -20,7 +20,7 @@ use shared::http::{
     QueryParams, RawQuery, Registry, Segment as _,
 };
 use shared::ids::{AttemptId, EndpointId, MessageId, Reference};
-use shared::queue::{QueueUrl, Sqs};
+use shared::queue::{Queue, QueueUrl, Sqs};
 use shared::store::attempts::{Attempt, ResponseBody};
 use shared::store::messages::Message;
 use shared::store::shards::LogQuery;
@@ -52,7 +52,7 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
     let state = Attempts {
         api: Api::connect(env, platform)?,
         sqs: platform.sqs(env)?,
-        deliveries: QueueUrl::read(env, "POSTRIDER_DELIVERIES_QUEUE")?,
+        deliveries: Queue::Deliveries.url(env)?,
         style: HeaderStyle::read(env)?,
     };
     Ok(shared::http::finish(operations(Router::new()), state))

@@ -7,14 +7,13 @@ use shared::config::{ConfigError, Env, flag};
 use shared::http::{
     ApiResult, Body, BodyType, Document, Fields, Idempotent, NoContent, Once, Registry, RequestBody, Text,
 };
+use shared::limits::TOKEN_LENGTH_MAX;
 use shared::{Api, Platform};
 
 mod audit;
 mod docs;
 mod portal;
 
-/// Longest token that is looked at.
-const TOKEN_LENGTH_MAX: usize = 8 * 1024;
 /// Digits of a token's id.
 const TOKEN_ID_LENGTH: usize = 64;
 

@@ -18,14 +18,13 @@ use shared::http::{
     RequestBody, Text, own_url,
 };
 use shared::ids::{AppId, NAME_LENGTH_MAX, OrgId, Reference};
+use shared::limits::FEATURE_FLAGS_MAX;
 use shared::store::applications::ApplicationSettings;
 use shared::wire::ApplicationIn;
 use shared::{Api, Error, Result, random};
 
 use super::Auth;
 
-/// Most feature flags of one token: the token travels in a header.
-const FEATURE_FLAGS_MAX: usize = 32;
 /// How long a portal token lasts, in seconds: at least, at most, and if nothing is said.
 const LIFE_SECONDS_MIN: u64 = 3_600;
 const LIFE_SECONDS_MAX: u64 = 604_800;

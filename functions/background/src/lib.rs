@@ -14,7 +14,7 @@ use shared::clock::SharedClock;
 use shared::config::{ConfigError, Env};
 use shared::error::{corrupt, unavailable};
 use shared::intake::Intake;
-use shared::queue::{Job, Outgoing, QueueUrl, Sqs};
+use shared::queue::{Job, Outgoing, Queue, QueueUrl, Sqs};
 use shared::store::Store;
 use shared::store::applications::Application;
 use shared::{Platform, Result};
@@ -44,12 +44,9 @@ impl Background {
             store,
             sqs: platform.sqs(env)?,
             clock: platform.clock.clone(),
-            deliveries: QueueUrl::read(env, "POSTRIDER_DELIVERIES_QUEUE")?,
-            retries: QueueUrl::read(env, "POSTRIDER_RETRIES_QUEUE")?,
-            source: Source {
-                queue: QueueUrl::read(env, "POSTRIDER_BACKGROUND_QUEUE")?,
-                dead_letters: QueueUrl::read(env, "POSTRIDER_BACKGROUND_DEAD_QUEUE")?,
-            },
+            deliveries: Queue::Deliveries.url(env)?,
+            retries: Queue::Retries.url(env)?,
+            source: Queue::Background.source(env)?,
         })
     }
 

@@ -31,7 +31,7 @@ use shared::ids::{AppId, EndpointId, OrgId};
 use shared::labels::Labels;
 use shared::metrics::Metrics;
 use shared::operational::{self, Tell};
-use shared::queue::{Job, QueueUrl, Sqs, Teller};
+use shared::queue::{Job, Queue, Sqs, Teller};
 use shared::retry::RetryPolicy;
 use shared::store::Store;
 use shared::store::applications::Application;
@@ -128,15 +128,9 @@ impl Deliver {
     ) -> Result<Self, ConfigError> {
         let settings = Delivery::read(env)?;
         let sqs = platform.sqs(env)?;
-        let queue = QueueUrl::read(env, "POSTRIDER_BACKGROUND_QUEUE")?;
+        let queue = Queue::Background.url(env)?;
         let teller = operational::enabled(env)?.then(|| Teller { sqs: sqs.clone(), queue });
         let telling = teller.clone().map(|teller| Arc::new(teller) as Arc<dyn Tell>);
-        let source = |queue: &str, dead: &str| {
-            Ok::<_, ConfigError>(Source {
-                queue: QueueUrl::read(env, queue)?,
-                dead_letters: QueueUrl::read(env, dead)?,
-            })
-        };
         Ok(Self {
             store: platform.store(env)?.telling(telling),
             teller,
@@ -144,10 +138,7 @@ impl Deliver {
             clock: platform.clock.clone(),
             destinations: Destinations::new(transport, platform.clock.clone(), &settings),
             retries: RetryPolicy::read(env)?,
-            sources: [
-                source("POSTRIDER_DELIVERIES_QUEUE", "POSTRIDER_DELIVERIES_DEAD_QUEUE")?,
-                source("POSTRIDER_RETRIES_QUEUE", "POSTRIDER_RETRIES_DEAD_QUEUE")?,
-            ],
+            sources: [Queue::Deliveries.source(env)?, Queue::Retries.source(env)?],
             endpoints: VersionedCache::new(ENDPOINTS_MAX),
             circuits: Circuits::default(),
             metrics: platform.metrics("deliver"),

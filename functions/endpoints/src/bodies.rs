@@ -2,6 +2,7 @@
 
 use shared::http::{BodyType, Field, Fields, RequestBody, Rule, Text};
 use shared::ids::NAME_LENGTH_MAX;
+use shared::limits::CHANNEL_LENGTH_MAX;
 use shared::signing::SigningKey;
 use shared::store::endpoint_secrets::EndpointHeaders;
 use shared::store::endpoints::{Destination, EndpointSettings};
@@ -10,7 +11,6 @@ use shared::wire::TEXT_LENGTH_MAX;
 use crate::{headers, secret, url_rule};
 
 const CHANNELS_MAX: usize = 10;
-pub const CHANNEL_LENGTH_MAX: usize = 128;
 /// Most event types that one endpoint may name: each is looked up when the endpoint is written.
 pub const EVENT_TYPES_MAX: usize = 1_000;
 

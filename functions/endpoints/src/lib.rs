@@ -17,7 +17,7 @@ use shared::http::{
 use shared::ids::{EndpointId, Reference};
 use shared::intake::Intake;
 use shared::operational::{self, Tell};
-use shared::queue::{QueueUrl, Sqs, Teller};
+use shared::queue::{Queue, QueueUrl, Sqs, Teller};
 use shared::signing::{KeyKind, SigningKey};
 use shared::store::applications::Application;
 use shared::store::endpoint_secrets::EndpointHeaders;
@@ -71,7 +71,7 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
         })?;
     let mut api = Api::connect(env, platform)?;
     let sqs = platform.sqs(env)?;
-    let background = QueueUrl::read(env, "POSTRIDER_BACKGROUND_QUEUE")?;
+    let background = Queue::Background.url(env)?;
     let teller = operational::enabled(env)?
         .then(|| Arc::new(Teller { sqs: sqs.clone(), queue: background.clone() }) as Arc<dyn Tell>);
     api.store = api.store.telling(teller);

@@ -10,18 +10,16 @@ use serde::Serialize;
 use shared::auth::Authenticated;
 use shared::clock::Timestamp;
 use shared::http::{ApiResult, AppRef, Json, Path, Query, QueryParams, RawQuery};
-use shared::store::stats::{Counts, Work};
+use shared::limits::FUTURE_MAX;
+use shared::store::stats::{Counts, MINUTE_MS, Work};
 use shared::{Error, Result};
 
 use crate::{EndpointPath, Endpoints};
 
 /// The longest window, and the one where no beginning is given.
 const WINDOW: Duration = Duration::from_secs(28 * 24 * 3600);
-/// As for lists.
-const FUTURE_MAX: Duration = Duration::from_secs(3600);
 /// What counting may take of the function's 29 seconds: others wait as well.
 const WORK_MAX: Duration = Duration::from_secs(5);
-const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 3_600_000;
 /// The window of a series where no beginning is given.
 const SERIES_WINDOW: Duration = Duration::from_secs(24 * 3600);

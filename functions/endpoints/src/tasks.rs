@@ -6,28 +6,27 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::{Authenticated, Caller, Who};
-use shared::clock::Timestamp;
+use shared::clock::{DAY, Timestamp};
 use shared::error::Chain;
 use shared::http::{
     Accepted, ApiResult, Body, BodyType, Fields, Idempotent, Json, ListOut, ListQuery, Once, Order, Path,
     Query, QueryParams, RawQuery, RequestBody, Text,
 };
 use shared::ids::{AppId, EndpointId, NAME_LENGTH_MAX, Reference, TaskId};
+use shared::limits::{CHANNEL_LENGTH_MAX, TAG_LENGTH_MAX};
 use shared::queue::{Job, Outgoing};
 use shared::store::applications::Application;
 use shared::store::attempts::Status;
 use shared::store::tasks::{Progress, Replay, Task, TaskFilter, TaskKind};
 use shared::{Error, Result};
 
-use crate::bodies::{CHANNEL_LENGTH_MAX, EVENT_TYPES_MAX};
+use crate::bodies::EVENT_TYPES_MAX;
 use crate::{EndpointPath, Endpoints};
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Longest window of a recovery, by the contract.
-const RECOVER_WINDOW_MAX: Duration = Duration::from_secs(14 * 24 * 3600);
+const RECOVER_WINDOW_MAX: Duration = DAY.saturating_mul(14);
 /// Longest window of a replay: payloads are not kept longer.
-const REPLAY_WINDOW_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
-const TAG_LENGTH_MAX: usize = 128;
+const REPLAY_WINDOW_MAX: Duration = DAY.saturating_mul(90);
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use shared::clock::Timestamp;
 use shared::http::{BodyType, Field, Fields, RequestBody, Text};
 use shared::ids::NAME_LENGTH_MAX;
+use shared::limits::FEATURE_FLAGS_MAX;
 use shared::store::event_types::EventType;
 use shared::wire::TEXT_LENGTH_MAX;
 use shared::{Error, Result};
@@ -14,8 +15,6 @@ use crate::json_schema;
 
 /// Longest text of all schemas of an event type; an item may have 400 KB.
 pub const SCHEMAS_LENGTH_MAX: usize = 256 * 1024;
-/// Most feature flags of one event type.
-pub const FEATURE_FLAGS_MAX: usize = 32;
 
 /// A new event type, which names itself.
 pub struct EventTypeIn(pub EventType);

@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value};
 
-/// Deepest nesting of schemas. A request's body is not nested deeper.
-const DEPTH_MAX: usize = 128;
+/// Deepest nesting of schemas, and of the documents that hold them. A request's body is not nested deeper.
+pub const DEPTH_MAX: usize = 128;
 
 /// What a keyword's value has to be.
 enum Kind {

@@ -9,11 +9,12 @@ use serde_json::{Map, Value, json};
 use shared::clock::Timestamp;
 use shared::http::TEXTS_LENGTH_MAX;
 use shared::ids::{NAME_LENGTH_MAX, is_name};
+use shared::limits::FEATURE_FLAGS_MAX;
 use shared::store::event_types::EventType;
 use shared::wire::TEXT_LENGTH_MAX;
 
-use crate::incoming::{FEATURE_FLAGS_MAX, SCHEMAS_LENGTH_MAX};
-use crate::json_schema;
+use crate::incoming::SCHEMAS_LENGTH_MAX;
+use crate::json_schema::{self, DEPTH_MAX};
 
 mod schemas;
 mod yaml;
@@ -24,8 +25,6 @@ pub use yaml::parse;
 const EVENT_TYPES_MAX: usize = 500;
 /// Most references of which one leads to the next.
 const HOPS_MAX: usize = 16;
-/// Deepest nesting of a document, as of every body.
-const DEPTH_MAX: usize = 128;
 /// The version of an event type under which its schema is stored.
 const VERSION: &str = "1";
 

@@ -21,7 +21,7 @@ use shared::error::{Chain, corrupt, unavailable};
 use shared::idempotency::IdempotencyKey;
 use shared::ids::{AppId, OrgId, Reference};
 use shared::intake::{Intake, Stored};
-use shared::queue::QueueUrl;
+use shared::queue::Queue;
 use shared::random::SharedRandom;
 use shared::store::applications::{Application, ApplicationSettings};
 use shared::{Error, Platform, Result};
@@ -51,10 +51,7 @@ impl Ingest {
             intake: Intake::connect(env, platform, platform.store(env)?, "ingest")?.limited(env)?,
             random: platform.random.clone(),
             clock: platform.clock.clone(),
-            source: Source {
-                queue: QueueUrl::read(env, "POSTRIDER_INGEST_QUEUE")?,
-                dead_letters: QueueUrl::read(env, "POSTRIDER_INGEST_DEAD_QUEUE")?,
-            },
+            source: Queue::Ingest.source(env)?,
         })
     }
 

@@ -19,8 +19,9 @@ use shared::http::{
     Text,
 };
 use shared::ids::{MessageId, NAME_LENGTH_MAX};
-use shared::intake::{Accepted, CHANNEL_LENGTH_MAX, Intake, MessageIn, TAG_LENGTH_MAX, labels};
+use shared::intake::{Accepted, Intake, MessageIn, labels};
 use shared::labels::Labels;
+use shared::limits::{CHANNEL_LENGTH_MAX, TAG_LENGTH_MAX};
 use shared::store::applications::Application;
 use shared::store::audit::What;
 use shared::store::messages::Message;

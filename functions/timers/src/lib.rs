@@ -11,7 +11,7 @@ use shared::clock::{SharedClock, Timestamp};
 use shared::config::{ConfigError, Env};
 use shared::error::Chain;
 use shared::metrics::Metrics;
-use shared::queue::{Job, Lane, Outgoing, QueueUrl, Sqs};
+use shared::queue::{Job, Lane, Outgoing, Queue, QueueUrl, Sqs};
 use shared::store::Store;
 use shared::store::keys::TIMER_SHARDS;
 use shared::store::timers::Timer;
@@ -46,8 +46,8 @@ impl Timers {
             store: platform.store(env)?,
             sqs: platform.sqs(env)?,
             clock: platform.clock.clone(),
-            retries: QueueUrl::read(env, "POSTRIDER_RETRIES_QUEUE")?,
-            background: QueueUrl::read(env, "POSTRIDER_BACKGROUND_QUEUE")?,
+            retries: Queue::Retries.url(env)?,
+            background: Queue::Background.url(env)?,
             metrics: platform.metrics("timers"),
         })
     }

@@ -1,5 +1,6 @@
 //! Idempotency keys: which requests are one.
 
+use runtime::hex;
 use runtime::random::{self, Random};
 
 use crate::application::Application;
@@ -61,8 +62,4 @@ impl IdempotencyKey {
         let digest = ring::digest::digest(&ring::digest::SHA256, scope.as_bytes());
         Self { hash: hex(&digest.as_ref()[..20]), owner: self.owner.clone() }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

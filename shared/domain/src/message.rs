@@ -1,17 +1,14 @@
 //! Messages: what was posted, kept byte for byte, and the endpoints that it goes to.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use runtime::clock::Timestamp;
+use runtime::clock::{HOUR, Timestamp};
 
 use crate::ids::{AppId, EndpointId, MessageId};
 use crate::labels::Labels;
 
 /// How long messages, states and attempts are kept, in days.
 pub const LOG_RETENTION_DAYS: u64 = 90;
-
-const HOUR: Duration = Duration::from_secs(3600);
 
 /// A message's text as it was posted.
 ///

@@ -4,14 +4,13 @@ use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use runtime::AGENT;
 use runtime::config::HeaderStyle;
 use url::Url;
 
 use crate::endpoint::EndpointHeaders;
 use crate::signing::DELIVERY_HEADER;
 
-/// What receivers see as the user agent.
-const AGENT: &str = concat!("Postrider/", env!("CARGO_PKG_VERSION"));
 /// The type of what is sent, where the message names none that can be sent.
 const JSON: &str = "application/json";
 

@@ -19,6 +19,7 @@ use store::Store;
 
 use domain::caller::{Caller, Who};
 use domain::capability::Capabilities;
+use domain::limits::TOKEN_LENGTH_MAX;
 pub use extract::{Authenticated, Bearer, Organisation};
 use keys::Keys;
 use revocation::Revocations;
@@ -31,8 +32,6 @@ pub const APP_TOKEN_LIFE: Duration = Duration::from_secs(28 * 24 * 3600);
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
 /// Longer than any token lasts.
 const FOR_GOOD: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-/// Longest token that is looked at.
-const TOKEN_LENGTH_MAX: usize = 8 * 1024;
 /// Verified tokens that one instance remembers.
 const VERIFIED_MAX: usize = 1_000;
 

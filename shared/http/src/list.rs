@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use domain::error::{Error, Result};
 use domain::ids::{Id, Ksuid};
+use domain::limits::FUTURE_MAX;
 use domain::page::{Cursor, ListQuery, LogQuery, Made, Order, Page};
-use runtime::clock::Timestamp;
+use runtime::clock::{DAY, Timestamp};
 
 use super::{QueryParams, RawQuery};
 
@@ -22,9 +23,7 @@ const BACKWARD: char = '-';
 /// itself begins with [`BACKWARD`]: names of event types may.
 const FORWARD: char = '~';
 /// How far a list of messages or attempts reaches from where it starts.
-const WINDOW: Duration = Duration::from_secs(90 * 24 * 3600);
-/// How far into the future `before` and `after` may lie.
-const FUTURE_MAX: Duration = Duration::from_secs(3600);
+const WINDOW: Duration = DAY.saturating_mul(90);
 
 /// How much later than it was due an attempt may have been made for a list by times to find it. Lists
 /// are in the order of ids, which hold when attempts were due.
@@ -275,7 +274,6 @@ mod tests {
     }
 
     const NOW: Timestamp = Timestamp::from_ms(1_800_000_000_000);
-    const DAY: Duration = Duration::from_secs(86_400);
 
     fn read_log(text: &str) -> Result<LogQuery<MessageId>> {
         RawQuery::parse(text).log(NOW)

@@ -7,24 +7,20 @@ use domain::Result;
 use domain::application::ApplicationSettings;
 use domain::ids::{AppId, NAME_LENGTH_MAX, Reference};
 use domain::labels::Labels;
+use domain::limits::{CHANNEL_LENGTH_MAX, TAG_LENGTH_MAX};
 use domain::message::Payload;
 use input::{ApplicationIn, BodyType, Field, Fields, RequestBody, Text};
-use runtime::clock::Timestamp;
+use runtime::clock::{DAY, HOUR, Timestamp};
 
 const CHANNELS_MAX: usize = 5;
-/// Longest name of a channel.
-pub const CHANNEL_LENGTH_MAX: usize = 128;
 const RETENTION_DAYS: std::ops::RangeInclusive<u64> = 5..=90;
 const RETENTION_DAYS_DEFAULT: u64 = 90;
 const RETENTION_HOURS: std::ops::RangeInclusive<u64> = 1..=2160;
 const TAGS_MAX: usize = 5;
 const CONTENT_TYPE_LENGTH_MAX: usize = 256;
-const HOUR: Duration = Duration::from_secs(3600);
 /// A minute, less what a client's clock and its repetitions take.
 const DELIVER_SOONEST: Duration = Duration::from_secs(50);
-const DELIVER_LATEST: Duration = Duration::from_secs(24 * 3600);
-/// Longest tag.
-pub const TAG_LENGTH_MAX: usize = 128;
+const DELIVER_LATEST: Duration = DAY;
 
 /// A message as it is posted.
 #[derive(Clone, Debug, PartialEq, Eq)]

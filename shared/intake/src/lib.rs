@@ -15,7 +15,7 @@ use domain::ids::{AppId, Reference};
 use domain::labels::Labels;
 use domain::message::Message;
 use domain::{Error, Result};
-use queue::{QueueUrl, Sqs};
+use queue::{Queue, QueueUrl, Sqs};
 use runtime::clock::SharedClock;
 use runtime::config::{ConfigError, Env, delivery_timeout};
 use runtime::metrics::Metrics;
@@ -23,7 +23,7 @@ use runtime::random::SharedRandom;
 use store::Store;
 
 pub use accept::{Accepted, Claimed, Placed, Stored};
-pub use incoming::{CHANNEL_LENGTH_MAX, MessageIn, TAG_LENGTH_MAX, labels};
+pub use incoming::{MessageIn, labels};
 use quota::Quota;
 use targets::Targets;
 
@@ -59,8 +59,8 @@ impl Intake {
             clock: platform.clock.clone(),
             random: platform.random.clone(),
             sqs: platform.sqs(env)?,
-            deliveries: QueueUrl::read(env, "POSTRIDER_DELIVERIES_QUEUE")?,
-            background: QueueUrl::read(env, "POSTRIDER_BACKGROUND_QUEUE")?,
+            deliveries: Queue::Deliveries.url(env)?,
+            background: Queue::Background.url(env)?,
             delivery_timeout: delivery_timeout(env)?,
             targets: Arc::default(),
             quota: Arc::new(Quota::new(None)),

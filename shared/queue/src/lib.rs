@@ -1,8 +1,10 @@
 //! The queues, and the jobs that travel in them ([`Job`]).
 
 pub mod consumer;
+mod queues;
 
 pub use domain::job::{Deliver, FanOut, Job, Lane, Operational, Resend, TaskStep};
+pub use queues::{Queue, QueueUrl};
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -20,7 +22,6 @@ use futures_util::future::join_all;
 use domain::error::{Error, Result, Source, unavailable};
 use domain::operational::Tell;
 use runtime::clock::{SharedClock, Timestamp};
-use runtime::config::{ConfigError, Env};
 use runtime::trace::Trace;
 
 /// Longest delay that SQS offers.
@@ -35,32 +36,6 @@ const BATCH_MAX: usize = 10;
 /// Most bytes of one batch: what every implementation of SQS takes. AWS takes four times that and
 /// charges by 64 KB, so larger batches save nothing.
 const BATCH_LENGTH_MAX: usize = 256 * 1024;
-/// A queue's URL.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueueUrl(String);
-
-impl QueueUrl {
-    /// Reads the variable that holds it.
-    ///
-    /// # Errors
-    /// It is missing, or no URL.
-    pub fn read(env: &Env<'_>, variable: &str) -> Result<Self, ConfigError> {
-        let url = env.required(variable, "the URL of an SQS queue")?;
-        match url::Url::parse(&url) {
-            Ok(_) => Ok(Self(url)),
-            Err(_) => Err(ConfigError::new(
-                variable,
-                format!("{url:?} is no URL; it should be that of an SQS queue"),
-            )),
-        }
-    }
-
-    /// The queue's name: the last part of its URL and of its ARN.
-    pub fn name(&self) -> &str {
-        self.0.rsplit('/').next().unwrap_or_default()
-    }
-}
-
 /// A body on its way into a queue.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
@@ -215,8 +190,11 @@ impl Sqs {
                     .build()
                     .expect("id and body are set")
             });
-            let request =
-                self.client.send_message_batch().queue_url(&queue.0).set_entries(Some(entries.collect()));
+            let request = self
+                .client
+                .send_message_batch()
+                .queue_url(queue.as_str())
+                .set_entries(Some(entries.collect()));
             match request.send().await {
                 Err(error) => {
                     copies |= !is_refusal(&error);
@@ -257,7 +235,7 @@ impl Sqs {
         let repeated = aws_sdk_sqs::config::Builder::new().retry_config(RetryConfig::standard());
         self.client
             .change_message_visibility()
-            .queue_url(&queue.0)
+            .queue_url(queue.as_str())
             .receipt_handle(receipt_handle)
             .visibility_timeout(i32::try_from(wait.as_secs()).unwrap_or(i32::MAX))
             .customize()

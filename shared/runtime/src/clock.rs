@@ -16,6 +16,11 @@ use time::format_description::well_known::{Rfc2822, Rfc3339};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
+/// An hour.
+pub const HOUR: Duration = Duration::from_secs(3600);
+/// A day of 24 hours.
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
+
 /// How far ahead a year of two digits may lie (RFC 9110, section 5.6.7).
 const FIFTY_YEARS: Duration = Duration::from_secs(50 * 31_556_952);
 

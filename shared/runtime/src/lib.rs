@@ -8,3 +8,16 @@ pub mod metrics;
 pub mod random;
 pub mod telemetry;
 pub mod trace;
+
+/// Who we are to those that we send requests to: receivers and AWS.
+pub const AGENT: &str = concat!("Postrider/", env!("CARGO_PKG_VERSION"));
+
+/// Bytes as hexadecimal digits, in small letters.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = Vec::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        text.extend([DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+    String::from_utf8(text).expect("digits are ASCII")
+}

@@ -30,10 +30,10 @@ use ring::{digest, hmac};
 use serde::Deserialize;
 
 use runtime::clock::Timestamp;
+use runtime::{AGENT, hex};
 
 /// From then on another clock than ours is at fault, or ours is. AWS takes what is five minutes off.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
-const AGENT: &str = concat!("Postrider/", env!("CARGO_PKG_VERSION"));
 
 /// Signs the requests of one client.
 #[derive(Clone, Debug)]
@@ -188,15 +188,6 @@ fn canonical(request: &HttpRequest, host: &str, hash: &str) -> Option<(String, S
 
 fn sha256(bytes: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, bytes).as_ref())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut text = Vec::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        text.extend([DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-    }
-    String::from_utf8(text).expect("digits are ASCII")
 }
 
 /// Whether an error is `InvalidSignatureException`, `IncompleteSignature` or `SignatureDoesNotMatch`. Only its

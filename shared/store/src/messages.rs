@@ -2,7 +2,6 @@
 
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use flate2::Compression;
@@ -18,9 +17,8 @@ use domain::ids::{AppId, EndpointId, Id as _, Ksuid, MessageId, Reference};
 use domain::labels::Labels;
 use domain::limits::BODY_LENGTH_MAX;
 use domain::page::Page;
-use runtime::clock::Timestamp;
+use runtime::clock::{DAY, Timestamp};
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Largest payload that goes into the message's own item; an item may have 400 KB.
 const INLINE_MAX: usize = 300 * 1024;
 const PART_LENGTH: usize = 350 * 1024;

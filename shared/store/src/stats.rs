@@ -25,7 +25,8 @@ use domain::error::{Error, Result, unavailable};
 use domain::ids::{EndpointId, Id as _, Ksuid, MessageId};
 use runtime::clock::Timestamp;
 
-const MINUTE_MS: u64 = 60_000;
+/// A minute, of which each is counted by itself, in milliseconds.
+pub const MINUTE_MS: u64 = 60_000;
 const HOUR: u64 = 60;
 const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
 /// A state that is written later than this after its message marks its minute.
