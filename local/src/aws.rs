@@ -20,7 +20,7 @@ use shared::config::Aws;
 use shared::error::Chain;
 
 use crate::stack::StartError;
-use crate::template::{Queue, Table, Template, Value};
+use sam_template::{Queue, Table, Template, Value};
 
 /// How long a new table may take until it can be used. In AWS it takes some ten seconds.
 const TABLE_WAIT: Duration = Duration::from_secs(60);

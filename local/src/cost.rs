@@ -17,8 +17,8 @@ use shared::retry::RetryPolicy;
 use shared::store::messages::LOG_RETENTION_DAYS;
 
 use crate::settings::TEMPLATE;
-use crate::template::Template;
 use data::{Prices, Taken, Units};
+use sam_template::Template;
 
 /// The templates that a deployed stack is made of: alarms, dashboards and secrets are counted in them.
 const PARTS: &[&str] = &[

@@ -8,7 +8,7 @@ use shared::config::ConfigError;
 
 use crate::secrets;
 use crate::stack::StartError;
-use crate::template::Template;
+use sam_template::Template;
 
 /// Writes the variables that each function has by the template, by its logical id, for nobody else to
 /// read: secrets are among them. `endpoint` is where both services are.

@@ -38,7 +38,6 @@ mod server;
 mod settings;
 mod sqs;
 mod stack;
-pub mod template;
 mod wiring;
 
 pub use audit::{Export, export};

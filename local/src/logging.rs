@@ -20,7 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 pub(crate) const VARIABLE: &str = "POSTRIDER_LOG";
 /// The workspace's own crates, by the names that their lines carry. What they depend on says nothing
 /// below a warning unless it is named.
-const OWN: [&str; 24] = [
+const OWN: [&str; 25] = [
     "applications",
     "attempts",
     "auth",
@@ -41,6 +41,7 @@ const OWN: [&str; 24] = [
     "portal",
     "queue",
     "runtime",
+    "sam_template",
     "shared",
     "signer",
     "store",

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::aws::Names;
-use crate::template::Grant;
+use sam_template::Grant;
 
 /// What one function may do.
 #[derive(Clone, Debug)]
@@ -152,7 +152,7 @@ fn needed(target: &str, body: &[u8]) -> Option<Vec<(String, String)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::template::Template;
+    use sam_template::Template;
 
     #[test]
     fn a_request_needs_what_iam_wants_to_be_allowed() {

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::aws::QueueRef;
 use crate::functions::{Handler, Invoking, told};
-use crate::template::QueueSource;
+use sam_template::QueueSource;
 
 /// Most invocations that keep this machine busy at a time, for one queue: it has to carry all of them,
 /// and eight batches of ten deliveries are enough.

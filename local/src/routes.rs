@@ -11,7 +11,7 @@ use serde_json::json;
 use tower::ServiceExt as _;
 
 use crate::functions::{Invoking, Unanswered};
-use crate::template::Route;
+use sam_template::Route;
 
 /// A function that answers requests.
 pub(crate) struct HttpFunction {
@@ -141,7 +141,7 @@ mod tests {
     use axum::routing::get;
 
     use super::*;
-    use crate::template::Template;
+    use sam_template::Template;
 
     fn function(name: &'static str) -> HttpFunction {
         let answer = move |uri: http::Uri| async move { format!("{name} {uri}") };

@@ -22,7 +22,7 @@ use crate::meter::Metered;
 use crate::metrics::{Registry, Text};
 use crate::pace::Pace;
 use crate::routes::Api;
-use crate::template::Template;
+use sam_template::Template;
 
 /// Where Prometheus finds the metrics. It is the runner's own path: the template has no such route.
 const PATH: &str = "/metrics";

@@ -8,7 +8,7 @@ use shared::Platform;
 use shared::config::{ConfigError, Env};
 
 use crate::aws::Names;
-use crate::template::{Function, Template};
+use sam_template::{Function, Template};
 
 /// The repository's `template.yaml`, as it was when the runner was built.
 pub const TEMPLATE: &str = include_str!("../../template.yaml");

@@ -36,9 +36,9 @@ use crate::secrets::{self, Folder, FolderError};
 use crate::server;
 use crate::settings::{self, REGION, Settings};
 use crate::sqs::Sqs;
-use crate::template::{Grant, Template, TemplateError};
 use crate::wiring::{Callers, callers, timeout};
 use crate::{env_vars, gate};
+use sam_template::{Grant, Template, TemplateError};
 
 /// How often [`Stack::idle`] looks at the queues.
 const IDLE_LOOK: Duration = Duration::from_millis(20);

@@ -18,7 +18,7 @@ use crate::routes::{Api, HttpFunction};
 use crate::schedule::Scheduled;
 use crate::settings;
 use crate::stack::StartError;
-use crate::template::{Function, Template};
+use sam_template::{Function, Template};
 
 /// What calls the functions.
 pub(crate) struct Callers {

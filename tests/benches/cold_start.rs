@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use lambda::Lambda;
 use lambda::aws::Aws;
-use local::template::Template;
+use sam_template::Template;
 use serde_json::Value;
 
 const RUNS_DEFAULT: usize = 20;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use axum::Router;
-use local::template::Template;
+use sam_template::Template;
 use shared::Platform;
 use shared::config::{ConfigError, Env};
 use tower::ServiceExt as _;

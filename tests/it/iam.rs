@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
-use local::template::{Grant, Template};
+use sam_template::{Grant, Template};
 use serde_json::{Value, json};
 use shared::auth::DEFAULT_ORG;
 use shared::operational::MANAGEMENT_ORG;

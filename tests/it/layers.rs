@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// The packages that are no function, and how high each stands: a package uses only what stands lower.
-const LAYERS: [(&str, u8); 16] = [
+const LAYERS: [(&str, u8); 17] = [
     ("runtime", 0),
     ("domain", 1),
     ("input", 2),
@@ -19,8 +19,9 @@ const LAYERS: [(&str, u8); 16] = [
     ("shared", 5),
     // It speaks the public API alone: no store, no queue, no SDK.
     ("cli", 2),
-    // It knows nothing of Postrider, and only the runner uses it.
+    // They know nothing of Postrider, and only the runner uses them.
     ("local-sqs", 6),
+    ("sam-template", 6),
     ("local", 7),
     ("bench", 8),
     // What a customer of ours would write: it uses nothing of ours.

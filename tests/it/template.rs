@@ -7,7 +7,7 @@ mod rules;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use local::template::Template;
+use sam_template::Template;
 use shared::Platform;
 use shared::config::{ConfigError, Env};
 

@@ -13,7 +13,7 @@ use axum::body::Body;
 use background::Background;
 use deliver::{Deliver, InjectedBug};
 use ingest::Ingest;
-use local::template::{QueueSource, Template, Value as TemplateValue};
+use sam_template::{QueueSource, Template, Value as TemplateValue};
 use serde_json::{Value, json};
 use shared::Platform;
 use shared::clock::{Clock as _, SharedClock};

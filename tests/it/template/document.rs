@@ -1,9 +1,8 @@
-//! The templates as JSON, functions and all: `!Ref X` is `{"Ref": "X"}`, `!If […]` is `{"Fn::If": […]}`.
+//! The templates as JSON, functions and all.
 
 use std::collections::BTreeMap;
 
-use saphyr::{LoadableYamlNode as _, ScalarOwned, YamlOwned};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 /// All templates of this repository, by their paths.
 pub fn templates() -> [(&'static str, &'static str); 9] {
@@ -23,8 +22,7 @@ pub fn templates() -> [(&'static str, &'static str); 9] {
 /// One of them, read.
 pub fn read(path: &str) -> Value {
     let (_, text) = templates().into_iter().find(|(name, _)| *name == path).expect("a template");
-    let documents = YamlOwned::load_from_str(text).expect("YAML");
-    value(&documents[0])
+    sam_template::json(text).expect("a template")
 }
 
 /// Its resources of this type, by their logical ids.
@@ -47,36 +45,5 @@ pub fn items(list: &Value) -> Vec<Value> {
         Value::Null => Vec::new(),
         Value::Array(items) => items.clone(),
         other => vec![other.clone()],
-    }
-}
-
-fn value(yaml: &YamlOwned) -> Value {
-    match yaml {
-        YamlOwned::Tagged(tag, inner) => {
-            let name = match tag.suffix.as_str() {
-                name @ ("Ref" | "Condition") => name.to_owned(),
-                name => format!("Fn::{name}"),
-            };
-            let argument = match (name.as_str(), value(inner)) {
-                ("Fn::GetAtt", Value::String(text)) => match text.split_once('.') {
-                    Some((id, attribute)) => json!([id, attribute]),
-                    None => json!(text),
-                },
-                (_, argument) => argument,
-            };
-            json!({ name: argument })
-        }
-        YamlOwned::Mapping(mapping) => {
-            let entries = mapping
-                .iter()
-                .map(|(name, inner)| (name.as_str().expect("a name that is text").to_owned(), value(inner)));
-            Value::Object(entries.collect::<Map<_, _>>())
-        }
-        YamlOwned::Sequence(list) => list.iter().map(value).collect(),
-        YamlOwned::Value(ScalarOwned::String(text)) => json!(text),
-        YamlOwned::Value(ScalarOwned::Integer(number)) => json!(number),
-        YamlOwned::Value(ScalarOwned::Boolean(flag)) => json!(flag),
-        YamlOwned::Value(ScalarOwned::FloatingPoint(number)) => json!(number.into_inner()),
-        _ => Value::Null,
     }
 }

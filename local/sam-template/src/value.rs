@@ -48,7 +48,7 @@ impl Value {
 }
 
 /// A function's name and argument: `!GetAtt X` and `Fn::GetAtt: X` are the same.
-fn function(yaml: &YamlOwned) -> Option<(&str, &YamlOwned)> {
+pub(super) fn function(yaml: &YamlOwned) -> Option<(&str, &YamlOwned)> {
     if let YamlOwned::Tagged(tag, argument) = yaml {
         return Some((tag.suffix.as_str(), argument));
     }

@@ -25,6 +25,11 @@ impl<'a> Node<'a> {
         Self { yaml: self.yaml, place: place.to_owned() }
     }
 
+    /// What a function is applied to, which has no name of its own.
+    pub(super) fn within(&self, argument: &'a YamlOwned) -> Self {
+        Self { yaml: argument, place: self.place.clone() }
+    }
+
     /// The path to it.
     pub(super) fn place(&self) -> &str {
         &self.place

@@ -389,6 +389,19 @@ fn a_template_has_a_longest_length() {
     assert_eq!(error, "template: the file: is 1048577 bytes long; at most 1048576 are read");
 }
 
+#[test]
+fn as_json_functions_have_their_long_names() {
+    let text =
+        "A: !If [Prod, !Ref X, !GetAtt Q.Arn]\nB: { Fn::Sub: 'a-${B}' }\nC: [1, true, 2.5, ~, !Condition T]";
+    let expected = serde_json::json!({
+        "A": { "Fn::If": ["Prod", { "Ref": "X" }, { "Fn::GetAtt": ["Q", "Arn"] }] },
+        "B": { "Fn::Sub": "a-${B}" },
+        "C": [1, true, 2.5, null, { "Condition": "T" }],
+    });
+    assert_eq!(json(text).unwrap(), expected);
+    assert_eq!(json("a: { [b]: c }").unwrap_err().to_string(), "template: a: has a name that is no text");
+}
+
 /// The template of this repository.
 fn ours() -> Template {
     Template::parse(include_str!("../../../template.yaml")).unwrap()

@@ -1,4 +1,5 @@
-//! Reads `template.yaml`: the tables, queues and functions that the local runner and the tests need.
+//! Reads `template.yaml`: the tables, queues and functions that the local runner, the simulation and the
+//! tests need, and the whole of any template for the tests' rules.
 //!
 //! The template is the one description of the installation; what runs locally is read from it, so
 //! that the two cannot drift apart. This is no implementation of CloudFormation: it knows what our
@@ -8,6 +9,7 @@
 //!
 //! The file is part of the source and trusted as such: its size is limited, its aliases are not.
 
+mod json;
 mod node;
 mod role;
 mod value;
@@ -20,6 +22,7 @@ use std::time::Duration;
 
 use saphyr::{LoadableYamlNode, YamlOwned};
 
+pub use json::json;
 use node::{Node, quote};
 pub use role::Grant;
 use value::Scope;
@@ -59,6 +62,20 @@ impl TemplateError {
     fn new(place: &str, problem: &str) -> Self {
         let line = |text: &str| text.replace(char::is_control, " ");
         Self { place: line(place), problem: line(problem) }
+    }
+}
+
+/// The one YAML document of a template.
+fn load(text: &str) -> Result<YamlOwned, TemplateError> {
+    if text.len() > TEMPLATE_BYTES_MAX {
+        let problem = format!("is {} bytes long; at most {TEMPLATE_BYTES_MAX} are read", text.len());
+        return Err(TemplateError::new("the file", &problem));
+    }
+    let mut documents =
+        YamlOwned::load_from_str(text).map_err(|error| TemplateError::new("the file", &error.to_string()))?;
+    match (documents.pop(), documents.is_empty()) {
+        (Some(document), true) => Ok(document),
+        _ => Err(TemplateError::new("the file", "should hold one YAML document")),
     }
 }
 
@@ -163,16 +180,8 @@ impl Template {
     /// # Errors
     /// It is too long, no YAML, or holds something that the local runner does not know.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
-        if text.len() > TEMPLATE_BYTES_MAX {
-            let problem = format!("is {} bytes long; at most {TEMPLATE_BYTES_MAX} are read", text.len());
-            return Err(TemplateError::new("the file", &problem));
-        }
-        let documents = YamlOwned::load_from_str(text)
-            .map_err(|error| TemplateError::new("the file", &error.to_string()))?;
-        let [document] = documents.as_slice() else {
-            return Err(TemplateError::new("the file", "should hold one YAML document"));
-        };
-        let root = Node::root(document);
+        let document = load(text)?;
+        let root = Node::root(&document);
         let scope = Scope::read(&root)?;
         let globals = root.find(&["Globals", "Function"])?;
 
