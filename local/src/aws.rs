@@ -15,12 +15,12 @@ use aws_sdk_sqs::config::StalledStreamProtectionConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::operation::get_queue_url::GetQueueUrlError;
 use aws_sdk_sqs::types::QueueAttributeName;
+use sam_template::{Queue, Table, Template, Value};
 use shared::Platform;
 use shared::config::Aws;
 use shared::error::Chain;
 
-use crate::stack::StartError;
-use sam_template::{Queue, Table, Template, Value};
+use crate::error::StartError;
 
 /// How long a new table may take until it can be used. In AWS it takes some ten seconds.
 const TABLE_WAIT: Duration = Duration::from_secs(60);

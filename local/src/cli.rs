@@ -1,7 +1,7 @@
 //! The command line: commands, flags and variables, and what they come to.
 
 mod dev;
-pub(crate) mod token;
+mod token;
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -15,9 +15,9 @@ use shared::ids::{AuditId, OrgId};
 use crate::audit::Export;
 use crate::commands::{OpsFlags, Shell, completions};
 use crate::cost::CostFlags;
+use crate::error::StartError;
 use crate::openapi::{openapi, routes};
 use crate::settings::Settings;
-use crate::stack::StartError;
 
 use dev::DevFlags;
 use token::TokenFlags;
@@ -335,7 +335,7 @@ mod tests {
                 if let Command::Token(flags) = &cli.command
                     && let Some(expires) = &flags.wanted.expires
                 {
-                    token::lasting(expires).unwrap();
+                    crate::token::lasting(expires).unwrap();
                 }
                 found += 1;
             }

@@ -10,6 +10,7 @@ mod report;
 
 pub(crate) use flags::CostFlags;
 
+use sam_template::Template;
 use shared::config::ConfigError;
 use shared::metrics::Metric;
 use shared::queue::DELAY_MAX;
@@ -18,7 +19,6 @@ use shared::store::messages::LOG_RETENTION_DAYS;
 
 use crate::settings::TEMPLATE;
 use data::{Prices, Taken, Units};
-use sam_template::Template;
 
 /// The templates that a deployed stack is made of: alarms, dashboards and secrets are counted in them.
 const PARTS: &[&str] = &[

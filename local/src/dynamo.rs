@@ -7,28 +7,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use dynoxide::Database;
-use dynoxide::storage_backend::Clock;
 use shared::clock::SharedClock;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::clock::Injected;
+use crate::error::StartError;
 use crate::in_process::{self, Ask};
-use crate::stack::StartError;
 
 /// How long the server may take to end: it waits for requests under way.
 const GRACE: Duration = Duration::from_secs(5);
-
-/// The injected clock, as the tables' expiry reads it.
-struct Injected(SharedClock);
-
-impl Clock for Injected {
-    fn now_unix_secs(&self) -> u64 {
-        self.0.now().seconds()
-    }
-
-    fn now_unix_secs_f64(&self) -> f64 {
-        self.0.now().ms() as f64 / 1000.0
-    }
-}
 
 /// A running server. Dropping it ends the server without waiting.
 pub(crate) struct Dynamo {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use sam_template::Template;
 use serde_json::{Map, Value};
 use shared::config::ConfigError;
 
+use crate::error::StartError;
 use crate::secrets;
-use crate::stack::StartError;
-use sam_template::Template;
 
 /// Writes the variables that each function has by the template, by its logical id, for nobody else to
 /// read: secrets are among them. `endpoint` is where both services are.

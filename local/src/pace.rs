@@ -10,8 +10,6 @@ use local_sqs::Engine;
 use shared::clock::SharedClock;
 use tokio::sync::Semaphore;
 
-/// The queue of first attempts.
-pub(crate) const QUEUE: &str = "DeliveriesQueue";
 /// First attempts that may wait for an invocation before posting slows down.
 const BEHIND: usize = 50;
 /// How often it is looked whether deliveries have caught up, and how many times at most: a request waits
@@ -54,6 +52,8 @@ mod tests {
     use shared::clock::{Clock, Sleep, SystemClock, Timestamp};
 
     use super::*;
+
+    const QUEUE: &str = "first";
 
     /// Counts who sleeps, and lets nobody wait. At the `nth` sleep an invocation ends.
     #[derive(Debug)]

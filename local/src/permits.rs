@@ -12,11 +12,11 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
+use sam_template::Grant;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::aws::Names;
-use sam_template::Grant;
 
 /// What one function may do.
 #[derive(Clone, Debug)]

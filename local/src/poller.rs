@@ -10,6 +10,7 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use sam_template::QueueSource;
 use serde_json::{Value, json};
 use shared::clock::SharedClock;
 use shared::error::Chain;
@@ -18,7 +19,6 @@ use tokio::task::JoinSet;
 
 use crate::aws::QueueRef;
 use crate::functions::{Handler, Invoking, told};
-use sam_template::QueueSource;
 
 /// Most invocations that keep this machine busy at a time, for one queue: it has to carry all of them,
 /// and eight batches of ten deliveries are enough.

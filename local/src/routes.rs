@@ -7,11 +7,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use http::{Method, Request, StatusCode};
+use sam_template::Route;
 use serde_json::json;
 use tower::ServiceExt as _;
 
 use crate::functions::{Invoking, Unanswered};
-use sam_template::Route;
 
 /// A function that answers requests.
 pub(crate) struct HttpFunction {

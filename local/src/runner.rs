@@ -9,13 +9,15 @@ use shared::Platform;
 use shared::auth::DEFAULT_ORG;
 use shared::clock::SharedClock;
 use shared::config::Env;
+use shared::queue::Queue;
 
 use crate::audit;
 use crate::cli::{Cli, Task};
+use crate::error::StartError;
 use crate::logging;
 use crate::portal;
 use crate::settings::Settings;
-use crate::stack::{Progress, Stack, StartError};
+use crate::stack::{Progress, Stack};
 
 /// The exit code where configuration is missing, contradicts itself, or cannot be had.
 const EXIT_CONFIG: u8 = 2;
@@ -132,7 +134,7 @@ fn welcome(stack: &Stack, data: &str) -> String {
     let aws = stack
         .aws_address()
         .map_or_else(String::new, |address| format!("\nDynamoDB and SQS: http://{address}"));
-    let queue = stack.queue("IngestQueue").map_or_else(String::new, |queue| {
+    let queue = stack.queue(Queue::Ingest.logical_id()).map_or_else(String::new, |queue| {
         // At the address that was asked for: the other one has another port at each start.
         let url = match (stack.aws_address(), queue.url.splitn(4, '/').nth(3)) {
             (Some(address), Some(path)) => format!("http://{address}/{path}"),

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use local_sqs::Engine;
+use sam_template::Template;
 use serde_json::json;
 use shared::Platform;
 use shared::clock::SharedClock;
@@ -15,14 +16,14 @@ use shared::ids::Ksuid;
 use shared::random;
 use shared::trace::{self, Trace};
 
-use crate::aws::{Clients, Names};
+use crate::aws::Clients;
 use crate::cors::Cors;
 use crate::dev::{self, Dev};
 use crate::meter::Metered;
 use crate::metrics::{Registry, Text};
 use crate::pace::Pace;
 use crate::routes::Api;
-use sam_template::Template;
+use crate::services::Services;
 
 /// Where Prometheus finds the metrics. It is the runner's own path: the template has no such route.
 const PATH: &str = "/metrics";
@@ -51,15 +52,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    pub(crate) fn new(
-        template: &Template,
-        names: &Names,
-        clients: Clients,
-        engine: Option<Engine>,
-        platform: Platform,
-        meter: Metered,
-        registry: Arc<Registry>,
-    ) -> Self {
+    pub(crate) fn new(template: &Template, services: &Services) -> Self {
         let dead = |id: &str| {
             let mut redrives = template.queues.iter().filter_map(|queue| queue.dead_letter.as_ref());
             redrives.any(|(dead, _)| dead == id)
@@ -70,8 +63,14 @@ impl Sources {
             url: queue.url.clone(),
             dead: dead(id),
         };
-        let queues = names.queues.iter().map(queue).collect();
-        Self { queues, clients, engine, platform, meter, registry }
+        Self {
+            queues: services.names.queues.iter().map(queue).collect(),
+            clients: services.clients.clone(),
+            engine: services.engine().cloned(),
+            platform: services.platform.clone(),
+            meter: services.meter.clone(),
+            registry: services.registry.clone(),
+        }
     }
 
     /// Everything, now. What a service does not answer is left out.

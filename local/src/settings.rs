@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use sam_template::{Function, Template};
 use shared::Platform;
 use shared::config::{ConfigError, Env};
 
 use crate::aws::Names;
-use sam_template::{Function, Template};
 
 /// The repository's `template.yaml`, as it was when the runner was built.
 pub const TEMPLATE: &str = include_str!("../../template.yaml");

@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use local_sqs::{Engine, Options};
 use shared::clock::SharedClock;
@@ -11,21 +10,9 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::clock::Injected;
+use crate::error::StartError;
 use crate::settings::REGION;
-use crate::stack::StartError;
-
-/// The injected clock, as the queues read it.
-struct Injected(SharedClock);
-
-impl local_sqs::Clock for Injected {
-    fn now_ms(&self) -> u64 {
-        self.0.now().ms()
-    }
-
-    fn sleep(&self, wait: Duration) -> local_sqs::Sleep {
-        self.0.sleep(wait)
-    }
-}
 
 /// A running server. Dropping it ends the server without waiting.
 pub(crate) struct Sqs {

@@ -5,94 +5,108 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use sam_template::{Function, Template};
 use shared::Platform;
 use tokio::sync::Semaphore;
 
-use crate::aws::{Clients, Names};
+use crate::aws::QueueRef;
 use crate::cpu::Cpu;
+use crate::error::StartError;
 use crate::functions::{Code, InProgress, Invoking, connect};
-use crate::meter::Metered;
 use crate::permits::Permits;
 use crate::poller::{BUSY_MAX, Patience, Poller};
 use crate::routes::{Api, HttpFunction};
 use crate::schedule::Scheduled;
+use crate::services::Services;
 use crate::settings;
-use crate::stack::StartError;
-use sam_template::{Function, Template};
 
 /// What calls the functions.
 pub(crate) struct Callers {
     pub(crate) api: Api,
     pub(crate) pollers: Vec<Poller>,
-    pub(crate) scheduled: Vec<Arc<Scheduled>>,
-    /// By function.
+}
+
+/// The functions, each by its name.
+pub(crate) struct Functions {
+    pub(crate) environments: BTreeMap<String, BTreeMap<String, String>>,
     pub(crate) permits: BTreeMap<String, Permits>,
-    /// By function.
     pub(crate) cpu: BTreeMap<String, Cpu>,
-    /// By function.
     pub(crate) progress: BTreeMap<String, InProgress>,
+    pub(crate) scheduled: Vec<Arc<Scheduled>>,
+    /// The queues that feed one.
+    pub(crate) sources: Vec<QueueRef>,
+    /// How long the slowest may take.
+    pub(crate) longest: Duration,
 }
 
 /// How long one invocation may take.
-pub(crate) fn timeout(function: &Function) -> Duration {
+fn timeout(function: &Function) -> Duration {
     Duration::from_secs(function.timeout_seconds.into())
 }
 
-/// Connects all functions, and puts in front of them what the template says.
-pub(crate) fn callers(
-    template: &Template,
-    environments: &BTreeMap<String, BTreeMap<String, String>>,
-    platform: &Platform,
-    meter: &Metered,
-    clients: &Clients,
-    names: &Names,
-    patience: Patience,
-) -> Result<Callers, StartError> {
-    let (mut http, mut pollers, mut scheduled) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut permits, mut cpu, mut progress) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-    for function in &template.functions {
-        let wrong = |problem: &str| StartError::Function(format!("{}: {problem}", function.logical_id));
-        let env = settings::env(&environments[&function.name]);
-        let permit = Permits::new(&function.name, meter.by(&function.name), names, template.grants(function));
-        let permitted = Platform { http: SharedHttpClient::new(permit.clone()), ..platform.clone() };
-        permits.insert(function.name.clone(), permit);
-        let invoking = Invoking::new(timeout(function));
-        cpu.insert(function.name.clone(), invoking.cpu.clone());
-        progress.insert(function.name.clone(), invoking.progress.clone());
-        let code = connect(&function.name, &env, &permitted)?
-            .ok_or_else(|| wrong("the local runner has no such function"))?;
-        let kinds = (function.routes.is_empty(), function.queues.is_empty(), function.schedules.is_empty());
-        match (code, kinds) {
-            (Code::Http(router), (_, true, true)) => {
-                let name = function.name.clone();
-                http.push((HttpFunction { name, router, invoking }, function.routes.clone()));
-            }
-            (Code::Queue(code), (true, _, true)) => {
-                for source in &function.queues {
-                    let queue = names.queues.get(&source.queue);
-                    pollers.push(Poller {
-                        function: function.name.clone(),
-                        invoking: invoking.clone(),
-                        source: source.clone(),
-                        queue: queue.cloned().ok_or_else(|| wrong("its queue was not created"))?,
-                        region: names.region.clone(),
-                        sqs: clients.sqs.clone(),
-                        clock: platform.clock.clone(),
-                        patience,
-                        busy: Arc::new(Semaphore::new(BUSY_MAX)),
-                        code: code.clone(),
-                    });
+impl Functions {
+    /// Connects all functions, and puts in front of them what the template says.
+    ///
+    /// # Errors
+    /// A setting makes no sense, or the template names a function or an event that is not known here.
+    pub(crate) fn connect(
+        template: &Template,
+        services: &Services,
+        environments: BTreeMap<String, BTreeMap<String, String>>,
+    ) -> Result<(Self, Callers), StartError> {
+        let Services { platform, meter, clients, names, .. } = services;
+        let patience = if services.embedded.is_some() { Patience::Embedded } else { Patience::Foreign };
+        let (mut http, mut pollers, mut scheduled) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut permits, mut cpu, mut progress) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for function in &template.functions {
+            let wrong = |problem: &str| StartError::Function(format!("{}: {problem}", function.logical_id));
+            let env = settings::env(&environments[&function.name]);
+            let permit =
+                Permits::new(&function.name, meter.by(&function.name), names, template.grants(function));
+            let permitted = Platform { http: SharedHttpClient::new(permit.clone()), ..platform.clone() };
+            permits.insert(function.name.clone(), permit);
+            let invoking = Invoking::new(timeout(function));
+            cpu.insert(function.name.clone(), invoking.cpu.clone());
+            progress.insert(function.name.clone(), invoking.progress.clone());
+            let code = connect(&function.name, &env, &permitted)?
+                .ok_or_else(|| wrong("the local runner has no such function"))?;
+            let kinds =
+                (function.routes.is_empty(), function.queues.is_empty(), function.schedules.is_empty());
+            match (code, kinds) {
+                (Code::Http(router), (_, true, true)) => {
+                    let name = function.name.clone();
+                    http.push((HttpFunction { name, router, invoking }, function.routes.clone()));
                 }
+                (Code::Queue(code), (true, _, true)) => {
+                    for source in &function.queues {
+                        let queue = names.queues.get(&source.queue);
+                        pollers.push(Poller {
+                            function: function.name.clone(),
+                            invoking: invoking.clone(),
+                            source: source.clone(),
+                            queue: queue.cloned().ok_or_else(|| wrong("its queue was not created"))?,
+                            region: names.region.clone(),
+                            sqs: clients.sqs.clone(),
+                            clock: platform.clock.clone(),
+                            patience,
+                            busy: Arc::new(Semaphore::new(BUSY_MAX)),
+                            code: code.clone(),
+                        });
+                    }
+                }
+                (Code::Schedule(code), (true, true, _)) => {
+                    let (rates, clock) = (function.schedules.clone(), platform.clock.clone());
+                    scheduled.push(Arc::new(Scheduled::new(&function.name, rates, invoking, clock, code)));
+                }
+                _ => return Err(wrong("its code does not understand one of its events")),
             }
-            (Code::Schedule(code), (true, true, _)) => {
-                let (rates, clock) = (function.schedules.clone(), platform.clock.clone());
-                scheduled.push(Arc::new(Scheduled::new(&function.name, rates, invoking, clock, code)));
-            }
-            _ => return Err(wrong("its code does not understand one of its events")),
         }
+        let api = Api::new(http).map_err(|route| {
+            StartError::Function(format!("the route {} {} is invalid", route.method, route.path))
+        })?;
+        let sources = pollers.iter().map(|poller| poller.queue.clone()).collect();
+        let longest = template.functions.iter().map(timeout).max().unwrap_or_default();
+        let functions = Self { environments, permits, cpu, progress, scheduled, sources, longest };
+        Ok((functions, Callers { api, pollers }))
     }
-    let api = Api::new(http).map_err(|route| {
-        StartError::Function(format!("the route {} {} is invalid", route.method, route.path))
-    })?;
-    Ok(Callers { api, pollers, scheduled, permits, cpu, progress })
 }

@@ -1,8 +1,8 @@
 //! The rule of layers (docs/ARCHITECTURE.md, "Layers"), held against the packages' manifests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The packages that are no function, and how high each stands: a package uses only what stands lower.
 const LAYERS: [(&str, u8); 17] = [
@@ -119,4 +119,102 @@ fn what_consumes_queues_links_nothing_for_requests() {
             assert!(!dependencies.contains_key(unwanted), "{name} uses {unwanted}");
         }
     }
+}
+
+/// What each module of a package uses of the package's other modules, but for what its tests use.
+type Uses = BTreeMap<String, BTreeSet<String>>;
+
+/// The names that `crate::` leads to in a source text, such as `a` and `b` in `use crate::{a::B, b}`.
+fn modules_used(source: &str) -> BTreeSet<String> {
+    let code = source.split("\n#[cfg(test)]").next().unwrap_or_default();
+    let code: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let (code, mut used) = (code.join("\n"), BTreeSet::new());
+    let name = |text: &str| -> String {
+        text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    };
+    for path in code.split("crate::").skip(1) {
+        let Some(group) = path.strip_prefix('{') else {
+            used.insert(name(path));
+            continue;
+        };
+        let mut depth = 1;
+        for part in group.split_inclusive(['{', '}', ',']) {
+            if depth == 1 && !name(part).is_empty() {
+                used.insert(name(part));
+            }
+            depth += i32::from(part.ends_with('{')) - i32::from(part.ends_with('}'));
+            if depth == 0 {
+                break;
+            }
+        }
+    }
+    used
+}
+
+fn sources(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] }).collect()
+}
+
+/// The modules of the package at `folder`; what is deeper belongs to the module that it is in.
+fn modules(folder: &Path) -> Uses {
+    let mut uses = Uses::new();
+    for path in sources(folder) {
+        let module = path.strip_prefix(folder).unwrap().components().next().unwrap();
+        let module = module.as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        let is_test = path.file_stem().unwrap().to_str().unwrap().ends_with("tests");
+        if !is_test && !["lib", "main"].contains(&module.as_str()) {
+            let used = modules_used(&fs::read_to_string(&path).unwrap());
+            uses.entry(module).or_default().extend(used);
+        }
+    }
+    for (module, used) in &mut uses {
+        used.remove(module);
+    }
+    uses
+}
+
+/// A ring of modules, if there is one: what uses nothing goes, until nothing is left or a ring is.
+fn ring(mut uses: Uses) -> Option<Uses> {
+    loop {
+        let left: BTreeSet<String> = uses.keys().cloned().collect();
+        uses.values_mut().for_each(|used| used.retain(|module| left.contains(module)));
+        uses.retain(|_, used| !used.is_empty());
+        if uses.len() == left.len() {
+            return (!uses.is_empty()).then_some(uses);
+        }
+    }
+}
+
+/// INV-42
+#[test]
+fn the_runners_modules_form_no_ring() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let uses = modules(&root.join("local/src"));
+    assert!(
+        uses["stack"].contains("services") && uses["services"].contains("aws"),
+        "they are read: {uses:?}"
+    );
+    for (module, used) in &uses {
+        let unknown: Vec<_> = used.iter().filter(|name| !uses.contains_key(*name)).collect();
+        assert!(unknown.is_empty(), "{module} names {unknown:?} without the module that it is in");
+    }
+    assert_eq!(ring(uses), None);
+}
+
+#[test]
+fn a_ring_is_found() {
+    let uses = |source: &str| modules_used(source);
+    assert_eq!(
+        uses(
+            "use crate::a::{B, C};\nuse crate::{d, e::{F, g}};\n// crate::h\nfn f() { crate::i::j(k) }\n#[cfg(test)]\nuse crate::l;"
+        ),
+        ["a", "d", "e", "i"].map(str::to_owned).into()
+    );
+    let module = |name: &str, source: &str| (name.to_owned(), uses(source));
+    let line = [module("a", "use crate::b;"), module("b", "use crate::c;"), module("c", "")];
+    assert_eq!(ring(line.clone().into()), None);
+    let mut round = Uses::from(line);
+    round.extend([module("c", "use crate::b::X;")]);
+    assert!(ring(round).is_some_and(|ring| ring.contains_key("b") && ring.contains_key("c")));
 }

@@ -20,7 +20,7 @@ use shared::error::Chain;
 
 use self::api::Api;
 use crate::aws::{Clients, short_name};
-use crate::cli::token::Wanted;
+use crate::token::Wanted;
 
 /// How often a move is looked at, and for how long.
 const LOOK: Duration = Duration::from_secs(1);

@@ -1,0 +1,151 @@
+//! DynamoDB and SQS, with the template's tables and queues in them: embedded, or those at an address.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use sam_template::Template;
+use shared::Platform;
+use shared::config::{Aws, ConfigError};
+use shared::draining::Draining;
+use tokio::sync::watch;
+
+use crate::aws::{Clients, Names, QueueRef};
+use crate::dynamo::Dynamo;
+use crate::error::StartError;
+use crate::in_process::InProcess;
+use crate::meter::Metered;
+use crate::metrics::Registry;
+use crate::secrets::Folder;
+use crate::settings::{self, REGION, Settings};
+use crate::sqs::Sqs;
+
+/// In the data folder.
+const TABLES_FILE: &str = "dynamodb.sqlite";
+const QUEUES_FILE: &str = "sqs.sqlite";
+
+/// The services that run in this process.
+pub(crate) struct Embedded {
+    pub(crate) sqs: Sqs,
+    pub(crate) dynamo: Dynamo,
+}
+
+/// Both services, and how they are reached.
+pub(crate) struct Services {
+    /// Region, credentials and addresses.
+    pub(crate) aws: Aws,
+    /// The same as variables, and what else Lambda itself puts into a function's environment.
+    pub(crate) variables: BTreeMap<String, String>,
+    pub(crate) clients: Clients,
+    pub(crate) names: Names,
+    /// The outside world of the functions; its connections are counted.
+    pub(crate) platform: Platform,
+    pub(crate) meter: Metered,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) embedded: Option<Embedded>,
+}
+
+impl Services {
+    /// Starts the embedded services, or finds the foreign ones, and creates what the template has in them.
+    ///
+    /// # Errors
+    /// A file is in use, or a service does not answer.
+    pub(crate) async fn start(
+        settings: &Settings,
+        overrides: &BTreeMap<String, String>,
+        template: &Template,
+        folder: Option<&Folder>,
+        stopped: watch::Receiver<bool>,
+    ) -> Result<Self, StartError> {
+        let clock = &settings.platform.clock;
+        let embedded = match &settings.aws_endpoint {
+            Some(_) => None,
+            None => {
+                let file = |name: &str| folder.map(|folder| folder.file(name));
+                let dynamo = Dynamo::start(file(TABLES_FILE).as_deref(), clock.clone())?;
+                let sqs = Sqs::start(file(QUEUES_FILE).as_deref(), clock.clone()).await?;
+                Some(Embedded { sqs, dynamo })
+            }
+        };
+        let endpoint = |own: Option<SocketAddr>| {
+            settings.aws_endpoint.clone().or_else(|| own.map(|address| format!("http://{address}")))
+        };
+        let variables = lambda_variables(
+            overrides,
+            endpoint(embedded.as_ref().map(|embedded| embedded.dynamo.address)),
+            endpoint(embedded.as_ref().map(|embedded| embedded.sqs.address)),
+        );
+        let aws = Aws::read(&settings::env(&variables))?;
+        let http = match &embedded {
+            Some(Embedded { sqs, dynamo }) if !settings.sockets => SharedHttpClient::new(InProcess {
+                network: settings.platform.http.clone(),
+                dynamodb: (dynamo.address, dynamo.ask.clone()),
+                sqs: (sqs.address, sqs.engine.clone()),
+            }),
+            _ => settings.platform.http.clone(),
+        };
+        let meter = Metered::new(http, &settings.prefix);
+        let registry = Arc::new(Registry::default());
+        let platform = Platform {
+            http: SharedHttpClient::new(meter.clone()),
+            metrics: registry.clone(),
+            consumption: true,
+            draining: Draining::when(stopped),
+            ..settings.platform.clone()
+        };
+        let clients = Clients::new(&aws, &platform);
+        let names = clients.create(template, &settings.prefix, &aws.region).await;
+        let names = names.map_err(|error| match (error, &settings.aws_endpoint) {
+            (StartError::Service { service, problem, .. }, Some(url)) => {
+                let problem = format!("cannot use {service} at {url}: {problem}");
+                ConfigError::new("AWS_ENDPOINT_URL", problem).into()
+            }
+            (error, _) => error,
+        })?;
+        Ok(Self { aws, variables, clients, names, platform, meter, registry, embedded })
+    }
+
+    /// The embedded queues.
+    pub(crate) fn engine(&self) -> Option<&local_sqs::Engine> {
+        self.embedded.as_ref().map(|embedded| &embedded.sqs.engine)
+    }
+
+    /// How many messages a queue holds: visible, in flight or delayed.
+    ///
+    /// # Errors
+    /// It does not answer; one line.
+    pub(crate) async fn waiting(&self, queue: &QueueRef) -> Result<u64, String> {
+        match self.engine() {
+            Some(engine) => Ok(engine.counts(&queue.name).map_or(0, |counts| {
+                u64::try_from(counts.visible + counts.in_flight + counts.delayed).unwrap_or(u64::MAX)
+            })),
+            None => Ok(self.clients.depth(&queue.url).await?.iter().sum()),
+        }
+    }
+
+    /// Ends the embedded services.
+    pub(crate) async fn stop(self) {
+        if let Some(Embedded { sqs, dynamo }) = self.embedded {
+            sqs.stop().await;
+            dynamo.stop().await;
+        }
+    }
+}
+
+/// What Lambda itself puts into a function's environment, and where the services are.
+fn lambda_variables(
+    given: &BTreeMap<String, String>,
+    dynamodb: Option<String>,
+    sqs: Option<String>,
+) -> BTreeMap<String, String> {
+    let mut variables: BTreeMap<String, String> =
+        [("AWS_REGION", REGION), ("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+    let aws = given.iter().filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty());
+    variables.extend(aws.map(|(name, value)| (name.clone(), value.clone())));
+    variables.extend(dynamodb.map(|url| ("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), url)));
+    variables.extend(sqs.map(|url| ("AWS_ENDPOINT_URL_SQS".to_owned(), url)));
+    variables
+}
