@@ -187,6 +187,23 @@ fn each_invariant_names_tests_that_exist_and_is_cited() {
 }
 
 #[test]
+fn the_security_model_names_tests_that_exist() {
+    let (sources, mut named) = (sources(), 0);
+    for name in include_str!("../../docs/SECURITY-MODEL.md").split('`').skip(1).step_by(2) {
+        // Names of tests are sentences; names of fields and functions are not.
+        if name.matches('_').count() < 3 || !name.chars().all(|c| c == '_' || c.is_ascii_lowercase()) {
+            continue;
+        }
+        named += 1;
+        assert!(
+            sources.iter().any(|(_, text)| text.contains(&format!("fn {name}("))),
+            "there is no test {name}"
+        );
+    }
+    assert!(named > 10, "{named}");
+}
+
+#[test]
 fn each_decision_is_in_the_index() {
     let index = include_str!("../../docs/adr/README.md");
     let mut decisions = 0;
