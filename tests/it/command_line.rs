@@ -1,6 +1,7 @@
 //! The commands of `postrider` against a real stack: this test binary once more, as a process of its own.
 
 mod mcp;
+mod outage;
 mod terminal;
 mod transfer;
 mod wrong;

@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::QueueAttributeName as Attribute;
 use clap::{Args, Subcommand, ValueEnum};
 use shared::Platform;
@@ -167,11 +168,14 @@ impl OpsError {
 
     fn sdk<E, R>(error: aws_sdk_sqs::error::SdkError<E, R>) -> Self
     where
-        E: std::error::Error + 'static,
+        E: ProvideErrorMetadata + std::error::Error + 'static,
         R: std::fmt::Debug + 'static,
     {
         match error.as_service_error() {
-            Some(error) => Self::refused("SQS", Chain(error).to_string()),
+            Some(error) => {
+                let said = error.message().map_or_else(|| Chain(error).to_string(), str::to_owned);
+                Self::refused("SQS", said.replace(char::is_control, " "))
+            }
             None => Self::unreachable("SQS", Chain(&error).to_string()),
         }
     }

@@ -1,11 +1,16 @@
 //! What can go wrong around a command: one line that says what to do, and the right exit code.
 
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
+use shared::auth::{DEFAULT_ORG, Tokens};
+use shared::clock::SystemClock;
+use shared::config::Env;
 
 use super::{command, run};
-use crate::house::{House, Receiver};
+use crate::house::{Ahead, House, Receiver, settings};
 
 async fn says(words: &[&str], variables: &[(&str, &str)], code: i32, text: &str) {
     let ended = run(words, variables).await;
@@ -38,6 +43,24 @@ async fn a_server_of_another_kind_is_told_from_one_of_this_api() {
             says(words, &variables, code, text).await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_token_is_named_as_such() {
+    let mut settings = settings();
+    let secret = settings.settings["POSTRIDER_JWT_SECRET"].clone();
+    let clock = Arc::new(Ahead::default());
+    settings.platform.clock = clock.clone();
+    let house = House::with(settings).await;
+    let env = Env::new(|name| (name == "POSTRIDER_JWT_SECRET").then(|| secret.clone()));
+    let tokens =
+        Tokens::read(&env, Arc::new(SystemClock)).expect("a secret").lasting(Duration::from_secs(1_800));
+    let token = tokens.for_org(DEFAULT_ORG.parse().expect("an ID")).expect("a token");
+    let url = format!("http://{}", house.stack.address());
+    let variables = [("POSTRIDER_SERVER_URL", url.as_str()), ("POSTRIDER_TOKEN", token.as_str())];
+    assert_eq!(run(&["app", "list"], &variables).await.code, 0);
+    clock.skip(Duration::from_secs(3_600));
+    says(&["app", "list"], &variables, 1, "The token has expired. Set POSTRIDER_TOKEN").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
