@@ -162,6 +162,11 @@ async fn a_quota_answers_429_and_changes_nothing() {
         );
         assert_eq!(refused.headers["retry-after"], "1");
     }
+    // An example is a message as well.
+    let endpoint = house.endpoint(&app, "http://127.0.0.1:1/").await.id;
+    let example = format!("/api/v1/app/{app}/endpoint/{endpoint}/send-example");
+    let refused = house.request("POST", &example, &house.token, r#"{"eventType":"svix.ping"}"#).await;
+    assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS, "{}", refused.text);
     // Another customer is not concerned.
     assert_eq!(post(&other).await.status, StatusCode::ACCEPTED);
     let list = house

@@ -209,6 +209,19 @@ async fn what_makes_no_sense_begins_nothing() {
         ),
         ("send-example", json!({}), "eventType", "Field required"),
         ("send-example", json!({"eventType": "none"}), "eventType", "This event type does not exist: none"),
+        (
+            "send-example",
+            json!({"eventType": "none", "payload": {}}),
+            "eventType",
+            "This event type does not exist: none",
+        ),
+        ("send-example", json!({"eventType": "a", "payload": []}), "payload", "Must be a JSON object"),
+        (
+            "send-example",
+            json!({"eventType": "a", "payload": {}, "exampleIndex": 0}),
+            "exampleIndex",
+            "Must not be given together with payload",
+        ),
     ] {
         let answer = house.request("POST", &format!("{base}/{path}"), &house.token, body.to_string()).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.text);
@@ -257,6 +270,41 @@ async fn an_example_is_sent_as_a_message() {
     let first = [("user-agent", "svix-libs/1.45.1/python")];
     let answer = house.request_with("POST", &path, &house.token, &first, body).await;
     assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
+}
+
+/// A payload of one's own has the endpoint's signature, so that a link needs the right to see the secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_of_ones_own_is_sent_to_one_endpoint_as_it_is_written() {
+    let (house, mut receiver, works) = failing().await;
+    works.store(true, Ordering::SeqCst);
+    let app = house.app().await;
+    let endpoint = house.endpoint(&app, &receiver.url("/one")).await;
+    house.endpoint(&app, &receiver.url("/other")).await;
+    house.event_type("bare").await;
+    let path = format!("/api/v1/app/{app}/endpoint/{}/send-example", endpoint.id);
+    let link = async |capabilities: Value| {
+        let access = format!("/api/v1/auth/app-portal-access/{app}");
+        let body = json!({ "capabilities": capabilities }).to_string();
+        let answer = house.request("POST", &access, &house.token, body).await;
+        answer.json()["token"].as_str().expect("a token").to_owned()
+    };
+    let own = r#"{"eventType":"bare","payload": { "n" : 12345678901234567890, "z":1.0} }"#;
+    let sends = link(json!(["ViewBase", "CreateAttempts"])).await;
+    let refused = house.request("POST", &path, &sends, own).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
+    assert_eq!(refused.json()["detail"], "This token lacks the capability ViewEndpointSecret.");
+    for token in [&house.token, &link(json!(["ViewBase", "CreateAttempts", "ViewEndpointSecret"])).await] {
+        let answer = house.request("POST", &path, token, own).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        let webhook = receiver.next().await;
+        webhook.verify(&endpoint.secret);
+        assert_eq!(
+            (webhook.path.as_str(), &webhook.body[..]),
+            ("/one", &br#"{ "n" : 12345678901234567890, "z":1.0}"#[..])
+        );
+    }
+    house.idle().await;
+    assert!(receiver.rest().is_empty());
 }
 
 /// An hour ago.

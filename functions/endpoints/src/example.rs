@@ -3,7 +3,7 @@
 use axum::extract::State;
 use http::HeaderMap;
 use serde_json::Value;
-use shared::auth::{Authenticated, Caller};
+use shared::auth::{Authenticated, Caller, Capability};
 use shared::http::{
     Accepted as AcceptedOut, ApiResult, Body, BodyType, Either, Fields, Idempotent, Json, Path, RequestBody,
     Text,
@@ -23,12 +23,14 @@ const PING: &str = "svix.ping";
 /// More examples than a schema of 256 KB can hold.
 const EXAMPLE_INDEX_MAX: u64 = 100_000;
 
-/// Which example to send.
+/// What to send.
 pub struct ExampleIn {
     /// The event type's name.
     name: String,
     /// Which of its examples.
     index: usize,
+    /// What is sent instead of an example, as it was written.
+    payload: Option<String>,
 }
 
 impl RequestBody for ExampleIn {
@@ -38,13 +40,21 @@ impl RequestBody for ExampleIn {
         &[
             ("eventType", "The event type."),
             ("exampleIndex", "Which of the schema's examples, counted from 0."),
+            (
+                "payload",
+                "Sent instead of an example, byte for byte as it is written here. An application's token needs the capability ViewEndpointSecret for it as well: such a message has the endpoint's signature.",
+            ),
         ],
     );
 
     fn read(fields: &mut Fields<'_>, (): ()) -> Self {
         let name = fields.required_text(&["eventType"], Text::Name(NAME_LENGTH_MAX)).unwrap_or_default();
-        let index = fields.number(&["exampleIndex"], 0..=EXAMPLE_INDEX_MAX).value().unwrap_or(0);
-        Self { name, index: usize::try_from(index).unwrap_or(usize::MAX) }
+        let index = fields.number(&["exampleIndex"], 0..=EXAMPLE_INDEX_MAX).value();
+        let payload = fields.raw_object(&["payload"]).value().map(|raw| raw.get().to_owned());
+        if index.is_some() && payload.is_some() {
+            fields.violation("exampleIndex", "Must not be given together with payload", "value_error");
+        }
+        Self { name, index: usize::try_from(index.unwrap_or(0)).unwrap_or(usize::MAX), payload }
     }
 }
 
@@ -69,10 +79,20 @@ fn example(schemas: &str, index: usize) -> Option<Value> {
 }
 
 /// The message that shows what an event type looks like.
-async fn message(api: &Api, caller: &Caller, ExampleIn { name, index }: ExampleIn) -> Result<MessageIn> {
+async fn message(
+    api: &Api,
+    caller: &Caller,
+    ExampleIn { name, index, payload }: ExampleIn,
+) -> Result<MessageIn> {
+    if payload.is_some() {
+        // A receiver trusts what has its endpoint's signature: any payload, from those who could sign it themselves.
+        caller.demand(Capability::ViewEndpointSecret)?;
+    }
     let found = match api.store.event_type(caller, &name).await {
-        Ok(event_type) => event_type.schemas.and_then(|schemas| example(&schemas, index)),
-        Err(Error::NotFound(_)) if name == PING => ping(index),
+        Ok(event_type) => payload.or_else(|| {
+            event_type.schemas.and_then(|schemas| example(&schemas, index)).map(|it| it.to_string())
+        }),
+        Err(Error::NotFound(_)) if name == PING => payload.or_else(|| ping(index).map(|it| it.to_string())),
         Err(Error::NotFound(_)) => {
             let msg = format!("This event type does not exist: {name}");
             return Err(Error::violation(["body", "eventType"], msg, "value_error"));
@@ -91,7 +111,7 @@ async fn message(api: &Api, caller: &Caller, ExampleIn { name, index }: ExampleI
     Ok(MessageIn {
         labels: Labels::of(name),
         event_id: None,
-        payload: Payload::of(found.to_string()),
+        payload: Payload::of(found),
         retention_hours: LOG_RETENTION_DAYS * 24,
         deliver_at: None,
         application: None,
@@ -119,6 +139,7 @@ pub async fn send_example(
             let text = "The endpoint is disabled: enable it before an example is sent.";
             return Err(Error::Conflict(text.into()));
         }
+        intake.admit(&app).await?;
         Ok((app, endpoint.id, message))
     };
     let (app, endpoint, message) = match wanted.await {

@@ -76,7 +76,7 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
         .then(|| Arc::new(Teller { sqs: sqs.clone(), queue: background.clone() }) as Arc<dyn Tell>);
     api.store = api.store.telling(teller);
     let state = Endpoints {
-        intake: Intake::connect(env, platform, api.store.clone(), "endpoints")?,
+        intake: Intake::connect(env, platform, api.store.clone(), "endpoints")?.limited(env)?,
         api,
         sqs,
         background,
@@ -247,7 +247,7 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
         operation
             .named("v1.endpoint.send-example", TAG)
             .summary("Send an example of an event type")
-            .text("The example comes from the newest schema of the event type that has one. It is an ordinary message.")
+            .text("The example comes from the newest schema of the event type that has one; `payload` is sent instead of it. It is an ordinary message, to this endpoint alone.")
             .returns("The message.")
             .returns("The same, to SDKs 1.x, which expect this status.")
     })

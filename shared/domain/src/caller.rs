@@ -1,6 +1,6 @@
 //! Who a request comes from, and what that may mean by what it names.
 
-use crate::capability::Capabilities;
+use crate::capability::{self, Capabilities, Capability};
 use crate::error::{Error, Result};
 use crate::ids::{AppId, OrgId, Reference};
 use crate::token::Expiry;
@@ -66,6 +66,17 @@ impl Caller {
         match &self.who {
             Who::Org(org) | Who::Postrider(org) => Ok(*org),
             Who::App { .. } => Err(Error::Forbidden("An organisation's token is needed for this operation.")),
+        }
+    }
+
+    /// Demands a capability that only some requests of an operation need. An organisation has all of them.
+    ///
+    /// # Errors
+    /// `Forbidden` for a customer's token without it.
+    pub fn demand(&self, capability: Capability) -> Result<()> {
+        match &self.who {
+            Who::App { capabilities, .. } => capability::demand(*capabilities, capability),
+            Who::Org(_) | Who::Postrider(_) => Ok(()),
         }
     }
 

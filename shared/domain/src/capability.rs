@@ -172,6 +172,14 @@ pub fn need(method: &str, path: &str) -> Option<Need> {
     NEEDS.iter().find(|(of, at, _)| *of == method && *at == path).map(|(.., need)| *need)
 }
 
+/// Demands that `capability` is among those held.
+///
+/// # Errors
+/// `Forbidden`, which names the capability.
+pub const fn demand(held: Capabilities, capability: Capability) -> Result<()> {
+    if held.contain(capability) { Ok(()) } else { Err(Error::Forbidden(capability.refusal())) }
+}
+
 /// Holds an application's token against what the operation needs.
 ///
 /// # Errors
@@ -179,8 +187,7 @@ pub fn need(method: &str, path: &str) -> Option<Need> {
 pub fn check(held: Capabilities, method: &str, path: &str) -> Result<()> {
     match need(method, path) {
         Some(Need::Nothing) => Ok(()),
-        Some(Need::Of(capability)) if held.contain(capability) => Ok(()),
-        Some(Need::Of(capability)) => Err(Error::Forbidden(capability.refusal())),
+        Some(Need::Of(capability)) => demand(held, capability),
         None => Err(Error::Forbidden("An organisation's token is needed for this operation.")),
     }
 }
