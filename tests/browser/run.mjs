@@ -29,7 +29,7 @@ let failed = 0;
 let count = 0;
 
 /** Runs one test with visitors of its own, and says how it went. */
-async function run(suite, name, test, world) {
+async function run(suite, name, test, patience, world) {
   const begun = Date.now();
   const visitors = [];
   const visitor = (of = stack) => {
@@ -37,7 +37,7 @@ async function run(suite, name, test, world) {
     return visitors.at(-1);
   };
   let timer;
-  const late = new Promise((_, fail) => (timer = setTimeout(() => fail(new Error('it takes too long')), TEST_MAX)));
+  const late = new Promise((_, fail) => (timer = setTimeout(() => fail(new Error('it takes too long')), patience)));
   count += 1;
   try {
     await Promise.race([test({ ...world, visitor }), late]);
@@ -66,12 +66,12 @@ try {
     for (let next = together.shift(); next; next = together.shift()) await run(...next, world);
   }));
   for (const suite of suites) {
-    const { default: tests, alone } = await import(new URL(folder + suite, here));
+    const { default: tests, alone, patience = TEST_MAX } = await import(new URL(folder + suite, here));
     const chosen = Object.entries(tests).filter(([name]) => !words.length || words.every((word) => `${suite} ${name}`.includes(word)));
     if (alone) await drain();
     for (const [name, test] of chosen) {
-      if (alone) await run(suite, name, test, world);
-      else together.push([suite, name, test]);
+      if (alone) await run(suite, name, test, patience, world);
+      else together.push([suite, name, test, patience]);
     }
   }
   await drain();

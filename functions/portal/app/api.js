@@ -66,7 +66,7 @@ function failure(response, text) {
 }
 
 /**
- * Asks the API; the answer's text, as it came.
+ * Asks the API; the answer's text, as it came. A body that is text is JSON already.
  * @param {string} method @param {string} path @param {{query?: Query, body?: unknown, signal?: AbortSignal}} [options]
  */
 export async function text(method, path, { query, body, signal } = {}) {
@@ -76,7 +76,7 @@ export async function text(method, path, { query, body, signal } = {}) {
     const headers = { authorization: 'Bearer ' + session.token };
     if (body !== undefined) headers['content-type'] = 'application/json';
     if (method === 'POST') headers['idempotency-key'] = key();
-    const init = { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body), credentials: /** @type {const} */ ('omit') };
+    const init = { method, headers, signal, body: typeof body === 'string' ? body : body === undefined ? undefined : JSON.stringify(body), credentials: /** @type {const} */ ('omit') };
     let response;
     try {
       response = await fetch(session.base + '/api/v1' + address(path, query), init);

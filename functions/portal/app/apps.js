@@ -46,21 +46,28 @@ export default function Apps({ route }) {
   const [creating, create] = useState(false);
   useEffect(() => {
     find(null);
+    const stop = new AbortController();
     // An id or uid is looked up; names and metadata are searched among what is loaded.
-    const timer = setTimeout(() => /^[\w.-]{2,256}$/.test(q) && call('GET', '/app/' + encodeURIComponent(q)).then(find, () => {}), 250);
-    return () => clearTimeout(timer);
+    const timer = setTimeout(() => /^[\w.-]{2,256}$/.test(q) && call('GET', '/app/' + encodeURIComponent(q), { signal: stop.signal }).then((app) => stop.signal.aborted || find(app), () => {}), 250);
+    return () => {
+      clearTimeout(timer);
+      stop.abort();
+    };
   }, [q]);
   /** @type {Record<string, number>} */
   const counts = {};
   for (const f of failing.data?.data || []) counts[f.appId] = (counts[f.appId] || 0) + 1;
   const fits = (/** @type {any} */ app) => !q || [app.name, app.uid || '', app.id, ...Object.entries(app.metadata || {}).flat()].some((text) => String(text).toLowerCase().includes(q.toLowerCase()));
-  const loaded = list.items.filter((app) => fits(app) && (only !== 'failing' || counts[app.id]));
-  const shown = found && !loaded.some((app) => app.id === found.id) ? [found, ...loaded] : loaded;
+  const among = (/** @type {any} */ app) => only !== 'failing' || counts[app.id];
+  const loaded = list.items.filter((app) => fits(app) && among(app));
+  const shown = found && among(found) && !loaded.some((app) => app.id === found.id) ? [found, ...loaded] : loaded;
+  // Which applications fail is another request: nothing is said about it before its answer is there.
+  const asked = only === 'failing' && !failing.data ? { ...list, items: [], loading: !failing.error, error: failing.error, reload: failing.reload } : { ...list, items: shown };
   if (!list.loading && !list.error && !list.items.length && list.done && !list.busy) return html`<${FirstRun} />`;
   if (list.loading) return html`<${Skeleton} />`;
   return html`<${Head} title=${t('applications')} sub=${t('applicationsSub')}><${Button} kind="primary" icon="plus" onClick=${() => create(true)}>${t('newApplication')}<//><//>
     <div class="row spread"><${Search} label=${t('searchApps')} value=${q} set=${(/** @type {string} */ v) => filter({ q: v }, true)} /><${Segments} label=${t('state')} value=${only} set=${(/** @type {string} */ v) => filter({ only: v })} options=${[['', t('all')], ['failing', t('failing')], ['none', t('withoutEndpoints')]]} /></div>
-    <div class="card"><${Listed} list=${{ ...list, items: shown }} empty=${html`<${Empty} icon="search" title=${t('noMatch')}>${list.done ? '' : t('onlyLoaded')}<//>`}><div class="tablebox"><table class="fixed"><colgroup><col /><col width="140" /><col class="hide-s" width="150" /><col class="hide-s" width="130" /></colgroup><thead><tr><th>${t('application')}</th><th>${t('endpoints')}</th><th class="hide-s">${t('state')}</th><th class="hide-s">${t('created')}</th></tr></thead><tbody>${shown.map((app) => html`<${AppRow} key=${app.id} app=${app} failing=${counts[app.id] || 0} wanted=${only} />`)}</tbody></table></div><//></div>
+    <div class="card"><${Listed} list=${asked} empty=${html`<${Empty} icon="search" title=${t('noMatch')}>${list.done ? '' : t('onlyLoaded')}<//>`}><div class="tablebox"><table class="fixed"><colgroup><col /><col width="140" /><col class="hide-s" width="150" /><col class="hide-s" width="130" /></colgroup><thead><tr><th>${t('application')}</th><th>${t('endpoints')}</th><th class="hide-s">${t('state')}</th><th class="hide-s">${t('created')}</th></tr></thead><tbody>${shown.map((app) => html`<${AppRow} key=${app.id} app=${app} failing=${counts[app.id] || 0} wanted=${only} />`)}</tbody></table></div><//></div>
     ${q && !list.done && html`<p class="hint">${t('searchedIn', { n: list.items.length })}</p>`}
     ${creating && html`<${Create} close=${() => create(false)} />`}`;
 }

@@ -4,7 +4,7 @@ import { html, useState } from './preact.js';
 import { usePages } from './data.js';
 import { filter, href } from './router.js';
 import { Icon } from './icons.js';
-import { Empty, Head, Listed, Time } from './ui.js';
+import { Empty, Head, Listed, Text, Time } from './ui.js';
 import { Block } from './code.js';
 import { date, t } from './i18n.js';
 
@@ -23,6 +23,6 @@ export default function Audit({ route }) {
   const names = /** @type {const} */ (['subject', 'what', 'by', 'app_id']);
   const list = usePages('/audit-event', Object.fromEntries(names.map((name) => [name, query[name]])));
   return html`<${Head} title=${t('audit')} sub=${t('auditSub')} />
-    <div class="row">${names.map((name) => html`<input class="in grow" key=${name} aria-label=${t('f_' + name)} placeholder=${t('f_' + name)} value=${query[name] || ''} onChange=${(/** @type {any} */ e) => filter({ [name]: e.target.value.trim() })} />`)}</div>
+    <div class="row">${names.map((name) => html`<${Text} key=${name} cls="grow" label=${t('f_' + name)} value=${query[name] || ''} set=${(/** @type {string} */ v) => filter({ [name]: v })} />`)}</div>
     <div class="card"><${Listed} list=${list} empty=${html`<${Empty} icon="audit" title=${t('noAudit')} />`}><ul class="list">${list.items.map((event) => html`<li key=${event.id}><${AuditEvent} event=${event} /></li>`)}</ul><//></div>`;
 }

@@ -58,13 +58,28 @@ function colours(text) {
   return out;
 }
 
-/** JSON text, indented; as it is where it is none. @param {string} text */
+const PIECE = /"(?:\\.|[^"\\])*"|[{}[\],:]|[^\s{}[\],:"]+/g;
+
+/** JSON text, indented, its numbers digit by digit as they came; as it is where it is none. @param {string} text */
 export function pretty(text) {
   try {
-    return JSON.stringify(JSON.parse(text), null, 2);
+    JSON.parse(text);
   } catch {
     return text;
   }
+  const out = [];
+  let depth = 0;
+  let before = '';
+  const line = () => out.push('\n' + '  '.repeat(depth));
+  for (const [piece] of text.matchAll(PIECE)) {
+    const [opens, closes, opened] = [/^[{[]$/.test(piece), /^[}\]]$/.test(piece), /^[{[]$/.test(before)];
+    if (closes) depth -= 1;
+    if ((opened && !closes) || (closes && !opened) || before === ',') line();
+    if (opens) depth += 1;
+    out.push(piece === ':' ? ': ' : piece[0] === '"' ? JSON.stringify(JSON.parse(piece)) : piece);
+    before = piece;
+  }
+  return out.join('');
 }
 
 /**

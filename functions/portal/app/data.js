@@ -34,15 +34,18 @@ export function usePages(path, query, limit = 50) {
   const first = path && address(path, { ...query, limit });
   const [state, set] = useState(/** @type {{at?: any, items: any[], iterator?: any, done?: boolean, error?: any}} */ ({ items: [] }));
   const [busy, work] = useState(false);
-  const now = useRef(first);
-  now.current = first;
+  const [turn, again] = useState(0);
+  const now = useRef(0);
   const ask = useCallback((/** @type {any} */ iterator, /** @type {any[]} */ before, /** @type {AbortSignal | undefined} */ signal) => {
+    // Only what was asked for last is shown, whichever answer comes last.
+    const mine = ++now.current;
+    const newest = () => now.current === mine;
     if (!path) return;
     work(true);
     get(path, { ...query, limit, iterator }, signal).then(
-      (page) => now.current === first && set({ at: first, items: [...before, ...page.data], iterator: page.iterator, done: page.done }),
-      (error) => signal?.aborted || (now.current === first && set((old) => ({ ...old, at: first, items: before, error }))),
-    ).finally(() => now.current === first && work(false));
+      (page) => newest() && set({ at: first, items: [...before, ...page.data], iterator: page.iterator, done: page.done }),
+      (error) => signal?.aborted || (newest() && set((old) => ({ ...old, at: first, items: before, error }))),
+    ).finally(() => newest() && work(false));
   }, [first]);
   useEffect(() => {
     const stop = new AbortController();
@@ -54,11 +57,16 @@ export function usePages(path, query, limit = 50) {
   return {
     items: /** @type {any[]} */ (shown.items), error: shown.error, busy,
     loading: !!path && state.at !== first && !kept,
+    /** Rows of an earlier visit, which are asked for again. */
+    old: !!kept,
+    /** How often somebody asked for it again: rows that load details then load them again. */
+    turn,
     done: shown.done ?? true,
     more: () => ask(shown.iterator, shown.items, undefined),
-    reload: () => ask(undefined, [], undefined),
-    /** Changes shown items. @param {(items: any[]) => any[]} change */
-    edit: (change) => set((old) => ({ ...old, items: change(old.items) })),
+    reload: () => {
+      again((n) => n + 1);
+      ask(undefined, [], undefined);
+    },
   };
 }
 
@@ -82,6 +90,15 @@ export function useSeen() {
     };
   }, [seen]);
   return /** @type {[any, boolean]} */ ([ref, seen]);
+}
+
+/** Runs `reload` when the list that a row is in was asked for again. @param {number} turn @param {() => void} reload */
+export function useAgain(turn, reload) {
+  const begun = useRef(turn);
+  useEffect(() => {
+    if (turn !== begun.current) reload();
+    begun.current = turn;
+  }, [turn]);
 }
 
 /** Runs `work` each `seconds` while the page is visible. @param {() => void} work @param {number | null} seconds */

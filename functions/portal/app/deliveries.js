@@ -3,10 +3,10 @@
 import { html, useEffect, useMemo, useState } from './preact.js';
 import { can } from './session.js';
 import { change } from './api.js';
-import { Kept, useGet, useNow, usePages, useSeen } from './data.js';
+import { Kept, useAgain, useGet, useNow, usePages, useSeen } from './data.js';
 import { filter, go, href } from './router.js';
 import { Icon } from './icons.js';
-import { Button, Code, Empty, Head, Listed, look, Pill, Segments, Select, Status, Time, useWork } from './ui.js';
+import { Button, Code, Empty, Head, Listed, look, Pill, Segments, Select, Status, Text, Time, useWork } from './ui.js';
 import Undelivered from './undelivered.js';
 import { date, duration, num, relative, t, zone } from './i18n.js';
 
@@ -26,21 +26,17 @@ export function span(query) {
   return { after: iso(query.from || ''), before: iso(query.to || '') };
 }
 
-/** A text filter that applies with Enter or when left. @param {{name: string, label: string, value: string, size?: number}} props */
-function Text({ name, label, value, size = 14 }) {
-  return html`<input class="in" size=${size} aria-label=${label} placeholder=${label} value=${value} spellcheck=${false} onChange=${(/** @type {any} */ e) => filter({ [name]: e.target.value.trim() })} />`;
-}
 
 /** @param {{query: Record<string, string>, one: boolean, endpoints?: any[]}} props */
 function Filters({ query, one, endpoints }) {
   const own = query.span === 'own' || query.from || query.to;
   const wide = one || query.endpoint;
-  return html`<div class="row">
+  return html`<div class="row filters">
     ${!one && endpoints && html`<${Select} label=${t('endpoint')} value=${query.endpoint || ''} set=${(/** @type {string} */ v) => filter({ endpoint: v, status: v && query.status })} options=${[['', t('allEndpoints')], ...endpoints.map((e) => [e.id, e.description || e.url])]} />`}
     ${wide ? html`<${Segments} label=${t('status')} value=${query.status || ''} set=${(/** @type {string} */ v) => filter({ status: v })} options=${[['', t('all')], ...Object.keys(STATUS).map((s) => [s, t('st_' + s)])]} />` : ''}
     ${wide ? html`<${Select} label=${t('codeClass')} value=${query.class || ''} set=${(/** @type {string} */ v) => filter({ class: v })} options=${[['', t('codeClass')], ...['200', '300', '400', '500'].map((c) => [c, c[0] + 'xx']), ['0', t('noAnswer')]]} />` : ''}
     <${Select} label=${t('time')} value=${own ? 'own' : query.span || ''} set=${(/** @type {string} */ v) => filter({ span: v, from: '', to: '' })} options=${[['', t('anyTime')], ...Object.keys(SPANS).map((s) => [s, t('span_' + s)]), ['own', t('ownRange')]]} />
-    <${Text} name="type" label=${t('eventType')} value=${query.type || ''} /><${Text} name="channel" label=${t('channel')} size=${9} value=${query.channel || ''} /><${Text} name="tag" label=${t('tag')} size=${9} value=${query.tag || ''} /></div>
+    <${Text} label=${t('eventType')} value=${query.type || ''} set=${(/** @type {string} */ v) => filter({ type: v })} /><${Text} label=${t('channel')} size=${9} value=${query.channel || ''} set=${(/** @type {string} */ v) => filter({ channel: v })} /><${Text} label=${t('tag')} size=${9} value=${query.tag || ''} set=${(/** @type {string} */ v) => filter({ tag: v })} /></div>
     ${own && html`<div class="row">${['from', 'to'].map((name) => html`<label class="row tight small">${t(name)}<input class="in" type="datetime-local" value=${query[name] || ''} onChange=${(/** @type {any} */ e) => filter({ span: 'own', [name]: e.target.value })} /></label>`)}</div>`}`;
 }
 
@@ -56,12 +52,13 @@ const Summary = ({ list }) => {
   return html`<span class="row tight">${states.length === 1 ? html`<${Status} state=${states[0].state} />${list.length > 1 && html`<span class="dim small num">×${num(list.length)}</span>`}` : states.map(({ state, n }) => html`<${Pill} kind=${look(state)[0]} icon=${look(state)[1]} title=${t('st_' + state)}>${num(n)}<span class="sr"> ${t('st_' + state)}</span><//>`)}</span>`;
 };
 
-/** @param {{app: any, message: any, endpoint?: string, picked: boolean, pick: () => void}} props */
-function Row({ app, message, endpoint, picked, pick }) {
+/** @param {{app: any, message: any, endpoint?: string, turn: number, picked: boolean, pick: () => void}} props */
+function Row({ app, message, endpoint, turn, picked, pick }) {
   const [ref, seen] = useSeen();
   const path = `${app.path}/msg/${message.id}`;
   const attempts = useGet(seen && endpoint ? `${path}/endpoint/${endpoint}/attempt` : null, { limit: 20, with_content: false });
   const ends = useGet(seen && !endpoint ? path + '/endpoint' : null, { limit: 50 });
+  useAgain(turn, endpoint ? attempts.reload : ends.reload);
   const tries = attempts.data?.data || [];
   const list = ends.data?.data || [];
   const to = href(`${app.base}/messages/${message.id}`);
@@ -80,9 +77,10 @@ export function List({ app, route, endpoint }) {
   const { query } = route;
   const of = endpoint || query.endpoint;
   const times = useMemo(() => span(query), [query.span, query.from, query.to]);
-  const wanted = { with_content: false, event_types: query.type, channel: query.channel, tag: query.tag, ...times };
+  const by = of ? { status: STATUS[/** @type {keyof typeof STATUS} */ (query.status)], status_code_class: query.class } : {};
+  const wanted = { with_content: false, event_types: query.type, channel: query.channel, tag: query.tag, ...times, ...by };
   const path = of ? `${app.path}/endpoint/${of}/msg` : app.path + '/msg';
-  const list = usePages(path, of ? { ...wanted, status: STATUS[/** @type {keyof typeof STATUS} */ (query.status)], status_code_class: query.class } : wanted);
+  const list = usePages(path, wanted);
   const endpoints = useGet(endpoint ? null : app.path + '/endpoint', { limit: 250 });
   const [picked, pick] = useState(/** @type {string[]} */ ([]));
   const chosen = new Set(picked);
@@ -102,7 +100,7 @@ export function List({ app, route, endpoint }) {
     ${picked.length > 0 && html`<div class="note"><span class="grow">${t('nPicked', { n: picked.length })}${!of && ' ' + t('resendWhere')}</span><${Button} small icon="send" busy=${busy} onClick=${() => resend()}>${t('resend')}<//></div>`}
     <div class="card"><header><span class="dim small">${list.items.length ? t('nShown', { n: list.items.length }) : ''}</span><div class="row tight"><${Button} kind="ghost" small onClick=${() => { zone.utc = !zone.utc; pick([...picked]); }}>${zone.utc ? 'UTC' : t('localTime')}<//><${Button} kind="ghost" small icon="refresh" label=${t('refresh')} busy=${list.busy} onClick=${list.reload} /></div></header>
       <${Listed} list=${list} empty=${empty}><table role="table" class=${`lines ${of ? 'of-one' : 'of-all'} ${select ? '' : 'unpicked'}`}><thead role="rowgroup"><tr role="row">${select && html`<th role="columnheader" class="hide-s"><input type="checkbox" aria-label=${t('pickAll')} checked=${picked.length > 0 && picked.length === list.items.length} onChange=${(/** @type {any} */ e) => pick(e.target.checked ? list.items.map((m) => m.id) : [])} /></th>`}<th role="columnheader">${t('message')}</th><th role="columnheader">${t('status')}</th>${of && html`<th role="columnheader" class="hide-s">${t('tries')}</th><th role="columnheader" class="hide-s">${t('answer')}</th><th role="columnheader" class="hide-s">${t('duration')}</th>`}<th role="columnheader" class="hide-s">${t('nextAttempt')}</th><th role="columnheader" class="hide-s">${t('time')}</th></tr></thead>
-        <tbody role="rowgroup">${list.items.map((m) => html`<${Kept} key=${m.id + (m.status ?? '')} on=${[m, of, chosen.has(m.id), zone.utc]} view=${() => html`<${Row} app=${app} message=${m} endpoint=${of} picked=${chosen.has(m.id)} pick=${() => pick((old) => (old.includes(m.id) ? old.filter((id) => id !== m.id) : [...old, m.id]))} />`} />`)}</tbody></table><//></div>`;
+        <tbody role="rowgroup">${list.items.map((m) => html`<${Kept} key=${m.id + (m.status ?? '')} on=${[m, of, list.turn, chosen.has(m.id), zone.utc]} view=${() => html`<${Row} app=${app} message=${m} endpoint=${of} turn=${list.turn} picked=${chosen.has(m.id)} pick=${() => pick((old) => (old.includes(m.id) ? old.filter((id) => id !== m.id) : [...old, m.id]))} />`} />`)}</tbody></table><//></div>`;
 }
 
 /** @param {{app: any, route: import('./router.js').Route}} props */

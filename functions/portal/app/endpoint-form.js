@@ -2,6 +2,7 @@
 /** The fields of an endpoint: for adding one and for changing one. */
 import { html, useState } from './preact.js';
 import { ApiError } from './api.js';
+import { Icon } from './icons.js';
 import { Button, Field } from './ui.js';
 import TypePicker from './typepicker.js';
 import { t } from './i18n.js';
@@ -83,7 +84,7 @@ export default function EndpointForm({ start, isNew, save, yes, cancel }) {
     <${Field} label=${t('url')} hint=${t('urlHint')} why=${urlProblem(v.url) || why.url}>${input('url', { class: 'in mono', placeholder: 'https://example.com/webhooks', required: true, spellcheck: false, autocomplete: 'url', dir: 'ltr' })}<//>
     <${Field} label=${t('description')} why=${why.description}>${input('description', { maxlength: 4096 })}<//>
     <fieldset class="field"><legend>${t('subscribeTo')}</legend><${TypePicker} value=${v.eventTypes} set=${(/** @type {string[]} */ eventTypes) => set({ eventTypes })} />${(why.eventTypes || why.filterTypes) && html`<div class="why">${why.eventTypes || why.filterTypes}</div>`}</fieldset>
-    <details class="fold" open=${more} onToggle=${(/** @type {any} */ e) => open(e.target.open)}><summary class="lab">${t('advanced')}</summary><div class="col pad">
+    <details class="fold" open=${more} onToggle=${(/** @type {any} */ e) => open(e.target.open)}><summary class="lab"><span class="row tight"><${Icon} name=${more ? 'down' : 'chevron'} size=${14} />${t('advanced')}</span></summary><div class="col pad">
       <div class="grid2"><${Field} label=${t('rateLimit')} hint=${t('rateLimitHint')} why=${why.rateLimit}>${input('rateLimit', { type: 'number', min: 1, max: 65535 })}<//>
       <${Field} label=${t('uid')} hint=${t('uidHint')} why=${why.uid}>${input('uid', { spellcheck: false })}<//></div>
       <${Field} label=${t('channels')} hint=${t('channelsHint')} why=${why.channels}>${input('channels', { spellcheck: false })}<//>

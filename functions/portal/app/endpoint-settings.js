@@ -12,7 +12,8 @@ import { t } from './i18n.js';
 function Headers({ path }) {
   const now = useGet(path + '/headers');
   const [pairs, set] = useState(/** @type {[string, string][]} */ ([]));
-  useEffect(() => set(Object.entries(now.data?.headers || {})), [now.data]);
+  // The same answer again takes nothing from who edits it.
+  useEffect(() => set(Object.entries(now.data?.headers || {})), [JSON.stringify(now.data?.headers)]);
   const [busy, save] = useWork(async () => {
     const wanted = Object.fromEntries(pairs.filter(([name]) => name.trim()));
     const gone = Object.keys(now.data.headers).filter((name) => !(name in wanted));

@@ -1,11 +1,11 @@
 // @ts-check
 /** Sending a test to one endpoint, with an example that can be edited; its answer is shown. */
-import { html, useEffect, useState } from './preact.js';
-import { can, operator } from './session.js';
+import { html, useState } from './preact.js';
+import { can } from './session.js';
 import { call, change } from './api.js';
 import { useGet } from './data.js';
 import { href } from './router.js';
-import { Button, Code, Failure, LinkButton, Select, Status, useWork } from './ui.js';
+import { Button, Code, Failure, LinkButton, Select, Skeleton, Status, useWork } from './ui.js';
 import { Answer, pretty } from './code.js';
 import { useTypes } from './typepicker.js';
 import { duration, t } from './i18n.js';
@@ -29,42 +29,49 @@ export async function answered(path, endpoint, message) {
   throw new Error(t('noAttemptYet'));
 }
 
+/** The type of a test where there are none. The API knows its example. */
+const PING = { name: 'svix.ping', example: { type: 'svix.ping', success: true } };
+
 /** @param {{app: any, endpoint: any}} props */
 export default function Test({ app, endpoint }) {
   const types = useTypes();
   const wanted = endpoint.eventTypes || [];
   const names = wanted.length ? wanted : (types.items || []).map((type) => type.name);
   const [name, choose] = useState('');
-  const type = name || names[0] || 'test.event';
+  const type = name || names[0] || PING.name;
   const detail = useGet(types.items?.some((each) => each.name === type) ? `/event-type/${encodeURIComponent(type)}` : null);
-  const [text, edit] = useState('');
-  const [attempt, set] = useState(/** @type {any} */ (null));
-  useEffect(() => edit(JSON.stringify(example(detail.data) || { type, test: true, at: new Date().toISOString() }, null, 2)), [type, detail.data]);
+  const [edited, set] = useState({ of: '', text: '' });
+  const [attempt, show] = useState(/** @type {any} */ (null));
+  // Who may see the secret could sign any payload; others send the example as it is.
+  const own = can('ViewEndpointSecret');
+  const given = type === PING.name ? PING.example : example(detail.data);
+  const start = JSON.stringify(given || (own && { type, test: true }) || undefined, null, 2) || '';
+  // What was edited is of one example, and goes with it.
+  const text = edited.of === type + start ? edited.text : start;
+  const edit = (/** @type {string} */ now) => set({ of: type + start, text: now });
   let bad = '';
-  /** @type {any} */
-  let payload;
   try {
-    payload = JSON.parse(text || '{}');
+    const payload = JSON.parse(text);
     if (!payload || typeof payload !== 'object' || Array.isArray(payload)) bad = t('mustObject');
   } catch (error) {
-    bad = String(/** @type {Error} */ (error).message);
+    bad = t('notJson', { why: /** @type {Error} */ (error).message });
   }
+  const none = !own && !given;
   const [busy, send] = useWork(async () => {
-    set(null);
-    // The type's example goes to this endpoint alone. An edited one is posted as a message, which an
-    // organisation may do, and goes to every endpoint that wants it.
-    const own = !operator() || (example(detail.data) && JSON.stringify(example(detail.data)) === JSON.stringify(payload));
-    const message = own ? await change('POST', `${app.path}/endpoint/${endpoint.id}/send-example`, { eventType: type })
-      : await change('POST', app.path + '/msg', { eventType: type, payload, tags: ['test'] });
+    show(null);
+    // As text: what is sent is what was written.
+    const payload = given && text === start ? '' : `,"payload":${text}`;
+    const message = await change('POST', `${app.path}/endpoint/${endpoint.id}/send-example`, `{"eventType":${JSON.stringify(type)}${payload}}`);
     const got = await answered(app.path, endpoint.id, message.id);
-    set({ ...got, message });
+    show(got);
   });
   if (!can('CreateAttempts')) return html`<div class="note warn">${t('needs', { capability: 'CreateAttempts' })}</div>`;
   if (types.error) return html`<${Failure} error=${types.error} retry=${types.load} />`;
+  if (!types.items || detail.loading) return html`<div class="card"><${Skeleton} /></div>`;
   return html`<div class="grid2"><div class="card"><header><h2>${t('testSend')}</h2><${Select} label=${t('eventType')} value=${type} set=${choose} options=${(names.length ? names : [type]).map((/** @type {string} */ n) => [n, n])} /></header><div class="pad col">
-      <label class="sr" for="payload">${t('payload')}</label><textarea id="payload" rows="14" spellcheck=${false} dir="ltr" readonly=${!operator()} value=${text} aria-invalid=${bad ? 'true' : undefined} onInput=${(/** @type {any} */ e) => edit(e.target.value)}></textarea>
-      ${bad && html`<p class="bad-t small" role="alert">${bad}</p>`}<p class="hint">${t(operator() ? 'testHint' : 'testHintOwn')}</p>
-      <div class="row"><${Button} kind="primary" icon="send" busy=${busy} disabled=${!!bad || endpoint.disabled} onClick=${() => send()}>${t('sendTest')}<//>${operator() && html`<${Button} kind="ghost" onClick=${() => edit(pretty(text))}>${t('format')}<//>`}</div>
+      ${none ? html`<p class="dim">${t('testNone')}</p>` : html`<label class="sr" for="payload">${t('payload')}</label><textarea id="payload" rows="14" spellcheck=${false} dir="ltr" readonly=${!own} value=${text} aria-invalid=${bad ? 'true' : undefined} aria-describedby="payload-why" onInput=${(/** @type {any} */ e) => edit(e.target.value)}></textarea>
+      <div id="payload-why">${bad && html`<p class="bad-t small" role="alert">${bad}</p>`}<p class="hint">${t(own ? 'testHint' : 'testHintOwn')}</p></div>`}
+      <div class="row"><${Button} kind="primary" icon="send" busy=${busy} disabled=${none || !!bad || endpoint.disabled} onClick=${() => send()}>${t('sendTest')}<//>${own && html`<${Button} kind="ghost" disabled=${!!bad} onClick=${() => edit(pretty(text))}>${t('format')}<//>`}</div>
       ${endpoint.disabled && html`<p class="hint">${t('testDisabled')}</p>`}</div></div>
     <div class="card" aria-live="polite"><header><h2>${t('answer')}</h2>${attempt && html`<${Status} state=${attempt.statusText} />`}</header><div class="pad col">
       ${busy ? html`<p class="dim">${t('waiting')}</p>` : attempt ? html`<dl class="kv"><dt>${t('answer')}</dt><dd><${Code} code=${attempt.responseStatusCode} /></dd><dt>${t('duration')}</dt><dd>${duration(attempt.responseDurationMs)}</dd></dl><${Answer} text=${attempt.response} /><div class="row"><${LinkButton} small href=${href(`${app.base}/messages/${attempt.msgId}`)}>${t('openMessage', { id: '' })}<//></div>` : html`<p class="dim">${t('testEmpty')}</p>`}</div></div></div>`;

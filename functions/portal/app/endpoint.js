@@ -52,7 +52,8 @@ export default function Endpoint({ app, route, id, tab = 'overview' }) {
   const path = `${app.path}/endpoint/${encodeURIComponent(id)}`;
   const endpoint = useGet(path);
   const failing = useGet(app.path + '/failing-endpoint', { limit: 250 });
-  const [View, set] = useState(/** @type {any} */ (null));
+  const [loaded, set] = useState(/** @type {any} */ ({}));
+  const View = loaded.tab === tab && loaded.View;
   const [asking, ask] = useState(false);
   const [busy, turn] = useWork(async (/** @type {boolean} */ disabled) => {
     await change('PATCH', path, { disabled });
@@ -60,8 +61,7 @@ export default function Endpoint({ app, route, id, tab = 'overview' }) {
     failing.reload();
   }, t('saved'));
   useEffect(() => {
-    set(null);
-    TABS[tab]?.().then((module) => set(() => module.default));
+    TABS[tab]?.().then((module) => set({ tab, View: module.default }));
   }, [tab]);
   const back = href(app.base + '/endpoints');
   if (endpoint.error && !endpoint.data) return html`<${Head} crumbs=${[[t('endpoints'), back], [id]]} title=${t('endpoint')} /><${Failure} error=${endpoint.error} retry=${endpoint.reload} />`;

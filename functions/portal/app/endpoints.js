@@ -7,7 +7,7 @@ import { useGet, usePages, useSeen } from './data.js';
 import { filter, go, href } from './router.js';
 import { Button, Confirm, Empty, Head, LinkButton, Listed, Pill, Search, Segments, Time, Url, useWork } from './ui.js';
 import { Spark, quantile, rate, totals } from './charts.js';
-import { duration, relative, t } from './i18n.js';
+import { duration, since, t } from './i18n.js';
 
 /** @param {any} endpoint @param {any} failing the entry among failing endpoints, if there is one */
 export function state(endpoint, failing) {
@@ -19,15 +19,15 @@ export function state(endpoint, failing) {
 export function EndpointState({ endpoint, failing }) {
   const now = state(endpoint, failing);
   if (now === 'active') return html`<${Pill} kind="ok" icon="check">${t('ep_active')}<//>`;
-  if (now === 'failing') return html`<${Pill} kind="bad" icon="alert" title=${failing.lastError || ''}>${t('ep_failing', { since: relative(failing.failingSince) })}<//>`;
+  if (now === 'failing') return html`<${Pill} kind="bad" icon="alert" title=${failing.lastError || ''}>${t('ep_failing', { since: since(failing.failingSince) })}<//>`;
   return html`<${Pill} kind=${now === 'off' ? '' : 'bad'} icon="pause">${t('ep_' + now)}<//>`;
 }
 
 /** @param {string[] | null | undefined} types */
 export const typesText = (types) => (!types?.length ? t('allTypes') : types.length === 1 ? types[0] : t('nTypes', { n: types.length }));
 
-/** @param {{app: any, endpoint: any, failing: any, picked: boolean, pick: () => void}} props */
-function EndpointRow({ app, endpoint, failing, picked, pick }) {
+/** @param {{app: any, endpoint: any, failing: any, sure: boolean, picked: boolean, pick: () => void}} props */
+function EndpointRow({ app, endpoint, failing, sure, picked, pick }) {
   const [ref, seen] = useSeen();
   const path = seen ? `${app.path}/endpoint/${endpoint.id}` : null;
   const series = useGet(path && path + '/stats/series');
@@ -39,7 +39,7 @@ function EndpointRow({ app, endpoint, failing, picked, pick }) {
   return html`<tr ref=${ref} class="go" onClick=${(/** @type {any} */ e) => e.target.closest('a,input,label') || go(to.slice(1))}>
     ${can('ManageEndpoint') && html`<td class="hide-s"><input type="checkbox" checked=${picked} onChange=${pick} aria-label=${t('pick', { name: endpoint.url })} /></td>`}
     <td><div class="col tight"><a class="plain cut" href=${to}><${Url} url=${endpoint.url} /></a>
-      <div class="row tight small dim"><${EndpointState} endpoint=${endpoint} failing=${failing} /><span class="cut">${endpoint.description || typesText(endpoint.eventTypes)}</span></div></div></td>
+      <div class="row tight small dim">${sure || endpoint.disabled ? html`<${EndpointState} endpoint=${endpoint} failing=${failing} />` : wait}<span class="cut">${endpoint.description || typesText(endpoint.eventTypes)}</span></div></div></td>
     <td>${points ? html`<${Spark} points=${points} />` : series.error ? html`<span class="dim small">${t('noSeries')}</span>` : wait}</td>
     <td class="num hide-s">${points ? rate(totals(points)) : series.error ? '–' : wait}</td>
     <td class="num hide-s">${times.length ? duration(/** @type {number} */ (quantile(times, 0.5))) : attempts.loading ? wait : '–'}</td>
@@ -59,8 +59,12 @@ export default function Endpoints({ app, route }) {
     const is = state(e, byId[e.id]);
     return (!wanted || (wanted === 'off' ? is.startsWith('off') : is === wanted)) && (!q || [e.url, e.description, e.id, e.uid || '', ...(e.eventTypes || [])].some((text) => text.toLowerCase().includes(words)));
   });
+  // What a filter hides is not changed.
+  const chosen = picked.filter((id) => shown.some((e) => e.id === id));
+  const unsure = wanted && !failing.data;
+  const asked = unsure ? { ...list, items: [], loading: !failing.error, error: failing.error, reload: failing.reload } : { ...list, items: shown };
   const [busy, run] = useWork(async (/** @type {boolean} */ disabled) => {
-    for (const id of picked) await change('PATCH', `${app.path}/endpoint/${id}`, { disabled });
+    for (const id of chosen) await change('PATCH', `${app.path}/endpoint/${id}`, { disabled });
     pick([]);
     list.reload();
   }, t('saved'));
@@ -72,12 +76,12 @@ export default function Endpoints({ app, route }) {
   return html`<${Head} crumbs=${operator() && [[t('applications'), '#/apps'], [application.data?.name || app.id]]} title=${t('endpoints')} sub=${t('endpointsSub')}>${operator() && html`<${AppActions} app=${app} />`}${add}<//>
     <div class="row spread"><${Search} label=${t('searchEndpoints')} value=${q} set=${(/** @type {string} */ v) => filter({ q: v }, true)} />
       <${Segments} label=${t('state')} value=${wanted} set=${(/** @type {string} */ v) => filter({ state: v })} options=${[['', t('all')], ['active', t('ep_active')], ['failing', t('failing')], ['off', t('disabled')]]} /></div>
-    ${picked.length > 0 && html`<div class="note"><span class="grow">${t('nPicked', { n: picked.length })}</span><div class="row"><${Button} small busy=${busy} onClick=${() => run(false)}>${t('enable')}<//><${Button} small busy=${busy} onClick=${() => run(true)}>${t('disable')}<//><${Button} small kind="danger" onClick=${() => ask(true)}>${t('delete')}<//></div></div>`}
-    <div class="card"><${Listed} list=${{ ...list, items: shown }} empty=${empty}><div class="tablebox"><table class="fixed"><colgroup>${can('ManageEndpoint') && html`<col class="hide-s" width="44" />`}<col /><col width="150" /><col class="hide-s" width="90" /><col class="hide-s" width="90" /><col class="hide-s" width="130" /></colgroup>
+    ${chosen.length > 0 && html`<div class="note"><span class="grow">${t('nPicked', { n: chosen.length })}</span><div class="row"><${Button} small busy=${busy} onClick=${() => run(false)}>${t('enable')}<//><${Button} small busy=${busy} onClick=${() => run(true)}>${t('disable')}<//><${Button} small kind="danger" onClick=${() => ask(true)}>${t('delete')}<//></div></div>`}
+    <div class="card"><${Listed} list=${asked} empty=${empty}><div class="tablebox"><table class="fixed"><colgroup>${can('ManageEndpoint') && html`<col class="hide-s" width="44" />`}<col /><col class="spark-col" /><col class="hide-s" width="90" /><col class="hide-s" width="90" /><col class="hide-s" width="130" /></colgroup>
       <thead><tr>${can('ManageEndpoint') && html`<th class="hide-s"><span class="sr">${t('pickAll')}</span></th>`}<th>${t('endpoint')}</th><th>${t('last24h')}</th><th class="hide-s">${t('successRate')}</th><th class="hide-s">${t('p50')}</th><th class="hide-s">${t('lastAttempt')}</th></tr></thead>
-      <tbody>${shown.map((e) => html`<${EndpointRow} key=${e.id} app=${app} endpoint=${e} failing=${byId[e.id]} picked=${picked.includes(e.id)} pick=${() => pick((old) => (old.includes(e.id) ? old.filter((id) => id !== e.id) : [...old, e.id]))} />`)}</tbody></table></div><//></div>
-    ${asking && html`<${Confirm} danger title=${t('deleteN', { n: picked.length })} text=${t('deleteEndpointText')} yes=${t('delete')} close=${() => ask(false)} act=${async () => {
-      for (const id of picked) await change('DELETE', `${app.path}/endpoint/${id}`);
+      <tbody>${shown.map((e) => html`<${EndpointRow} key=${e.id} app=${app} endpoint=${e} failing=${byId[e.id]} sure=${!!failing.data || !!failing.error} picked=${picked.includes(e.id)} pick=${() => pick((old) => (old.includes(e.id) ? old.filter((id) => id !== e.id) : [...old, e.id]))} />`)}</tbody></table></div><//></div>
+    ${asking && html`<${Confirm} danger title=${t('deleteN', { n: chosen.length })} text=${t('deleteEndpointText')} yes=${t('delete')} close=${() => ask(false)} act=${async () => {
+      for (const id of chosen) await change('DELETE', `${app.path}/endpoint/${id}`);
       pick([]);
       list.reload();
     }} />`}`;

@@ -104,6 +104,13 @@ export function date(at, options = { dateStyle: 'medium', timeStyle: 'medium' })
 /** @type {[Intl.RelativeTimeFormatUnit, number][]} */
 const STEPS = [['day', 86400], ['hour', 3600], ['minute', 60], ['second', 1]];
 
+/** For how long something has been so. @param {string | number | Date} at */
+export function since(at) {
+  const seconds = Math.max(0, Date.now() - new Date(at).getTime()) / 1000;
+  const [unit, size] = STEPS.find(([, each]) => seconds >= each) || STEPS[3];
+  return num(Math.trunc(seconds / size), { style: 'unit', unit, unitDisplay: 'short' });
+}
+
 /** How long ago, or in how long. @param {string | number | Date} at @param {number} [now] */
 export function relative(at, now = Date.now()) {
   const seconds = (new Date(at).getTime() - now) / 1000;

@@ -24,10 +24,16 @@ export default function Live({ app, route }) {
   const list = endpoints.data?.data || [];
   const active = list.filter((/** @type {any} */ e) => !e.disabled);
   const watched = endpoint ? [endpoint] : active.slice(0, WATCHED).map((/** @type {any} */ e) => e.id);
+  const now = useRef({ watched: '', paused });
+  now.current = { watched: watched.join(), paused };
   const poll = async () => {
     if (!watched.length) return;
+    const { current } = now;
+    // An answer that comes after a pause, or after another endpoint was chosen, is not what is shown.
+    const late = () => now.current.paused || now.current.watched !== current.watched;
     try {
       const pages = await Promise.all(watched.map((/** @type {string} */ id) => call('GET', `${app.path}/attempt/endpoint/${id}`, { query: { limit: 20, with_msg: true, with_content: false } })));
+      if (late()) return;
       const fresh = pages.flatMap((page) => page.data).filter((a) => !seen.current.has(a.id));
       fresh.forEach((a) => seen.current.add(a.id));
       const marked = fresh.map((a) => ({ ...a, fresh: started.current }));
@@ -36,6 +42,7 @@ export default function Live({ app, route }) {
       rest(fresh.length ? 0 : (n) => n + 1);
       fail(null);
     } catch (failed) {
+      if (late()) return;
       fail(failed);
       rest((n) => n + 3);
     }

@@ -17,9 +17,11 @@ export default function Look() {
   const [v, setAll] = useState(/** @type {Record<string, any>} */ ({}));
   const [why, say] = useState(/** @type {Record<string, string>} */ ({}));
   const [, redraw] = useState(0);
-  useEffect(() => setAll(now.data || {}), [now.data]);
+  // The same answer again takes nothing from who edits it.
+  const saved = JSON.stringify(now.data);
+  useEffect(() => setAll(now.data || {}), [saved]);
   // What is tried is seen at once; what was not saved is gone with the screen.
-  useEffect(() => () => apply(now.data || {}), [now.data]);
+  useEffect(() => () => apply(now.data || {}), [saved]);
   const set = (/** @type {Record<string, any>} */ part) => {
     const next = { ...v, ...part };
     setAll(next);

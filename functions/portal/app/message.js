@@ -14,10 +14,17 @@ import { bytes, date, duration, t } from './i18n.js';
 
 /** The message, and its payload's text exactly as it is sent. @param {string} path */
 function useMessage(path) {
-  const [state, set] = useState(/** @type {{data?: any, payload?: string, error?: any}} */ ({}));
-  const load = () => void text('GET', path).then((answer) => set({ data: JSON.parse(answer), payload: member(answer, 'payload') || '{}' }), (error) => set({ error }));
-  useEffect(load, [path]);
-  return { ...state, load };
+  const [state, set] = useState(/** @type {{at?: string, data?: any, payload?: string, error?: any}} */ ({}));
+  const [turn, again] = useState(0);
+  useEffect(() => {
+    const stop = new AbortController();
+    text('GET', path, { signal: stop.signal }).then(
+      (answer) => stop.signal.aborted || set({ at: path, data: JSON.parse(answer), payload: member(answer, 'payload') || '{}' }),
+      (error) => stop.signal.aborted || set({ at: path, error }),
+    );
+    return () => stop.abort();
+  }, [path, turn]);
+  return { .../** @type {typeof state} */ (state.at === path ? state : {}), load: () => again((n) => n + 1) };
 }
 
 /** @param {{payload: string, id: string, gone: boolean}} props */
@@ -45,16 +52,26 @@ function Attempt({ path, attempt }) {
     ${!attempt.responseStatusCode && html`<span class="dim small wrapany">${attempt.response}</span>`}</summary>${open && html`<${Details} path=${path} attempt=${attempt} />`}</details></li>`;
 }
 
-/** A message at one endpoint. @param {{app: any, message: any, payload: string, endpoint: any, path: string, style: (s: string) => void, changed: () => void}} props */
-function Destination({ app, message, payload, endpoint, path, style, changed }) {
+/** How long a resend is looked for, in milliseconds: a receiver may take its time. */
+const SOUGHT = 30_000;
+
+/** A message at one endpoint. `sent`: what was resent to several. @param {{app: any, message: any, payload: string, endpoint: any, path: string, sent: {at: number, to: string[]}, style: (s: string) => void, changed: () => void}} props */
+function Destination({ app, message, payload, endpoint, path, sent, style, changed }) {
   const list = usePages(`${path}/endpoint/${endpoint.id}/attempt`, {}, 20);
+  const [sought, seek] = useState({ until: 0, after: '' });
+  const newest = list.items[0]?.id || '';
+  const follow = (/** @type {number} */ at) => seek({ until: at + SOUGHT, after: newest });
+  useEffect(() => {
+    if (sent.to.includes(endpoint.id)) follow(sent.at);
+  }, [sent]);
+  useEvery(() => { list.reload(); changed(); }, sought.after === newest && Date.now() < sought.until ? 1 : null);
   const stamp = endpoint.statusText + endpoint.nextAttempt;
   useEffect(() => {
     if (list.items.length) list.reload();
   }, [stamp]);
   const [busy, resend] = useWork(async () => {
     await change('POST', `${path}/endpoint/${endpoint.id}/resend`);
-    setTimeout(() => { list.reload(); changed(); }, 700);
+    follow(Date.now());
   }, t('resent'));
   const request = async () => {
     const at = Math.floor(Date.now() / 1000);
@@ -81,11 +98,13 @@ export default function Message({ app, id }) {
   const { data, payload = '', error, load } = useMessage(path);
   const ends = usePages(path + '/endpoint', {}, 50);
   const [style, set] = useState('');
+  const [sent, note] = useState({ at: 0, to: /** @type {string[]} */ ([]) });
   const unsettled = ends.items.some((e) => e.status === 1 || e.status === 3);
   useEvery(() => ends.reload(), unsettled && ends.items.length <= 50 ? 3 : null);
   const [busy, all] = useWork(async (/** @type {boolean} */ onlyFailed) => {
-    for (const e of ends.items) if (!onlyFailed || e.status === 2) await change('POST', `${path}/endpoint/${e.id}/resend`);
-    setTimeout(ends.reload, 700);
+    const to = ends.items.filter((e) => !onlyFailed || e.status === 2).map((e) => e.id);
+    for (const id of to) await change('POST', `${path}/endpoint/${id}/resend`);
+    note({ at: Date.now(), to });
   }, t('resent'));
   const crumbs = [[t('deliveries'), href(app.base + '/deliveries')], [id]];
   if (error) return html`<${Head} crumbs=${crumbs} title=${t('message')} /><${Failure} error=${error} retry=${load} />`;
@@ -94,6 +113,6 @@ export default function Message({ app, id }) {
   return html`<${Head} crumbs=${crumbs} title=${data.eventType} sub=${html`<span class="row tight"><span class="mono wrapany">${data.id}</span><${Copy} text=${data.id} /><span>${date(data.timestamp)}</span></span>`}>
       ${can('CreateAttempts') && ends.items.length > 1 && html`${failed > 0 && html`<${Button} icon="send" busy=${busy} onClick=${() => all(true)}>${t('resendFailed')}<//>`}<${Button} icon="send" busy=${busy} onClick=${() => all(false)}>${t('resendAll')}<//>`}<//>
     ${(data.eventId || data.tags?.length || data.channels?.length) && html`<div class="row">${data.eventId && html`<span class="tag" title=${t('eventId')}>${data.eventId}</span>`}${(data.channels || []).map((/** @type {string} */ c) => html`<span class="tag">${t('channel')}: ${c}</span>`)}${(data.tags || []).map((/** @type {string} */ c) => html`<span class="tag">${t('tag')}: ${c}</span>`)}</div>`}
-    <div class="grid2"><div class="col">${ends.error && !ends.items.length ? html`<${Failure} error=${ends.error} retry=${ends.reload} />` : ends.loading ? html`<div class="card"><${Skeleton} rows=${3} /></div>` : ends.items.length ? html`${ends.items.map((e) => html`<${Destination} key=${e.id} app=${app} message=${data} payload=${payload} endpoint=${e} path=${path} style=${set} changed=${ends.reload} />`)}<${More} list=${ends} />` : html`<div class="card"><${Empty} icon="endpoint" title=${t('nobody')}>${t('nobodyText')}<//></div>`}</div>
+    <div class="grid2"><div class="col">${ends.error && !ends.items.length ? html`<${Failure} error=${ends.error} retry=${ends.reload} />` : ends.loading ? html`<div class="card"><${Skeleton} rows=${3} /></div>` : ends.items.length ? html`${ends.items.map((e) => html`<${Destination} key=${e.id} app=${app} message=${data} payload=${payload} endpoint=${e} path=${path} sent=${sent} style=${set} changed=${ends.reload} />`)}<${More} list=${ends} />` : html`<div class="card"><${Empty} icon="endpoint" title=${t('nobody')}>${t('nobodyText')}<//></div>`}</div>
       <div class="col"><${Payload} payload=${payload} id=${data.id} gone=${data.payload?.expired === true} /><${Verify} style=${style} /></div></div>`;
 }

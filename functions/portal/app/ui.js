@@ -158,11 +158,26 @@ export const Segments = ({ label, value, options, set }) => html`<div class="seg
 /** @param {{label: string, value: string, options: [string, any][], set: (value: string) => void}} props */
 export const Select = ({ label, value, options, set, ...rest }) => html`<select aria-label=${label} value=${value} onChange=${(/** @type {any} */ e) => set(e.target.value)} ...${rest}>${options.map(([key, text]) => html`<option value=${key} selected=${key === value}>${text}</option>`)}</select>`;
 
+/** A text that applies with Enter or when it is left; what is typed stays, whatever loads meanwhile. @param {{label: string, value: string, set: (value: string) => void, size?: number, cls?: string}} props */
+export function Text({ label, value, set, size = 14, cls = '' }) {
+  const [typed, type] = useState(value);
+  useEffect(() => type(value), [value]);
+  return html`<input class=${'in ' + cls} size=${size} aria-label=${label} placeholder=${label} value=${typed} spellcheck=${false} onInput=${(/** @type {any} */ e) => type(e.target.value)} onChange=${(/** @type {any} */ e) => set(e.target.value.trim())} />`;
+}
+
 /** @param {{label: string, value: string, set: (value: string) => void}} props */
 export const Search = ({ label, value, set }) => html`<div class="search" role="search"><${Icon} name="search" /><input class="in" type="search" data-search aria-label=${label} placeholder=${label} value=${value} onInput=${(/** @type {any} */ e) => set(e.target.value)} /></div>`;
 
 /** @param {{items: [string, string, string][], now: string}} props */
-export const Tabs = ({ items, now }) => html`<nav class="tabs" aria-label=${t('sections')}>${items.map(([key, text, to]) => html`<a href=${to} aria-current=${key === now ? 'page' : undefined}>${text}</a>`)}</nav>`;
+export function Tabs({ items, now }) {
+  const ref = useRef(/** @type {any} */ (null));
+  // Where there is no room for all of them, the one that is open is in view.
+  useEffect(() => {
+    const at = ref.current.querySelector('[aria-current]');
+    if (at) ref.current.scrollLeft = at.offsetLeft - ref.current.offsetLeft - 40;
+  }, [now]);
+  return html`<nav class="tabs" ref=${ref} aria-label=${t('sections')}>${items.map(([key, text, to]) => html`<a href=${to} aria-current=${key === now ? 'page' : undefined}>${text}</a>`)}</nav>`;
+}
 
 /** The way to a list's next page. @param {{list: any}} props */
 export function More({ list }) {
@@ -184,5 +199,5 @@ export function More({ list }) {
 export function Listed({ list, empty, children }) {
   if (list.error && !list.items.length) return html`<div class="pad"><${Failure} error=${list.error} retry=${list.reload} /></div>`;
   if (list.loading) return html`<${Skeleton} />`;
-  return html`${list.items.length ? children : empty}<${More} list=${list} />`;
+  return html`<div aria-busy=${list.old ? 'true' : undefined}>${list.items.length ? children : empty}</div><${More} list=${list} />`;
 }

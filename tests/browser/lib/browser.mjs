@@ -94,6 +94,12 @@ export async function settled(page) {
   }
 }
 
+/** Gives the window another size, and waits until the page has it. */
+export async function resize(page, size) {
+  await page.setViewportSize(size);
+  await page.waitForFunction((width) => innerWidth === width, size.width);
+}
+
 /** What axe finds, in words. */
 export async function violations(page) {
   if (!(await page.evaluate(() => 'axe' in window))) await page.evaluate(axe);

@@ -24,6 +24,9 @@ export const EMOJI = '🦊'.repeat(64) + '👩‍👩‍👧‍👦'.repeat(10);
 export const NASTY = { html: '<script>document.title = "run"</script><img src=x onerror="document.title=2">', arabic: 'مرحبا بالعالم', long: 'x'.repeat(300) };
 const LOOP = { $ref: '#', type: 'object', properties: { again: { $ref: '#' }, name: { type: 'string' } } };
 
+/** Milliseconds until what fails is exhausted, on a machine with much else to do. */
+const WORLD_MAX = 90_000;
+
 let made;
 /** An application with endpoints that work, fail, hang and answer strangely, types, messages. */
 export function world(stack, receivers) {
@@ -49,8 +52,8 @@ async function make(stack, receivers) {
   await api('POST', '/app', { name: NASTY.arabic, uid: 'arabic' });
   await api('POST', '/app', { name: 'Empty', uid: 'empty' });
   // What fails is exhausted, so that it is among what needs somebody.
-  await eventually('messages that are exhausted', async () => (await api('GET', `/app/${acme.id}/undelivered`)).data.filter((one) => one.endpointId === endpoints.fail.id).length === messages.length + 1);
-  await eventually('an endpoint that fails', async () => (await api('GET', '/failing-endpoint')).data.some((one) => one.endpointId === endpoints.fail.id));
+  await eventually('messages that are exhausted', async () => (await api('GET', `/app/${acme.id}/undelivered`)).data.filter((one) => one.endpointId === endpoints.fail.id).length === messages.length + 1, WORLD_MAX);
+  await eventually('an endpoint that fails', async () => (await api('GET', '/failing-endpoint')).data.some((one) => one.endpointId === endpoints.fail.id), WORLD_MAX);
   return { acme, odd, endpoints, messages, big };
 }
 

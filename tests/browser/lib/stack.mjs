@@ -76,17 +76,25 @@ export class Receivers {
     const all = new Receivers();
     all.got = [];
     all.broken = new Set();
+    all.byPath = new Map();
     all.server = http.createServer((request, response) => {
       const chunks = [];
       request.on('data', (chunk) => chunks.push(chunk));
       request.on('end', () => {
         const path = new URL(request.url, 'http://x').pathname;
         all.got.push({ path, headers: request.headers, body: Buffer.concat(chunks).toString() });
+        all.ids(path).add(request.headers['webhook-id']);
         all.answer(path.slice(1), response);
       });
     });
     all.url = await listen(all.server);
     return all;
+  }
+
+  /** The messages that came to a path. */
+  ids(path) {
+    if (!this.byPath.has(path)) this.byPath.set(path, new Set());
+    return this.byPath.get(path);
   }
 
   answer(name, response) {

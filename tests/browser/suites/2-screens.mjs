@@ -1,7 +1,7 @@
 // Every screen, as an operator and as a customer: by axe on a phone and a desktop, light and dark; no sideways
 // scrolling from 320 pixels to 4K; no request to another origin, nothing that the policy refuses, nothing blank.
 import { routes, world } from '../lib/data.mjs';
-import { DESKTOP, go, overflow, PHONE, settled, violations } from '../lib/browser.mjs';
+import { DESKTOP, go, overflow, PHONE, resize, settled, violations } from '../lib/browser.mjs';
 
 const LOOKS = [['desktop, light', DESKTOP, 'light'], ['desktop, dark', DESKTOP, 'dark'], ['phone, dark', PHONE, 'dark'], ['phone, light', PHONE, 'light']];
 const WIDTHS = [320, 480, 768, 1024, 1920, 3840];
@@ -14,12 +14,12 @@ async function walk({ stack, receivers, visitor, report }, who) {
   const problems = [];
   const counts = [];
   for (const [name, route, shows] of routes(who, data)) {
-    await page.setViewportSize(DESKTOP);
+    await resize(page, DESKTOP);
     await go(page, route, shows);
     if (!(await page.locator('main').innerText()).trim()) problems.push(`${name}: a blank page`);
     const found = [];
     for (const [look, size, colorScheme] of LOOKS) {
-      await page.setViewportSize(size);
+      await resize(page, size);
       await page.emulateMedia({ colorScheme });
       await settled(page);
       found.push(...(await violations(page)).map((one) => `${name}, ${look}: ${one}`));
@@ -27,7 +27,7 @@ async function walk({ stack, receivers, visitor, report }, who) {
     counts.push(`${name} ${found.length}`);
     problems.push(...found);
     for (const width of WIDTHS) {
-      await page.setViewportSize({ width, height: 800 });
+      await resize(page, { width, height: 800 });
       const wide = await overflow(page);
       if (wide) problems.push(`${name} at ${width}: ${wide}`);
     }

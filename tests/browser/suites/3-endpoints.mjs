@@ -1,6 +1,6 @@
 // What a customer does with endpoints, each with its effect checked through the API.
-import { T, begins } from '../lib/data.mjs';
-import { go } from '../lib/browser.mjs';
+import { NASTY, T, begins } from '../lib/data.mjs';
+import { go, settled } from '../lib/browser.mjs';
 import { button, card, customer, dialog, field, hold } from '../lib/customer.mjs';
 import { eventually } from '../lib/stack.mjs';
 
@@ -57,6 +57,7 @@ export default {
     await eventually('it is enabled', async () => !(await now()).disabled);
     await button('delete', page).click();
     await button('cancel', dialog(page)).click();
+    await dialog(page).waitFor({ state: 'detached' });
     hold((await now()).id === id, 'it was deleted without a yes');
     await button('delete', page).click();
     await button('delete', dialog(page)).click();
@@ -73,6 +74,9 @@ export default {
     for (const path of ['a', 'b']) await page.getByRole('checkbox', { name: T('pick', { name: `${all.receivers.url}/${path}` }) }).check();
     await button('disable', page).click();
     await eventually('two are disabled', async () => (await list()).filter((one) => one.disabled).length === 2);
+    // Then nothing is selected any more.
+    await button('disable', page).waitFor({ state: 'detached' });
+    await settled(page);
     for (const path of ['a', 'b']) await page.getByRole('checkbox', { name: T('pick', { name: `${all.receivers.url}/${path}` }) }).check();
     await button('delete', page).click();
     await button('delete', dialog(page)).click();
@@ -116,6 +120,51 @@ export default {
     await send({ id: 'inv_r' });
     const got = await eventually('a delivery', () => all.receivers.got.find((one) => one.path === '/rotated'));
     hold(got.headers['webhook-signature'].split(' ').length === 2, got.headers);
+    await visit.close();
+  },
+  'a test with a payload of one\'s own: refused with a reason, or sent to this endpoint as it is written': async (all) => {
+    const { visit, page, endpoint } = await customer(all, 'tests-own', { statuses: [413] });
+    const { id } = await endpoint('own-payload', { filterTypes: ['invoice.paid'] });
+    await endpoint('own-other');
+    const got = (path) => all.receivers.got.filter((one) => one.path === path);
+    await go(page, `#/endpoints/${id}/test`);
+    const payload = page.getByLabel(T('payload'), { exact: true });
+    await eventually('the example', async () => (await payload.inputValue()).includes('inv_1'));
+    for (const [bad, why] of [['{"id": ', 'notJson'], ['', 'notJson'], [NASTY.html, 'notJson'], ["{'id': 1}", 'notJson'], ['[1]', 'mustObject'], ['null', 'mustObject'], ['"text"', 'mustObject']]) {
+      await payload.fill(bad);
+      await page.getByRole('alert').getByText(begins(why)).waitFor();
+      hold(await button('sendTest', page).isDisabled(), `${bad} can be sent`);
+    }
+    await payload.fill(JSON.stringify({ text: 'y'.repeat(1_100_000) }));
+    await button('sendTest', page).click();
+    await page.getByText(T('e_413')).first().waitFor();
+    const own = `{"id": "inv_own",  "n": 12345678901234567890, "z": 1.0, "html": ${JSON.stringify(NASTY.html)}}`;
+    await payload.fill(own);
+    await button('sendTest', page).click();
+    await page.getByText('thank you').waitFor();
+    hold(got('/own-payload').length === 1 && got('/own-payload')[0].body === own, got('/own-payload'));
+    hold(!got('/own-other').length, 'another endpoint got it');
+    // Indented, it is the same to a receiver.
+    await button('format', page).click();
+    await eventually('it is indented', async () => (await payload.inputValue()).includes('\n  "n": 12345678901234567890,'));
+    await visit.close();
+  },
+  'a link that does not show the secret sends examples as they are': async (all) => {
+    const { visit, page, endpoint } = await customer(all, 'tests-example', { link: { capabilities: ['ViewBase', 'CreateAttempts'] } });
+    const { id } = await endpoint('example-only', { filterTypes: ['invoice.paid', 'invoice.voided'] });
+    await go(page, `#/endpoints/${id}/test`, T('testHintOwn'));
+    const type = page.getByLabel(T('eventType'), { exact: true });
+    await type.selectOption('invoice.voided');
+    await page.getByText(T('testNone')).waitFor();
+    hold(await button('sendTest', page).isDisabled(), 'nothing can be sent');
+    await type.selectOption('invoice.paid');
+    const payload = page.getByLabel(T('payload'), { exact: true });
+    await payload.waitFor();
+    hold(!(await payload.isEditable()), 'it can be edited');
+    await button('sendTest', page).click();
+    await page.getByText('thank you').waitFor();
+    const got = all.receivers.got.filter((one) => one.path === '/example-only');
+    hold(got.length === 1 && JSON.parse(got[0].body).id === 'inv_1', got);
     await visit.close();
   },
   'what a link does not allow is not offered': async (all) => {

@@ -128,7 +128,7 @@ export default {
     await page.keyboard.type(T('live').slice(0, 3));
     await press('Enter');
     await page.getByRole('heading', { name: T('live'), exact: true }).waitFor();
-    hold(!(await dialog(page).count()), 'the palette is open still');
+    await dialog(page).waitFor({ state: 'detached' });
     // The list of shortcuts: Escape closes it, and the focus is where it was.
     await press('?');
     await dialog(page).waitFor();
@@ -142,6 +142,7 @@ export default {
     const row = (await page.locator('main td a').first().innerText()).trim();
     await reach(page, row);
     await press('Enter');
+    await page.waitForURL(`**/endpoints/${data[0].id}`);
     await settled(page);
     await reach(page, T('delete'));
     await press('Enter');
@@ -164,6 +165,7 @@ export default {
     await send({}, { eventType: 'still.one' });
     await page.getByText('still.one').first().waitFor();
     await page.keyboard.press('Control+k');
+    await dialog(page).waitFor();
     const moving = await page.evaluate(() => [...document.querySelectorAll('*')].filter((each) => {
       const { animationName, animationDuration, transitionDuration } = getComputedStyle(each);
       const long = (text) => text.split(',').some((one) => parseFloat(one) > 0.01);
