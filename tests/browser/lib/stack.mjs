@@ -23,7 +23,7 @@ export function listen(server) {
 export class Stack {
   static async start(program, ...flags) {
     const own = (name, ...others) => (flags.some((flag) => name.includes(flag)) ? [] : others);
-    const all = ['dev', ...own(['--data'], '--ephemeral'), ...own(['--listen'], '--listen', '127.0.0.1:0'), '--retry-schedule', '1,4', '--delivery-timeout', '2', ...flags];
+    const all = ['dev', ...own(['--data'], '--ephemeral'), ...own(['--listen'], '--listen', '127.0.0.1:0'), ...own(['--retry-schedule'], '--retry-schedule', '1,4'), ...own(['--delivery-timeout'], '--delivery-timeout', '2'), ...flags];
     const child = spawn(program, all, { stdio: ['ignore', 'pipe', 'pipe'], env: { PATH: process.env.PATH } });
     let out = '';
     let log = '';
