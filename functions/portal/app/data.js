@@ -35,17 +35,22 @@ export function usePages(path, query, limit = 50) {
   const [state, set] = useState(/** @type {{at?: any, items: any[], iterator?: any, done?: boolean, error?: any}} */ ({ items: [] }));
   const [busy, work] = useState(false);
   const [turn, again] = useState(0);
-  const now = useRef(0);
+  const now = useRef({ at: first, asked: 0, shown: 0 });
+  now.current.at = first;
   const ask = useCallback((/** @type {any} */ iterator, /** @type {any[]} */ before, /** @type {AbortSignal | undefined} */ signal) => {
-    // Only what was asked for last is shown, whichever answer comes last.
-    const mine = ++now.current;
-    const newest = () => now.current === mine;
-    if (!path) return;
+    const mine = ++now.current.asked;
+    // An answer that was overtaken by a later one, or is another list's, is not shown.
+    const show = (/** @type {(old: any) => any} */ change) => {
+      if (now.current.at !== first || mine < now.current.shown) return;
+      now.current.shown = mine;
+      set(change);
+    };
+    if (!path) return undefined;
     work(true);
-    get(path, { ...query, limit, iterator }, signal).then(
-      (page) => newest() && set({ at: first, items: [...before, ...page.data], iterator: page.iterator, done: page.done }),
-      (error) => signal?.aborted || (newest() && set((old) => ({ ...old, at: first, items: before, error }))),
-    ).finally(() => newest() && work(false));
+    return get(path, { ...query, limit, iterator }, signal).then(
+      (page) => show(() => ({ at: first, items: [...before, ...page.data], iterator: page.iterator, done: page.done })),
+      (error) => signal?.aborted || show((old) => ({ ...old, at: first, items: before, error })),
+    ).finally(() => now.current.asked === mine && work(false));
   }, [first]);
   useEffect(() => {
     const stop = new AbortController();
@@ -65,7 +70,7 @@ export function usePages(path, query, limit = 50) {
     more: () => ask(shown.iterator, shown.items, undefined),
     reload: () => {
       again((n) => n + 1);
-      ask(undefined, [], undefined);
+      return ask(undefined, [], undefined);
     },
   };
 }
@@ -101,14 +106,23 @@ export function useAgain(turn, reload) {
   }, [turn]);
 }
 
-/** Runs `work` each `seconds` while the page is visible. @param {() => void} work @param {number | null} seconds */
+/** Runs `work` while the page is visible, `seconds` after it last ended. @param {() => any} work @param {number | null} seconds */
 export function useEvery(work, seconds) {
   const latest = useRef(work);
   latest.current = work;
   useEffect(() => {
     if (!seconds) return undefined;
-    const timer = setInterval(() => document.hidden || latest.current(), seconds * 1000);
-    return () => clearInterval(timer);
+    // A slow server is not asked again before it has answered.
+    const wait = () => setTimeout(async () => {
+      if (!document.hidden) await latest.current();
+      if (timer) timer = wait();
+    }, seconds * 1000);
+    /** @type {any} */
+    let timer = wait();
+    return () => {
+      clearTimeout(timer);
+      timer = null;
+    };
   }, [seconds]);
 }
 

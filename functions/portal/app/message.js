@@ -55,7 +55,7 @@ function Attempt({ path, attempt }) {
 /** How long a resend is looked for, in milliseconds: a receiver may take its time. */
 const SOUGHT = 30_000;
 
-/** A message at one endpoint. `sent`: what was resent to several. @param {{app: any, message: any, payload: string, endpoint: any, path: string, sent: {at: number, to: string[]}, style: (s: string) => void, changed: () => void}} props */
+/** A message at one endpoint. `sent`: what was resent to several. @param {{app: any, message: any, payload: string, endpoint: any, path: string, sent: {at: number, to: string[]}, style: (s: string) => void, changed: () => any}} props */
 function Destination({ app, message, payload, endpoint, path, sent, style, changed }) {
   const list = usePages(`${path}/endpoint/${endpoint.id}/attempt`, {}, 20);
   const [sought, seek] = useState({ until: 0, after: '' });
@@ -64,7 +64,7 @@ function Destination({ app, message, payload, endpoint, path, sent, style, chang
   useEffect(() => {
     if (sent.to.includes(endpoint.id)) follow(sent.at);
   }, [sent]);
-  useEvery(() => { list.reload(); changed(); }, sought.after === newest && Date.now() < sought.until ? 1 : null);
+  useEvery(() => Promise.all([list.reload(), changed()]), sought.after === newest && Date.now() < sought.until ? 1 : null);
   const stamp = endpoint.statusText + endpoint.nextAttempt;
   useEffect(() => {
     if (list.items.length) list.reload();
