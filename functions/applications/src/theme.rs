@@ -81,7 +81,7 @@ fn parse(fields: &mut Fields<'_>) -> Theme {
     let mut checked = |names: &'static [&'static str], rule: Text, fits: &dyn Fn(&str) -> bool, msg: &str| {
         let text = fields.text(names, rule).value();
         if text.as_deref().is_some_and(|text| !fits(text)) && !fields.has_violation(names[0]) {
-            fields.violation(names[0], msg, "value_error");
+            fields.violation(names[0], msg);
         }
         text
     };

@@ -112,14 +112,14 @@ impl RevokeIn {
             // What is there and no text was said to be none already.
             (None, None) if fields.has_violation("token") || fields.has_violation("tokenId") => {}
             (Some(_), Some(_)) | (None, None) => {
-                fields.violation("token", "Give either the token or its id", "value_error");
+                fields.violation("token", "Give either the token or its id");
             }
             (Some(token), None) if !is_valid(token) => {
                 let msg = "No valid token of this organisation: it counts for nothing as it is";
-                fields.violation("token", msg, "value_error");
+                fields.violation("token", msg);
             }
             (None, Some(id)) if !is_id(id) => {
-                fields.violation("tokenId", "Must have 64 hexadecimal digits, 0-9a-f", "value_error");
+                fields.violation("tokenId", "Must have 64 hexadecimal digits, 0-9a-f");
             }
             _ => {}
         }

@@ -123,14 +123,14 @@ impl RequestBody for PortalAccess {
         if let Some(unknown) = unknown {
             let known: Vec<&str> = Capability::ALL.into_iter().map(Capability::name).collect();
             let msg = format!("No such capability: {unknown}; expected some of {}", known.join(", "));
-            fields.violation("capabilities", msg, "value_error");
+            fields.violation("capabilities", msg);
         }
         let given = names.map(|names| Capabilities::of_claim(names.iter().map(String::as_str)));
         let capabilities = match (read_only, given) {
             (true, Some(given)) if given != Capabilities::READ_ONLY => {
                 let msg =
                     "Contradicts `capabilities`: readOnly means ViewBase alone; leave one of the two out";
-                fields.violation("readOnly", msg, "value_error");
+                fields.violation("readOnly", msg);
                 given
             }
             (true, _) => Capabilities::READ_ONLY,
@@ -170,7 +170,7 @@ async fn portal_access(
                 if let Some(new) = &asked.application
                     && !matches!(&reference, Reference::Uid(uid) if new.uid.as_ref() == Some(uid))
                 {
-                    fields.violation("application", "Its uid must be the one in the path", "value_error");
+                    fields.violation("application", "Its uid must be the one in the path");
                 }
             })?;
             let app = match (api.store.application_for(&caller, &reference).await, new) {

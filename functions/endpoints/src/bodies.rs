@@ -126,7 +126,7 @@ const METADATA: (&str, &str) = ("metadata", "Arbitrary key-value metadata.");
 /// A URL as it is connected to.
 fn connected(fields: &mut Fields<'_>, url: String, https_only: bool) -> String {
     url_rule::read(&url, https_only).unwrap_or_else(|broken| {
-        fields.violation("url", broken, "value_error");
+        fields.violation("url", broken);
         url
     })
 }

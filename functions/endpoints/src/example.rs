@@ -95,7 +95,7 @@ async fn message(
         Err(Error::NotFound(_)) if name == PING => payload.or_else(|| ping(index).map(|it| it.to_string())),
         Err(Error::NotFound(_)) => {
             let msg = format!("This event type does not exist: {name}");
-            return Err(Error::violation(["body", "eventType"], msg, "value_error"));
+            return Err(Error::violation(["body", "eventType"], msg));
         }
         Err(error) => return Err(error),
     };
@@ -106,7 +106,7 @@ async fn message(
                 "Event type {name} has no example {index}. Add it to `examples` of its schema, or change `exampleIndex`."
             ),
         };
-        return Err(Error::violation(["body", "eventType"], msg, "value_error"));
+        return Err(Error::violation(["body", "eventType"], msg));
     };
     Ok(MessageIn {
         labels: Labels::of(name),

@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::Authenticated;
+use shared::error::ViolationKind;
 use shared::http::{ApiResult, Body, BodyType, Field, Fields, Json, NoContent, Path, RequestBody, Rule};
 use shared::store::endpoint_secrets::EndpointHeaders;
 use shared::webhook::is_sensitive;
@@ -143,13 +144,13 @@ fn read(fields: &mut Fields<'_>, required: bool) -> Option<Vec<(String, Field<St
     let mut spellings: BTreeMap<String, &str> = BTreeMap::new();
     for (name, value) in &found {
         if let Some(other) = spellings.insert(name.to_ascii_lowercase(), name) {
-            part.violation_at(&[name], format!("Is the same header as {other}"), "value_error");
+            part.violation_at(&[name], format!("Is the same header as {other}"));
         } else if let Some(broken) = broken_name(name) {
-            part.violation_at(&[name], broken, "value_error");
+            part.violation_at(&[name], broken);
         } else if let Field::Value(value) = value
             && let Some(broken) = broken_value(value)
         {
-            part.violation_at(&[name], broken, "value_error");
+            part.violation_at(&[name], broken);
         }
     }
     fields.absorb(part);
@@ -158,9 +159,9 @@ fn read(fields: &mut Fields<'_>, required: bool) -> Option<Vec<(String, Field<St
 
 fn check_size(fields: &mut Fields<'_>, headers: &EndpointHeaders) {
     if headers.len() > HEADERS_MAX {
-        fields.violation("headers", format!("Must have at most {HEADERS_MAX} entries"), "value_error");
+        fields.violation("headers", format!("Must have at most {HEADERS_MAX} entries"));
     } else if headers.length() > LENGTH_MAX {
-        fields.violation("headers", format!("Must have at most {LENGTH_MAX} bytes in all"), "value_error");
+        fields.violation("headers", format!("Must have at most {LENGTH_MAX} bytes in all"));
     }
 }
 
@@ -172,7 +173,9 @@ pub fn whole(fields: &mut Fields<'_>, required: bool) -> EndpointHeaders {
     for (name, value) in found {
         match value {
             Field::Value(value) => headers.set(name, value),
-            Field::Null => fields.violation_at(&["headers", &name], "Must not be null", "type_error"),
+            Field::Null => {
+                fields.violation_of(ViolationKind::TypeError, &["headers", &name], "Must not be null")
+            }
             Field::Absent => {}
         }
     }

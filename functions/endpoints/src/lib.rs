@@ -383,7 +383,7 @@ impl Endpoints {
             return Ok(());
         }
         let msg = format!("These event types do not exist: {}", unknown.join(", "));
-        Err(Error::violation(["body", "filterTypes"], msg, "value_error"))
+        Err(Error::violation(["body", "filterTypes"], msg))
     }
 
     async fn make(

@@ -54,7 +54,7 @@ pub fn chosen(fields: &mut Fields<'_>, names: &'static [&'static str]) -> Option
     let key = SigningKey::parse(&text);
     if key.is_none() {
         let msg = "Must be whsec_ and the base64 of 24 to 75 bytes, or an ed25519 key as whsk_";
-        fields.violation(names[0], msg, "value_error");
+        fields.violation(names[0], msg);
     }
     key
 }

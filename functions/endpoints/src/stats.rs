@@ -57,7 +57,7 @@ pub struct Window {
 impl QueryParams for Window {
     fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
         let (since, until) = (query.time("since")?, query.time("until")?);
-        let refuse = |name, msg: &str| Err(Error::violation(["query", name], msg, "value_error"));
+        let refuse = |name, msg: &str| Err(Error::violation(["query", name], msg));
         if until.is_some_and(|until| until > now.after(FUTURE_MAX)) {
             return refuse("until", "Must not lie more than one hour in the future");
         }
@@ -123,7 +123,7 @@ impl QueryParams for Series {
         let bucket = query.choice("bucket", &[("hour", Bucket::Hour), ("day", Bucket::Day)])?;
         let bucket = bucket.unwrap_or(Bucket::Hour);
         let (since, until) = (query.time("since")?, query.time("until")?);
-        let refuse = |name, msg: &str| Err(Error::violation(["query", name], msg, "value_error"));
+        let refuse = |name, msg: &str| Err(Error::violation(["query", name], msg));
         if until.is_some_and(|until| until > now.after(FUTURE_MAX)) {
             return refuse("until", "Must not lie more than one hour in the future");
         }

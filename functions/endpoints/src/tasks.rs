@@ -217,10 +217,10 @@ fn window(fields: &mut Fields<'_>, now: Timestamp, longest: Duration) -> Wanted 
     let until = fields.optional::<Timestamp>(&["until"]).unwrap_or(now);
     if let Some(since) = since {
         if since > until || since > now {
-            fields.violation("since", "Must not lie after `until`, nor in the future", "value_error");
+            fields.violation("since", "Must not lie after `until`, nor in the future");
         } else if until.since(since) > longest {
             let days = longest.as_secs() / DAY.as_secs();
-            fields.violation("since", format!("The window must span at most {days} days"), "value_error");
+            fields.violation("since", format!("The window must span at most {days} days"));
         }
     }
     Wanted { since: since.unwrap_or(now), until, filter: TaskFilter::default() }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use shared::auth::{Caller, Organisation};
-use shared::error::{Violation, corrupt};
+use shared::error::{Violation, ViolationKind, corrupt};
 use shared::http::{
     ApiResult, Body, BodyType, Cursor, Fields, Idempotent, Json, ListQuery, Once, Order, RequestBody,
 };
@@ -73,13 +73,13 @@ impl ImportIn {
             (Some(spec), None) => ("spec", spec),
             (None, Some(text)) => {
                 let read = openapi::parse(&text);
-                ("specRaw", read.map_err(|msg| Error::violation(["body", "specRaw"], msg, "value_error"))?)
+                ("specRaw", read.map_err(|msg| Error::violation(["body", "specRaw"], msg))?)
             }
             _ => return Err(Error::BadRequest("Send either spec or specRaw.".to_owned())),
         };
         openapi::event_types(&document).map_err(|broken| {
             let loc = ["body", field].map(str::to_owned).into_iter().chain(broken.at).collect();
-            Error::Invalid(vec![Violation { loc, msg: broken.msg, kind: "value_error" }])
+            Error::Invalid(vec![Violation { loc, msg: broken.msg, kind: ViolationKind::ValueError }])
         })
     }
 }

@@ -60,7 +60,7 @@ impl EventTypeUpdate {
     /// `Invalid` if it cannot be a name.
     pub fn named(self, name: String) -> Result<EventType> {
         match Text::Name(NAME_LENGTH_MAX).broken(&name) {
-            Some(broken) => Err(Error::violation(["path", "event_type_name"], broken, "value_error")),
+            Some(broken) => Err(Error::violation(["path", "event_type_name"], broken)),
             None => Ok(EventType { name, ..self.0 }),
         }
     }
@@ -148,14 +148,14 @@ fn schemas(fields: &mut Fields<'_>) -> Field<String> {
     let raw = fields.raw_as::<BTreeMap<String, Map<String, Value>>>(&["schemas"]);
     if raw.value_ref().is_some_and(|raw| raw.get().len() > SCHEMAS_LENGTH_MAX) {
         let msg = format!("Must have at most {SCHEMAS_LENGTH_MAX} bytes");
-        fields.violation("schemas", msg, "value_error");
+        fields.violation("schemas", msg);
     }
     if let Field::Value(raw) = &raw
         && let Ok(versions) = serde_json::from_str::<BTreeMap<String, Map<String, Value>>>(raw.get())
         && let Some((version, broken)) =
             versions.iter().find_map(|(version, schema)| Some((version, json_schema::broken(schema)?)))
     {
-        fields.violation_at(&["schemas", version], broken, "value_error");
+        fields.violation_at(&["schemas", version], broken);
     }
     raw.map(|raw| raw.get().to_owned())
 }
@@ -167,7 +167,7 @@ fn feature_flags(fields: &mut Fields<'_>) -> Field<Vec<String>> {
     if let (Field::Value(flags), Field::Value(flag)) = (&several, &one)
         && flags.first() != Some(flag)
     {
-        fields.violation("featureFlag", "Must be the first of `featureFlags`, or left out", "value_error");
+        fields.violation("featureFlag", "Must be the first of `featureFlags`, or left out");
     }
     match (several, one) {
         (Field::Value(flags), _) => Field::Value(flags),

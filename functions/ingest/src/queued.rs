@@ -32,7 +32,7 @@ impl Queued {
         let org = org.and_then(|text| {
             let org = text.parse().ok();
             if org.is_none() {
-                fields.violation("orgId", "Must be the id of an organisation", "value_error");
+                fields.violation("orgId", "Must be the id of an organisation");
             }
             org
         });
@@ -40,7 +40,7 @@ impl Queued {
         let app = app.and_then(|text| {
             let app = Reference::parse(&text);
             if app.is_none() {
-                fields.violation("appId", "Must be the id or the uid of an application", "value_error");
+                fields.violation("appId", "Must be the id or the uid of an application");
             }
             app
         });
@@ -61,7 +61,7 @@ impl Queued {
         fields.finish()?;
         match (org, app, message) {
             (Some(org), Some(app), Some(message)) => Ok(Self { org, app, key, message }),
-            _ => Err(shared::Error::violation(["body"], "Is not complete", "value_error")),
+            _ => Err(shared::Error::violation(["body"], "Is not complete")),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use shared::Error;
 use shared::batch::Outcome;
-use shared::error::Violation;
+use shared::error::{Violation, ViolationKind};
 
 /// Most bytes of a reason.
 const LENGTH_MAX: usize = 1_000;
@@ -33,7 +33,9 @@ fn reason(violations: &[Violation]) -> String {
     for violation in violations {
         let msg = match violation.msg.rsplit_once(", expected ") {
             // Before it is the value itself.
-            Some((_, expected)) if violation.kind == "type_error" => format!("Must be {expected}"),
+            Some((_, expected)) if violation.kind == ViolationKind::TypeError => {
+                format!("Must be {expected}")
+            }
             _ => violation.msg.clone(),
         };
         let one = format!("{}: {msg}", violation.loc.join("."));

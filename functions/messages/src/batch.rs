@@ -48,7 +48,7 @@ impl RequestBody for BatchIn {
         let messages: Vec<Box<RawValue>> = fields.required(&[NAME]).unwrap_or_default();
         fields.rule(NAME, Rule::Entries(1, MESSAGES_MAX));
         if !fields.has_violation(NAME) && !(1..=MESSAGES_MAX).contains(&messages.len()) {
-            fields.violation(NAME, format!("Must have between 1 and {MESSAGES_MAX} entries"), "value_error");
+            fields.violation(NAME, format!("Must have between 1 and {MESSAGES_MAX} entries"));
         }
         Self(messages)
     }
@@ -136,7 +136,7 @@ fn parse(text: &RawValue, app: &Reference<AppId>, now: Timestamp) -> Result<Mess
     let message = MessageIn::parse(text.get().as_bytes(), app, now)?;
     if message.application.is_some() {
         let text = "An application is not made by a message of a batch";
-        return Err(Error::violation(["body", "application"], text, "value_error"));
+        return Err(Error::violation(["body", "application"], text));
     }
     Ok(message)
 }

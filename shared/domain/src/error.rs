@@ -12,7 +12,22 @@ pub struct Violation {
     pub msg: String,
     /// What is wrong with it, for a program.
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    #[schemars(with = "String")]
+    pub kind: ViolationKind,
+}
+
+/// What is wrong with a value, in the contract's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ViolationKind {
+    /// It breaks a rule.
+    ValueError,
+    /// It is of another type.
+    TypeError,
+    /// It is required and absent.
+    Missing,
+    /// It is not JSON.
+    JsonInvalid,
 }
 
 /// Why something was not done.
@@ -83,9 +98,10 @@ pub type Source = Box<dyn std::error::Error + Send + Sync>;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// One broken rule.
-    pub fn violation<const N: usize>(loc: [&str; N], msg: impl Into<String>, kind: &'static str) -> Self {
-        Self::Invalid(vec![Violation { loc: loc.map(str::to_owned).to_vec(), msg: msg.into(), kind }])
+    /// One value that breaks a rule.
+    pub fn violation<const N: usize>(loc: [&str; N], msg: impl Into<String>) -> Self {
+        let (loc, kind) = (loc.map(str::to_owned).to_vec(), ViolationKind::ValueError);
+        Self::Invalid(vec![Violation { loc, msg: msg.into(), kind }])
     }
 }
 

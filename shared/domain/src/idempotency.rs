@@ -34,7 +34,7 @@ impl IdempotencyKey {
         let key = given.filter(|key| (1..=KEY_LENGTH_MAX).contains(&key.len()));
         let key = key.ok_or_else(|| {
             let msg = format!("Must have 1 to {KEY_LENGTH_MAX} visible ASCII characters");
-            Error::violation(["header", "idempotency-key"], msg, "value_error")
+            Error::violation(["header", "idempotency-key"], msg)
         })?;
         Ok(Self::scoped(&caller.subject(), key, target, random))
     }

@@ -45,9 +45,8 @@ impl RawQuery {
             None => Cursor::Start,
             Some(text) => {
                 let key = |key: &str| {
-                    key.parse().map_err(|_| {
-                        Error::violation(["query", "iterator"], "Not an iterator of this list", "value_error")
-                    })
+                    key.parse()
+                        .map_err(|_| Error::violation(["query", "iterator"], "Not an iterator of this list"))
                 };
                 match text.strip_prefix(BACKWARD) {
                     Some(text) => Cursor::Before(key(text)?),
@@ -86,7 +85,7 @@ impl RawQuery {
         for (name, time) in [("before", before), ("after", after)] {
             if time.is_some_and(|time| time > now.after(FUTURE_MAX)) {
                 let msg = "Must not lie more than one hour in the future";
-                return Err(Error::violation(["query", name], msg, "value_error"));
+                return Err(Error::violation(["query", name], msg));
             }
         }
         Ok(Made { after, before })

@@ -161,7 +161,7 @@ impl RawQuery {
         self.note(|| Parameter { rules: rule.rules(), ..Parameter::new(name, Shape::Text) });
         let Some(text) = self.value(name) else { return Ok(None) };
         match rule.broken(text) {
-            Some(msg) => Err(Error::violation(["query", name], msg, "value_error")),
+            Some(msg) => Err(Error::violation(["query", name], msg)),
             None => Ok(Some(text)),
         }
     }
@@ -177,7 +177,7 @@ impl RawQuery {
         });
         let Some(texts) = self.values(name) else { return Ok(None) };
         match texts.iter().find_map(|text| rule.broken(text)) {
-            Some(msg) => Err(Error::violation(["query", name], msg, "value_error")),
+            Some(msg) => Err(Error::violation(["query", name], msg)),
             None => Ok(Some(texts)),
         }
     }
@@ -212,9 +212,10 @@ impl RawQuery {
         });
         let what = format!("a number from {min} to {max}");
         let number = self.value_of(name, &what, |text| text.parse::<u64>().ok())?.unwrap_or(default.into());
-        u16::try_from(number).ok().filter(|number| (min..=max).contains(number)).ok_or_else(|| {
-            Error::violation(["query", name], format!("Must be from {min} to {max}"), "value_error")
-        })
+        u16::try_from(number)
+            .ok()
+            .filter(|number| (min..=max).contains(number))
+            .ok_or_else(|| Error::violation(["query", name], format!("Must be from {min} to {max}")))
     }
 
     /// One of these words.

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::object::{self, Object};
 use super::schema::{Note, Rule, Shape, Shaped};
 use super::{Field, Text, unknown};
-use domain::error::{Error, Result, Violation};
+use domain::error::{Error, Result, Violation, ViolationKind};
 
 /// The fields of one JSON object, and the rules that were found broken so far.
 ///
@@ -37,7 +37,7 @@ impl<'a> Fields<'a> {
         let at = vec!["body".to_owned()];
         if object::is_too_deep(body) {
             let msg = format!("Must not be nested more than {} levels deep", object::DEPTH_MAX);
-            return Err(Error::Invalid(vec![Violation { loc: at, msg, kind: "value_error" }]));
+            return Err(Error::Invalid(vec![Violation { loc: at, msg, kind: ViolationKind::ValueError }]));
         }
         match serde_json::from_slice(body) {
             Ok(object) => Ok(Self::of(at, object)),
@@ -49,7 +49,7 @@ impl<'a> Fields<'a> {
         let mut fields =
             Self { at, values: object.values, asked: Vec::new(), violations: Vec::new(), notes: None };
         for name in object.repeated {
-            fields.violation(&name, "Must not be there twice", "value_error");
+            fields.violation(&name, "Must not be there twice");
         }
         fields
     }
@@ -85,20 +85,19 @@ impl<'a> Fields<'a> {
         Self::parse(if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body })
     }
 
-    /// Notes a broken rule about the field `name`.
-    pub fn violation(&mut self, name: &str, msg: impl Display, kind: &'static str) {
-        if self.notes.is_some() {
-            return;
-        }
-        let mut loc = self.at.clone();
-        if !name.is_empty() {
-            loc.push(name.to_owned());
-        }
-        self.violations.push(Violation { loc, msg: msg.to_string(), kind });
+    /// Notes that the field `name` breaks a rule; without a name, the object itself.
+    pub fn violation(&mut self, name: &str, msg: impl Display) {
+        let path: &[&str] = if name.is_empty() { &[] } else { &[name] };
+        self.violation_of(ViolationKind::ValueError, path, msg);
     }
 
-    /// Notes a broken rule about what `path` leads to.
-    pub fn violation_at(&mut self, path: &[&str], msg: impl Display, kind: &'static str) {
+    /// Notes that what `path` leads to breaks a rule.
+    pub fn violation_at(&mut self, path: &[&str], msg: impl Display) {
+        self.violation_of(ViolationKind::ValueError, path, msg);
+    }
+
+    /// Notes what is wrong with what `path` leads to.
+    pub fn violation_of(&mut self, kind: ViolationKind, path: &[&str], msg: impl Display) {
         if self.notes.is_some() {
             return;
         }
@@ -123,7 +122,7 @@ impl<'a> Fields<'a> {
         let second = found.find(|second| !object::is_same(first.1, second.1));
         if let Some((name, _)) = second {
             let msg = format!("Must not differ from `{}`, which is another name of it", first.0);
-            self.violation(name, msg, "value_error");
+            self.violation(name, msg);
         }
         Some(first)
     }
@@ -141,7 +140,7 @@ impl<'a> Fields<'a> {
         match serde_json::from_str(value.get()) {
             Ok(value) => Field::Value(value),
             Err(error) => {
-                self.violation(name, reason(&error), "type_error");
+                self.violation_of(ViolationKind::TypeError, &[name], reason(&error));
                 Field::Absent
             }
         }
@@ -184,7 +183,7 @@ impl<'a> Fields<'a> {
         if let Some(note) = self.note(name) {
             (note.required, note.nullable) = (true, false);
         } else if is_missing {
-            self.violation(name, "Field required", "missing");
+            self.violation_of(ViolationKind::Missing, &[name], "Field required");
         }
     }
 
@@ -193,7 +192,7 @@ impl<'a> Fields<'a> {
         if let Some(note) = self.note(name) {
             note.nullable = false;
         } else if matches!(field, Field::Null) {
-            self.violation(name, "Must not be null", "type_error");
+            self.violation_of(ViolationKind::TypeError, &[name], "Must not be null");
         }
     }
 
@@ -207,7 +206,7 @@ impl<'a> Fields<'a> {
         let (min, max) = (*range.start(), *range.end());
         self.rule(names[0], Rule::Range(min.cast_signed(), max.cast_signed()));
         if number.value_ref().is_some_and(|number| !range.contains(number)) {
-            self.violation(names[0], format!("Must be from {min} to {max}"), "value_error");
+            self.violation(names[0], format!("Must be from {min} to {max}"));
         }
         number
     }
@@ -218,7 +217,7 @@ impl<'a> Fields<'a> {
         self.rule(names[0], Rule::OneOf(choice));
         if number.value_ref().is_some_and(|number| !choice.contains(number)) {
             let words: Vec<String> = choice.iter().map(u64::to_string).collect();
-            self.violation(names[0], format!("Must be {}", crate::either(&words)), "value_error");
+            self.violation(names[0], format!("Must be {}", crate::either(&words)));
         }
         number
     }
@@ -232,7 +231,7 @@ impl<'a> Fields<'a> {
         match self.raw(names) {
             Some((_, raw)) if raw.get().starts_with('{') => Field::Value(raw),
             Some((name, _)) => {
-                self.violation(name, "Must be a JSON object", "type_error");
+                self.violation_of(ViolationKind::TypeError, &[name], "Must be a JSON object");
                 Field::Absent
             }
             None if names.iter().any(|name| self.values.contains_key(*name)) => Field::Null,
@@ -270,7 +269,7 @@ impl<'a> Fields<'a> {
         if let Field::Value(text) = &field
             && let Some(broken) = rule.broken(text)
         {
-            self.violation(names[0], broken, "value_error");
+            self.violation(names[0], broken);
         }
         field
     }
@@ -301,11 +300,11 @@ impl<'a> Fields<'a> {
         if let Field::Value(list) = &field {
             let unique: std::collections::BTreeSet<_> = list.iter().collect();
             if unique.len() != list.len() {
-                self.violation(names[0], "Entries must not repeat", "value_error");
+                self.violation(names[0], "Entries must not repeat");
             } else if list.len() < min || list.len() > max {
-                self.violation(names[0], format!("Must have between {min} and {max} entries"), "value_error");
+                self.violation(names[0], format!("Must have between {min} and {max} entries"));
             } else if let Some(broken) = list.iter().find_map(|entry| rule.broken(entry)) {
-                self.violation(names[0], broken, "value_error");
+                self.violation(names[0], broken);
             }
         }
         field
@@ -317,18 +316,18 @@ impl<'a> Fields<'a> {
         let field: Field<BTreeMap<String, String>> = self.take(&["metadata"]);
         self.rule("metadata", Rule::BytesInAll(LENGTH_MAX));
         for name in self.raw(&["metadata"]).map(|(_, raw)| object::repeated(raw)).unwrap_or_default() {
-            self.violation_at(&["metadata", &name], "Must not be there twice", "value_error");
+            self.violation_at(&["metadata", &name], "Must not be there twice");
         }
         // The store has no attribute without a name.
         if let Field::Value(map) = &field
             && map.contains_key("")
         {
-            self.violation("metadata", "Each name must have at least one character", "value_error");
+            self.violation("metadata", "Each name must have at least one character");
         }
         if let Field::Value(map) = &field
             && map.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > LENGTH_MAX
         {
-            self.violation("metadata", format!("Must have at most {LENGTH_MAX} bytes in all"), "value_error");
+            self.violation("metadata", format!("Must have at most {LENGTH_MAX} bytes in all"));
         }
         field
     }
@@ -338,7 +337,7 @@ impl<'a> Fields<'a> {
         let field: Field<u16> = self.take(&["rateLimit", "throttleRate"]);
         self.rule("rateLimit", Rule::Range(1, i64::from(u16::MAX)));
         if field == Field::Value(0) {
-            self.violation("rateLimit", "Must be 1 or more", "value_error");
+            self.violation("rateLimit", "Must be 1 or more");
         }
         field
     }
@@ -364,7 +363,7 @@ impl<'a> Fields<'a> {
         match serde_json::from_str(raw.get()) {
             Ok(object) => Some(Fields::of(at, object)),
             Err(error) => {
-                self.violation(name, reason(&error), "type_error");
+                self.violation_of(ViolationKind::TypeError, &[name], reason(&error));
                 None
             }
         }
@@ -381,7 +380,7 @@ impl<'a> Fields<'a> {
             let field = match serde_json::from_str::<Option<T>>(raw.get()) {
                 Ok(value) => value.map_or(Field::Null, Field::Value),
                 Err(error) => {
-                    self.violation(&name, reason(&error), "type_error");
+                    self.violation_of(ViolationKind::TypeError, &[&name], reason(&error));
                     Field::Absent
                 }
             };
@@ -395,7 +394,7 @@ impl<'a> Fields<'a> {
         let others: Vec<String> =
             self.values.keys().filter(|name| !names.contains(&&***name)).map(ToString::to_string).collect();
         for name in others {
-            self.violation(&name, "There is no such field", "value_error");
+            self.violation(&name, "There is no such field");
         }
     }
 
@@ -433,12 +432,15 @@ impl<'a> Fields<'a> {
 
 fn not_an_object(loc: Vec<String>, body: &[u8], error: &serde_json::Error) -> Error {
     let (msg, kind) = if body.iter().all(u8::is_ascii_whitespace) {
-        ("The request body is empty; expected a JSON object".to_owned(), "json_invalid")
+        ("The request body is empty; expected a JSON object".to_owned(), ViolationKind::JsonInvalid)
     } else if error.is_data() {
-        ("A JSON object is expected".to_owned(), "type_error")
+        ("A JSON object is expected".to_owned(), ViolationKind::TypeError)
     } else {
         let (line, column) = (error.line(), error.column());
-        (format!("The request body is not valid JSON (line {line}, column {column})"), "json_invalid")
+        (
+            format!("The request body is not valid JSON (line {line}, column {column})"),
+            ViolationKind::JsonInvalid,
+        )
     };
     Error::Invalid(vec![Violation { loc, msg, kind }])
 }

@@ -111,7 +111,7 @@ impl MessageIn {
         if let Some(new) = &self.application
             && !matches!(app, Reference::Uid(uid) if new.uid.as_ref() == Some(uid))
         {
-            fields.violation("application", otherwise, "value_error");
+            fields.violation("application", otherwise);
         }
     }
 
@@ -119,9 +119,9 @@ impl MessageIn {
     pub fn check_delivery(&self, fields: &mut Fields<'_>, now: Timestamp, soonest: Timestamp) {
         let Some(at) = self.deliver_at else { return };
         if !(soonest..=now.after(DELIVER_LATEST)).contains(&at) {
-            fields.violation("deliverAt", "Must be one minute to 24 hours in the future", "value_error");
+            fields.violation("deliverAt", "Must be one minute to 24 hours in the future");
         } else if at >= now.after(HOUR * u32::try_from(self.retention_hours).unwrap_or(u32::MAX)) {
-            fields.violation("deliverAt", "Must be before the payload is removed", "value_error");
+            fields.violation("deliverAt", "Must be before the payload is removed");
         }
     }
 }
@@ -140,11 +140,11 @@ fn content_type(headers: &mut Fields<'_>) -> Option<String> {
         let Field::Value(value) = value else { continue };
         if !name.eq_ignore_ascii_case("content-type") {
             let msg = "Only content-type can be set by a message; other headers are set on the endpoint";
-            headers.violation(&name, msg, "value_error");
+            headers.violation(&name, msg);
         } else if !is_content_type(&value) {
-            headers.violation(&name, "Must be a media type, such as text/plain", "value_error");
+            headers.violation(&name, "Must be a media type, such as text/plain");
         } else if found.replace(value).is_some() {
-            headers.violation(&name, "Must not be there twice", "value_error");
+            headers.violation(&name, "Must not be there twice");
         }
     }
     found
@@ -167,7 +167,7 @@ fn retention_hours(fields: &mut Fields<'_>) -> u64 {
     let hours = fields.number(&["payloadRetentionHours"], RETENTION_HOURS).value();
     if days.is_some() && hours.is_some() {
         let msg = "Must not be given together with payloadRetentionPeriod";
-        fields.violation("payloadRetentionHours", msg, "value_error");
+        fields.violation("payloadRetentionHours", msg);
     }
     hours.unwrap_or_else(|| days.unwrap_or(RETENTION_DAYS_DEFAULT).saturating_mul(24))
 }
