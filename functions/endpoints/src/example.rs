@@ -5,8 +5,8 @@ use http::HeaderMap;
 use serde_json::Value;
 use shared::auth::{Authenticated, Caller, Capability};
 use shared::http::{
-    Accepted as AcceptedOut, ApiResult, Body, BodyType, Either, Fields, Idempotent, Json, Path, RequestBody,
-    Text,
+    Accepted as AcceptedOut, ApiResult, Body, BodyType, Either, Fields, Idempotent, Json, Path, Registry,
+    RequestBody, Text,
 };
 use shared::ids::NAME_LENGTH_MAX;
 use shared::intake::{Accepted, MessageIn};
@@ -16,7 +16,19 @@ use shared::trace::Trace;
 use shared::wire::{MessageOut, Shown};
 use shared::{Api, Error, Result};
 
-use crate::{EndpointPath, Endpoints, first_sdks};
+use crate::{EndpointPath, Endpoints, TAG, first_sdks};
+
+/// Adds the operations of this module.
+pub fn operations<R: Registry<Endpoints>>(to: R) -> R {
+    to.post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/send-example", send_example, |operation| {
+        operation
+            .named("v1.endpoint.send-example", TAG)
+            .summary("Send an example of an event type")
+            .text("The example comes from the newest schema of the event type that has one; `payload` is sent instead of it. It is an ordinary message, to this endpoint alone.")
+            .returns("The message.")
+            .returns("The same, to SDKs 1.x, which expect this status.")
+    })
+}
 
 /// An event type that portals offer to test an endpoint with.
 const PING: &str = "svix.ping";
@@ -52,7 +64,7 @@ impl RequestBody for ExampleIn {
         let index = fields.number(&["exampleIndex"], 0..=EXAMPLE_INDEX_MAX).value();
         let payload = fields.raw_object(&["payload"]).value().map(|raw| raw.get().to_owned());
         if index.is_some() && payload.is_some() {
-            fields.violation("exampleIndex", "Must not be given together with payload", "value_error");
+            fields.violation("exampleIndex", "Must not be given together with payload");
         }
         Self { name, index: usize::try_from(index.unwrap_or(0)).unwrap_or(usize::MAX), payload }
     }

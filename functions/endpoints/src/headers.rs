@@ -8,11 +8,36 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::Authenticated;
 use shared::error::ViolationKind;
-use shared::http::{ApiResult, Body, BodyType, Field, Fields, Json, NoContent, Path, RequestBody, Rule};
+use shared::http::{
+    ApiResult, Body, BodyType, Field, Fields, Json, NoContent, Path, Registry, RequestBody, Rule,
+};
 use shared::store::endpoint_secrets::EndpointHeaders;
 use shared::webhook::is_sensitive;
 
-use crate::{EndpointPath, Endpoints};
+use crate::{EndpointPath, Endpoints, TAG};
+
+/// Adds the operations of this module.
+pub fn operations<R: Registry<Endpoints>>(to: R) -> R {
+    const HEADERS: &str = "/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers";
+    to.get(HEADERS, get, |operation| {
+        operation
+            .named("v1.endpoint.get-headers", TAG)
+            .summary("Get the headers that an endpoint's webhooks carry")
+            .returns("The headers; of sensitive ones the names.")
+    })
+    .put(HEADERS, replace, |operation| {
+        operation
+            .named("v1.endpoint.update-headers", TAG)
+            .summary("Replace an endpoint's headers")
+            .returns("These are the headers now.")
+    })
+    .patch(HEADERS, patch, |operation| {
+        operation
+            .named("v1.endpoint.patch-headers", TAG)
+            .summary("Change some of an endpoint's headers")
+            .returns("The headers are changed.")
+    })
+}
 
 /// Most headers of one endpoint.
 const HEADERS_MAX: usize = 50;

@@ -29,13 +29,13 @@ mod example;
 mod first_sdks;
 mod headers;
 mod needs;
+mod replays;
 mod secret;
 mod stats;
 mod tasks;
 mod url_rule;
 
 use bodies::{EndpointIn, EndpointPatch, EndpointUpdate};
-use tasks::{BulkReplayIn, RecoverIn, ReplayIn};
 
 /// What the path of an endpoint names.
 type EndpointPath = (AppRef, EndpointRef);
@@ -92,12 +92,16 @@ pub fn describe(document: Document) -> Document {
     operations(document)
 }
 
+const TAG: &str = "Endpoint";
+
 fn operations<R: Registry<Endpoints>>(to: R) -> R {
-    const TAG: &str = "Endpoint";
-    const TASK_TAG: &str = "Background Task";
+    let to = tasks::operations(replays::operations(stats::operations(needs::operations(to))));
+    of_endpoints(example::operations(headers::operations(secret::operations(to))))
+}
+
+fn of_endpoints<R: Registry<Endpoints>>(to: R) -> R {
     const ALL: &str = "/api/v1/app/{app_id}/endpoint";
     const ONE: &str = "/api/v1/app/{app_id}/endpoint/{endpoint_id}";
-    const HEADERS: &str = "/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers";
     to.get(ALL, list, |operation| {
         operation
             .named("v1.endpoint.list", TAG)
@@ -105,16 +109,10 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
             .returns("A page of endpoints.")
     })
     .post(ALL, create, |operation| {
-        operation
-            .named("v1.endpoint.create", TAG)
-            .summary("Create an endpoint")
-            .returns("The new endpoint.")
+        operation.named("v1.endpoint.create", TAG).summary("Create an endpoint").returns("The new endpoint.")
     })
     .get(ONE, read, |operation| {
-        operation
-            .named("v1.endpoint.get", TAG)
-            .summary("Get an endpoint")
-            .returns("The endpoint.")
+        operation.named("v1.endpoint.get", TAG).summary("Get an endpoint").returns("The endpoint.")
     })
     .put(ONE, replace, |operation| {
         operation
@@ -138,173 +136,7 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
             .text("Nothing is delivered to it any more, and its uid can be used again.")
             .returns("Deleted.")
     })
-    .get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret", secret::get, |operation| {
-        operation
-            .named("v1.endpoint.get-secret", TAG)
-            .summary("Get an endpoint's signing secret")
-            .returns("The key.")
-    })
-    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret/rotate", secret::rotate, |operation| {
-        operation
-            .named("v1.endpoint.rotate-secret", TAG)
-            .summary("Rotate an endpoint's signing secret")
-            .text("The old key stays valid for a while: webhooks carry a signature by each.")
-            .returns("The new key.")
-            .returns("The same, to SDKs 1.x, which expect no content.")
-    })
-    .get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/stats", stats::get, |operation| {
-        operation
-            .named("v1.endpoint.get-stats", TAG)
-            .summary("Get an endpoint's delivery statistics")
-            .text("By the time of their messages, in a window of at most 28 days.")
-            .parameter("since", "Start of the window, inclusive; 28 days before `until` if absent.")
-            .parameter("until", "End of the window, exclusive; now if absent.")
-            .returns("The counts.")
-    })
-    .get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/stats/series", stats::endpoint_series, |operation| {
-        operation
-            .named("v1.endpoint.get-stats-series", TAG)
-            .summary("Get an endpoint's delivery statistics per hour or day")
-            .text("By the time of their messages. If there is much to count for the first time, retry after a 503: what was counted is kept.")
-            .parameter("since", SERIES_SINCE)
-            .parameter("until", SERIES_UNTIL)
-            .parameter("bucket", SERIES_BUCKET)
-            .returns("The counts.")
-    })
-    .get("/api/v1/app/{app_id}/stats/series", stats::application_series, |operation| {
-        operation
-            .named("v1.application.get-stats-series", "Application")
-            .summary("Get an application's delivery statistics per hour or day")
-            .text("The sum over all endpoints that the application has now, for up to 500 endpoints.")
-            .parameter("since", SERIES_SINCE)
-            .parameter("until", SERIES_UNTIL)
-            .parameter("bucket", SERIES_BUCKET)
-            .returns("The counts.")
-    })
-    .get(HEADERS, headers::get, |operation| {
-        operation
-            .named("v1.endpoint.get-headers", TAG)
-            .summary("Get the headers that an endpoint's webhooks carry")
-            .returns("The headers; of sensitive ones the names.")
-    })
-    .put(HEADERS, headers::replace, |operation| {
-        operation
-            .named("v1.endpoint.update-headers", TAG)
-            .summary("Replace an endpoint's headers")
-            .returns("These are the headers now.")
-    })
-    .patch(HEADERS, headers::patch, |operation| {
-        operation
-            .named("v1.endpoint.patch-headers", TAG)
-            .summary("Change some of an endpoint's headers")
-            .returns("The headers are changed.")
-    })
-    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/recover", tasks::begin::<RecoverIn>, |operation| {
-        operation
-            .named("v1.endpoint.recover", TAG)
-            .summary("Recover failed messages")
-            .text(
-                "Every message of the window that was exhausted and never delivered is sent once more, in the background. The response names the task.",
-            )
-            .returns("The task.")
-    })
-    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/replay-missing", tasks::begin::<ReplayIn>, |operation| {
-        operation
-            .named("v1.endpoint.replay-missing", TAG)
-            .summary("Replay missing messages")
-            .text("Every message of the window that matches the endpoint and was never attempted there.")
-            .returns("The task.")
-    })
-    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/bulk-replay", tasks::begin::<BulkReplayIn>, |operation| {
-        operation
-            .named("v1.endpoint.bulk-replay", TAG)
-            .summary("Bulk replay")
-            .text("Delivered or not, unless the request says which messages are meant.")
-            .returns("The task.")
-    })
-    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/recover/count", tasks::count::<RecoverIn>, |operation| {
-        operation
-            .named("v1.endpoint.count-recover", TAG)
-            .summary("Count what a recovery would send")
-            .text(COUNT)
-            .returns("The number.")
-    })
-    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/replay-missing/count", tasks::count::<ReplayIn>, |operation| {
-        operation
-            .named("v1.endpoint.count-replay-missing", TAG)
-            .summary("Count what replaying missing messages would send")
-            .text(COUNT)
-            .returns("The number.")
-    })
-    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/bulk-replay/count", tasks::count::<BulkReplayIn>, |operation| {
-        operation
-            .named("v1.endpoint.count-bulk-replay", TAG)
-            .summary("Count what a bulk replay would send")
-            .text(COUNT)
-            .returns("The number.")
-    })
-    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/send-example", example::send_example, |operation| {
-        operation
-            .named("v1.endpoint.send-example", TAG)
-            .summary("Send an example of an event type")
-            .text("The example comes from the newest schema of the event type that has one; `payload` is sent instead of it. It is an ordinary message, to this endpoint alone.")
-            .returns("The message.")
-            .returns("The same, to SDKs 1.x, which expect this status.")
-    })
-    .get("/api/v1/failing-endpoint", needs::failing_of_all, |operation| {
-        operation
-            .named("v1.failing-endpoint.list", TAG)
-            .summary("List the failing endpoints of all applications")
-            .text(FAILING)
-            .returns("A page of endpoints.")
-    })
-    .get("/api/v1/app/{app_id}/failing-endpoint", needs::failing_of_one, |operation| {
-        operation
-            .named("v1.failing-endpoint.list-by-app", TAG)
-            .summary("List an application's failing endpoints")
-            .text(FAILING)
-            .returns("A page of endpoints.")
-    })
-    .get("/api/v1/undelivered", needs::undelivered_of_all, |operation| {
-        operation
-            .named("v1.undelivered.list", "Message Attempt")
-            .summary("List the undelivered messages of all applications")
-            .text(UNDELIVERED)
-            .returns("A page of messages.")
-    })
-    .get("/api/v1/app/{app_id}/undelivered", needs::undelivered_of_one, |operation| {
-        operation
-            .named("v1.undelivered.list-by-app", "Message Attempt")
-            .summary("List an application's undelivered messages")
-            .text(UNDELIVERED)
-            .parameter("endpointId", "Only messages to this endpoint.")
-            .returns("A page of messages.")
-    })
-    .get("/api/v1/background-task", tasks::list, |operation| {
-        operation
-            .named("v1.background-task.list", TASK_TAG)
-            .summary("List tasks")
-            .text("An application's token sees its own application's.")
-            .parameter("status", "Only tasks with this status.")
-            .parameter("task", "Only tasks of this kind; some kinds are known for compatibility and never occur.")
-            .returns("A page of tasks.")
-    })
-    .get("/api/v1/background-task/{task_id}", tasks::read, |operation| {
-        operation
-            .named("v1.background-task.get", TASK_TAG)
-            .summary("Get a task")
-            .returns("The task.")
-    })
 }
-
-const COUNT: &str = "Nothing is sent. The body is that of the operation itself. About ten thousand messages are examined; `more` says that there may be more.";
-const FAILING: &str =
-    "Endpoints at which a message was exhausted and that have not succeeded since; disabled ones as well.";
-const UNDELIVERED: &str =
-    "Messages that were exhausted and never delivered since; the latest last attempt comes first.";
-const SERIES_SINCE: &str = "Start of the window: a time in the first hour or day; 24 hours before `until` if absent. At most 28 days before it, or 7 days per hour.";
-const SERIES_UNTIL: &str = "End of the window, exclusive; now if absent.";
-const SERIES_BUCKET: &str = "How long a point is: `hour`, which it is if absent, or `day`, in UTC.";
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -8,7 +8,7 @@ use shared::auth::{Authenticated, Organisation};
 use shared::clock::Timestamp;
 use shared::http::{
     ApiResult, AppRef, Ascending, EndpointRef, Json, ListOut, ListQuery, Path, Query, QueryParams, RawQuery,
-    Segment as _,
+    Registry, Segment as _,
 };
 use shared::ids::{AppId, AttemptId, EndpointId, MessageId, Reference};
 use shared::store::applications::Profile;
@@ -16,7 +16,43 @@ use shared::store::endpoints::Endpoint;
 use shared::store::needs::{Failing, FailingKey, ListOf, Undelivered};
 use shared::store::shards::LogQuery;
 
-use crate::Endpoints;
+use crate::{Endpoints, TAG};
+
+/// Adds the operations of this module.
+pub fn operations<R: Registry<Endpoints>>(to: R) -> R {
+    const FAILING: &str = "Endpoints at which a message was exhausted and that have not succeeded since; disabled ones as well.";
+    const UNDELIVERED: &str =
+        "Messages that were exhausted and never delivered since; the latest last attempt comes first.";
+    to.get("/api/v1/failing-endpoint", failing_of_all, |operation| {
+        operation
+            .named("v1.failing-endpoint.list", TAG)
+            .summary("List the failing endpoints of all applications")
+            .text(FAILING)
+            .returns("A page of endpoints.")
+    })
+    .get("/api/v1/app/{app_id}/failing-endpoint", failing_of_one, |operation| {
+        operation
+            .named("v1.failing-endpoint.list-by-app", TAG)
+            .summary("List an application's failing endpoints")
+            .text(FAILING)
+            .returns("A page of endpoints.")
+    })
+    .get("/api/v1/undelivered", undelivered_of_all, |operation| {
+        operation
+            .named("v1.undelivered.list", "Message Attempt")
+            .summary("List the undelivered messages of all applications")
+            .text(UNDELIVERED)
+            .returns("A page of messages.")
+    })
+    .get("/api/v1/app/{app_id}/undelivered", undelivered_of_one, |operation| {
+        operation
+            .named("v1.undelivered.list-by-app", "Message Attempt")
+            .summary("List an application's undelivered messages")
+            .text(UNDELIVERED)
+            .parameter("endpointId", "Only messages to this endpoint.")
+            .returns("A page of messages.")
+    })
+}
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

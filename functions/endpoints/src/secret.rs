@@ -9,13 +9,31 @@ use serde::Serialize;
 use shared::auth::Authenticated;
 use shared::clock::Timestamp;
 use shared::http::{
-    ApiResult, Body, BodyType, Either, Fields, Idempotent, Json, NoContent, Once, Path, RequestBody,
+    ApiResult, Body, BodyType, Either, Fields, Idempotent, Json, NoContent, Once, Path, Registry, RequestBody,
 };
 use shared::signing::{KeyKind, SigningKey};
 use shared::store::endpoints::Endpoint;
 use shared::{Error, Result};
 
-use crate::{EndpointPath, Endpoints, first_sdks};
+use crate::{EndpointPath, Endpoints, TAG, first_sdks};
+
+/// Adds the operations of this module.
+pub fn operations<R: Registry<Endpoints>>(to: R) -> R {
+    to.get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret", get, |operation| {
+        operation
+            .named("v1.endpoint.get-secret", TAG)
+            .summary("Get an endpoint's signing secret")
+            .returns("The key.")
+    })
+    .post("/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret/rotate", rotate, |operation| {
+        operation
+            .named("v1.endpoint.rotate-secret", TAG)
+            .summary("Rotate an endpoint's signing secret")
+            .text("The old key stays valid for a while: webhooks carry a signature by each.")
+            .returns("The new key.")
+            .returns("The same, to SDKs 1.x, which expect no content.")
+    })
+}
 
 /// How long a key stays valid after a rotation, if nothing else is asked for, and at most.
 const GRACE_SECONDS_DEFAULT: u64 = 86_400;

@@ -9,12 +9,48 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::Authenticated;
 use shared::clock::Timestamp;
-use shared::http::{ApiResult, AppRef, Json, Path, Query, QueryParams, RawQuery};
+use shared::http::{ApiResult, AppRef, Json, Path, Query, QueryParams, RawQuery, Registry};
 use shared::limits::FUTURE_MAX;
 use shared::store::stats::{Counts, MINUTE_MS, Work};
 use shared::{Error, Result};
 
-use crate::{EndpointPath, Endpoints};
+use crate::{EndpointPath, Endpoints, TAG};
+
+/// Adds the operations of this module.
+pub fn operations<R: Registry<Endpoints>>(to: R) -> R {
+    const SERIES_SINCE: &str = "Start of the window: a time in the first hour or day; 24 hours before `until` if absent. At most 28 days before it, or 7 days per hour.";
+    const SERIES_UNTIL: &str = "End of the window, exclusive; now if absent.";
+    const SERIES_BUCKET: &str = "How long a point is: `hour`, which it is if absent, or `day`, in UTC.";
+    to.get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/stats", get, |operation| {
+        operation
+            .named("v1.endpoint.get-stats", TAG)
+            .summary("Get an endpoint's delivery statistics")
+            .text("By the time of their messages, in a window of at most 28 days.")
+            .parameter("since", "Start of the window, inclusive; 28 days before `until` if absent.")
+            .parameter("until", "End of the window, exclusive; now if absent.")
+            .returns("The counts.")
+    })
+    .get("/api/v1/app/{app_id}/endpoint/{endpoint_id}/stats/series", endpoint_series, |operation| {
+        operation
+            .named("v1.endpoint.get-stats-series", TAG)
+            .summary("Get an endpoint's delivery statistics per hour or day")
+            .text("By the time of their messages. If there is much to count for the first time, retry after a 503: what was counted is kept.")
+            .parameter("since", SERIES_SINCE)
+            .parameter("until", SERIES_UNTIL)
+            .parameter("bucket", SERIES_BUCKET)
+            .returns("The counts.")
+    })
+    .get("/api/v1/app/{app_id}/stats/series", application_series, |operation| {
+        operation
+            .named("v1.application.get-stats-series", "Application")
+            .summary("Get an application's delivery statistics per hour or day")
+            .text("The sum over all endpoints that the application has now, for up to 500 endpoints.")
+            .parameter("since", SERIES_SINCE)
+            .parameter("until", SERIES_UNTIL)
+            .parameter("bucket", SERIES_BUCKET)
+            .returns("The counts.")
+    })
+}
 
 /// The longest window, and the one where no beginning is given.
 const WINDOW: Duration = Duration::from_secs(28 * 24 * 3600);

@@ -1,32 +1,40 @@
-//! Sending again: recovery and replays, which run in the background, and how far they are.
-
-use std::time::Duration;
+//! Tasks in the background: what they do, and how far they are.
 
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::{Authenticated, Caller, Who};
-use shared::clock::{DAY, Timestamp};
-use shared::error::Chain;
+use shared::clock::Timestamp;
 use shared::http::{
-    Accepted, ApiResult, Body, BodyType, Fields, Idempotent, Json, ListOut, ListQuery, Once, Order, Path,
-    Query, QueryParams, RawQuery, RequestBody, Text,
+    ApiResult, Json, ListOut, ListQuery, Order, Path, Query, QueryParams, RawQuery, Registry,
 };
-use shared::ids::{AppId, EndpointId, NAME_LENGTH_MAX, Reference, TaskId};
-use shared::limits::{CHANNEL_LENGTH_MAX, TAG_LENGTH_MAX};
-use shared::queue::{Job, Outgoing};
-use shared::store::applications::Application;
-use shared::store::attempts::Status;
-use shared::store::tasks::{Progress, Replay, Task, TaskFilter, TaskKind};
+use shared::ids::{AppId, EndpointId, Reference, TaskId};
+use shared::store::tasks::{Progress, Task, TaskKind};
 use shared::{Error, Result};
 
-use crate::bodies::EVENT_TYPES_MAX;
-use crate::{EndpointPath, Endpoints};
+use crate::Endpoints;
 
-/// Longest window of a recovery, by the contract.
-const RECOVER_WINDOW_MAX: Duration = DAY.saturating_mul(14);
-/// Longest window of a replay: payloads are not kept longer.
-const REPLAY_WINDOW_MAX: Duration = DAY.saturating_mul(90);
+/// Adds the operations of this module.
+pub fn operations<R: Registry<Endpoints>>(to: R) -> R {
+    to.get("/api/v1/background-task", list, |operation| {
+        operation
+            .named("v1.background-task.list", "Background Task")
+            .summary("List tasks")
+            .text("An application's token sees its own application's.")
+            .parameter("status", "Only tasks with this status.")
+            .parameter(
+                "task",
+                "Only tasks of this kind; some kinds are known for compatibility and never occur.",
+            )
+            .returns("A page of tasks.")
+    })
+    .get("/api/v1/background-task/{task_id}", read, |operation| {
+        operation
+            .named("v1.background-task.get", "Background Task")
+            .summary("Get a task")
+            .returns("The task.")
+    })
+}
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -99,212 +107,6 @@ impl From<Task> for TaskOut {
             },
             data: TaskData { app_id: task.app, endpoint_id: task.endpoint, messages_sent, items_erased },
             updated_at: task.updated_at,
-        }
-    }
-}
-
-/// What a request asks a task to send.
-#[derive(Debug)]
-pub struct Wanted {
-    since: Timestamp,
-    until: Timestamp,
-    filter: TaskFilter,
-}
-
-const SINCE: (&str, &str) = ("since", "Only messages made at that time or later.");
-const UNTIL: (&str, &str) = ("until", "Only messages made up to that time; up to now if absent.");
-
-/// A request that begins a task, or counts what one would send. It depends on the time.
-pub trait TaskIn: RequestBody<With = Timestamp> + Send + 'static {
-    /// The kind of the task.
-    const KIND: TaskKind;
-
-    /// What it asks for.
-    fn wanted(self) -> Wanted;
-}
-
-/// A window to recover.
-pub struct RecoverIn(Wanted);
-
-impl RequestBody for RecoverIn {
-    type With = Timestamp;
-    const TYPE: BodyType = BodyType::of::<Self>("RecoverIn", &[SINCE, UNTIL]);
-
-    fn read(fields: &mut Fields<'_>, now: Timestamp) -> Self {
-        Self(window(fields, now, RECOVER_WINDOW_MAX))
-    }
-}
-
-impl TaskIn for RecoverIn {
-    const KIND: TaskKind = TaskKind::Recover;
-
-    fn wanted(self) -> Wanted {
-        self.0
-    }
-}
-
-/// A window to send what is missing of.
-pub struct ReplayIn(Wanted);
-
-impl RequestBody for ReplayIn {
-    type With = Timestamp;
-    const TYPE: BodyType = BodyType::of::<Self>("ReplayIn", &[SINCE, UNTIL]);
-
-    fn read(fields: &mut Fields<'_>, now: Timestamp) -> Self {
-        Self(window(fields, now, REPLAY_WINDOW_MAX))
-    }
-}
-
-impl TaskIn for ReplayIn {
-    const KIND: TaskKind = TaskKind::ReplayMissing;
-
-    fn wanted(self) -> Wanted {
-        self.0
-    }
-}
-
-/// What to send again.
-pub struct BulkReplayIn(Wanted);
-
-impl RequestBody for BulkReplayIn {
-    type With = Timestamp;
-    const TYPE: BodyType = BodyType::of::<Self>(
-        "BulkReplayIn",
-        &[
-            SINCE,
-            UNTIL,
-            (
-                "status",
-                "Only messages with this delivery status: 0 delivered, 1 waiting for the next attempt, 2 failed, 3 in flight.",
-            ),
-            (
-                "statusCodeClass",
-                "Only messages whose last response was in this class: 200 for 200 to 299; 0 for no response.",
-            ),
-            ("eventTypes", "Only messages of these event types."),
-            ("channel", "Only messages with this channel."),
-            ("tag", "Only messages with this tag."),
-        ],
-    );
-
-    fn read(fields: &mut Fields<'_>, now: Timestamp) -> Self {
-        let wanted = window(fields, now, REPLAY_WINDOW_MAX);
-        let status = fields.number(&["status"], 0..=3).value();
-        let class = fields.code(&["statusCodeClass"], &[0, 100, 200, 300, 400, 500]).value();
-        let event_types = fields.names(&["eventTypes"], NAME_LENGTH_MAX, 0, EVENT_TYPES_MAX).value();
-        let filter = TaskFilter {
-            event_types: event_types.filter(|types| !types.is_empty()),
-            channel: fields.text(&["channel"], Text::Name(CHANNEL_LENGTH_MAX)).value(),
-            tag: fields.text(&["tag"], Text::Tag(TAG_LENGTH_MAX)).value(),
-            status: status.and_then(|status| Status::from_number(u8::try_from(status).ok()?)),
-            code_class: class.and_then(|class| u16::try_from(class / 100).ok()),
-        };
-        Self(Wanted { filter, ..wanted })
-    }
-}
-
-impl TaskIn for BulkReplayIn {
-    const KIND: TaskKind = TaskKind::BulkReplay;
-
-    fn wanted(self) -> Wanted {
-        self.0
-    }
-}
-
-/// Reads the window of a task.
-fn window(fields: &mut Fields<'_>, now: Timestamp, longest: Duration) -> Wanted {
-    let since = fields.required::<Timestamp>(&["since"]);
-    let until = fields.optional::<Timestamp>(&["until"]).unwrap_or(now);
-    if let Some(since) = since {
-        if since > until || since > now {
-            fields.violation("since", "Must not lie after `until`, nor in the future");
-        } else if until.since(since) > longest {
-            let days = longest.as_secs() / DAY.as_secs();
-            fields.violation("since", format!("The window must span at most {days} days"));
-        }
-    }
-    Wanted { since: since.unwrap_or(now), until, filter: TaskFilter::default() }
-}
-
-/// Begins a task.
-pub async fn begin<T: TaskIn>(
-    State(state): State<Endpoints>,
-    Authenticated(caller): Authenticated,
-    Path(path): Path<EndpointPath>,
-    idempotent: Idempotent,
-    body: Body<T>,
-) -> ApiResult<Once<Accepted<TaskOut>>> {
-    let api = &state.api;
-    idempotent
-        .once(&caller, async || {
-            let now = api.clock.now();
-            let (app, endpoint) = state.find(&caller, &path).await?;
-            let wanted = body.read_with(now)?.wanted();
-            if endpoint.settings.disabled {
-                return Err(Error::Conflict(
-                    "The endpoint is disabled: enable it before you recover or replay messages.".into(),
-                ));
-            }
-            let task = state.task(&app, endpoint.id, T::KIND, wanted, now);
-            api.store.create_task(&caller, &task).await?;
-            let job = Outgoing::new(&Job::Task(task.next_step()), Duration::ZERO, task.app)?;
-            if let Err(error) = state.sqs.send_one(&state.background, job).await {
-                // The task has a timer besides: it begins within a minute.
-                tracing::warn!(error = %Chain(&error), task = %task.id, "a task begins later");
-            }
-            Ok(Accepted(task.into()))
-        })
-        .await
-}
-
-/// How many messages a task would send.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "TaskCountOut")]
-pub struct CountOut {
-    /// The number that was found.
-    count: u64,
-    /// There may be more: about ten thousand messages are examined.
-    more: bool,
-}
-
-/// Counts what a task would send.
-pub async fn count<T: TaskIn>(
-    State(state): State<Endpoints>,
-    Authenticated(caller): Authenticated,
-    Path(path): Path<EndpointPath>,
-    body: Body<T>,
-) -> ApiResult<Json<CountOut>> {
-    let now = state.api.clock.now();
-    let (app, endpoint) = state.find(&caller, &path).await?;
-    let wanted = body.read_with(now)?.wanted();
-    let task = state.task(&app, endpoint.id, T::KIND, wanted, now);
-    let (count, more) = state.api.store.count_chosen(&task, &endpoint).await?;
-    Ok(Json(CountOut { count, more }))
-}
-
-impl Endpoints {
-    /// A task that begins now.
-    fn task(
-        &self,
-        app: &Application,
-        endpoint: EndpointId,
-        kind: TaskKind,
-        wanted: Wanted,
-        now: Timestamp,
-    ) -> Task {
-        Task {
-            org: app.org,
-            id: TaskId::new(now, &*self.api.random),
-            kind,
-            app: app.id,
-            endpoint: Some(endpoint),
-            since: wanted.since,
-            until: wanted.until,
-            filter: wanted.filter,
-            step: 0,
-            progress: Progress::Replay(Replay::default()),
-            finished: false,
-            updated_at: now,
         }
     }
 }
