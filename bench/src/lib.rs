@@ -8,7 +8,6 @@
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's time")]
 
-mod behind;
 mod beside;
 mod client;
 mod cost;
@@ -21,6 +20,7 @@ mod payload;
 mod plot;
 mod receiver;
 mod run;
+mod shifted;
 mod tally;
 
 use std::io::Write as _;

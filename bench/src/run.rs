@@ -12,7 +12,6 @@ use standardwebhooks::Webhook;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::behind::Behind;
 use crate::beside::Beside;
 use crate::client::Api;
 use crate::cpu;
@@ -22,6 +21,7 @@ use crate::grow;
 use crate::load::Load;
 use crate::payload::Payloads;
 use crate::receiver::{self, Receiver};
+use crate::shifted::Shifted;
 use crate::tally::Tally;
 
 /// Applications and endpoints that are created at the same time.
@@ -36,6 +36,8 @@ const COPIES: Duration = Duration::from_secs(1);
 const PAGES: u32 = 20;
 /// Requests for statistics until all is counted, at most.
 const COUNTS_MAX: u32 = 1_000;
+/// After this long, what has been delivered settles: it is counted once more, and then no longer.
+const SETTLED: Duration = Duration::from_secs(300);
 /// How much older than what is on file its endpoint is.
 const OLDER: Duration = Duration::from_secs(3_600);
 /// How often the progress line changes.
@@ -71,7 +73,7 @@ pub enum Failed {
 pub fn run(plan: &Plan) -> Result<Figures, Failed> {
     let load = runtime("load", 1)?;
     let functions = runtime("functions", std::thread::available_parallelism().map_or(2, usize::from))?;
-    let behind = Arc::new(Behind::by(match plan.stored {
+    let clock = Arc::new(Shifted::behind(match plan.stored {
         0 => Duration::ZERO,
         stored => grow::APART * stored + OLDER,
     }));
@@ -80,11 +82,11 @@ pub fn run(plan: &Plan) -> Result<Figures, Failed> {
         Server::Own { storage, sockets } => {
             let (mut settings, folder) = settings(storage)?;
             settings.sockets = *sockets;
-            settings.platform.clock = behind.clone();
+            settings.platform.clock = clock.clone();
             (Some(functions.block_on(Stack::start(settings))?), folder)
         }
     };
-    let measured = load.block_on(measure(plan, stack.as_ref(), &behind));
+    let measured = load.block_on(measure(plan, stack.as_ref(), &clock));
     if let Some(stack) = stack {
         functions.block_on(stack.stop());
     }
@@ -111,7 +113,7 @@ fn settings(storage: &Storage) -> Result<(Settings, Option<tempfile::TempDir>), 
     Ok((settings, folder))
 }
 
-async fn measure(plan: &Plan, stack: Option<&Stack>, behind: &Behind) -> Result<Figures, Failed> {
+async fn measure(plan: &Plan, stack: Option<&Stack>, clock: &Shifted) -> Result<Figures, Failed> {
     let (url, token) = match (&plan.server, stack) {
         (Server::At { url, token }, _) => (url.clone(), token.clone()),
         (Server::Own { .. }, stack) => {
@@ -126,7 +128,7 @@ async fn measure(plan: &Plan, stack: Option<&Stack>, behind: &Behind) -> Result<
     let payloads = Arc::new(Payloads::new(plan.size as usize));
     let SetUp { applications, first_endpoint, keys } = set_up(plan, &api, &own_url).await?;
     let beside = Beside::set_up(plan, &api, &applications).await?;
-    behind.catch_up();
+    clock.catch_up();
     if let Some(stack) = stack {
         grow::store(stack, &applications[0], &first_endpoint, plan.stored, &payloads).await?;
     }
@@ -175,7 +177,7 @@ async fn measure(plan: &Plan, stack: Option<&Stack>, behind: &Behind) -> Result<
     progress.abort();
     receiving.abort();
     let spent = stack.zip(asked).map(|(stack, asked)| stack.ledger().since(&asked));
-    let pages = pages(&api, stack, &load.applications[0], &first_endpoint).await?;
+    let pages = pages(&api, stack, clock, &load.applications[0], &first_endpoint).await?;
     let figures = Figures::new(plan, &tally, took, [&used, &own], spent.as_ref(), pages);
     if stack.is_none() {
         clean_up(&api, &load.applications).await;
@@ -267,8 +269,15 @@ async fn create(
     Ok((application, id, first))
 }
 
-/// Reads a page of each list some times, and statistics: the first time, and when all was counted.
-async fn pages(api: &Api, stack: Option<&Stack>, app: &str, endpoint: &str) -> Result<Vec<PageCost>, Failed> {
+/// Reads a page of each list some times, and statistics once all has settled: the first time, and when all
+/// was counted.
+async fn pages(
+    api: &Api,
+    stack: Option<&Stack>,
+    clock: &Shifted,
+    app: &str,
+    endpoint: &str,
+) -> Result<Vec<PageCost>, Failed> {
     let mut pages = Vec::new();
     let stats = format!("/app/{app}/endpoint/{endpoint}/stats");
     for (list, path, times) in [
@@ -281,6 +290,10 @@ async fn pages(api: &Api, stack: Option<&Stack>, app: &str, endpoint: &str) -> R
         ("an endpoint's statistics, counted", stats.clone(), 1),
         ("an endpoint's statistics", stats, PAGES),
     ] {
+        // What has just been delivered, or stored for an hour of before, is counted anew until it settles.
+        if times == 1 {
+            clock.run_ahead(SETTLED);
+        }
         let before = stack.map(Stack::ledger);
         let mut took = Vec::new();
         for _ in 0..times {

@@ -16,6 +16,7 @@ use local_sqs::{Engine, Options};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, oneshot};
 
+use crate::coverage;
 use crate::faults::{Fate, Faults, Service};
 use crate::journal::{Journal, Record};
 use crate::time::{Sim, SimClock};
@@ -174,6 +175,7 @@ impl Inner {
         if fate != Fate::Served {
             self.journal.strike(invocation, self.sim.now());
         }
+        self.journal.step(invocation, fate, |function| coverage::step(function, service, operation, &body));
         self.sim.trace(|| format!("{invocation}: {operation} {fate:?}"));
         match fate {
             Fate::Throttled => {

@@ -7,6 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderMap;
 
+use crate::coverage::Coverage;
+use crate::faults::Fate;
+
 /// A webhook as a receiver saw it.
 #[derive(Clone, Debug)]
 pub struct Post {
@@ -32,6 +35,9 @@ pub struct Record {
 /// One run of a function.
 #[derive(Clone, Debug)]
 pub struct Invocation {
+    pub function: &'static str,
+    /// The last request that it began.
+    pub step: Option<String>,
     pub from: Duration,
     pub to: Option<Duration>,
     /// It ended without an answer.
@@ -47,6 +53,8 @@ pub struct Events {
     /// When endpoints were disabled, and from when on they were no longer, by the server behind them.
     pub disabled: Vec<(usize, Duration, Option<Duration>)>,
     pub invocations: BTreeMap<u64, Invocation>,
+    /// Which steps were taken, and what met them.
+    pub coverage: Coverage,
 }
 
 /// Clones are the same.
@@ -58,14 +66,35 @@ impl Journal {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn begin(&self, invocation: u64, now: Duration) {
-        let begun = Invocation { from: now, to: None, broke: false, struck: Vec::new() };
+    pub fn begin(&self, invocation: u64, function: &'static str, now: Duration) {
+        let begun =
+            Invocation { function, step: None, from: now, to: None, broke: false, struck: Vec::new() };
         self.lock().invocations.insert(invocation, begun);
     }
 
     pub fn end(&self, invocation: u64, now: Duration, broke: bool) {
         if let Some(invocation) = self.lock().invocations.get_mut(&invocation) {
             (invocation.to, invocation.broke) = (Some(now), broke);
+        }
+    }
+
+    /// An invocation made a request, and this became of it.
+    pub fn step(&self, invocation: u64, fate: Fate, name: impl FnOnce(&str) -> String) {
+        let mut events = self.lock();
+        let Events { invocations, coverage, .. } = &mut *events;
+        if let Some(invocation) = invocations.get_mut(&invocation) {
+            let step = name(invocation.function);
+            coverage.note(&step, fate);
+            invocation.step = Some(step);
+        }
+    }
+
+    /// An invocation crashed.
+    pub fn crash(&self, invocation: u64) {
+        let mut events = self.lock();
+        let Events { invocations, coverage, .. } = &mut *events;
+        if let Some(step) = invocations.get(&invocation).and_then(|invocation| invocation.step.as_deref()) {
+            coverage.note_crash(step);
         }
     }
 

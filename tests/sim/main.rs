@@ -5,8 +5,10 @@
 //! happened in it.
 
 mod aws;
+mod coverage;
 mod faults;
 mod journal;
+mod kept;
 mod promises;
 mod random;
 mod receivers;
@@ -25,6 +27,11 @@ use run::{Report, run, run_all};
 /// forty meets the rarest of those.
 const SEEDS_DEFAULT: u64 = 300;
 
+/// From so many seeds on, every fault has to have met every step …
+const SEEDS_THOROUGH: u64 = 2_000;
+/// … that was taken so often.
+const TAKEN_OFTEN: u64 = 1_000;
+
 fn number(name: &str) -> Option<u64> {
     Env::process().optional(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
@@ -40,9 +47,14 @@ fn the_promises_hold_in_every_run() {
         assert!(done.violations.is_empty(), "seed {seed}:\n{}", done.violations.join("\n"));
         return;
     }
-    let report = run_all(1..=number("POSTRIDER_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT));
+    let count = number("POSTRIDER_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT);
+    let report = run_all(&kept::seeds(), 1..=count);
     show(&report.to_string());
+    show(&report.coverage.to_string());
+    kept::keep(report.violations.keys().copied());
     assert!(report.violations.is_empty(), "{}", report.failures());
+    let empty = if count < SEEDS_THOROUGH { Vec::new() } else { report.coverage.empty(TAKEN_OFTEN) };
+    assert!(empty.is_empty(), "no fault met these:\n  {}", empty.join("\n  "));
 }
 
 /// INV-41

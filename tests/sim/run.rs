@@ -1,6 +1,6 @@
 //! One run, and many of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use deliver::InjectedBug;
 
+use crate::coverage::Coverage;
 use crate::promises;
 use crate::replays::{self, Replay};
 use crate::time::{Rest, Sim};
@@ -31,6 +32,7 @@ pub struct Done {
     pub disabled: u64,
     pub posts: u64,
     pub faults: BTreeMap<&'static str, u64>,
+    pub coverage: Coverage,
     pub longest_wait_ms: u64,
     pub trace: Vec<String>,
 }
@@ -109,7 +111,8 @@ pub fn run(seed: u64, bug: Option<InjectedBug>, traced: bool) -> Done {
     done.messages = book.wishes().iter().filter(|wish| !wish.accepted.is_empty()).count() as u64;
     done.queued = book.wishes().iter().filter(|wish| wish.queued).count() as u64;
     done.resent = book.wishes().iter().map(|wish| wish.resent.len() as u64).sum();
-    let events = world.journal.lock();
+    let mut events = world.journal.lock();
+    done.coverage = std::mem::take(&mut events.coverage);
     done.disabled = events.disabled.len() as u64;
     (done.attempts, done.posts) = (events.records.len() as u64, events.posts.len() as u64);
     done.faults = world.faults.counts();
@@ -128,6 +131,8 @@ pub struct Report {
     pub disabled: u64,
     pub posts: u64,
     pub faults: BTreeMap<&'static str, u64>,
+    /// Which fault met which step.
+    pub coverage: Coverage,
     /// How long a healthy endpoint waited at most where only receivers had faults.
     pub longest_wait_ms: u64,
     pub violations: BTreeMap<u64, Vec<String>>,
@@ -157,19 +162,16 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs many seeds, on all cores.
-pub fn run_all(seeds: RangeInclusive<u64>) -> Report {
-    let (next, end) = (AtomicU64::new(*seeds.start()), *seeds.end());
+/// Runs many seeds, on all cores: first those that failed once, then all others of the range.
+pub fn run_all(first: &BTreeSet<u64>, range: RangeInclusive<u64>) -> Report {
+    let seeds = Mutex::new(first.iter().copied().chain(range.filter(|seed| !first.contains(seed))));
     let report = Mutex::new(Report::default());
     let workers = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed > end {
-                        return;
-                    }
+                    let Some(seed) = seeds.lock().unwrap_or_else(PoisonError::into_inner).next() else { return };
                     let done =
                         catch_unwind(AssertUnwindSafe(|| run(seed, None, false))).unwrap_or_else(|_| Done {
                             violations: vec!["the run panicked".into()],
@@ -188,6 +190,7 @@ pub fn run_all(seeds: RangeInclusive<u64>) -> Report {
                     for (kind, count) in done.faults {
                         *report.faults.entry(kind).or_default() += count;
                     }
+                    report.coverage.add(done.coverage);
                     if !done.violations.is_empty() {
                         report.violations.insert(seed, done.violations);
                     }

@@ -272,7 +272,7 @@ impl World {
     async fn invoke<F: Future>(&self, name: &'static str, timeout: Duration, work: F) -> Ended<F::Output> {
         let number = self.sim.number();
         self.sim.trace(|| format!("{number}: {name} begins"));
-        self.journal.begin(number, self.sim.now());
+        self.journal.begin(number, name, self.sim.now());
         self.busy.fetch_add(1, Ordering::Relaxed);
         let ended = self.sim.invoke(number, timeout, self.faults.fuse(), work).await;
         self.busy.fetch_sub(1, Ordering::Relaxed);
@@ -280,6 +280,7 @@ impl World {
             Ended::Answered(_) => "ends",
             Ended::Crashed => {
                 self.faults.count("crash");
+                self.journal.crash(number);
                 "crashes"
             }
             Ended::TimedOut => {
