@@ -222,6 +222,19 @@ impl Stack {
         Ok(all)
     }
 
+    /// Counts the messages in the embedded queues that feed no function, which are the dead-letter queues: whenever
+    /// it is called, and also when the stack has ended. `None` beside foreign services.
+    pub fn dead_letters(&self) -> Option<impl Fn() -> usize + Send + Sync + use<>> {
+        let engine = self.services.engine()?.clone();
+        let feeds = |queue: &QueueRef| self.functions.sources.iter().any(|source| source.url == queue.url);
+        let dead = self.services.names.queues.values().filter(|queue| !feeds(queue));
+        let dead: Vec<String> = dead.map(|queue| queue.name.clone()).collect();
+        Some(move || {
+            let counts = dead.iter().filter_map(|queue| engine.counts(queue));
+            counts.map(|counts| counts.visible + counts.in_flight + counts.delayed).sum()
+        })
+    }
+
     /// Completes when the queues that feed functions hold no message. Two looks in a row have to find
     /// that: a message can go from a queue that was not yet looked at to one that was.
     pub async fn idle(&self) {

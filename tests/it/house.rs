@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
@@ -106,6 +106,24 @@ pub struct House {
     pub stack: Stack,
     pub svix: Svix,
     pub token: String,
+    dead_letters: DeadLetters,
+}
+
+/// Fails a test that leaves dead letters behind: nothing else would tell of a job that was given up.
+struct DeadLetters {
+    count: Option<Box<dyn Fn() -> usize + Send + Sync>>,
+    expected: AtomicBool,
+}
+
+impl Drop for DeadLetters {
+    fn drop(&mut self) {
+        // A test that has failed already has said why.
+        if self.expected.load(Ordering::Relaxed) || std::thread::panicking() {
+            return;
+        }
+        let left = self.count.as_ref().map_or(0, |count| count());
+        assert_eq!(left, 0, "the test leaves dead letters: if it means to, it says so by `leaves_dead_letters`");
+    }
 }
 
 impl House {
@@ -117,7 +135,14 @@ impl House {
         let stack = Stack::start(settings).await.expect("the stack starts");
         let token = stack.org_token(None);
         let svix = sdk(stack.address(), &token);
-        Self { stack, svix, token }
+        let count = stack.dead_letters().map(|count| Box::new(count) as Box<dyn Fn() -> usize + Send + Sync>);
+        let dead_letters = DeadLetters { count, expected: AtomicBool::new(false) };
+        Self { stack, svix, token, dead_letters }
+    }
+
+    /// This test is about jobs that end as dead letters.
+    pub fn leaves_dead_letters(&self) {
+        self.dead_letters.expected.store(true, Ordering::Relaxed);
     }
 
     /// Requests that sent something into a queue, so far; a batch is one.
