@@ -84,6 +84,7 @@ async fn a_fan_out_that_ended_half_way_is_finished_by_the_clients_repetition() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_makes_no_sense_is_a_dead_letter_at_once() {
     let house = House::start().await;
+    house.leaves_dead_letters();
     house.send("DeliveriesQueue", "{\"job\":\"of another age\",\"with\":{}}").await;
     house.idle().await;
     let dead = house.receive("DeliveriesDeadQueue").await;

@@ -52,6 +52,7 @@ impl Rare {
         settings.sockets = true;
         settings.platform.http = outage.before(settings.platform.http.clone());
         let house = House::with(settings).await;
+        house.leaves_dead_letters();
         let receiver = Receiver::answering(|webhook| match webhook.path.as_str() {
             "/fails" => (StatusCode::INTERNAL_SERVER_ERROR, String::new()),
             _ => (StatusCode::OK, "an answer".into()),

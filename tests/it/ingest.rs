@@ -187,6 +187,7 @@ async fn a_record_that_comes_twice_is_one_webhook() {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_stand_for_one_message_of_an_application_and_for_no_requests() {
     let house = House::start().await;
+    house.leaves_dead_letters();
     let mut receiver = Receiver::start().await;
     let app = house.app().await;
     house.endpoint(&app, &receiver.url("/")).await;
@@ -247,6 +248,7 @@ async fn what_makes_no_sense_is_a_dead_letter_with_a_reason_beside_what_arrives(
     let mut settings = settings();
     settings.poll = false;
     let house = House::with(settings).await;
+    house.leaves_dead_letters();
     let app = house.app().await;
     house.endpoint(&app, "http://127.0.0.1:9/").await;
     let of_another_org = {

@@ -25,6 +25,7 @@ async fn scrape(house: &House) -> BTreeMap<String, f64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn deliveries_failures_and_disabled_endpoints_are_counted() {
     let house = House::with(settings().with("POSTRIDER_RETRY_SCHEDULE", "1")).await;
+    house.leaves_dead_letters();
     let zero = scrape(&house).await;
     for series in [
         r#"postrider_accepted_total{function="messages"}"#,

@@ -49,6 +49,7 @@ async fn dead_letters_are_delivered_once_their_cause_is_repaired() {
 
     // Without the key nobody can sign: no receiver has failed, so there is no retry.
     let broken = house(folder.path(), &[LEFT], true).await;
+    broken.leaves_dead_letters();
     broken.idle().await;
     assert_eq!(letters(&broken, "DeliveriesDeadQueue").await, "3");
     assert_eq!(receiver.rest().len(), 0);
