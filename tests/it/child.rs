@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::house::{ENDPOINT_VARIABLE, settings, soon};
+use crate::test_stack::{ENDPOINT_VARIABLE, settings, soon};
 
 const DATA_VARIABLE: &str = "POSTRIDER_TEST_CHILD_DATA";
 

@@ -171,7 +171,9 @@ pub fn run_all(first: &BTreeSet<u64>, range: RangeInclusive<u64>) -> Report {
         for _ in 0..workers {
             scope.spawn(|| {
                 loop {
-                    let Some(seed) = seeds.lock().unwrap_or_else(PoisonError::into_inner).next() else { return };
+                    let Some(seed) = seeds.lock().unwrap_or_else(PoisonError::into_inner).next() else {
+                        return;
+                    };
                     let done =
                         catch_unwind(AssertUnwindSafe(|| run(seed, None, false))).unwrap_or_else(|_| Done {
                             violations: vec!["the run panicked".into()],

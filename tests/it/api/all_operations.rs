@@ -1,0 +1,409 @@
+//! One walk through all that changes configuration, with what the audit events of each step have to say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::test_stack::{Answer, Receiver, TestStack, settings};
+
+/// Things that are in no audit event: the keys, a header's value, what a URL lets one in with.
+pub const SECRETS: [&str; 6] = [
+    "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB",
+    "QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJC",
+    "the-value-of-a-header",
+    "another-value-of-it",
+    "the-password",
+    "the-token-in-a-query",
+];
+
+/// A stack in which each step says which audit event it leaves.
+pub struct Walk {
+    pub stack: TestStack,
+    /// Gets everything that is delivered; answers 410 at `/gone`.
+    pub receiver: Receiver,
+    /// The ids of the events that were looked at.
+    known: BTreeSet<String>,
+    /// The words of all events so far.
+    pub seen: BTreeSet<String>,
+    /// Methods and paths, as the OpenAPI document has them.
+    pub walked: BTreeSet<(String, String)>,
+    /// What stands in paths.
+    names: BTreeMap<&'static str, String>,
+}
+
+impl Walk {
+    pub async fn start() -> Self {
+        let receiver = Receiver::answering(|webhook| match webhook.path.as_str() {
+            "/gone" => (StatusCode::GONE, String::new()),
+            _ => (StatusCode::OK, "an answer".into()),
+        });
+        Self {
+            stack: TestStack::with(settings()).await,
+            receiver: receiver.await,
+            known: BTreeSet::new(),
+            seen: BTreeSet::new(),
+            walked: BTreeSet::new(),
+            names: BTreeMap::new(),
+        }
+    }
+
+    pub fn name(&mut self, name: &'static str, value: impl Into<String>) {
+        self.names.insert(name, value.into());
+    }
+
+    pub fn path(&self, template: &str) -> String {
+        let names = self.names.iter();
+        names.fold(template.to_owned(), |path, (name, value)| path.replace(&format!("{{{name}}}"), value))
+    }
+
+    /// All events that were not looked at yet, the oldest first.
+    async fn news(&mut self) -> Vec<Value> {
+        let path = "/api/v1/audit-event?limit=250&order=ascending";
+        let page = self.stack.request("GET", path, &self.stack.token, "").await.json();
+        assert_eq!(page["done"], true);
+        let mut events = page["data"].as_array().expect("events").clone();
+        events.retain(|event| self.known.insert(event["id"].as_str().expect("an id").to_owned()));
+        self.seen.extend(events.iter().map(|event| event["what"].as_str().expect("a word").to_owned()));
+        events
+    }
+
+    /// A request that succeeds, whatever it changes.
+    pub async fn ask(&mut self, method: &str, template: &str, token: &str, body: Value) -> Answer {
+        self.walked.insert((method.to_owned(), template.to_owned()));
+        let path = format!("/api/v1{}", self.path(template));
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        // Every POST with a key, so that its records come into it.
+        let key = format!("key-{}", self.known.len());
+        let headers = [("idempotency-key", key.as_str())];
+        let headers = if method == "POST" { &headers[..] } else { &[] };
+        let answer = self.stack.request_with(method, &path, token, headers, body).await;
+        assert!(answer.status.is_success(), "{method} {path}: {} {}", answer.status, answer.text);
+        answer
+    }
+
+    /// A request that leaves just this event: `[what, subject, before, after]`.
+    pub async fn change(
+        &mut self,
+        method: &str,
+        template: &str,
+        body: Value,
+        [what, subject, before, after]: [Value; 4],
+    ) -> Value {
+        let (token, by) = (self.stack.token.clone(), shared::auth::DEFAULT_ORG);
+        self.change_by(&token, by, method, template, body, [what, subject, before, after]).await
+    }
+
+    pub async fn change_by(
+        &mut self,
+        token: &str,
+        by: &str,
+        method: &str,
+        template: &str,
+        body: Value,
+        [what, subject, before, after]: [Value; 4],
+    ) -> Value {
+        let answer = self.ask(method, template, token, body).await;
+        let request = answer.headers["apigw-requestid"].to_str().expect("text").to_owned();
+        let made = if answer.text.is_empty() { Value::Null } else { answer.json() };
+        let events = self.news().await;
+        let [event] = events.as_slice() else { panic!("{method} {template}: {events:#?}") };
+        let at = format!("{method} {template}: {event:#}");
+        assert_eq!(event["what"], what, "{at}");
+        let subject = if subject.is_null() { &made["id"] } else { &subject };
+        assert_eq!(&event["subject"], subject, "{at}");
+        assert_eq!(event["by"], by, "{at}");
+        assert_eq!(event["tokenId"], shared::auth::token_id(token), "{at}");
+        assert_eq!(event["requestId"], request, "{at}");
+        assert_eq!(event["before"], before, "{at}");
+        assert_eq!(event["after"], after, "{at}");
+        assert_eq!(event["trimmed"], false, "{at}");
+        let app = if subject.as_str().is_some_and(|subject| subject.starts_with("app_")) {
+            subject.clone()
+        } else if template.starts_with("/app/") {
+            json!(self.names["app"])
+        } else {
+            Value::Null
+        };
+        assert_eq!(event["appId"], app, "{at}");
+        made
+    }
+
+    /// What nobody asked for: just this event of Postrider itself.
+    async fn itself(&mut self, what: &str, subject: &str, before: Value, after: impl FnOnce(&Value)) {
+        let events = self.news().await;
+        let [event] = events.as_slice() else { panic!("{events:#?}") };
+        assert_eq!((&event["what"], &event["subject"]), (&json!(what), &json!(subject)));
+        assert_eq!((&event["by"], &event["tokenId"]), (&json!("postrider"), &Value::Null));
+        assert_eq!((&event["appId"], &event["before"]), (&json!(self.names["app"]), &before));
+        assert!(event["requestId"].as_str().expect("an attempt").starts_with("atmpt_"), "{event}");
+        after(&event["after"]);
+    }
+
+    /// Everything that changes configuration, and then deletes it.
+    pub async fn all(&mut self) {
+        self.applications().await;
+        self.event_types().await;
+        self.endpoints().await;
+        self.secrets_of_endpoints().await;
+        self.log().await;
+        self.itself_disables().await;
+        self.ends().await;
+    }
+
+    async fn applications(&mut self) {
+        const NONE: Value = Value::Null;
+        let body = json!({"name": "Acme", "uid": "acme", "rateLimit": 5, "metadata": {"k": "v"}});
+        let after = body.clone();
+        let created = json!("application.created");
+        let made = self.change("POST", "/app", body, [created.clone(), NONE, NONE, after]).await;
+        let (what, org) = (json!("environment.settings-updated"), json!(shared::auth::DEFAULT_ORG));
+        let look = json!({"displayName": "Acme", "primaryColorLight": "4f46e5", "darkMode": "auto"});
+        let change = [what.clone(), org.clone(), NONE, look.clone()];
+        self.change("PUT", "/environment/settings", look.clone(), change).await;
+        let change = [what, org, json!({"primaryColorLight": "4f46e5", "darkMode": "auto"}), json!({})];
+        self.change("PUT", "/environment/settings", json!({"displayName": "Acme"}), change).await;
+        let id = made["id"].as_str().expect("an id").to_owned();
+        self.name("app", id.clone());
+        self.name("app_id", "acme");
+        let updated = json!("application.updated");
+        let change = [
+            updated.clone(),
+            json!(id),
+            json!({"name": "Acme", "rateLimit": 5, "metadata": {"k": "v"}}),
+            json!({"name": "ACME", "metadata": {}}),
+        ];
+        self.change("PUT", "/app/{app_id}", json!({"name": "ACME", "uid": "acme"}), change).await;
+        let change = [updated.clone(), json!(id), json!({"name": "ACME"}), json!({"name": "A"})];
+        self.change("PATCH", "/app/{app_id}", json!({"name": "A"}), change).await;
+        let nothing = [updated, json!(id), json!({}), json!({})];
+        self.change("PATCH", "/app/{app_id}", json!({}), nothing).await;
+        self.name("app_id", "other");
+        let after = json!({"name": "B", "uid": "other", "metadata": {}});
+        let change = [created.clone(), NONE, NONE, after];
+        self.change("PUT", "/app/{app_id}", json!({"name": "B"}), change).await;
+        // Asking for access makes the application.
+        self.name("app_id", "third");
+        let body = json!({"application": {"name": "C", "uid": "third"}});
+        self.ask("POST", "/auth/app-portal-access/{app_id}", &self.stack.token.clone(), body).await;
+        let events = self.news().await;
+        assert_eq!(events.len(), 1);
+        assert_eq!((&events[0]["what"], &events[0]["after"]["uid"]), (&created, &json!("third")));
+        self.name("app_id", "acme");
+    }
+
+    async fn event_types(&mut self) {
+        const NONE: Value = Value::Null;
+        let [created, updated] = [json!("event-type.created"), json!("event-type.updated")];
+        let fresh = |description: &str| json!({"description": description, "featureFlags": [], "archived": false, "deprecated": false});
+        self.name("event_type_name", "a.b");
+        let body = json!({"name": "a.b", "description": "d"});
+        let name = json!("a.b");
+        self.change("POST", "/event-type", body, [created.clone(), name.clone(), NONE, fresh("d")]).await;
+        let change =
+            [updated.clone(), name.clone(), json!({"description": "d"}), json!({"description": "e"})];
+        const ONE: &str = "/event-type/{event_type_name}";
+        self.change("PUT", ONE, json!({"description": "e"}), change).await;
+        let change = [updated, name.clone(), json!({"featureFlags": []}), json!({"featureFlags": ["x"]})];
+        self.change("PATCH", ONE, json!({"featureFlags": ["x"]}), change).await;
+        let archived = [
+            json!("event-type.archived"),
+            name.clone(),
+            json!({"archived": false}),
+            json!({"archived": true}),
+        ];
+        self.change("DELETE", ONE, NONE, archived).await;
+        let change = [
+            created.clone(),
+            name.clone(),
+            json!({"archived": true, "description": "e", "featureFlags": ["x"]}),
+            json!({"archived": false, "description": "f", "featureFlags": []}),
+        ];
+        self.change("POST", "/event-type", json!({"name": "a.b", "description": "f"}), change).await;
+        let deleted = [json!("event-type.deleted"), name, fresh("f"), NONE];
+        self.change("DELETE", &format!("{ONE}?expunge=true"), NONE, deleted).await;
+        let spec = json!({"openapi": "3.1.0", "webhooks": {"e.f": {"post": {"summary": "h"}}}});
+        let change = [created.clone(), json!("e.f"), NONE, fresh("h")];
+        self.change("POST", "/event-type/import/openapi", json!({ "spec": spec }), change).await;
+        self.name("event_type_name", "c.d");
+        let change = [created, json!("c.d"), NONE, fresh("g")];
+        self.change("PUT", ONE, json!({"description": "g"}), change).await;
+    }
+
+    async fn endpoints(&mut self) {
+        const NONE: Value = Value::Null;
+        let address = self.receiver.address;
+        let body = json!({
+            "url": format!("http://user:{}@{address}/?token={}", SECRETS[4], SECRETS[5]),
+            "description": "d", "uid": "ep", "filterTypes": ["c.d"], "channels": ["x"], "rateLimit": 7,
+            "metadata": {"k": "v"}, "secret": format!("whsec_{}", SECRETS[0]), "headers": {"X-Own": SECRETS[2]},
+        });
+        let url = format!("http://user:***@{address}/?token=***");
+        let secret = json!({"kind": "hmac256", "until": null});
+        let after = json!({
+            "destination": "http", "url": url, "description": "d", "uid": "ep", "eventTypes": ["c.d"], "channels": ["x"],
+            "rateLimit": 7, "metadata": {"k": "v"}, "disabled": false, "headers": ["X-Own"],
+            "secrets": [secret],
+        });
+        let created = json!("endpoint.created");
+        const ALL: &str = "/app/{app_id}/endpoint";
+        const ONE: &str = "/app/{app_id}/endpoint/{endpoint_id}";
+        let made = self.change("POST", ALL, body, [created.clone(), NONE, NONE, after]).await;
+        let id = json!(made["id"]);
+        self.name("endpoint", made["id"].as_str().expect("an id"));
+        self.name("endpoint_id", "ep");
+        let updated = json!("endpoint.updated");
+        // Its own URL again, with another password: that there is a change is told, and no more.
+        let other = json!({"url": format!("http://user:x@{address}/?token={}", SECRETS[5])});
+        let change = [updated.clone(), id.clone(), json!({"url": url}), json!({"url": url})];
+        self.change("PATCH", ONE, other, change).await;
+        let to = self.receiver.url("/");
+        let change = [
+            updated.clone(),
+            id.clone(),
+            json!({
+                "url": url, "description": "d", "eventTypes": ["c.d"], "channels": ["x"],
+                "rateLimit": 7, "metadata": {"k": "v"},
+            }),
+            json!({"url": to, "description": "", "metadata": {}}),
+        ];
+        self.change("PUT", ONE, json!({"url": to, "uid": "ep"}), change).await;
+        // A customer does it: by its own token.
+        let app = self.names["app"].clone();
+        let token = self.stack.stack.app_token(None, app.parse().expect("an id"));
+        for (disabled, was) in [(true, false), (false, true)] {
+            let (before, after) = (json!({"disabled": was}), json!({"disabled": disabled}));
+            let change = [updated.clone(), id.clone(), before, after.clone()];
+            self.change_by(&token, &app, "PATCH", ONE, after, change).await;
+        }
+        self.name("endpoint_id", "ep2");
+        let to = self.receiver.url("/gone");
+        let after = json!({
+            "destination": "http", "url": to, "description": "", "uid": "ep2", "metadata": {}, "disabled": false,
+            "headers": [], "secrets": [secret],
+        });
+        let made = self.change("PUT", ONE, json!({"url": to}), [created, NONE, NONE, after]).await;
+        self.name("gone", made["id"].as_str().expect("an id"));
+        self.name("endpoint_id", "ep");
+    }
+
+    async fn secrets_of_endpoints(&mut self) {
+        const HEADERS: &str = "/app/{app_id}/endpoint/{endpoint_id}/headers";
+        const ROTATE: &str = "/app/{app_id}/endpoint/{endpoint_id}/secret/rotate";
+        let (id, what) = (json!(self.names["endpoint"]), json!("endpoint.headers-updated"));
+        let headers = |names: &[&str]| json!({"headers": names});
+        let change = [what.clone(), id.clone(), headers(&["X-Own"]), headers(&["X-Own", "Y"])];
+        let body = json!({"headers": {"X-Own": SECRETS[2], "Y": SECRETS[3]}});
+        self.change("PUT", HEADERS, body, change).await;
+        let same = headers(&["X-Own", "Y"]);
+        let body = json!({"headers": {"X-Own": SECRETS[3]}});
+        self.change("PATCH", HEADERS, body, [what, id.clone(), same.clone(), same]).await;
+
+        let rotated = json!("endpoint.secret-rotated");
+        let key = json!({"kind": "hmac256", "until": null});
+        let body = json!({"key": format!("whsec_{}", SECRETS[1]), "gracePeriodSeconds": 0});
+        let keys = json!({"secrets": [key]});
+        self.change("POST", ROTATE, body, [rotated.clone(), id.clone(), keys.clone(), keys.clone()]).await;
+        let token = self.stack.token.clone();
+        self.ask("POST", ROTATE, &token, json!({"gracePeriodSeconds": 60})).await;
+        let events = self.news().await;
+        assert_eq!((events.len(), &events[0]["what"], &events[0]["before"]), (1, &rotated, &keys));
+        let [new, old] = events[0]["after"]["secrets"].as_array().expect("keys").as_slice() else {
+            panic!("{events:#?}");
+        };
+        assert_eq!((new, &old["kind"]), (&key, &json!("hmac256")));
+        assert!(old["until"].is_string());
+    }
+
+    /// What can be done to the log.
+    async fn log(&mut self) {
+        const NONE: Value = Value::Null;
+        let token = self.stack.token.clone();
+        const MESSAGES: &str = "/app/{app_id}/msg";
+        let body = json!({"eventType": "c.d", "payload": {"n": 1}});
+        let made = self.ask("POST", MESSAGES, &token, body).await.json();
+        let message = made["id"].as_str().expect("an id").to_owned();
+        self.name("msg_id", message.clone());
+        for _ in 0..2 {
+            self.receiver.next().await;
+        }
+        self.stack.idle().await;
+        let gone = self.names["gone"].clone();
+        let before = json!({"disabled": false});
+        self.itself("endpoint.disabled", &gone, before, |after| {
+            assert_eq!(after["disabled"], true);
+            assert!(after["failingSince"].is_string());
+        })
+        .await;
+        let app = self.names["app"].clone();
+        let attempts = self.stack.attempts(&app, &message).await;
+        let endpoint = self.names["endpoint"].clone();
+        let attempt = attempts.iter().find(|attempt| attempt.endpoint_id == endpoint).expect("an attempt");
+        self.name("attempt_id", attempt.id.clone());
+        let expunged = [json!("attempt.expunged"), json!(attempt.id), NONE, NONE];
+        self.change("DELETE", "/app/{app_id}/msg/{msg_id}/attempt/{attempt_id}/content", NONE, expunged)
+            .await;
+
+        let since = self.stack.stack.platform().clock.now().before(std::time::Duration::from_secs(60));
+        for (path, what) in [
+            ("recover", "endpoint.recover"),
+            ("replay-missing", "endpoint.replay"),
+            ("bulk-replay", "endpoint.bulk-replay"),
+        ] {
+            let template = format!("/app/{{app_id}}/endpoint/{{endpoint_id}}/{path}");
+            let body = json!({"since": since.to_string()});
+            let task = self.ask("POST", &template, &token, body).await.json();
+            let events = self.news().await;
+            assert_eq!(events.len(), 1, "{events:#?}");
+            let event = &events[0];
+            assert_eq!((&event["what"], &event["subject"]), (&json!(what), &json!(endpoint)));
+            assert_eq!(
+                (&event["after"]["taskId"], &event["after"]["since"]),
+                (&task["id"], &json!(since.to_string()))
+            );
+            assert_eq!((&event["before"], &event["appId"]), (&NONE, &json!(app)));
+        }
+        self.stack.run_timers().await;
+        self.stack.idle().await;
+        let expunged = [json!("message.expunged"), json!(message), NONE, NONE];
+        self.change("DELETE", "/app/{app_id}/msg/{msg_id}/content", NONE, expunged).await;
+    }
+
+    async fn itself_disables(&mut self) {
+        // Nothing more: it is disabled, and stays so without another event.
+        let token = self.stack.token.clone();
+        let body = json!({"eventType": "c.d", "payload": {"n": 2}});
+        self.ask("POST", "/app/{app_id}/msg", &token, body).await;
+        self.stack.idle().await;
+        assert_eq!(self.news().await, Vec::<Value>::new());
+    }
+
+    async fn ends(&mut self) {
+        const NONE: Value = Value::Null;
+        let (token, app) = (self.stack.token.clone(), json!(self.names["app"]));
+        const EXPIRE: &str = "/auth/app/{app_id}/expire-all";
+        self.ask("POST", EXPIRE, &token, json!({"expiry": 60})).await;
+        let events = self.news().await;
+        assert_eq!(events.len(), 1, "{events:#?}");
+        assert_eq!((&events[0]["what"], &events[0]["subject"]), (&json!("application.tokens-expired"), &app));
+        assert_eq!((&events[0]["before"], &events[0]["appId"]), (&json!({"tokenExpiries": []}), &app));
+        assert_eq!(events[0]["after"]["tokenExpiries"].as_array().expect("ends").len(), 1);
+
+        let customers = self.stack.stack.app_token(None, self.names["app"].parse().expect("an id"));
+        let id = json!(shared::auth::token_id(&customers));
+        let revoked = [json!("token.revoked"), id, NONE, NONE];
+        self.change("POST", "/auth/revoke-token", json!({ "token": customers }), revoked).await;
+
+        let deleted = json!("endpoint.deleted");
+        let path = "/app/{app_id}/endpoint/{endpoint_id}";
+        self.name("endpoint_id", "ep2");
+        let before = json!({
+            "destination": "http", "url": self.receiver.url("/gone"), "description": "", "uid": "ep2",
+            "metadata": {}, "disabled": true, "headers": [], "secrets": [{"kind": "hmac256", "until": null}],
+        });
+        let id = json!(self.names["gone"]);
+        self.change("DELETE", path, NONE, [deleted, id, before, NONE]).await;
+        let before = json!({"name": "A", "uid": "acme", "metadata": {}});
+        self.change("DELETE", "/app/{app_id}", NONE, [json!("application.deleted"), app, before, NONE]).await;
+    }
+}

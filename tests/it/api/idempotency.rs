@@ -1,0 +1,166 @@
+//! Idempotency keys: whose they are, what they stand for, and for how long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use shared::config::Env;
+use shared::store::idempotency::Claim;
+use svix::models::EventTypeIn;
+
+use crate::test_stack::{Ahead, Answer, Receiver, TestStack, settings};
+
+const KEY: [(&str, &str); 1] = [("idempotency-key", "one")];
+
+impl TestStack {
+    async fn post(&self, path: &str, token: &str, body: &str) -> Answer {
+        self.request_with("POST", &format!("/api/v1{path}"), token, &KEY, body.to_owned()).await
+    }
+
+    async fn ids(&self, path: &str) -> usize {
+        let list = self.request("GET", &format!("/api/v1{path}?limit=250"), &self.token, "").await.json();
+        list["data"].as_array().expect("a list").len()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_belongs_to_its_caller_and_to_one_uri() {
+    let stack = TestStack::start().await;
+    let app = stack.app().await;
+    let path = format!("/app/{app}/endpoint");
+    let body = r#"{"url":"http://127.0.0.1:9/"}"#;
+    let customer = stack.stack.app_token(None, app.parse().expect("an id"));
+    let ours = stack.post(&path, &stack.token, body).await;
+    let theirs = stack.post(&path, &customer, body).await;
+    assert_eq!((ours.status, theirs.status), (StatusCode::CREATED, StatusCode::CREATED));
+    assert_ne!(ours.text, theirs.text);
+    assert_eq!(stack.ids(&path).await, 2);
+    // Each is answered again as before; a query is a part of the URI, and so is the path.
+    assert_eq!(stack.post(&path, &customer, body).await.text, theirs.text);
+    assert_eq!(stack.post(&path, &stack.token, "{}").await.text, ours.text);
+    let elsewhere = stack.post(&format!("{path}?x=1"), &stack.token, body).await;
+    assert_eq!(elsewhere.status, StatusCode::CREATED, "{}", elsewhere.text);
+    assert_eq!(stack.ids(&path).await, 3);
+    // Another organisation cannot even tell that the key was used.
+    let strangers = stack.stack.org_token(Some("org_23rb8YdGqMT0qIzpgGwdXfHirMv".parse().expect("an id")));
+    let mine = stack.post("/app", &stack.token, r#"{"name":"a"}"#).await;
+    let other = stack.post("/app", &strangers, r#"{"name":"a"}"#).await;
+    assert_eq!((mine.status, other.status), (StatusCode::CREATED, StatusCode::CREATED));
+    assert_ne!(mine.json()["id"], other.json()["id"]);
+}
+
+/// INV-33
+#[tokio::test(flavor = "multi_thread")]
+async fn only_successes_are_kept_and_not_longer_than_twelve_hours() {
+    let clock = Arc::new(Ahead::default());
+    let mut ahead = settings();
+    ahead.platform.clock = clock.clone();
+    let stack = TestStack::with(ahead).await;
+    let app = stack.app().await;
+    let posts = [
+        (format!("/app/{app}/endpoint"), r#"{"url":"x"}"#, r#"{"url":"http://127.0.0.1:9/"}"#),
+        (format!("/app/{app}/msg"), r#"{"eventType":"a"}"#, r#"{"eventType":"a","payload":{}}"#),
+        ("/app".to_owned(), "{}", r#"{"name":"x"}"#),
+    ];
+    let mut first = Vec::new();
+    for (path, wrong, right) in &posts {
+        let refused = stack.post(path, &stack.token, wrong).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{path}");
+        let made = stack.post(path, &stack.token, right).await;
+        assert!(made.status.is_success(), "{path}: {}", made.text);
+        let again = stack.post(path, &stack.token, right).await;
+        assert_eq!((again.status, &again.text), (made.status, &made.text), "{path}");
+        first.push(made.json()["id"].clone());
+    }
+    clock.skip(Duration::from_secs(12 * 3600 - 60));
+    for ((path, _, right), first) in posts.iter().zip(&first) {
+        assert_eq!(&stack.post(path, &stack.token, right).await.json()["id"], first, "{path}");
+    }
+    clock.skip(Duration::from_secs(120));
+    for ((path, _, right), first) in posts.iter().zip(&first) {
+        let anew = stack.post(path, &stack.token, right).await;
+        assert!(anew.status.is_success(), "{path}: {}", anew.text);
+        assert_ne!(&anew.json()["id"], first, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_refused_lets_go_of_its_key() {
+    let stack = TestStack::start().await;
+    let body = r#"{"eventType":"a","payload":{}}"#;
+    let refused = stack.post("/app/acme/msg", &stack.token, body).await;
+    assert_eq!(refused.status, StatusCode::NOT_FOUND);
+    let made = stack.post("/app", &stack.token, r#"{"name":"Acme","uid":"acme"}"#).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    let before = stack.stack.ledger();
+    let accepted = stack.post("/app/acme/msg", &stack.token, body).await;
+    assert_eq!(accepted.status, StatusCode::ACCEPTED, "{}", accepted.text);
+    // It finds no earlier request, for whose message it would have to look.
+    let spent = stack.stack.ledger().since(&before).total(|call| call.by == "messages" && call.on == "log");
+    assert_eq!((spent.read_units, spent.write_units), (0.0, 2.0));
+    assert_eq!(stack.post("/app/acme/msg", &stack.token, body).await.text, accepted.text);
+}
+
+/// INV-15
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_taken_over_cannot_be_let_go_by_who_had_it() {
+    let stack = TestStack::start().await;
+    let variables = stack.stack.environment("messages").expect("its environment");
+    let env = Env::new(|name| variables.get(name).cloned());
+    let store = stack.stack.platform().store(&env).expect("a store");
+    let message = Some("msg_23rb8YdGqMT0qIzpgGwdXfHirMu".parse().expect("an id"));
+    let claim = async |owner, stale| store.claim_key("k", owner, message, stale).await.expect("a claim");
+    assert_eq!(claim("slow", None).await, Claim::Ours);
+    assert_eq!(claim("repeated", Some("slow")).await, Claim::Ours);
+    store.free_key("k", "slow").await.expect("nothing is done");
+    let Claim::Earlier(record) = claim("third", None).await else { panic!("the key was free") };
+    assert_eq!((record.owner.as_str(), record.message), ("repeated", message));
+    store.free_key("k", "repeated").await.expect("it is let go");
+    assert_eq!(claim("third", None).await, Claim::Ours);
+}
+
+/// INV-15
+#[tokio::test(flavor = "multi_thread")]
+async fn each_post_is_done_once() {
+    let stack = TestStack::start().await;
+    let mut receiver = Receiver::start().await;
+    let app = stack.app().await;
+    let endpoint = stack.endpoint(&app, &receiver.url("/")).await.id;
+    let schemas = json!({"1": {"examples": [{"a": 1}]}});
+    let with_example = EventTypeIn { schemas: Some(schemas), ..EventTypeIn::new("a".into(), "x".into()) };
+    stack.svix.event_type().create(with_example, None).await.expect("an event type");
+    let messages = format!("/api/v1/app/{app}/msg");
+    let message = stack.request("POST", &messages, &stack.token, r#"{"eventType":"a","payload":{}}"#);
+    let message = message.await.json()["id"].as_str().expect("an id").to_owned();
+    stack.idle().await;
+    receiver.rest();
+    let since = r#"{"since":"2026-01-01T00:00:00Z","until":"2026-01-02T00:00:00Z"}"#;
+    let spec = r#"{"specRaw":"{openapi: 3.1.0, webhooks: {new: {post: {}}}}"}"#;
+    let base = format!("/app/{app}/endpoint/{endpoint}");
+    for (path, body, arrives) in [
+        (format!("{base}/send-example"), r#"{"eventType":"a"}"#, 1),
+        (format!("{base}/secret/rotate"), "{}", 0),
+        (format!("{base}/recover"), since, 0),
+        (format!("{base}/replay-missing"), since, 0),
+        (format!("{base}/bulk-replay"), since, 0),
+        (format!("/app/{app}/msg/{message}/endpoint/{endpoint}/resend"), "", 1),
+        (format!("/auth/app-portal-access/{app}"), "{}", 0),
+        ("/event-type/import/openapi".to_owned(), spec, 0),
+        (format!("/auth/dashboard-access/{app}"), "", 0),
+    ] {
+        let answers =
+            futures_util::future::join_all((0..4).map(|_| stack.post(&path, &stack.token, body))).await;
+        let later = stack.post(&path, &stack.token, body).await;
+        for answer in answers.iter().chain([&later]) {
+            assert!(answer.status.is_success(), "{path}: {}", answer.text);
+            let texts: [Value; 2] =
+                [answer, &answers[0]].map(|a| if a.text.is_empty() { json!(null) } else { a.json() });
+            assert_eq!((answer.status, &texts[0]), (answers[0].status, &texts[1]), "{path}");
+        }
+        stack.idle().await;
+        assert_eq!(receiver.rest().len(), arrives, "{path}");
+    }
+    let tasks = stack.request("GET", "/api/v1/background-task", &stack.token, "").await.json();
+    assert_eq!(tasks["data"].as_array().map(Vec::len), Some(3));
+}

@@ -1,0 +1,240 @@
+//! `migrate`, `export` and `import` between two stacks.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::{Value, json};
+
+use super::{Ended, run, started};
+use crate::test_stack::{Receiver, TestStack, soon};
+
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+fn url(stack: &TestStack) -> String {
+    format!("http://{}", stack.stack.address())
+}
+
+/// A command for `target`, with `source` to migrate from.
+async fn command(words: &[&str], source: &TestStack, target: &TestStack) -> Ended {
+    let (from, to) = (url(source), url(target));
+    let variables = variables(&to, &target.token, &source.token);
+    let words: Vec<&str> = words.iter().map(|word| if *word == "FROM" { &from[..] } else { word }).collect();
+    run(&words, &variables).await
+}
+
+fn variables<'a>(to: &'a str, token: &'a str, from_token: &'a str) -> [(&'a str, &'a str); 3] {
+    [("POSTRIDER_SERVER_URL", to), ("POSTRIDER_TOKEN", token), ("POSTRIDER_FROM_TOKEN", from_token)]
+}
+
+async fn post(stack: &TestStack, path: &str, body: Value) -> Value {
+    let answer = stack.request("POST", &format!("/api/v1{path}"), &stack.token, body.to_string()).await;
+    assert!(answer.status.is_success(), "{path}: {}", answer.text);
+    answer.json()
+}
+
+async fn get(stack: &TestStack, path: &str) -> Value {
+    stack.request("GET", &format!("/api/v1{path}"), &stack.token, "").await.json()
+}
+
+/// An environment with something of everything; the application and endpoint that have no uid.
+async fn furnish(stack: &TestStack, receiver: &Receiver) -> (String, String) {
+    let schemas = json!({"1": {"type": "object", "title": "An invoice"}});
+    let paid =
+        json!({"name": "invoice.paid", "description": "Paid", "schemas": schemas, "featureFlags": ["beta"]});
+    post(stack, "/event-type", paid).await;
+    post(stack, "/event-type", json!({"name": "old.one", "description": "", "archived": true})).await;
+    post(
+        stack,
+        "/app",
+        json!({"name": "Acme", "uid": "acme", "metadata": {"plan": "gold"}, "rateLimit": 50}),
+    )
+    .await;
+    let main = json!({
+        "url": receiver.url("/main"), "uid": "main", "secret": SECRET, "headers": {"X-Custom": "seven"},
+        "filterTypes": ["invoice.paid"], "channels": ["eu"], "rateLimit": 20, "metadata": {"a": "b"},
+        "description": "The main one",
+    });
+    post(stack, "/app/acme/endpoint", main).await;
+    let plain =
+        post(stack, "/app", json!({"name": "No uid"})).await["id"].as_str().expect("an id").to_owned();
+    let endpoint = json!({"url": receiver.url("/plain"), "disabled": true});
+    let endpoint = post(stack, &format!("/app/{plain}/endpoint"), endpoint).await;
+    (plain, endpoint["id"].as_str().expect("an id").to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_moves_and_its_receivers_change_nothing() {
+    let (source, target, mut receiver) =
+        (TestStack::start().await, TestStack::start().await, Receiver::start().await);
+    let (plain, plain_endpoint) = furnish(&source, &receiver).await;
+    let migrate = async |more: &[&str]| {
+        command(&[&["migrate", "--from", "FROM"], more].concat(), &source, &target).await
+    };
+    let ended = migrate(&["--dry-run"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(
+        ended.out.contains("+ event type old.one") && ended.out.contains("+ endpoint acme/main"),
+        "{}",
+        ended.out
+    );
+    assert!(ended.out.contains("2 event types, 2 applications, 2 endpoints to create."), "{}", ended.out);
+    assert_eq!(get(&target, "/app").await["data"], json!([]));
+    // Without a terminal nobody can be asked.
+    assert_eq!(migrate(&[]).await.code, 2);
+    assert_eq!(get(&target, "/app").await["data"], json!([]));
+
+    let ended = migrate(&["--yes"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.out.contains("Done: 2 event types, 2 applications, 2 endpoints created."), "{}", ended.out);
+    for (path, there) in [
+        ("/event-type/invoice.paid", "/event-type/invoice.paid".to_owned()),
+        ("/event-type/old.one", "/event-type/old.one".to_owned()),
+        ("/app/acme", "/app/acme".to_owned()),
+        ("/app/acme/endpoint/main", "/app/acme/endpoint/main".to_owned()),
+        ("/app/acme/endpoint/main/secret", "/app/acme/endpoint/main/secret".to_owned()),
+        ("/app/acme/endpoint/main/headers", "/app/acme/endpoint/main/headers".to_owned()),
+        (
+            &format!("/app/{plain}/endpoint/{plain_endpoint}/secret"),
+            format!("/app/migrated.{plain}/endpoint/migrated.{plain_endpoint}/secret"),
+        ),
+    ] {
+        let (mut was, mut is) = (get(&source, path).await, get(&target, &there).await);
+        for value in [&mut was, &mut is] {
+            let object = value.as_object_mut().expect("an object");
+            object.retain(|name, _| !["id", "createdAt", "updatedAt"].contains(&name.as_str()));
+            assert!(!object.contains_key("detail"), "{there}: {object:?}");
+        }
+        assert_eq!(was, is, "{path}");
+    }
+    let message = json!({"eventType": "invoice.paid", "channels": ["eu"], "payload": {}});
+    post(&target, "/app/acme/msg", message).await;
+    let webhook = receiver.next().await;
+    webhook.verify(SECRET);
+    assert_eq!((&webhook.path[..], webhook.header("x-custom")), ("/main", "seven"));
+
+    let ended = migrate(&["--yes"]).await;
+    assert!(ended.code == 0 && ended.out.contains("Nothing to do."), "{}{}", ended.out, ended.err);
+    // What changed at the source, and what somebody changed at the target.
+    let rotated = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    post(&source, "/app/acme/endpoint/main/secret/rotate", json!({"key": rotated})).await;
+    let patch = json!({"metadata": {"plan": "tin"}, "name": "Acme Inc."}).to_string();
+    source.request("PATCH", "/api/v1/app/acme", &source.token, patch).await;
+    let headers = json!({"headers": {"X-Other": "1"}}).to_string();
+    target.request("PUT", "/api/v1/app/acme/endpoint/main/headers", &target.token, headers).await;
+    let ended = migrate(&["--yes"]).await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.out.contains("~ application acme: name, metadata"), "{}", ended.out);
+    assert!(ended.out.contains("~ endpoint acme/main: secret, headers"), "{}", ended.out);
+    assert_eq!(get(&target, "/app/acme/endpoint/main/secret").await["key"], rotated);
+    assert_eq!(
+        get(&target, "/app/acme/endpoint/main/headers").await["headers"],
+        json!({"X-Custom": "seven"})
+    );
+    assert!(migrate(&["--yes"]).await.out.contains("Nothing to do."));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_source_does_not_show_is_said_before_anything_changes() {
+    let (source, target, receiver) =
+        (TestStack::start().await, TestStack::start().await, Receiver::start().await);
+    post(&source, "/app", json!({"name": "Acme", "uid": "acme"})).await;
+    let endpoint = json!({"url": receiver.url("/"), "uid": "main", "headers": {"X-Api-Key": "k"}});
+    post(&source, "/app/acme/endpoint", endpoint).await;
+    let migrate = async |more: &[&str]| {
+        command(&[&["migrate", "--from", "FROM", "--yes"], more].concat(), &source, &target).await
+    };
+    let ended = migrate(&[]).await;
+    assert_eq!(ended.code, 2);
+    assert!(
+        ended.out.contains("! endpoint acme/main: the source does not show header X-Api-Key"),
+        "{}",
+        ended.out
+    );
+    assert!(ended.err.contains("--allow-missing"), "{}", ended.err);
+    assert_eq!(get(&target, "/app").await["data"], json!([]));
+    assert_eq!(migrate(&["--allow-missing"]).await.code, 0);
+    // Once it was set by hand, nothing is missing.
+    let headers = json!({"headers": {"X-Api-Key": "k"}}).to_string();
+    target.request("PATCH", "/api/v1/app/acme/endpoint/main/headers", &target.token, headers).await;
+    let ended = migrate(&[]).await;
+    assert!(ended.code == 0 && ended.out.contains("Nothing to do."), "{}{}", ended.out, ended.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_interrupted_is_finished_by_the_next_run() {
+    const APPS: usize = 30;
+    let (source, target, receiver) =
+        (TestStack::start().await, TestStack::start().await, Receiver::start().await);
+    for nth in 0..APPS {
+        post(&source, "/app", json!({"name": "x", "uid": format!("a{nth}")})).await;
+        for uid in ["one", "two"] {
+            let endpoint = json!({"url": receiver.url("/"), "uid": uid});
+            post(&source, &format!("/app/a{nth}/endpoint"), endpoint).await;
+        }
+    }
+    let (from, to) = (url(&source), url(&target));
+    let words = ["migrate", "--from", &from, "--yes", "--concurrency", "2"];
+    let mut process = started(&words, &variables(&to, &target.token, &source.token));
+    soon("the first application", async {
+        while get(&target, "/app").await["data"] == json!([]) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    process.kill().expect("it can be ended");
+    process.wait().expect("it ends");
+    let made = get(&target, "/app?limit=250").await["data"].as_array().expect("a list").len();
+    assert!(made < APPS, "it was done before it could be interrupted");
+    let ended = command(&words, &source, &target).await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.out.contains("the same") && ended.out.contains("created"), "{}", ended.out);
+    let ended = command(&words, &source, &target).await;
+    assert!(
+        ended.out.contains(&format!("{APPS} applications, {} endpoints the same", 2 * APPS)),
+        "{}",
+        ended.out
+    );
+    assert!(ended.out.contains("Nothing to do."), "{}", ended.out);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_environment_is_one_file() {
+    let (source, target, mut receiver) =
+        (TestStack::start().await, TestStack::start().await, Receiver::start().await);
+    furnish(&source, &receiver).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    let (bare, whole) = (path("bare"), path("whole"));
+    let ended = command(&["export", &bare], &source, &source).await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let text = std::fs::read_to_string(&bare).expect("a file");
+    assert!(!text.contains("whsec_") && !text.contains("seven") && text.contains("invoice.paid"), "{text}");
+    assert_eq!(command(&["export", &bare], &source, &source).await.code, 2);
+    assert_eq!(command(&["export", &whole, "--with-secrets"], &source, &source).await.code, 0);
+    assert_eq!(std::fs::metadata(&whole).expect("a file").permissions().mode() & 0o777, 0o600);
+    // On the server that it came from there is nothing to do.
+    let ended = command(&["import", &whole, "--yes"], &source, &source).await;
+    assert!(ended.code == 0 && ended.out.contains("Nothing to do."), "{}{}", ended.out, ended.err);
+
+    let torn = path("torn");
+    let text = std::fs::read_to_string(&whole).expect("a file");
+    std::fs::write(&torn, &text[..text.len() - 20]).expect("written");
+    let ended = command(&["import", &torn, "--yes"], &target, &target).await;
+    assert!(ended.code == 2 && ended.err.contains("torn, line "), "{}", ended.err);
+    assert_eq!(get(&target, "/app").await["data"], json!([]));
+
+    let ended = command(&["import", &whole, "--yes"], &target, &target).await;
+    assert!(ended.out.contains("Done: 2 event types, 2 applications, 2 endpoints created."), "{}", ended.err);
+    let message = json!({"eventType": "invoice.paid", "channels": ["eu"], "payload": {}});
+    post(&target, "/app/acme/msg", message).await;
+    receiver.next().await.verify(SECRET);
+    // A file without secrets changes none.
+    for file in [&whole, &bare] {
+        let ended = command(&["import", file, "--yes"], &target, &target).await;
+        assert!(ended.code == 0 && ended.out.contains("Nothing to do."), "{}{}", ended.out, ended.err);
+    }
+    assert_eq!(
+        std::fs::read_dir(folder.path()).expect("a folder").count(),
+        3,
+        "no file was left half-written"
+    );
+}
