@@ -22,6 +22,7 @@ pub struct Rates {
     pub lost_delete: u64,
     pub clock_step: u64,
     pub impatient_client: u64,
+    pub outage: u64,
 }
 
 /// A service that can be down.
@@ -50,8 +51,10 @@ pub enum Fate {
 pub struct Faults {
     pub rates: Rates,
     until: Arc<Mutex<Duration>>,
-    down: Arc<Vec<(Service, Duration, Duration)>>,
+    down: Arc<Mutex<Vec<(Service, Duration, Duration)>>>,
     dice: Dice,
+    /// Of their own, so that the rest of a seed's course does not depend on them.
+    outages: Dice,
     sim: Sim,
     counts: Arc<Mutex<BTreeMap<&'static str, u64>>>,
 }
@@ -59,7 +62,7 @@ pub struct Faults {
 impl Faults {
     /// Those of a seed. A `calm` run has none but the receivers' own.
     pub fn draw(seed: u64, sim: &Sim, calm: bool) -> Self {
-        let dice = Dice::new(seed, "faults");
+        let (dice, outages) = (Dice::new(seed, "faults"), Dice::new(seed, "outages"));
         let until = Duration::from_secs(dice.between(60, 1800));
         let mut rates = Rates::default();
         let mut down = Vec::new();
@@ -77,6 +80,7 @@ impl Faults {
                 lost_delete: rate(&[0, 0, 20, 100]),
                 clock_step: rate(&[0, 0, 0, 100, 500]),
                 impatient_client: rate(&[0, 0, 100, 300]),
+                outage: *outages.pick(&[0, 0, 2, 10]),
             };
             for service in [Service::DynamoDb, Service::Sqs] {
                 for _ in 0..*dice.pick(&[0, 0, 0, 1, 2]) {
@@ -86,7 +90,8 @@ impl Faults {
             }
         }
         let until = Arc::new(Mutex::new(until));
-        Self { rates, until, down: Arc::new(down), dice, sim: sim.clone(), counts: Arc::default() }
+        let down = Arc::new(Mutex::new(down));
+        Self { rates, until, down, dice, outages, sim: sim.clone(), counts: Arc::default() }
     }
 
     /// When nothing strikes any more.
@@ -123,10 +128,23 @@ impl Faults {
 
     pub fn is_down(&self, service: Service) -> bool {
         let now = self.sim.now();
-        self.down.iter().any(|(down, from, to)| *down == service && *from <= now && now < *to)
+        let down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
+        down.iter().any(|(down, from, to)| *down == service && *from <= now && now < *to)
+    }
+
+    /// A service goes down with whatever request comes, and not only at a time: in the midst of an invocation,
+    /// too.
+    fn may_go_down(&self, service: Service) {
+        let now = self.sim.now();
+        if self.rates.outage > 0 && now < self.until() && self.outages.chance(self.rates.outage) {
+            let until = now + self.outages.millis(500, 60_000);
+            self.down.lock().unwrap_or_else(PoisonError::into_inner).push((service, now, until));
+            self.count("outage that begins with a request");
+        }
     }
 
     pub fn fate(&self, service: Service) -> Fate {
+        self.may_go_down(service);
         if self.is_down(service) {
             self.count(if service == Service::Sqs { "SQS down" } else { "DynamoDB down" });
             return Fate::Down;

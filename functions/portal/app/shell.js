@@ -133,8 +133,9 @@ export function Shell({ find, leave }) {
     }
     first.current = false;
   }, [route.path]);
+  // When `g` was pressed; outlives the listener, which is another one as soon as a dialog has closed.
+  const g = useRef(0);
   useEffect(() => {
-    let g = 0;
     const key = (/** @type {KeyboardEvent} */ e) => {
       if ((e.ctrlKey || e.metaKey) && e.key === 'k') {
         e.preventDefault();
@@ -147,11 +148,11 @@ export function Shell({ find, leave }) {
         if (search) e.preventDefault();
         search?.focus();
       } else if (e.key === '?') set('keys');
-      else if (e.key === 'g') g = Date.now();
-      else if (Date.now() - g < 1200) {
+      else if (e.key === 'g') g.current = Date.now();
+      else if (Date.now() - g.current < 1200) {
         const to = entries.find(([, , , letter]) => letter === e.key);
         if (to) go(to[2]);
-        g = 0;
+        g.current = 0;
       }
       return undefined;
     };
