@@ -60,10 +60,11 @@ function Destination({ app, message, payload, endpoint, path, sent, style, chang
   const list = usePages(`${path}/endpoint/${endpoint.id}/attempt`, {}, 20);
   const [sought, seek] = useState({ until: 0, after: '' });
   const newest = list.items[0]?.id || '';
+  // What is new is told from what was there: nothing can be resent before that is known.
   const follow = (/** @type {number} */ at) => seek({ until: at + SOUGHT, after: newest });
   useEffect(() => {
-    if (sent.to.includes(endpoint.id)) follow(sent.at);
-  }, [sent]);
+    if (!list.loading && sent.to.includes(endpoint.id)) follow(sent.at);
+  }, [sent, list.loading]);
   useEvery(() => Promise.all([list.reload(), changed()]), sought.after === newest && Date.now() < sought.until ? 1 : null);
   const stamp = endpoint.statusText + endpoint.nextAttempt;
   useEffect(() => {
@@ -88,7 +89,7 @@ function Destination({ app, message, payload, endpoint, path, sent, style, chang
     return curl(endpoint.url, [['content-type', 'application/json'], [prefix + '-id', message.id], [prefix + '-timestamp', String(at)], [prefix + '-signature', await sign(key, message.id, at, payload)]], payload);
   };
   return html`<div class="card"><header><div class="grow"><h2><a class="plain" href=${href(`${app.base}/endpoints/${endpoint.id}`)}><${Url} url=${endpoint.url} /></a></h2>${endpoint.description && html`<div class="dim small cut">${endpoint.description}</div>`}</div><div class="row tight"><${Status} state=${endpoint.statusText} />
-      ${can('ViewEndpointSecret') && html`<${Copy} text=${request} kind="">curl<//>`}${can('CreateAttempts') && html`<${Button} small icon="send" busy=${busy} onClick=${() => resend()}>${t('resend')}<//>`}</div></header>
+      ${can('ViewEndpointSecret') && html`<${Copy} text=${request} kind="">curl<//>`}${can('CreateAttempts') && html`<${Button} small icon="send" busy=${busy} disabled=${busy || list.loading} onClick=${() => resend()}>${t('resend')}<//>`}</div></header>
     <div class="pad">${list.error && !list.items.length ? html`<${Failure} error=${list.error} retry=${list.reload} />` : list.loading ? html`<${Skeleton} rows=${2} />` : html`<ol class="time">${endpoint.nextAttempt && html`<li><span class="dot warn"><${Icon} name="clock" size=${13} /></span><span class="row small">${t('nextAttempt')} <${Next} at=${endpoint.nextAttempt} /></span></li>`}${list.items.map((a) => html`<${Attempt} key=${a.id} path=${path} attempt=${a} />`)}</ol>${!list.items.length && !endpoint.nextAttempt && html`<p class="dim">${t('noAttempts')}</p>`}<${More} list=${list} />`}</div></div>`;
 }
 
