@@ -123,8 +123,9 @@ class Run:
         part("postrider ops")
         queues = stack.ops(self.runner, "queues")
         self.check("ops shows the eight queues", queues.count("Queue ") == 8, queues)
-        empty = stack.ops(self.runner, "redrive", "deliveries", "--yes")
-        self.check("ops has no dead letters to send back", "is empty" in empty, empty)
+        # Only of an empty queue: the emulator's SQS moves no messages.
+        empty = stack.ops(self.runner, "redrive", "retries", "--yes")
+        self.check("ops has no dead letters of the retries to send back", "is empty" in empty, empty)
         before = stack.concurrency("Deliveries")
         stack.ops(self.runner, "concurrency", "deliveries", "7")
         self.check("ops changes the concurrency", stack.concurrency("Deliveries") == [7], stack.concurrency("Deliveries"))
