@@ -73,7 +73,7 @@ pub(crate) fn connect(name: &str, env: &Env<'_>, platform: &Platform) -> Result<
 }
 
 /// Completes when `stop` is true, or whoever could say so is gone.
-pub(crate) async fn told(stop: &mut watch::Receiver<bool>) {
+pub(crate) async fn shutdown_requested(stop: &mut watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
@@ -88,7 +88,7 @@ pub(crate) enum Unanswered {
 
 /// What invocations of a function run under.
 #[derive(Clone, Debug)]
-pub(crate) struct Invoking {
+pub(crate) struct Invoker {
     /// How long one may take.
     pub(crate) timeout: Duration,
     /// What they have used.
@@ -126,7 +126,7 @@ impl Drop for Begun {
     }
 }
 
-impl Invoking {
+impl Invoker {
     pub(crate) fn new(timeout: Duration) -> Self {
         Self { timeout, cpu: Cpu::default(), progress: InProgress::default() }
     }
@@ -157,9 +157,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_invocation_ends_by_answer_timeout_or_panic() {
-        let second = Invoking::new(Duration::from_secs(1));
+        let second = Invoker::new(Duration::from_secs(1));
         assert_eq!(second.invoke(async { 7 }).await, Ok(7));
-        let hung = Invoking::new(Duration::from_millis(5)).invoke(std::future::pending::<()>()).await;
+        let hung = Invoker::new(Duration::from_millis(5)).invoke(std::future::pending::<()>()).await;
         assert!(matches!(hung, Err(Unanswered::TimedOut(_))));
         let panicked = second.invoke(async { panic!("number {}", 7) }).await;
         assert_eq!(panicked, Err::<(), _>(Unanswered::Panicked("number 7".into())));

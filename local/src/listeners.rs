@@ -17,14 +17,14 @@ use tokio::task::JoinSet;
 use crate::cors::Cors;
 use crate::dev::Dev;
 use crate::error::StartError;
-use crate::functions::told;
+use crate::functions::shutdown_requested;
 use crate::pace::Pace;
 use crate::poller::Poller;
-use crate::scrape::{Front, Sources};
+use crate::scrape::{ApiFrontend, Sources};
 use crate::services::{Embedded, Services};
 use crate::settings::Settings;
 use crate::wiring::{Callers, Functions};
-use crate::{dynamo, gate, server};
+use crate::{dynamo, proxy, server};
 
 /// How often expired items are removed.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -88,11 +88,11 @@ impl Listeners {
     ) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         if let (Some(aws), Some(Embedded { sqs, dynamo })) = (self.aws, &services.embedded) {
-            tasks.spawn(gate::serve(aws.socket, dynamo.address, sqs.address, stopped.clone()));
+            tasks.spawn(proxy::serve(aws.socket, dynamo.address, sqs.address, stopped.clone()));
         }
         let url = own_url(self.api.address);
         let clock = &services.platform.clock;
-        let front = Front {
+        let front = ApiFrontend {
             api: Arc::new(api),
             cors: Cors::new(settings.cors_origins.clone()),
             pace: if settings.poll { pace(services, &pollers) } else { None },
@@ -150,7 +150,7 @@ async fn keep_swept(database: dynoxide::Database, clock: SharedClock, mut stop: 
     loop {
         tokio::select! {
             biased;
-            () = told(&mut stop) => return,
+            () = shutdown_requested(&mut stop) => return,
             () = clock.sleep(SWEEP) => dynamo::sweep(database.clone()).await,
         }
     }

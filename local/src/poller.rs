@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::aws::QueueRef;
-use crate::functions::{Handler, Invoking, told};
+use crate::functions::{Handler, Invoker, shutdown_requested};
 
 /// Most invocations that keep this machine busy at a time, for one queue: it has to carry all of them,
 /// and eight batches of ten deliveries are enough.
@@ -34,7 +34,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// How a poll waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
+pub(crate) enum PollMode {
     /// The longest poll there is; given up at once when the runner stops. For the embedded queue, which
     /// loses nothing then: what was in flight is visible again at the next start.
     Embedded,
@@ -43,7 +43,7 @@ pub(crate) enum Patience {
     Foreign,
 }
 
-impl Patience {
+impl PollMode {
     const fn seconds(self) -> i32 {
         match self {
             Self::Embedded => 20,
@@ -55,13 +55,13 @@ impl Patience {
 /// One queue that feeds one function.
 pub(crate) struct Poller {
     pub(crate) function: String,
-    pub(crate) invoking: Invoking,
+    pub(crate) invoker: Invoker,
     pub(crate) source: QueueSource,
     pub(crate) queue: QueueRef,
     pub(crate) region: String,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) clock: SharedClock,
-    pub(crate) patience: Patience,
+    pub(crate) poll_mode: PollMode,
     /// Leave for invocations to keep the machine busy.
     pub(crate) busy: Arc<Semaphore>,
     pub(crate) code: Handler<SqsEvent, SqsBatchResponse>,
@@ -80,16 +80,16 @@ impl Poller {
         loop {
             let permit = tokio::select! {
                 biased;
-                () = told(&mut stop) => break,
+                () = shutdown_requested(&mut stop) => break,
                 permit = both(permits.clone(), busy.clone()) => permit,
             };
-            let batch = match this.patience {
-                Patience::Embedded => tokio::select! {
+            let batch = match this.poll_mode {
+                PollMode::Embedded => tokio::select! {
                     biased;
-                    () = told(&mut stop) => break,
+                    () = shutdown_requested(&mut stop) => break,
                     batch = this.batch() => batch,
                 },
-                Patience::Foreign => this.batch().await,
+                PollMode::Foreign => this.batch().await,
             };
             match batch {
                 Ok(batch) if batch.is_empty() => {}
@@ -105,7 +105,7 @@ impl Poller {
                 Err(error) => {
                     tracing::warn!(queue = this.queue.name, error, "a queue could not be polled");
                     tokio::select! {
-                        () = told(&mut stop) => break,
+                        () = shutdown_requested(&mut stop) => break,
                         () = this.clock.sleep(RETRY) => {}
                     }
                 }
@@ -117,7 +117,7 @@ impl Poller {
 
     /// Receives until the batch is full or its window has passed.
     async fn batch(&self) -> Result<Vec<Message>, String> {
-        let mut batch = self.receive(self.source.batch_size, self.patience.seconds()).await?;
+        let mut batch = self.receive(self.source.batch_size, self.poll_mode.seconds()).await?;
         let window = Duration::from_secs(self.source.batching_window_seconds.into());
         if batch.is_empty() || window.is_zero() {
             return Ok(batch);
@@ -130,7 +130,7 @@ impl Poller {
             if wanted == 0 || left == 0 {
                 return Ok(batch);
             }
-            let wait = i32::try_from(left).unwrap_or(i32::MAX).min(self.patience.seconds());
+            let wait = i32::try_from(left).unwrap_or(i32::MAX).min(self.poll_mode.seconds());
             match self.receive(wanted, wait).await {
                 Ok(more) => batch.extend(more),
                 // What is there already must not wait for the queue to be reachable again.
@@ -157,9 +157,9 @@ impl Poller {
     /// One invocation: the batch goes to the function, and what it has done leaves the queue. The rest
     /// stays hidden until its visibility timeout ends, and it is the queue that moves it aside.
     async fn work(&self, batch: Vec<Message>) {
-        let _begun = self.invoking.progress.begin(batch.len());
+        let _begun = self.invoker.progress.begin(batch.len());
         let answer = match event(&batch, &self.queue.arn, &self.region) {
-            Ok(event) => self.invoking.invoke((self.code)(event)).await.map_err(|error| error.to_string()),
+            Ok(event) => self.invoker.invoke((self.code)(event)).await.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         if let Err(error) = &answer {

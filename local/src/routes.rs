@@ -11,13 +11,13 @@ use sam_template::Route;
 use serde_json::json;
 use tower::ServiceExt as _;
 
-use crate::functions::{Invoking, Unanswered};
+use crate::functions::{Invoker, Unanswered};
 
 /// A function that answers requests.
 pub(crate) struct HttpFunction {
     pub(crate) name: String,
     pub(crate) router: Router,
-    pub(crate) invoking: Invoking,
+    pub(crate) invoker: Invoker,
 }
 
 /// A part of a route's path.
@@ -119,8 +119,8 @@ impl Api {
         let Some(function) = self.function(request.method(), request.uri().path()) else {
             return shared::http::no_such_path(request.method(), request.uri());
         };
-        let _begun = function.invoking.progress.begin(1);
-        let unanswered = match function.invoking.invoke(function.router.clone().oneshot(request)).await {
+        let _begun = function.invoker.progress.begin(1);
+        let unanswered = match function.invoker.invoke(function.router.clone().oneshot(request)).await {
             Ok(Ok(response)) => return response,
             Ok(Err(never)) => match never {},
             Err(unanswered) => unanswered,
@@ -153,7 +153,7 @@ mod tests {
             .route("/hang", get(hang))
             .route("/panic", get(panic))
             .route("/forgotten", get(answer));
-        HttpFunction { name: name.into(), router, invoking: Invoking::new(Duration::from_millis(50)) }
+        HttpFunction { name: name.into(), router, invoker: Invoker::new(Duration::from_millis(50)) }
     }
 
     fn route(method: &str, path: &str) -> Route {
@@ -210,8 +210,8 @@ mod tests {
         let template = Template::parse(crate::TEMPLATE).unwrap();
         let functions = template.functions.iter().filter(|function| !function.routes.is_empty());
         let functions = functions.map(|function| {
-            let (name, invoking) = (function.name.clone(), Invoking::new(Duration::from_secs(1)));
-            (HttpFunction { name, router: Router::new(), invoking }, function.routes.clone())
+            let (name, invoker) = (function.name.clone(), Invoker::new(Duration::from_secs(1)));
+            (HttpFunction { name, router: Router::new(), invoker }, function.routes.clone())
         });
         let api = Api::new(functions.collect()).unwrap_or_else(|route| panic!("{route:?}"));
         for (function, methods, paths) in [

@@ -7,13 +7,13 @@ use shared::clock::{SharedClock, Timestamp};
 use shared::error::Chain;
 use tokio::sync::{Mutex, watch};
 
-use crate::functions::{Handler, Invoking, told};
+use crate::functions::{Handler, Invoker, shutdown_requested};
 
 /// A function with a schedule.
 pub(crate) struct Scheduled {
     pub(crate) name: String,
     pub(crate) rates: Vec<Duration>,
-    pub(crate) invoking: Invoking,
+    pub(crate) invoker: Invoker,
     pub(crate) clock: SharedClock,
     pub(crate) code: Handler<Timestamp, shared::Result<usize>>,
     running: Mutex<()>,
@@ -23,11 +23,11 @@ impl Scheduled {
     pub(crate) fn new(
         name: &str,
         rates: Vec<Duration>,
-        invoking: Invoking,
+        invoker: Invoker,
         clock: SharedClock,
         code: Handler<Timestamp, shared::Result<usize>>,
     ) -> Self {
-        Self { name: name.to_owned(), rates, invoking, clock, code, running: Mutex::new(()) }
+        Self { name: name.to_owned(), rates, invoker, clock, code, running: Mutex::new(()) }
     }
 
     /// Runs the function now, after an invocation that is under way.
@@ -53,9 +53,9 @@ impl Scheduled {
     }
 
     async fn invoke(&self) -> Result<usize, String> {
-        let _begun = self.invoking.progress.begin(1);
-        let deadline = self.clock.now().after(self.invoking.timeout);
-        match self.invoking.invoke((self.code)(deadline)).await {
+        let _begun = self.invoker.progress.begin(1);
+        let deadline = self.clock.now().after(self.invoker.timeout);
+        match self.invoker.invoke((self.code)(deadline)).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(error)) => Err(Chain(&error).to_string()),
             Err(unanswered) => Err(unanswered.to_string()),
@@ -69,7 +69,7 @@ impl Scheduled {
             let wait = next.since(self.clock.now());
             tokio::select! {
                 biased;
-                () = told(&mut stop) => return,
+                () = shutdown_requested(&mut stop) => return,
                 () = self.clock.sleep(wait) => self.tick().await,
             }
             // Of ticks that were missed, one is made up for.
@@ -97,8 +97,8 @@ mod tests {
             .boxed()
         });
         let rates = vec![Duration::from_secs(60)];
-        let invoking = Invoking::new(Duration::from_secs(9));
-        Arc::new(Scheduled::new("timers", rates, invoking, Arc::new(SystemClock), code))
+        let invoker = Invoker::new(Duration::from_secs(9));
+        Arc::new(Scheduled::new("timers", rates, invoker, Arc::new(SystemClock), code))
     }
 
     #[tokio::test]

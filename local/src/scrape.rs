@@ -135,7 +135,7 @@ impl Sources {
 }
 
 /// What requests meet first: the runner's own path, and API Gateway's part in tracing.
-pub(crate) struct Front {
+pub(crate) struct ApiFrontend {
     pub(crate) api: Arc<Api>,
     pub(crate) cors: Cors,
     /// None where queues are not embedded, or nobody polls them.
@@ -147,7 +147,7 @@ pub(crate) struct Front {
     pub(crate) url: String,
 }
 
-impl Front {
+impl ApiFrontend {
     /// Answers a request.
     pub(crate) async fn answer(&self, request: Request<Body>) -> Response {
         if let Some(answer) = self.cors.preflight(&request) {

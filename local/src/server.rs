@@ -15,8 +15,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
-use crate::functions::told;
-use crate::scrape::Front;
+use crate::functions::shutdown_requested;
+use crate::scrape::ApiFrontend;
 
 /// How long a client may take to send a request's head; also how long an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -132,7 +132,7 @@ impl Drop for Connection {
 pub(crate) async fn serve(
     listener: TcpListener,
     most: usize,
-    front: Arc<Front>,
+    front: Arc<ApiFrontend>,
     mut stop: watch::Receiver<bool>,
 ) {
     let all = Arc::new(Connections { most, state: Mutex::default(), changed: Notify::new() });
@@ -141,7 +141,7 @@ pub(crate) async fn serve(
     loop {
         let accepted = tokio::select! {
             biased;
-            () = told(&mut stop) => break,
+            () = shutdown_requested(&mut stop) => break,
             Some(_) = connections.join_next() => continue,
             accepted = listener.accept() => accepted,
         };
@@ -155,7 +155,7 @@ pub(crate) async fn serve(
         };
         tokio::select! {
             biased;
-            () = told(&mut stop) => break,
+            () = shutdown_requested(&mut stop) => break,
             () = all.room() => {}
         }
         if let Err(error) = stream.set_nodelay(true) {

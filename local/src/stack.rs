@@ -165,7 +165,11 @@ impl Stack {
     /// What each function has done to tables and queues so far. What its role in the template does not
     /// allow is refused, as IAM does.
     pub fn used(&self) -> BTreeMap<String, BTreeSet<Grant>> {
-        self.functions.permits.iter().map(|(function, permits)| (function.clone(), permits.used())).collect()
+        self.functions
+            .role_policies
+            .iter()
+            .map(|(function, role_policies)| (function.clone(), role_policies.used()))
+            .collect()
     }
 
     /// The CPU that each function's own code has used so far.

@@ -12,9 +12,9 @@ use tokio::sync::Semaphore;
 use crate::aws::QueueRef;
 use crate::cpu::Cpu;
 use crate::error::StartError;
-use crate::functions::{Code, InProgress, Invoking, connect};
-use crate::permits::Permits;
-use crate::poller::{BUSY_MAX, Patience, Poller};
+use crate::functions::{Code, InProgress, Invoker, connect};
+use crate::poller::{BUSY_MAX, PollMode, Poller};
+use crate::role_policy::RolePolicy;
 use crate::routes::{Api, HttpFunction};
 use crate::schedule::Scheduled;
 use crate::services::Services;
@@ -29,7 +29,7 @@ pub(crate) struct Callers {
 /// The functions, each by its name.
 pub(crate) struct Functions {
     pub(crate) environments: BTreeMap<String, BTreeMap<String, String>>,
-    pub(crate) permits: BTreeMap<String, Permits>,
+    pub(crate) role_policies: BTreeMap<String, RolePolicy>,
     pub(crate) cpu: BTreeMap<String, Cpu>,
     pub(crate) progress: BTreeMap<String, InProgress>,
     pub(crate) scheduled: Vec<Arc<Scheduled>>,
@@ -55,19 +55,19 @@ impl Functions {
         environments: BTreeMap<String, BTreeMap<String, String>>,
     ) -> Result<(Self, Callers), StartError> {
         let Services { platform, meter, clients, names, .. } = services;
-        let patience = if services.embedded.is_some() { Patience::Embedded } else { Patience::Foreign };
+        let poll_mode = if services.embedded.is_some() { PollMode::Embedded } else { PollMode::Foreign };
         let (mut http, mut pollers, mut scheduled) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut permits, mut cpu, mut progress) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (mut role_policies, mut cpu, mut progress) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for function in &template.functions {
             let wrong = |problem: &str| StartError::Function(format!("{}: {problem}", function.logical_id));
             let env = settings::env(&environments[&function.name]);
             let permit =
-                Permits::new(&function.name, meter.by(&function.name), names, template.grants(function));
+                RolePolicy::new(&function.name, meter.by(&function.name), names, template.grants(function));
             let permitted = Platform { http: SharedHttpClient::new(permit.clone()), ..platform.clone() };
-            permits.insert(function.name.clone(), permit);
-            let invoking = Invoking::new(timeout(function));
-            cpu.insert(function.name.clone(), invoking.cpu.clone());
-            progress.insert(function.name.clone(), invoking.progress.clone());
+            role_policies.insert(function.name.clone(), permit);
+            let invoker = Invoker::new(timeout(function));
+            cpu.insert(function.name.clone(), invoker.cpu.clone());
+            progress.insert(function.name.clone(), invoker.progress.clone());
             let code = connect(&function.name, &env, &permitted)?
                 .ok_or_else(|| wrong("the local runner has no such function"))?;
             let kinds =
@@ -75,20 +75,20 @@ impl Functions {
             match (code, kinds) {
                 (Code::Http(router), (_, true, true)) => {
                     let name = function.name.clone();
-                    http.push((HttpFunction { name, router, invoking }, function.routes.clone()));
+                    http.push((HttpFunction { name, router, invoker }, function.routes.clone()));
                 }
                 (Code::Queue(code), (true, _, true)) => {
                     for source in &function.queues {
                         let queue = names.queues.get(&source.queue);
                         pollers.push(Poller {
                             function: function.name.clone(),
-                            invoking: invoking.clone(),
+                            invoker: invoker.clone(),
                             source: source.clone(),
                             queue: queue.cloned().ok_or_else(|| wrong("its queue was not created"))?,
                             region: names.region.clone(),
                             sqs: clients.sqs.clone(),
                             clock: platform.clock.clone(),
-                            patience,
+                            poll_mode,
                             busy: Arc::new(Semaphore::new(BUSY_MAX)),
                             code: code.clone(),
                         });
@@ -96,7 +96,7 @@ impl Functions {
                 }
                 (Code::Schedule(code), (true, true, _)) => {
                     let (rates, clock) = (function.schedules.clone(), platform.clock.clone());
-                    scheduled.push(Arc::new(Scheduled::new(&function.name, rates, invoking, clock, code)));
+                    scheduled.push(Arc::new(Scheduled::new(&function.name, rates, invoker, clock, code)));
                 }
                 _ => return Err(wrong("its code does not understand one of its events")),
             }
@@ -106,7 +106,7 @@ impl Functions {
         })?;
         let sources = pollers.iter().map(|poller| poller.queue.clone()).collect();
         let longest = template.functions.iter().map(timeout).max().unwrap_or_default();
-        let functions = Self { environments, permits, cpu, progress, scheduled, sources, longest };
+        let functions = Self { environments, role_policies, cpu, progress, scheduled, sources, longest };
         Ok((functions, Callers { api, pollers }))
     }
 }

@@ -106,13 +106,13 @@ const JOINED_MAX: usize = 500;
 const JOINED_AT_ONCE: usize = 16;
 
 /// What a list is asked for.
-struct Wanted {
+struct ListParams {
     list: ListQuery<AppId>,
     without_endpoints: bool,
     with_disabled_ones_only: bool,
 }
 
-impl QueryParams for Wanted {
+impl QueryParams for ListParams {
     fn read(query: &RawQuery, _: Timestamp) -> Result<Self> {
         let list = query.list(Order::Ascending)?;
         let without_endpoints = !query.flag("exclude_apps_with_no_endpoints", false)?;
@@ -123,7 +123,7 @@ impl QueryParams for Wanted {
     }
 }
 
-impl Wanted {
+impl ListParams {
     const fn holds(&self, standing: Standing) -> bool {
         match standing {
             Standing::Works => true,
@@ -172,14 +172,14 @@ async fn existing(api: &Api, caller: &Caller, uid: Option<&str>) -> Result<Optio
 async fn list(
     State(api): State<Api>,
     Organisation(caller): Organisation,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<ListParams>,
 ) -> ApiResult<Json<ListOut<ApplicationOut>>> {
     let page = page(&api, caller.org(), &wanted).await?;
     Ok(Json(ListOut::new(page, |profile| profile.id.to_string(), ApplicationOut::from)))
 }
 
 /// One page of applications, of those whose endpoints stand as they are to.
-async fn page(api: &Api, org: OrgId, wanted: &Wanted) -> Result<Page<Profile>> {
+async fn page(api: &Api, org: OrgId, wanted: &ListParams) -> Result<Page<Profile>> {
     let asked = &wanted.list;
     if wanted.without_endpoints && wanted.with_disabled_ones_only {
         return api.store.list_applications(org, asked).await;

@@ -27,13 +27,13 @@ use crate::out::{EndpointMessageOut, MessageEndpointOut};
 const JOINED_MAX: usize = 1_000;
 
 /// What a list of messages is asked for.
-pub struct Wanted {
+pub struct ListParams {
     with_content: bool,
     filter: Filter,
     list: LogQuery<MessageId>,
 }
 
-impl QueryParams for Wanted {
+impl QueryParams for ListParams {
     fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
         let with_content = query.flag("with_content", true)?;
         Ok(Self { with_content, filter: Filter::read(query, now)?, list: query.log(now)? })
@@ -44,7 +44,7 @@ impl QueryParams for Wanted {
 pub async fn messages(
     Held(held): Held<Attempts>,
     Authenticated(caller): Authenticated,
-    Query(Wanted { with_content, filter, list }): Query<Wanted>,
+    Query(ListParams { with_content, filter, list }): Query<ListParams>,
     Path((app, endpoint)): Path<(AppRef, EndpointRef)>,
 ) -> ApiResult<Json<ListOut<EndpointMessageOut>>> {
     let store = &held.api.store;

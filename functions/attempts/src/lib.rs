@@ -152,13 +152,13 @@ One list spans at most 90 days; an iterator goes on from there.";
 }
 
 /// What a list of attempts is asked for.
-struct Wanted {
+struct ListParams {
     with_content: bool,
     filter: Filter,
     list: LogQuery<AttemptId>,
 }
 
-impl QueryParams for Wanted {
+impl QueryParams for ListParams {
     fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
         let (list, made) = query.attempts(now)?;
         let mut filter = Filter::read(query, now)?;
@@ -177,15 +177,15 @@ impl QueryParams for WithMessage {
 }
 
 /// What a list of a message's attempts is asked for.
-struct WantedOfMessage {
+struct ListParamsOfMessage {
     endpoint: Option<EndpointRef>,
-    wanted: Wanted,
+    wanted: ListParams,
 }
 
-impl QueryParams for WantedOfMessage {
+impl QueryParams for ListParamsOfMessage {
     fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
         let endpoint = query.one("endpoint_id");
-        let wanted = Wanted::read(query, now)?;
+        let wanted = ListParams::read(query, now)?;
         Ok(Self { endpoint: endpoint.map(EndpointRef::read).transpose()?, wanted })
     }
 }
@@ -196,7 +196,7 @@ impl Attempts {
         &self,
         caller: &Caller,
         (app, message, endpoint): (AppRef, MessageRef, Option<EndpointRef>),
-        Wanted { with_content, filter, list }: Wanted,
+        ListParams { with_content, filter, list }: ListParams,
     ) -> ApiResult<Json<ListOut<AttemptOut>>> {
         let app = self.api.store.application_for(caller, &app).await?.id;
         let message = self.api.store.message_for(app, &message).await?;
@@ -245,11 +245,11 @@ fn fit(page: Page<Attempt>, with_content: bool, backward: bool) -> Page<Attempt>
 async fn list_by_endpoint(
     State(state): State<Attempts>,
     Authenticated(caller): Authenticated,
-    Query((WithMessage(with_message), wanted)): Query<(WithMessage, Wanted)>,
+    Query((WithMessage(with_message), wanted)): Query<(WithMessage, ListParams)>,
     Path((app, endpoint)): Path<(AppRef, EndpointRef)>,
 ) -> ApiResult<Json<ListOut<AttemptOut>>> {
     let store = &state.api.store;
-    let Wanted { with_content, filter, list } = wanted;
+    let ListParams { with_content, filter, list } = wanted;
     let app = store.application_for(&caller, &app).await?.id;
     let endpoint = store.endpoint_for(app, &endpoint).await?;
     let page = store.list_attempts(endpoint.id, &list, |attempt| filter.keeps(attempt)).await?;
@@ -271,7 +271,7 @@ async fn list_by_endpoint(
 async fn list_by_message(
     State(state): State<Attempts>,
     Authenticated(caller): Authenticated,
-    Query(WantedOfMessage { endpoint, wanted }): Query<WantedOfMessage>,
+    Query(ListParamsOfMessage { endpoint, wanted }): Query<ListParamsOfMessage>,
     Path((app, message)): Path<(AppRef, MessageRef)>,
 ) -> ApiResult<Json<ListOut<AttemptOut>>> {
     state.list_by_message(&caller, (app, message, endpoint), wanted).await
@@ -280,7 +280,7 @@ async fn list_by_message(
 async fn list_at_endpoint(
     State(state): State<Attempts>,
     Authenticated(caller): Authenticated,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<ListParams>,
     Path((app, message, endpoint)): Path<(AppRef, MessageRef, EndpointRef)>,
 ) -> ApiResult<Json<ListOut<AttemptOut>>> {
     state.list_by_message(&caller, (app, message, Some(endpoint)), wanted).await

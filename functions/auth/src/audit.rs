@@ -9,7 +9,7 @@ use shared::auth::Organisation;
 use shared::clock::Timestamp;
 use shared::http::{ApiResult, Json, ListOut, Order, Query, QueryParams, RawQuery, Registry, Text};
 use shared::ids::{AppId, AuditId, NAME_LENGTH_MAX};
-use shared::store::audit::{AuditEvent, AuditQuery, What};
+use shared::store::audit::{AuditAction, AuditEvent, AuditQuery};
 
 use crate::Auth;
 
@@ -27,9 +27,9 @@ pub fn operations<R: Registry<Auth>>(to: R) -> R {
 }
 
 /// Which events a list shows.
-struct Wanted(AuditQuery);
+struct ListParams(AuditQuery);
 
-impl QueryParams for Wanted {
+impl QueryParams for ListParams {
     fn read(query: &RawQuery, _: Timestamp) -> Result<Self> {
         Ok(Self(AuditQuery {
             list: query.list(Order::Descending)?,
@@ -38,7 +38,7 @@ impl QueryParams for Wanted {
             app: query.parsed("app_id", "an application's id, app_…", |text| text.parse().ok())?,
             subject: query.text("subject", Text::Tag(NAME_LENGTH_MAX))?.map(str::to_owned),
             by: query.text("by", Text::Tag(NAME_LENGTH_MAX))?.map(str::to_owned),
-            what: query.choice("what", What::ALL)?,
+            what: query.choice("what", AuditAction::ALL)?,
         }))
     }
 }
@@ -86,7 +86,7 @@ impl From<AuditEvent> for AuditEventOut {
 async fn list(
     State(Auth { api, .. }): State<Auth>,
     Organisation(caller): Organisation,
-    Query(Wanted(query)): Query<Wanted>,
+    Query(ListParams(query)): Query<ListParams>,
 ) -> ApiResult<Json<ListOut<AuditEventOut>>> {
     let page = api.store.list_audit_events(caller.org(), &query).await?;
     let length = |facts: &Map<String, Value>| serde_json::to_string(facts).map_or(0, |text| text.len());

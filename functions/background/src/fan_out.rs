@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use shared::Result;
-use shared::queue::{BLIND_MAX, Deliver, FanOut, Job};
+use shared::queue::{DEDUP_FREE_WINDOW, Deliver, FanOut, Job};
 
 use crate::Background;
 
@@ -25,7 +25,7 @@ impl Background {
         let inline = payload.length() <= PAYLOAD_LENGTH_MAX;
         let payload = inline.then_some(payload);
         // Plain copies may be on their way: these are not seen before all of those look.
-        let free_at = message.id.time().after(BLIND_MAX);
+        let free_at = message.id.time().after(DEDUP_FREE_WINDOW);
         let delay = if check { free_at.since(self.clock.now()) } else { Duration::ZERO };
         let step = endpoints.iter().skip(job.from).take(STEP).map(|endpoint| {
             Job::Deliver(Deliver::first_of(&app, &message, payload.clone(), *endpoint, check))

@@ -58,7 +58,7 @@ impl Background {
     async fn work(&self, Received { job, again, .. }: Received) -> Result<()> {
         match job {
             Job::FanOut(job) => self.fan_out(job, again).await,
-            Job::Operational(told) => self.tell(told, again).await,
+            Job::Operational(event) => self.send_operational(event, again).await,
             Job::Task(step) => self.step(step).await,
             Job::Deliver(_) | Job::Resend(_) => Err(corrupt("a job")("it belongs into another queue")),
         }

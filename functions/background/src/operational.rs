@@ -29,29 +29,29 @@ impl Background {
     }
 
     /// Accepts the message that tells an event. Nobody listens where there is no such application.
-    pub(crate) async fn tell(&self, told: Operational, again: bool) -> Result<()> {
+    pub(crate) async fn send_operational(&self, event: Operational, again: bool) -> Result<()> {
         let caller = Caller::from(Who::Postrider(management_org()));
-        let reference = Reference::Uid(told.org.to_string());
+        let reference = Reference::Uid(event.org.to_string());
         let app = match self.intake.application(&caller, &reference, None).await {
             Ok(app) => app,
             Err(Error::NotFound(_)) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let late = self.clock.now().since(told.message.time()) > WAITING_MAX;
-        if let Some(before) = told.after.filter(|_| !late)
+        let late = self.clock.now().since(event.message.time()) > WAITING_MAX;
+        if let Some(before) = event.after.filter(|_| !late)
             && !self.was_tried(&app, before).await?
         {
-            let job = Outgoing::new(&Job::from(told), TURN, app.id)?;
+            let job = Outgoing::new(&Job::from(event), TURN, app.id)?;
             return self.sqs.send_one(&self.source.queue, job).await;
         }
         let message = MessageIn {
-            labels: Labels::of(told.event_type),
+            labels: Labels::of(event.event_type),
             event_id: None,
-            payload: Payload::of(told.payload.get()),
+            payload: Payload::of(event.payload.get()),
             deliver_at: None,
             retention_hours: LOG_RETENTION_DAYS * 24,
             application: None,
         };
-        self.intake.accept_event(&app, told.message, message, again).await.map(drop)
+        self.intake.accept_event(&app, event.message, message, again).await.map(drop)
     }
 }

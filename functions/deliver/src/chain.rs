@@ -6,7 +6,7 @@ use shared::Result;
 use shared::clock::Timestamp;
 use shared::error::Chain;
 use shared::ids::{AttemptId, EndpointId, MessageId};
-use shared::operational::{self, AttemptEvent, FAILING_AFTER, Tell as _};
+use shared::operational::{self, AttemptEvent, FAILING_AFTER, OperationalEvents as _};
 use shared::queue::{DELAY_MAX, Deliver as DeliverJob, Job, Outgoing};
 use shared::store::applications::Application;
 use shared::store::attempts::{Attempt, State, Status};
@@ -40,7 +40,7 @@ impl Deliver {
         };
         self.update_endpoint_health(app, attempt, status).await?;
         for event in events(status, job.number()) {
-            self.tell(app, job, attempt, event).await?;
+            self.enqueue_attempt_event(app, job, attempt, event).await?;
         }
         let state = State { next: attempt.next, ..state_of(job, status) };
         if self.has_bug(InjectedBug::StateBeforeSuccessor) {
@@ -110,14 +110,14 @@ impl Deliver {
 
     /// Sends an operational event to those who make a message of it; what the queue does not take is left to
     /// the timers function. A job that dies in between comes back and does so again: it is one message.
-    async fn tell(
+    async fn enqueue_attempt_event(
         &self,
         app: &Application,
         job: &DeliverJob,
         attempt: &Attempt,
         event: AttemptEvent,
     ) -> Result<()> {
-        let Some(teller) = &self.teller else { return Ok(()) };
+        let Some(queue) = &self.operational_queue else { return Ok(()) };
         if app.org == operational::management_org() {
             return Ok(());
         }
@@ -126,17 +126,17 @@ impl Deliver {
         let event_id = message.as_ref().and_then(|message| message.event_id.as_deref());
         let after =
             if event == AttemptEvent::Failing { None } else { self.failing_message(job, attempt).await? };
-        let told = operational::attempt_event(app, attempt, event_id, event, after)?;
-        match teller.tell(&told).await {
+        let event = operational::attempt_event(app, attempt, event_id, event, after)?;
+        match queue.enqueue(&event).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 tracing::warn!(error = %Chain(&error), message_id = %attempt.message, "an operational webhook is sent later");
-                self.store.tell(told).await
+                self.store.enqueue_operational_event(event).await
             }
         }
     }
 
-    /// The message that told that this delivery is failing, if one did.
+    /// The message that said that this delivery is failing, if one did.
     async fn failing_message(&self, job: &DeliverJob, attempt: &Attempt) -> Result<Option<MessageId>> {
         let Some(due) = FAILING_AFTER.checked_sub(1).and_then(|at| job.due.get(at as usize)) else {
             return Ok(None);

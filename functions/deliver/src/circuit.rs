@@ -1,8 +1,8 @@
-//! Endpoints that hang: their first attempts go to the second lane, so that they hold up nobody else.
+//! Endpoints that hang: their first attempts go to the low-priority queue, so that they hold up nobody else.
 //!
 //! Each Lambda instance works on one batch at a time, and would learn too late from its own attempts
 //! alone. So what one of them learns is noted in the application's item, which the others read anyway.
-//! Endpoints that fail at once hold up nobody, and stay in the first lane.
+//! Endpoints that fail at once hold up nobody, and stay in the first queue.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use shared::store::Store;
 use shared::store::applications::Application;
 
 /// An exchange that takes longer holds its batch up, however it ends.
-pub const HANGS: Duration = Duration::from_secs(1);
-/// How long one instance stands by what it noted: an endpoint about as fast as [`HANGS`] must not cost a
+pub const SLOW_AFTER: Duration = Duration::from_secs(1);
+/// How long one instance stands by what it noted: an endpoint about as fast as [`SLOW_AFTER`] must not cost a
 /// write each time.
 const NOTED: Duration = Duration::from_secs(10);
 /// Endpoints that one instance remembers having noted.
@@ -43,10 +43,10 @@ impl Circuits {
         hangs: bool,
     ) {
         let now = clock.now();
-        if app.hanging.contains(&endpoint) == hangs || !self.is_news(endpoint, hangs, now) {
+        if app.slow_endpoints.contains(&endpoint) == hangs || !self.is_news(endpoint, hangs, now) {
             return;
         }
-        match store.note_hanging(app, endpoint, hangs).await {
+        match store.mark_slow(app, endpoint, hangs).await {
             Ok(()) => {
                 tracing::info!(%endpoint, hangs, "an endpoint hangs, or no longer does: its first attempts change queues")
             }

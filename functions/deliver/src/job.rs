@@ -2,7 +2,7 @@
 
 use shared::clock::Timestamp;
 use shared::ids::{AppId, AttemptId, EndpointId, MessageId, OrgId};
-use shared::queue::{BLIND_MAX, Deliver as DeliverJob, Job, Resend};
+use shared::queue::{DEDUP_FREE_WINDOW, Deliver as DeliverJob, Job, Resend};
 use shared::retry::{RetryHint, RetryPolicy};
 use shared::store::attempts::{State, Trigger};
 
@@ -54,9 +54,9 @@ impl AttemptJob {
 
     /// Whether it reads what was done before it posts. A plain first attempt does not; whatever may have a
     /// copy does.
-    pub fn looks_first(&self, now: Timestamp) -> bool {
+    pub fn checks_before_send(&self, now: Timestamp) -> bool {
         match self {
-            Self::Scheduled(job) => job.check || job.number() > 1 || now.since(job.due()) > BLIND_MAX,
+            Self::Scheduled(job) => job.check || job.number() > 1 || now.since(job.due()) > DEDUP_FREE_WINDOW,
             Self::Manual(_) => true,
         }
     }

@@ -9,7 +9,7 @@ mod circuit;
 mod destination;
 mod injected_bug;
 mod job;
-mod lanes;
+mod requeue;
 mod throttle;
 
 pub use destination::http::{Answer, Guard, HttpSender, SendError, SendFuture};
@@ -30,8 +30,8 @@ use shared::error::{corrupt, unavailable};
 use shared::ids::{AppId, EndpointId, OrgId};
 use shared::labels::Labels;
 use shared::metrics::Metrics;
-use shared::operational::{self, Tell};
-use shared::queue::{Job, Queue, Sqs, Teller};
+use shared::operational::{self, OperationalEvents};
+use shared::queue::{Job, OperationalQueue, Queue, Sqs};
 use shared::retry::RetryPolicy;
 use shared::store::Store;
 use shared::store::applications::Application;
@@ -41,18 +41,18 @@ use shared::store::messages::Payload;
 use shared::{Platform, Result};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
-use circuit::{Circuits, HANGS};
+use circuit::{Circuits, SLOW_AFTER};
 use destination::http::network;
 use destination::{AttemptRequest, Attempted, Destinations};
 use job::AttemptJob;
-use lanes::Lane;
+use requeue::Priority;
 use throttle::Slots;
 
 /// Endpoints that one instance remembers.
 const ENDPOINTS_MAX: usize = 10_000;
 /// Deliveries to one endpoint at the same time within one batch.
 const PER_ENDPOINT_MAX: usize = 5;
-/// What was in the queue for longer looks before it posts, as does what is older than [`shared::queue::BLIND_MAX`]: that
+/// What was in the queue for longer looks before it posts, as does what is older than [`shared::queue::DEDUP_FREE_WINDOW`]: that
 /// compares two machines' clocks, and this is the queue's own.
 const QUEUED_MAX: Duration = Duration::from_secs(5);
 /// How long after an attempt was recorded the copy of the job that recorded it may still be busy.
@@ -68,7 +68,7 @@ pub struct Deliver {
     sources: [Source; 2],
     destinations: Destinations,
     /// Where operational webhooks are on: who sends them.
-    teller: Option<Teller>,
+    operational_queue: Option<OperationalQueue>,
     endpoints: VersionedCache<EndpointId, Arc<Endpoint>>,
     circuits: Circuits,
     metrics: Arc<Metrics>,
@@ -81,14 +81,14 @@ pub struct Deliver {
 #[derive(Debug, Default)]
 struct Batch {
     applications: Mutex<HashMap<AppId, Arc<OnceCell<Option<Application>>>>>,
-    lanes: Mutex<HashMap<EndpointId, Arc<Semaphore>>>,
+    turns: Mutex<HashMap<EndpointId, Arc<Semaphore>>>,
     slots: Slots,
 }
 
 impl Batch {
-    fn lane(&self, endpoint: EndpointId) -> Arc<Semaphore> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.entry(endpoint).or_insert_with(|| Arc::new(Semaphore::new(PER_ENDPOINT_MAX))).clone()
+    fn turns(&self, endpoint: EndpointId) -> Arc<Semaphore> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.entry(endpoint).or_insert_with(|| Arc::new(Semaphore::new(PER_ENDPOINT_MAX))).clone()
     }
 
     /// The application, read strongly and once for the whole batch by `read`: its version tells whether
@@ -129,11 +129,13 @@ impl Deliver {
         let settings = Delivery::read(env)?;
         let sqs = platform.sqs(env)?;
         let queue = Queue::Background.url(env)?;
-        let teller = operational::enabled(env)?.then(|| Teller { sqs: sqs.clone(), queue });
-        let telling = teller.clone().map(|teller| Arc::new(teller) as Arc<dyn Tell>);
+        let operational_queue =
+            operational::enabled(env)?.then(|| OperationalQueue { sqs: sqs.clone(), queue });
+        let operational_events =
+            operational_queue.clone().map(|queue| Arc::new(queue) as Arc<dyn OperationalEvents>);
         Ok(Self {
-            store: platform.store(env)?.telling(telling),
-            teller,
+            store: platform.store(env)?.with_operational_events(operational_events),
+            operational_queue,
             sqs,
             clock: platform.clock.clone(),
             destinations: Destinations::new(transport, platform.clock.clone(), &settings),
@@ -157,7 +159,7 @@ impl Deliver {
     }
 
     async fn work(&self, batch: &Batch, received: Received) -> Result<()> {
-        let lane = Lane::of(received.source);
+        let priority = Priority::of(received.source);
         let job = match received.job {
             Job::Deliver(job) => AttemptJob::Scheduled(job),
             Job::Resend(job) => AttemptJob::Manual(job),
@@ -165,25 +167,25 @@ impl Deliver {
                 return Err(corrupt("a job")("it belongs into another queue"));
             }
         };
-        let look = received.again || received.waited > QUEUED_MAX;
-        self.attempt(batch, job, lane, look, received.again).await
+        let check_before_send = received.again || received.waited > QUEUED_MAX;
+        self.attempt(batch, job, priority, check_before_send, received.again).await
     }
 
-    /// One attempt. `look`: the job may have a copy, and looks at what was done. `again`: it came back, perhaps
+    /// One attempt. `check_before_send`: the job may have a copy, and looks at what was done. `again`: it came back, perhaps
     /// because an attempt could not be recorded, and tries that before it posts once more.
     async fn attempt(
         &self,
         batch: &Batch,
         job: AttemptJob,
-        lane: Lane,
-        look: bool,
+        priority: Priority,
+        check_before_send: bool,
         again: bool,
     ) -> Result<()> {
         // Of a deleted application nothing is sent any more, and nobody reads its log.
         let read = self.application(job.org(), job.app(), job.endpoint());
         let Some(app) = batch.application(job.app(), read).await? else { return Ok(()) };
         let (id, message) = (job.id(), job.message());
-        if look || job.looks_first(self.clock.now()) {
+        if check_before_send || job.checks_before_send(self.clock.now()) {
             let (state, recorded) = self.store.delivery(job.endpoint(), message, id).await?;
             if job.is_past(state.as_ref()) {
                 return Ok(());
@@ -200,11 +202,11 @@ impl Deliver {
         if endpoint.settings.disabled {
             return self.abandon(&job, "the endpoint is disabled").await;
         }
-        let Some(_turn) = self.turn(batch, &app, endpoint.id, lane).await? else {
-            return self.to_second_lane(job).await;
+        let Some(_turn) = self.turn(batch, &app, endpoint.id, priority).await? else {
+            return self.to_low_priority(job).await;
         };
         if let Some(slot) = self.slot_to_wait_for(batch, &app, &endpoint, job.slot()).await? {
-            return self.put_back(lane, job, slot).await;
+            return self.put_back(priority, job, slot).await;
         }
         let Some((payload, labels)) = self.content(&app, &job).await? else {
             return self.abandon(&job, "the payload is gone").await;
@@ -230,23 +232,23 @@ impl Deliver {
     }
 
     /// Waits until it is this delivery's turn: one batch does not flood one endpoint. None if it has to
-    /// go to the second lane, because the endpoint is known to hang, or those before it do.
+    /// go to the low-priority queue, because the endpoint is known to hang, or those before it do.
     async fn turn(
         &self,
         batch: &Batch,
         app: &Application,
         endpoint: EndpointId,
-        lane: Lane,
+        priority: Priority,
     ) -> Result<Option<OwnedSemaphorePermit>> {
-        if lane == Lane::First && app.hanging.contains(&endpoint) {
+        if priority == Priority::Normal && app.slow_endpoints.contains(&endpoint) {
             return Ok(None);
         }
         tokio::select! {
             biased;
             // The job goes back into its queue: whoever ends the process waits for one delivery, not for two.
             () = self.draining.begun() => Err(unavailable("begin a delivery")("the process is shutting down")),
-            turn = batch.lane(endpoint).acquire_owned() => turn.map(Some).map_err(unavailable("wait for a turn")),
-            () = self.clock.sleep(HANGS), if lane == Lane::First => Ok(None),
+            turn = batch.turns(endpoint).acquire_owned() => turn.map(Some).map_err(unavailable("wait for a turn")),
+            () = self.clock.sleep(SLOW_AFTER), if priority == Priority::Normal => Ok(None),
         }
     }
 
@@ -261,7 +263,7 @@ impl Deliver {
                 note(false).await;
                 made
             }
-            () = self.clock.sleep(HANGS) => tokio::join!(attempt, note(true)).0,
+            () = self.clock.sleep(SLOW_AFTER) => tokio::join!(attempt, note(true)).0,
         };
         made
     }

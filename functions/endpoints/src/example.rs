@@ -158,14 +158,14 @@ pub async fn send_example(
         Ok(wanted) => wanted,
         Err(refused) => {
             if let Some(claimed) = &claimed {
-                intake.let_go(claimed).await;
+                intake.release_key(claimed).await;
             }
             return Err(refused.into());
         }
     };
     let out = match intake.accept_for(&app, claimed, message, endpoint, Trace::of(&headers)).await? {
-        Accepted::Now(new) => MessageOut::accepted(&new, true)?,
-        Accepted::Before(earlier) => match api.store.payload(&earlier).await? {
+        Accepted::New(new) => MessageOut::accepted(&new, true)?,
+        Accepted::Existing(earlier) => match api.store.payload(&earlier).await? {
             Some(payload) => MessageOut::new(&earlier, &Shown::Payload(&payload.json))?,
             None => MessageOut::new(&earlier, &Shown::Expired)?,
         },

@@ -16,8 +16,8 @@ use shared::http::{
 };
 use shared::ids::{EndpointId, Reference};
 use shared::intake::Intake;
-use shared::operational::{self, Tell};
-use shared::queue::{Queue, QueueUrl, Sqs, Teller};
+use shared::operational::{self, OperationalEvents};
+use shared::queue::{OperationalQueue, Queue, QueueUrl, Sqs};
 use shared::signing::{KeyKind, SigningKey};
 use shared::store::applications::Application;
 use shared::store::endpoint_secrets::EndpointHeaders;
@@ -72,9 +72,11 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
     let mut api = Api::connect(env, platform)?;
     let sqs = platform.sqs(env)?;
     let background = Queue::Background.url(env)?;
-    let teller = operational::enabled(env)?
-        .then(|| Arc::new(Teller { sqs: sqs.clone(), queue: background.clone() }) as Arc<dyn Tell>);
-    api.store = api.store.telling(teller);
+    let events = operational::enabled(env)?.then(|| {
+        Arc::new(OperationalQueue { sqs: sqs.clone(), queue: background.clone() })
+            as Arc<dyn OperationalEvents>
+    });
+    api.store = api.store.with_operational_events(events);
     let state = Endpoints {
         intake: Intake::connect(env, platform, api.store.clone(), "endpoints")?.limited(env)?,
         api,

@@ -161,13 +161,13 @@ impl Endpoints {
 }
 
 /// What a list of an application's undelivered messages is asked for.
-pub struct Wanted {
+pub struct ListParams {
     /// The endpoint whose messages alone are meant.
     endpoint: Option<EndpointRef>,
     list: LogQuery<AttemptId>,
 }
 
-impl QueryParams for Wanted {
+impl QueryParams for ListParams {
     fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
         let endpoint = query.one("endpointId");
         let list = query.log(now)?;
@@ -208,7 +208,7 @@ pub async fn undelivered_of_all(
 pub async fn undelivered_of_one(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
-    Query(Wanted { endpoint, list }): Query<Wanted>,
+    Query(ListParams { endpoint, list }): Query<ListParams>,
     Path((app,)): Path<(AppRef,)>,
 ) -> ApiResult<Json<ListOut<UndeliveredOut>>> {
     let app = state.api.store.application_for(&caller, &app).await?;

@@ -79,7 +79,7 @@ const REPLAY_WINDOW_MAX: Duration = DAY.saturating_mul(90);
 
 /// What a request asks a task to send.
 #[derive(Debug)]
-pub struct Wanted {
+pub struct TaskRequest {
     since: Timestamp,
     until: Timestamp,
     filter: TaskFilter,
@@ -94,11 +94,11 @@ pub trait TaskIn: RequestBody<With = Timestamp> + Send + 'static {
     const KIND: TaskKind;
 
     /// What it asks for.
-    fn wanted(self) -> Wanted;
+    fn request(self) -> TaskRequest;
 }
 
 /// A window to recover.
-pub struct RecoverIn(Wanted);
+pub struct RecoverIn(TaskRequest);
 
 impl RequestBody for RecoverIn {
     type With = Timestamp;
@@ -112,13 +112,13 @@ impl RequestBody for RecoverIn {
 impl TaskIn for RecoverIn {
     const KIND: TaskKind = TaskKind::Recover;
 
-    fn wanted(self) -> Wanted {
+    fn request(self) -> TaskRequest {
         self.0
     }
 }
 
 /// A window to send what is missing of.
-pub struct ReplayIn(Wanted);
+pub struct ReplayIn(TaskRequest);
 
 impl RequestBody for ReplayIn {
     type With = Timestamp;
@@ -132,13 +132,13 @@ impl RequestBody for ReplayIn {
 impl TaskIn for ReplayIn {
     const KIND: TaskKind = TaskKind::ReplayMissing;
 
-    fn wanted(self) -> Wanted {
+    fn request(self) -> TaskRequest {
         self.0
     }
 }
 
 /// What to send again.
-pub struct BulkReplayIn(Wanted);
+pub struct BulkReplayIn(TaskRequest);
 
 impl RequestBody for BulkReplayIn {
     type With = Timestamp;
@@ -162,7 +162,7 @@ impl RequestBody for BulkReplayIn {
     );
 
     fn read(fields: &mut Fields<'_>, now: Timestamp) -> Self {
-        let wanted = window(fields, now, REPLAY_WINDOW_MAX);
+        let request = window(fields, now, REPLAY_WINDOW_MAX);
         let status = fields.number(&["status"], 0..=3).value();
         let class = fields.code(&["statusCodeClass"], &[0, 100, 200, 300, 400, 500]).value();
         let event_types = fields.names(&["eventTypes"], NAME_LENGTH_MAX, 0, EVENT_TYPES_MAX).value();
@@ -173,20 +173,20 @@ impl RequestBody for BulkReplayIn {
             status: status.and_then(|status| Status::from_number(u8::try_from(status).ok()?)),
             code_class: class.and_then(|class| u16::try_from(class / 100).ok()),
         };
-        Self(Wanted { filter, ..wanted })
+        Self(TaskRequest { filter, ..request })
     }
 }
 
 impl TaskIn for BulkReplayIn {
     const KIND: TaskKind = TaskKind::BulkReplay;
 
-    fn wanted(self) -> Wanted {
+    fn request(self) -> TaskRequest {
         self.0
     }
 }
 
 /// Reads the window of a task.
-fn window(fields: &mut Fields<'_>, now: Timestamp, longest: Duration) -> Wanted {
+fn window(fields: &mut Fields<'_>, now: Timestamp, longest: Duration) -> TaskRequest {
     let since = fields.required::<Timestamp>(&["since"]);
     let until = fields.optional::<Timestamp>(&["until"]).unwrap_or(now);
     if let Some(since) = since {
@@ -197,7 +197,7 @@ fn window(fields: &mut Fields<'_>, now: Timestamp, longest: Duration) -> Wanted 
             fields.violation("since", format!("The window must span at most {days} days"));
         }
     }
-    Wanted { since: since.unwrap_or(now), until, filter: TaskFilter::default() }
+    TaskRequest { since: since.unwrap_or(now), until, filter: TaskFilter::default() }
 }
 
 /// Begins a task.
@@ -213,13 +213,13 @@ pub async fn begin<T: TaskIn>(
         .once(&caller, async || {
             let now = api.clock.now();
             let (app, endpoint) = state.find(&caller, &path).await?;
-            let wanted = body.read_with(now)?.wanted();
+            let request = body.read_with(now)?.request();
             if endpoint.settings.disabled {
                 return Err(Error::Conflict(
                     "The endpoint is disabled: enable it before you recover or replay messages.".into(),
                 ));
             }
-            let task = state.task(&app, endpoint.id, T::KIND, wanted, now);
+            let task = state.task(&app, endpoint.id, T::KIND, request, now);
             api.store.create_task(&caller, &task).await?;
             let job = Outgoing::new(&Job::Task(task.next_step()), Duration::ZERO, task.app)?;
             if let Err(error) = state.sqs.send_one(&state.background, job).await {
@@ -250,8 +250,8 @@ pub async fn count<T: TaskIn>(
 ) -> ApiResult<Json<CountOut>> {
     let now = state.api.clock.now();
     let (app, endpoint) = state.find(&caller, &path).await?;
-    let wanted = body.read_with(now)?.wanted();
-    let task = state.task(&app, endpoint.id, T::KIND, wanted, now);
+    let request = body.read_with(now)?.request();
+    let task = state.task(&app, endpoint.id, T::KIND, request, now);
     let (count, more) = state.api.store.count_chosen(&task, &endpoint).await?;
     Ok(Json(CountOut { count, more }))
 }
@@ -263,7 +263,7 @@ impl Endpoints {
         app: &Application,
         endpoint: EndpointId,
         kind: TaskKind,
-        wanted: Wanted,
+        request: TaskRequest,
         now: Timestamp,
     ) -> Task {
         Task {
@@ -272,9 +272,9 @@ impl Endpoints {
             kind,
             app: app.id,
             endpoint: Some(endpoint),
-            since: wanted.since,
-            until: wanted.until,
-            filter: wanted.filter,
+            since: request.since,
+            until: request.until,
+            filter: request.filter,
             step: 0,
             progress: Progress::Replay(Replay::default()),
             finished: false,

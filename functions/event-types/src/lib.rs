@@ -94,13 +94,13 @@ fn operations<R: Registry<Api>>(to: R) -> R {
 }
 
 /// What a list is asked for.
-struct Wanted {
+struct ListParams {
     with_archived: bool,
     with_content: bool,
     list: ListQuery<Name>,
 }
 
-impl QueryParams for Wanted {
+impl QueryParams for ListParams {
     fn read(query: &RawQuery, _: Timestamp) -> Result<Self> {
         Ok(Self {
             with_archived: query.flag("include_archived", false)?,
@@ -192,7 +192,7 @@ async fn create(
 async fn list(
     State(api): State<Api>,
     Authenticated(caller): Authenticated,
-    Query(Wanted { with_archived, with_content, list }): Query<Wanted>,
+    Query(ListParams { with_archived, with_content, list }): Query<ListParams>,
 ) -> ApiResult<Json<ListOut<EventTypeOut>>> {
     let page = api
         .store

@@ -61,7 +61,7 @@ impl Ingest {
         // Boxed, or its type would be deeper than the compiler goes.
         let outcomes = self.accept(&records).boxed().await;
         let source = slice::from_ref(&self.source);
-        let response = batch::settle(self.intake.sqs(), source, records, outcomes).await;
+        let response = batch::finish_batch(self.intake.sqs(), source, records, outcomes).await;
         self.intake.metrics().flush();
         response
     }
@@ -117,7 +117,7 @@ impl Ingest {
         let claimed = self.intake.claim(key).await?;
         let stored = self.intake.store(app, Some(claimed), message, record.trace()).await?;
         // A request would get the first one's answer and could see the difference; here it would be lost.
-        if let Stored::Before(earlier) = &stored
+        if let Stored::Existing(earlier) = &stored
             && !self.intake.is_same(earlier, &Queued::parse(record.body(), self.clock.now())?.message).await?
         {
             return Err(Error::Conflict("Another message was sent with this idempotencyKey.".into()));

@@ -23,7 +23,7 @@ use shared::intake::{Accepted, Intake, MessageIn, labels};
 use shared::labels::Labels;
 use shared::limits::{CHANNEL_LENGTH_MAX, TAG_LENGTH_MAX};
 use shared::store::applications::Application;
-use shared::store::audit::What;
+use shared::store::audit::AuditAction;
 use shared::store::messages::Message;
 use shared::store::shards::LogQuery;
 use shared::trace::Trace;
@@ -57,7 +57,7 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
     let state = Messages { api, intake };
     // The path of batches hides a message whose event id is their name.
     let routes = operations(Router::new()).route(BATCH, axum::routing::get(read_called_batch));
-    Ok(shared::http::telling(shared::http::finish(routes, state), metrics))
+    Ok(shared::http::flush_metrics_layer(shared::http::finish(routes, state), metrics))
 }
 
 /// Adds this function's operations to `document`.
@@ -123,14 +123,14 @@ impl QueryParams for WithContent {
 }
 
 /// What a list is asked for.
-struct Wanted {
+struct ListParams {
     channel: Option<String>,
     tag: Option<String>,
     types: Option<Vec<String>>,
     list: LogQuery<MessageId>,
 }
 
-impl QueryParams for Wanted {
+impl QueryParams for ListParams {
     fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
         Ok(Self {
             channel: query.text("channel", Text::Name(CHANNEL_LENGTH_MAX))?.map(str::to_owned),
@@ -164,7 +164,7 @@ async fn create(
         (Ok(app), claimed) => (app, claimed.transpose()?),
         (Err(refused), claimed) => {
             if let Some(Ok(claimed)) = claimed {
-                intake.let_go(&claimed).await;
+                intake.release_key(&claimed).await;
             }
             return Err(refused.into());
         }
@@ -223,11 +223,11 @@ async fn precheck(
 async fn list(
     State(state): State<Messages>,
     Authenticated(caller): Authenticated,
-    Query((WithContent(with_content), wanted)): Query<(WithContent, Wanted)>,
+    Query((WithContent(with_content), wanted)): Query<(WithContent, ListParams)>,
     Path((app,)): Path<(AppRef,)>,
 ) -> ApiResult<Json<ListOut<MessageOut>>> {
     let store = &state.api.store;
-    let Wanted { channel, tag, types, list } = wanted;
+    let ListParams { channel, tag, types, list } = wanted;
     let app = store.application_for(&caller, &app).await?;
     let page = store
         .list_messages(app.id, &list, |message| {
@@ -279,7 +279,7 @@ async fn expunge(
     let (app, message) = state.find(&caller, &path).await?;
     state.api.store.expunge_message(&message).await?;
     // Jobs on their way carry the text. From now on they read the message instead.
-    state.api.store.invalidate(&caller, &app, What::MessageExpunged, message.id.to_string()).await?;
+    state.api.store.invalidate(&caller, &app, AuditAction::MessageExpunged, message.id.to_string()).await?;
     Ok(NoContent)
 }
 
@@ -297,8 +297,8 @@ impl Messages {
     /// The answer to whoever posted a message.
     async fn answer(&self, accepted: &Accepted, with_content: bool) -> Result<MessageOut> {
         match accepted {
-            Accepted::Before(message) => self.show(message, with_content).await,
-            Accepted::Now(new) => MessageOut::accepted(new, with_content),
+            Accepted::Existing(message) => self.show(message, with_content).await,
+            Accepted::New(new) => MessageOut::accepted(new, with_content),
         }
     }
 

@@ -11,7 +11,7 @@ use shared::clock::{SharedClock, Timestamp};
 use shared::config::{ConfigError, Env};
 use shared::error::Chain;
 use shared::metrics::Metrics;
-use shared::queue::{Job, Lane, Outgoing, Queue, QueueUrl, Sqs};
+use shared::queue::{Job, Outgoing, Queue, QueueName, QueueUrl, Sqs};
 use shared::store::Store;
 use shared::store::keys::TIMER_SHARDS;
 use shared::store::timers::Timer;
@@ -87,8 +87,9 @@ impl Timers {
             if due.is_empty() {
                 return Ok(moved);
             }
-            let for_background =
-                |timer: &Timer| Job::parse(&timer.job).is_ok_and(|job| job.lane() == Lane::Background);
+            let for_background = |timer: &Timer| {
+                Job::parse(&timer.job).is_ok_and(|job| job.queue_name() == QueueName::Background)
+            };
             let (background, deliveries): (Vec<Timer>, Vec<Timer>) =
                 due.into_iter().partition(for_background);
             let read = background.len() + deliveries.len();

@@ -81,8 +81,8 @@ impl Platform {
         let client = aws_sdk_dynamodb::Client::from_conf(config.build());
         let sealer = Sealer::read(env, self.random.clone())?;
         let (clock, random) = (self.clock.clone(), self.random.clone());
-        let told = self.consumption.then_some(ReturnConsumedCapacity::Total);
-        Ok(Store::new(client, Tables::read(env)?, sealer, clock, random, told))
+        let return_consumed_capacity = self.consumption.then_some(ReturnConsumedCapacity::Total);
+        Ok(Store::new(client, Tables::read(env)?, sealer, clock, random, return_consumed_capacity))
     }
 
     /// The queue service.

@@ -24,7 +24,7 @@ pub struct Application {
     /// When `version` was raised last.
     pub version_at: Timestamp,
     /// Its endpoints that are known to hang. Changing them raises no version.
-    pub hanging: Vec<EndpointId>,
+    pub slow_endpoints: Vec<EndpointId>,
     /// The ends of tokens that it has had.
     pub expiries: Vec<Expiry>,
 }

@@ -9,17 +9,17 @@ use crate::page::ListQuery;
 
 mod facts;
 
-pub use facts::Facts;
+pub use facts::AuditSnapshot;
 
-macro_rules! whats {
+macro_rules! audit_actions {
     ($($(#[doc = $doc:literal])* $name:ident $text:literal,)*) => {
         /// What was done.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum What {
+        pub enum AuditAction {
             $($(#[doc = $doc])* $name,)*
         }
 
-        impl What {
+        impl AuditAction {
             /// All that there is, and their words.
             pub const ALL: &[(&'static str, Self)] = &[$(($text, Self::$name),)*];
 
@@ -33,7 +33,7 @@ macro_rules! whats {
     };
 }
 
-whats! {
+audit_actions! {
     /// An application was made.
     ApplicationCreated "application.created",
     /// Its settings were changed.
@@ -84,20 +84,20 @@ pub struct Change<'a> {
     /// Who changes it.
     pub by: &'a Caller,
     /// What is done.
-    pub what: What,
+    pub what: AuditAction,
     /// To what: its id or name.
     pub subject: String,
     /// In which application, if in one.
     pub app: Option<AppId>,
     /// How it was.
-    pub before: Option<Facts>,
+    pub before: Option<AuditSnapshot>,
     /// How it is from then on.
-    pub after: Option<Facts>,
+    pub after: Option<AuditSnapshot>,
 }
 
 impl<'a> Change<'a> {
     /// `subject` is the id or the name of what is changed.
-    pub fn new(by: &'a Caller, what: What, subject: impl ToString) -> Self {
+    pub fn new(by: &'a Caller, what: AuditAction, subject: impl ToString) -> Self {
         Self { by, what, subject: subject.to_string(), app: None, before: None, after: None }
     }
 
@@ -109,13 +109,13 @@ impl<'a> Change<'a> {
 
     /// How it was.
     #[must_use]
-    pub fn from(self, before: impl Into<Facts>) -> Self {
+    pub fn from(self, before: impl Into<AuditSnapshot>) -> Self {
         Self { before: Some(before.into()), ..self }
     }
 
     /// How it is now.
     #[must_use]
-    pub fn to(self, after: impl Into<Facts>) -> Self {
+    pub fn to(self, after: impl Into<AuditSnapshot>) -> Self {
         Self { after: Some(after.into()), ..self }
     }
 }
@@ -163,7 +163,7 @@ pub struct AuditQuery {
     /// Only what was done by it.
     pub by: Option<String>,
     /// Only this.
-    pub what: Option<What>,
+    pub what: Option<AuditAction>,
 }
 
 impl AuditQuery {

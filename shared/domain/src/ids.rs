@@ -235,7 +235,7 @@ id! {
 
 impl MessageId {
     /// The id of the message that tells an event about an attempt: it follows from both.
-    pub fn telling(event_type: &str, attempt: AttemptId, at: Timestamp) -> Self {
+    pub fn for_event(event_type: &str, attempt: AttemptId, at: Timestamp) -> Self {
         let seed = [attempt.0.bytes(), event_type.as_bytes()].concat();
         let digest = ring::digest::digest(&ring::digest::SHA256, &seed);
         let mut payload = [0; Ksuid::PAYLOAD_LENGTH];

@@ -176,7 +176,7 @@ pub struct TaskStep {
 
 /// Which consumer a job is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
+pub enum QueueName {
     /// `deliver`.
     Deliveries,
     /// `background`.
@@ -244,10 +244,10 @@ struct Tagged<T> {
 
 impl Job {
     /// Which consumer this is for.
-    pub const fn lane(&self) -> Lane {
+    pub const fn queue_name(&self) -> QueueName {
         match self {
-            Self::Deliver(_) | Self::Resend(_) => Lane::Deliveries,
-            Self::FanOut(_) | Self::Operational(_) | Self::Task(_) => Lane::Background,
+            Self::Deliver(_) | Self::Resend(_) => QueueName::Deliveries,
+            Self::FanOut(_) | Self::Operational(_) | Self::Task(_) => QueueName::Background,
         }
     }
 

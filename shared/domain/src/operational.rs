@@ -57,9 +57,10 @@ pub fn is_event_type(org: OrgId, name: &str) -> bool {
 
 /// Sends what is told on its way at once. What it cannot send is kept elsewhere, or is sent from there
 /// within a minute.
-pub trait Tell: std::fmt::Debug + Send + Sync {
+pub trait OperationalEvents: std::fmt::Debug + Send + Sync {
     /// Sends it, or says why it could not.
-    fn tell<'a>(&'a self, told: &'a Operational) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
+    fn enqueue<'a>(&'a self, event: &'a Operational)
+    -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>>;
 }
 
 /// What happened to an endpoint.
@@ -171,7 +172,7 @@ pub fn endpoint_event(
             _ => None,
         },
     };
-    told(app.org, event.event_type(), message, data)
+    build_event(app.org, event.event_type(), message, data)
 }
 
 /// Tells what became of a message at an endpoint. The id of the message that tells it follows from
@@ -198,17 +199,17 @@ pub fn attempt_event(
             timestamp: attempt.at,
         },
     };
-    let message = MessageId::telling(event.event_type(), attempt.id, attempt.at);
-    Ok(Operational { after, ..told(app.org, event.event_type(), message, data)? })
+    let message = MessageId::for_event(event.event_type(), attempt.id, attempt.at);
+    Ok(Operational { after, ..build_event(app.org, event.event_type(), message, data)? })
 }
 
 /// The id of the message that tells that a delivery is failing, after its attempt number [`FAILING_AFTER`],
 /// which was made then.
 pub fn failing_message(attempt: AttemptId, at: Timestamp) -> MessageId {
-    MessageId::telling(AttemptEvent::Failing.event_type(), attempt, at)
+    MessageId::for_event(AttemptEvent::Failing.event_type(), attempt, at)
 }
 
-fn told(
+fn build_event(
     org: OrgId,
     event_type: &'static str,
     message: MessageId,
@@ -220,7 +221,7 @@ fn told(
 }
 
 impl From<Operational> for Job {
-    fn from(told: Operational) -> Self {
-        Self::Operational(told)
+    fn from(event: Operational) -> Self {
+        Self::Operational(event)
     }
 }

@@ -3,7 +3,7 @@
 use runtime::clock::Timestamp;
 
 use crate::attempt::Status;
-use crate::audit::What;
+use crate::audit::AuditAction;
 use crate::ids::{AppId, EndpointId, MessageId, OrgId, TaskId};
 use crate::job::TaskStep;
 
@@ -34,11 +34,11 @@ impl TaskKind {
     }
 
     /// What an audit event calls its beginning. An erasure follows from a change that has one.
-    pub const fn what(self) -> Option<What> {
+    pub const fn what(self) -> Option<AuditAction> {
         match self {
-            Self::Recover => Some(What::EndpointRecover),
-            Self::ReplayMissing => Some(What::EndpointReplay),
-            Self::BulkReplay => Some(What::EndpointBulkReplay),
+            Self::Recover => Some(AuditAction::EndpointRecover),
+            Self::ReplayMissing => Some(AuditAction::EndpointReplay),
+            Self::BulkReplay => Some(AuditAction::EndpointBulkReplay),
             Self::Erase => None,
         }
     }

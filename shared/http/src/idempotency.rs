@@ -162,8 +162,8 @@ async fn claim(store: &Store, clock: &dyn Clock, key: &IdempotencyKey) -> Result
     let mut wait = Duration::from_millis(20);
     loop {
         match store.claim_key(&key.hash, &key.owner, None, stale.as_deref()).await? {
-            Claim::Ours => return Ok(None),
-            Claim::Earlier(record) => {
+            Claim::Acquired => return Ok(None),
+            Claim::Existing(record) => {
                 if let Some(answer) = record.answer {
                     return Ok(Some(answer));
                 }

@@ -73,11 +73,11 @@ pub fn finish<S: Clone + Send + Sync + 'static>(routes: Router<S>, state: S) -> 
 }
 
 /// Tells what a request counted before its answer goes out: Lambda freezes what is behind that.
-pub fn telling(routes: Router, metrics: Arc<Metrics>) -> Router {
-    routes.layer(axum::middleware::from_fn_with_state(metrics, tell))
+pub fn flush_metrics_layer(routes: Router, metrics: Arc<Metrics>) -> Router {
+    routes.layer(axum::middleware::from_fn_with_state(metrics, flush_metrics))
 }
 
-async fn tell(
+async fn flush_metrics(
     State(metrics): State<Arc<Metrics>>,
     request: http::Request<HttpBody>,
     next: axum::middleware::Next,

@@ -22,7 +22,7 @@ use runtime::metrics::Metrics;
 use runtime::random::SharedRandom;
 use store::Store;
 
-pub use accept::{Accepted, Claimed, Placed, Stored};
+pub use accept::{Accepted, Claimed, PendingMessage, Stored};
 pub use incoming::{MessageIn, labels};
 use quota::Quota;
 use targets::Targets;

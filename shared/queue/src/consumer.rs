@@ -117,7 +117,7 @@ pub enum Outcome {
     Refused(String),
 }
 
-/// The records of a batch, for a consumer whose records share work. [`settle`] ends it.
+/// The records of a batch, for a consumer whose records share work. [`finish_batch`] ends it.
 pub fn records(event: &SqsEvent) -> Vec<Record<'_>> {
     let record = |message| {
         let trace = trace_of(message);
@@ -128,7 +128,7 @@ pub fn records(event: &SqsEvent) -> Vec<Record<'_>> {
 
 /// Does with each record what its outcome asks for, and reports those that have to come back, as [`run`]
 /// does; one without an outcome does.
-pub async fn settle(
+pub async fn finish_batch(
     sqs: &Sqs,
     sources: &[Source],
     records: Vec<Record<'_>>,
@@ -141,7 +141,7 @@ pub async fn settle(
             match (outcome, source) {
                 (Outcome::Done, _) => true,
                 (Outcome::Refused(reason), Some(source)) => {
-                    let moved = bury(sqs, source, message, trace).await;
+                    let moved = send_to_dlq(sqs, source, message, trace).await;
                     // The sender's fault is no error of ours: those bring old versions back.
                     tracing::warn!(reason, moved, "a message is refused and goes to the dead-letter queue");
                     moved
@@ -209,7 +209,7 @@ async fn after_failure(
         return false;
     };
     if let Error::Corrupt { .. } = error {
-        let moved = bury(sqs, source, record, trace).await;
+        let moved = send_to_dlq(sqs, source, record, trace).await;
         tracing::error!(error = %Chain(error), moved, "a job goes to the dead-letter queue");
         return moved;
     }
@@ -219,7 +219,7 @@ async fn after_failure(
     };
     tracing::warn!(error = %Chain(error), wait_seconds = wait.as_secs(), "a job will be tried again");
     if let Some(handle) = &record.receipt_handle
-        && let Err(error) = sqs.hide(&source.queue, handle, wait).await
+        && let Err(error) = sqs.change_visibility(&source.queue, handle, wait).await
     {
         // Then the queue's own visibility timeout brings it back.
         tracing::debug!(error = %Chain(&error), "the wait could not be set");
@@ -228,7 +228,7 @@ async fn after_failure(
 }
 
 /// Puts a record among the dead letters; says whether it is there.
-async fn bury(sqs: &Sqs, source: &Source, record: &SqsMessage, trace: Option<Trace>) -> bool {
+async fn send_to_dlq(sqs: &Sqs, source: &Source, record: &SqsMessage, trace: Option<Trace>) -> bool {
     let body = record.body.clone().unwrap_or_default();
     let group = record.attributes.get("MessageGroupId").cloned().unwrap_or_else(|| "dead".into());
     let letter = Outgoing { body, delay: Duration::ZERO, group, trace };

@@ -3,7 +3,7 @@
 pub mod consumer;
 mod queues;
 
-pub use domain::job::{Deliver, FanOut, Job, Lane, Operational, Resend, TaskStep};
+pub use domain::job::{Deliver, FanOut, Job, Operational, QueueName, Resend, TaskStep};
 pub use queues::{Queue, QueueUrl};
 
 use std::borrow::Cow;
@@ -20,7 +20,7 @@ use aws_sdk_sqs::types::{
 use futures_util::future::join_all;
 
 use domain::error::{Error, Result, Source, unavailable};
-use domain::operational::Tell;
+use domain::operational::OperationalEvents;
 use runtime::clock::{SharedClock, Timestamp};
 use runtime::trace::Trace;
 
@@ -28,7 +28,7 @@ use runtime::trace::Trace;
 pub const DELAY_MAX: Duration = Duration::from_secs(900);
 /// For how long after its time a plain first attempt is posted without a look at what copies of its
 /// job did. A copy that may exist beside a plain one is marked `check`, and not seen before this is over.
-pub const BLIND_MAX: Duration = Duration::from_secs(10);
+pub const DEDUP_FREE_WINDOW: Duration = Duration::from_secs(10);
 /// From then on a batch that was not sent is not tried again.
 const SENDING_MAX: Duration = Duration::from_secs(10);
 /// Most entries of one batch, by its definition.
@@ -73,7 +73,7 @@ impl Outgoing {
             _ => return self.clone(),
         };
         let Ok(body) = job.body() else { return self.clone() };
-        let delay = self.delay.max(first.after(BLIND_MAX).since(now));
+        let delay = self.delay.max(first.after(DEDUP_FREE_WINDOW).since(now));
         Self { body, delay, group: self.group.clone(), trace: self.trace }
     }
 }
@@ -108,17 +108,20 @@ pub struct Unsent {
 
 /// Sends what is told through a queue.
 #[derive(Clone, Debug)]
-pub struct Teller {
+pub struct OperationalQueue {
     /// The queue service.
     pub sqs: Sqs,
     /// The queue of those who make messages of it.
     pub queue: QueueUrl,
 }
 
-impl Tell for Teller {
-    fn tell<'a>(&'a self, told: &'a Operational) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
+impl OperationalEvents for OperationalQueue {
+    fn enqueue<'a>(
+        &'a self,
+        event: &'a Operational,
+    ) -> Pin<Box<dyn Future<Output = Result<()>> + Send + 'a>> {
         Box::pin(async {
-            let job = Outgoing::new(&Job::from(told.clone()), Duration::ZERO, told.org)?;
+            let job = Outgoing::new(&Job::from(event.clone()), Duration::ZERO, event.org)?;
             self.sqs.send_one(&self.queue, job).await
         })
     }
@@ -231,7 +234,12 @@ impl Sqs {
     ///
     /// # Errors
     /// `Unavailable`.
-    pub async fn hide(&self, queue: &QueueUrl, receipt_handle: &str, wait: Duration) -> Result<()> {
+    pub async fn change_visibility(
+        &self,
+        queue: &QueueUrl,
+        receipt_handle: &str,
+        wait: Duration,
+    ) -> Result<()> {
         let repeated = aws_sdk_sqs::config::Builder::new().retry_config(RetryConfig::standard());
         self.client
             .change_message_visibility()
@@ -266,7 +274,7 @@ mod tests {
             let Ok(Job::Deliver(job)) = Job::parse(&copy.body) else { panic!() };
             (job.check, copy.delay, job.payload.is_some())
         };
-        assert_eq!(copy("[500]"), (true, BLIND_MAX - Duration::from_millis(1_500), true));
+        assert_eq!(copy("[500]"), (true, DEDUP_FREE_WINDOW - Duration::from_millis(1_500), true));
         // A retry looks in any case.
         assert_eq!(copy("[500,900]"), (false, Duration::from_secs(1), true));
     }

@@ -231,17 +231,17 @@ impl Metrics {
             for part in latencies.chunks(VALUES_MAX) {
                 values.push((Metric::AcceptToFirstAttempt, json!(part)));
                 if part.len() == VALUES_MAX {
-                    self.tell(std::mem::take(&mut values));
+                    self.emit(std::mem::take(&mut values));
                 }
             }
             latencies.clear();
         }
         if !values.is_empty() {
-            self.tell(values);
+            self.emit(values);
         }
     }
 
-    fn tell(&self, values: Vec<(Metric, Value)>) {
+    fn emit(&self, values: Vec<(Metric, Value)>) {
         let metrics: Vec<Value> = values
             .iter()
             .map(|(metric, _)| json!({ "Name": metric.name(), "Unit": metric.unit() }))
@@ -286,7 +286,7 @@ mod tests {
         }
     }
 
-    fn told(function: &'static str, count: impl FnOnce(&Metrics)) -> Vec<String> {
+    fn emitted(function: &'static str, count: impl FnOnce(&Metrics)) -> Vec<String> {
         let kept = Arc::new(Kept::default());
         let metrics = Metrics::new(function, Arc::new(Noon), kept.clone());
         count(&metrics);
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn one_line_has_what_an_invocation_counted() {
-        let lines = told("deliver", |metrics| {
+        let lines = emitted("deliver", |metrics| {
             (0..3).for_each(|_| metrics.delivered());
             metrics.failed();
             metrics.retried();
@@ -331,14 +331,14 @@ mod tests {
 
     #[test]
     fn an_invocation_that_counted_nothing_says_nothing() {
-        assert_eq!(told("messages", |_| {}), Vec::<String>::new());
+        assert_eq!(emitted("messages", |_| {}), Vec::<String>::new());
     }
 
     #[test]
     fn a_lag_of_nothing_is_told_and_the_largest_counts() {
         let lag = |lags: &[u64]| {
             let lines =
-                told("timers", |m| lags.iter().for_each(|ms| m.timer_lag(Duration::from_millis(*ms))));
+                emitted("timers", |m| lags.iter().for_each(|ms| m.timer_lag(Duration::from_millis(*ms))));
             let line: Value = serde_json::from_str(&lines[0]).unwrap();
             line["TimerLag"].as_f64().unwrap()
         };
@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_line_has_at_most_a_hundred_values_and_what_waits_is_bounded() {
-        let lines = told("deliver", |metrics| {
+        let lines = emitted("deliver", |metrics| {
             metrics.delivered();
             (0..5_000).for_each(|ms| metrics.first_attempt_after(Duration::from_millis(ms)));
         });

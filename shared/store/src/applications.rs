@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::builders::{DeleteBuilder, PutBuilder, UpdateBuilder};
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Update};
 
-use super::audit::{Change, What};
+use super::audit::{AuditAction, Change};
 use super::endpoints::Endpoint;
 use super::item::{FromItem, Get as _, Item, Put as _, SCHEMA, ToItem, ToItemOf, n, s};
 use super::tokens::expiries_of;
@@ -44,7 +44,7 @@ impl FromItem for Application {
             rate_limit: item.number_opt("rateLimit"),
             version: item.number("version")?,
             version_at: item.time("versionAt")?,
-            hanging: health::hanging_of(item),
+            slow_endpoints: health::slow_endpoints_of(item),
             expiries: expiries_of(item),
         })
     }
@@ -126,7 +126,7 @@ impl Store {
             rate_limit: settings.rate_limit,
             version: 1,
             version_at: now,
-            hanging: Vec::new(),
+            slow_endpoints: Vec::new(),
             expiries: Vec::new(),
         };
         let profile = Profile { id, settings, created_at: now, updated_at: now };
@@ -137,7 +137,7 @@ impl Store {
         if let Some(uid) = &app.uid {
             tx.add(Guard::Uid, self.claim_application_uid(app.org, uid, id))?;
         }
-        let change = Change::new(by, What::ApplicationCreated, id).within(id).to(&profile.settings);
+        let change = Change::new(by, AuditAction::ApplicationCreated, id).within(id).to(&profile.settings);
         tx.add(Guard::Fresh, self.audit(change))?;
         match self.transact(tx).await? {
             Transacted::Done => Ok((app, profile)),
@@ -348,7 +348,7 @@ impl Store {
                 tx.add(Guard::Unchanged, self.free_application_uid(app.org, uid, app.id))?;
             }
         }
-        let change = Change::new(by, What::ApplicationUpdated, app.id).within(app.id);
+        let change = Change::new(by, AuditAction::ApplicationUpdated, app.id).within(app.id);
         tx.add(Guard::Fresh, self.audit(change.from(&old.settings).to(&new.settings)))?;
         match self.transact(tx).await? {
             Transacted::Done => Ok(Some(new)),
@@ -413,7 +413,7 @@ impl Store {
         if let Some(uid) = &profile.settings.uid {
             tx.add(Guard::Unchanged, self.free_application_uid(app.org, uid, app.id))?;
         }
-        let change = Change::new(by, What::ApplicationDeleted, app.id).within(app.id);
+        let change = Change::new(by, AuditAction::ApplicationDeleted, app.id).within(app.id);
         tx.add(Guard::Fresh, self.audit(change.from(&profile.settings)))?;
         self.begin_erasure(&mut tx, app.org, app.id)?;
         Ok(self.transact(tx).await? == Transacted::Done)

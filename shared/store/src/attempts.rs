@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, Update};
 use futures_util::future::try_join_all;
 
-use super::audit::{Change, What};
+use super::audit::{AuditAction, Change};
 use super::item::{FromItemOf, Get as _, Item, Put as _, SCHEMA, ToItem, b, n, s, texts};
 use super::messages::{labels_of, log_ttl, size};
 use super::shards::LogQuery;
@@ -277,7 +277,7 @@ impl Store {
             .expression_attribute_values(":gone", s(EXPUNGED));
         let mut tx = Transaction::new("expunge an attempt");
         tx.add(Guard::Unchanged, update)?;
-        tx.add(Guard::Fresh, self.audit(Change::new(by, What::AttemptExpunged, id).within(app)))?;
+        tx.add(Guard::Fresh, self.audit(Change::new(by, AuditAction::AttemptExpunged, id).within(app)))?;
         Ok(self.transact(tx).await? == Transacted::Done)
     }
 

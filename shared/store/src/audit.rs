@@ -12,7 +12,7 @@ use domain::error::{Result, corrupt};
 use domain::ids::{AuditId, OrgId};
 use domain::page::Page;
 
-pub use domain::audit::{AuditEvent, AuditQuery, Change, Facts, What};
+pub use domain::audit::{AuditAction, AuditEvent, AuditQuery, AuditSnapshot, Change};
 
 impl FromItem for AuditEvent {
     fn from_item(item: &Item) -> Result<Self> {
@@ -49,7 +49,7 @@ impl Store {
             }
             other => other,
         };
-        let texts = [&before, &after].map(|facts| facts.as_ref().map(Facts::text));
+        let texts = [&before, &after].map(|facts| facts.as_ref().map(AuditSnapshot::text));
         let trimmed = texts.iter().flatten().any(|(_, whole)| !whole);
         let [before, after] = texts.map(|text| text.map(|(text, _)| s(text)));
         // Who acts within an application by its own token acts in no other.

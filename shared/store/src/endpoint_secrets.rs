@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::Store;
 use super::applications::Application;
-use super::audit::What;
+use super::audit::AuditAction;
 use super::endpoints::{Endpoint, EndpointKey};
 use super::item::{Get as _, Item, Put as _, b, n};
 use domain::caller::Caller;
@@ -76,7 +76,7 @@ impl Store {
         headers: EndpointHeaders,
     ) -> Result<Option<Endpoint>> {
         let new = Endpoint { headers, ..old.clone() };
-        self.replace_endpoint(by, app, old, new, What::EndpointHeadersUpdated).await
+        self.replace_endpoint(by, app, old, new, AuditAction::EndpointHeadersUpdated).await
     }
 
     /// Gives `old`, as it was read, another key to sign with. Its key until now stays valid for
@@ -96,6 +96,6 @@ impl Store {
         let now = self.clock.now();
         let keys = rotated(&old.keys, key, (!grace.is_zero()).then(|| now.after(grace)), now)?;
         let new = Endpoint { keys, ..old.clone() };
-        self.replace_endpoint(by, app, old, new, What::EndpointSecretRotated).await
+        self.replace_endpoint(by, app, old, new, AuditAction::EndpointSecretRotated).await
     }
 }

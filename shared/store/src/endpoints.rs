@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, Delete, Update};
 
 use super::applications::{ENDPOINTS_MAX, metadata, metadata_of};
 use super::attempts::endpoint_of;
-use super::audit::{Change, What};
+use super::audit::{AuditAction, Change};
 use super::endpoint_secrets::EndpointHeaders;
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s, texts};
 use super::messages::log_ttl_at;
@@ -183,7 +183,7 @@ impl Store {
         &self,
         by: &Caller,
         app: &Application,
-        what: What,
+        what: AuditAction,
         subject: String,
     ) -> Result<()> {
         let mut tx = Transaction::new("invalidate caches");
@@ -233,7 +233,7 @@ impl Store {
             created_at: now,
             updated_at: now,
         };
-        let change = Change::new(by, What::EndpointCreated, endpoint.id).within(app.id).to(&endpoint);
+        let change = Change::new(by, AuditAction::EndpointCreated, endpoint.id).within(app.id).to(&endpoint);
         let mut tx = Transaction::new("create an endpoint");
         tx.add(Guard::Application, self.raise_version(app, 1))?;
         tx.add(Guard::Fresh, create(self.table(Table::Config), self.endpoint_item(&endpoint)?))?;
@@ -241,11 +241,11 @@ impl Store {
         if let Some(uid) = &endpoint.settings.uid {
             tx.add(Guard::Uid, self.claim_endpoint_uid(app.id, uid, endpoint.id))?;
         }
-        let told = Vec::from_iter(self.announce(app, &endpoint, EndpointEvent::Created)?);
-        self.keep_told(&mut tx, &told)?;
+        let events = Vec::from_iter(self.operational_event(app, &endpoint, EndpointEvent::Created)?);
+        self.write_operational_events(&mut tx, &events)?;
         match self.transact(tx).await? {
             Transacted::Done => {
-                self.tell_now(&told).await;
+                self.enqueue_operational_events(&events).await;
                 Ok(endpoint)
             }
             Transacted::Refused(Guard::Application) => {
@@ -377,7 +377,7 @@ impl Store {
         settings: EndpointSettings,
     ) -> Result<Option<Endpoint>> {
         let new = Endpoint { settings, ..old.clone() };
-        self.replace_endpoint(by, app, old, new, What::EndpointUpdated).await
+        self.replace_endpoint(by, app, old, new, AuditAction::EndpointUpdated).await
     }
 
     /// Writes `new` over `old` as it was read, with what is sealed in it; `what` names the change.
@@ -387,7 +387,7 @@ impl Store {
         app: &Application,
         old: &Endpoint,
         new: Endpoint,
-        what: What,
+        what: AuditAction,
     ) -> Result<Option<Endpoint>> {
         // Never the same time twice: it is what the condition compares.
         let updated_at = self.clock.now().max(Timestamp::from_ms(old.updated_at.ms() + 1));
@@ -421,17 +421,17 @@ impl Store {
                 tx.add(Guard::Unchanged, self.free_endpoint_uid(app.id, uid, old.id))?;
             }
         }
-        let mut told = Vec::from_iter(self.announce(app, &new, EndpointEvent::Updated)?);
+        let mut events = Vec::from_iter(self.operational_event(app, &new, EndpointEvent::Updated)?);
         if enabled {
-            told.extend(self.announce(app, &new, EndpointEvent::Enabled)?);
+            events.extend(self.operational_event(app, &new, EndpointEvent::Enabled)?);
         }
         if disabled {
-            told.extend(self.announce(app, &new, EndpointEvent::Disabled(None))?);
+            events.extend(self.operational_event(app, &new, EndpointEvent::Disabled(None))?);
         }
-        self.keep_told(&mut tx, &told)?;
+        self.write_operational_events(&mut tx, &events)?;
         match self.transact(tx).await? {
             Transacted::Done => {
-                self.tell_now(&told).await;
+                self.enqueue_operational_events(&events).await;
                 Ok(Some(new))
             }
             Transacted::Refused(Guard::Application) => Err(Error::NotFound("Application")),
@@ -451,7 +451,7 @@ impl Store {
             .set_key(Some(keys::endpoint(app.id, endpoint.id)))
             .condition_expression("attribute_exists(pk) AND updatedAt = :old")
             .expression_attribute_values(":old", n(endpoint.updated_at.ms()));
-        let change = Change::new(by, What::EndpointDeleted, endpoint.id).within(app.id).from(endpoint);
+        let change = Change::new(by, AuditAction::EndpointDeleted, endpoint.id).within(app.id).from(endpoint);
         let mut tx = Transaction::new("delete an endpoint");
         tx.add(Guard::Application, self.raise_version_without(app, -1, endpoint.id))?;
         tx.add(Guard::Unchanged, delete)?;
@@ -460,11 +460,11 @@ impl Store {
         if let Some(uid) = &endpoint.settings.uid {
             tx.add(Guard::Unchanged, self.free_endpoint_uid(app.id, uid, endpoint.id))?;
         }
-        let told = Vec::from_iter(self.announce(app, endpoint, EndpointEvent::Deleted)?);
-        self.keep_told(&mut tx, &told)?;
+        let events = Vec::from_iter(self.operational_event(app, endpoint, EndpointEvent::Deleted)?);
+        self.write_operational_events(&mut tx, &events)?;
         let done = self.transact(tx).await? == Transacted::Done;
         if done {
-            self.tell_now(&told).await;
+            self.enqueue_operational_events(&events).await;
         }
         Ok(done)
     }

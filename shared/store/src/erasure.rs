@@ -30,7 +30,7 @@ impl Store {
                 .condition_expression("attribute_exists(pk)")
                 .expression_attribute_names("#keys", "keys")
                 .expression_attribute_values(":true", AttributeValue::Bool(true))
-                .set_return_consumed_capacity(self.told.clone())
+                .set_return_consumed_capacity(self.return_consumed_capacity.clone())
                 .send()
                 .await;
             match sent {

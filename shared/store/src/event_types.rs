@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Delete};
 
-use super::audit::{Change, What};
+use super::audit::{AuditAction, Change};
 use super::item::{FromItem, Get as _, Item, Put as _, SCHEMA, ToItemOf, n, s, texts};
 use super::transaction::{Guard, Transacted, Transaction, create, put};
 use super::{Store, Table, keys};
@@ -72,7 +72,7 @@ impl Store {
             let now = old.as_ref().map_or(now, |old| now.max(Timestamp::from_ms(old.updated_at.ms() + 1)));
             let new = EventType { created_at: now, updated_at: now, ..new.clone() };
             let put = self.event_type_put(by.org(), old.as_ref(), &new);
-            self.write_event_type(by, What::EventTypeCreated, old.as_ref(), new, put).await
+            self.write_event_type(by, AuditAction::EventTypeCreated, old.as_ref(), new, put).await
         })
         .await
     }
@@ -105,9 +105,9 @@ impl Store {
         let new = EventType { created_at: old.map_or(now, |old| old.created_at), updated_at, ..new };
         let put = self.event_type_put(by.org(), old, &new);
         let what = match old {
-            None => What::EventTypeCreated,
-            Some(old) if new.archived && !old.archived => What::EventTypeArchived,
-            Some(_) => What::EventTypeUpdated,
+            None => AuditAction::EventTypeCreated,
+            Some(old) if new.archived && !old.archived => AuditAction::EventTypeArchived,
+            Some(_) => AuditAction::EventTypeUpdated,
         };
         self.write_event_type(by, what, old, new, put).await
     }
@@ -115,7 +115,7 @@ impl Store {
     async fn write_event_type(
         &self,
         by: &Caller,
-        what: What,
+        what: AuditAction,
         old: Option<&EventType>,
         new: EventType,
         put: PutBuilder,
@@ -144,7 +144,10 @@ impl Store {
             .expression_attribute_values(":old", n(old.updated_at.ms()));
         let mut tx = Transaction::new("expunge an event type");
         tx.add(Guard::Unchanged, delete)?;
-        tx.add(Guard::Fresh, self.audit(Change::new(by, What::EventTypeDeleted, &old.name).from(old)))?;
+        tx.add(
+            Guard::Fresh,
+            self.audit(Change::new(by, AuditAction::EventTypeDeleted, &old.name).from(old)),
+        )?;
         Ok(self.transact(tx).await? == Transacted::Done)
     }
 
@@ -186,7 +189,7 @@ impl Store {
             let put =
                 self.client.put_item().table_name(&self.tables.config).set_item(Some(made.to_item(org)));
             let put = put.condition_expression("attribute_not_exists(pk)");
-            match put.set_return_consumed_capacity(self.told.clone()).send().await {
+            match put.set_return_consumed_capacity(self.return_consumed_capacity.clone()).send().await {
                 Ok(_) => {}
                 Err(error) if crate::is_condition(&error) => {}
                 Err(error) => return Err(unavailable("make an operational event type")(error)),

@@ -8,7 +8,7 @@
 use aws_sdk_dynamodb::types::builders::UpdateBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Update};
 
-use super::audit::{Change, Facts, What};
+use super::audit::{AuditAction, AuditSnapshot, Change};
 use super::endpoints::Endpoint;
 use super::item::{Item, n};
 use super::transaction::{Guard, Transacted, Transaction};
@@ -22,11 +22,11 @@ use domain::operational::{self, EndpointEvent};
 use runtime::clock::Timestamp;
 
 /// Endpoints of one application that can be known to hang: all of them together cost no more than a
-/// read unit. Where more hang, the lanes alone have to do.
+/// read unit. Where more hang, the low-priority queue alone has to do.
 const HANGING_MAX: usize = 50;
 
 /// The endpoints of an application's item that hang.
-pub(super) fn hanging_of(item: &Item) -> Vec<EndpointId> {
+pub(super) fn slow_endpoints_of(item: &Item) -> Vec<EndpointId> {
     let Some(AttributeValue::Ss(ids)) = item.get("hanging") else { return Vec::new() };
     ids.iter().filter_map(|id| id.parse().ok()).collect()
 }
@@ -37,7 +37,7 @@ impl Store {
     ///
     /// # Errors
     /// The store's own.
-    pub async fn note_hanging(&self, app: &Application, id: EndpointId, hangs: bool) -> Result<()> {
+    pub async fn mark_slow(&self, app: &Application, id: EndpointId, hangs: bool) -> Result<()> {
         let of_these = AttributeValue::Ss(vec![id.to_string()]);
         let mut request = self
             .client
@@ -46,7 +46,7 @@ impl Store {
             .set_key(Some(keys::application(app.id)))
             .expression_attribute_values(":these", of_these)
             .expression_attribute_values(":this", AttributeValue::S(id.to_string()))
-            .set_return_consumed_capacity(self.told.clone());
+            .set_return_consumed_capacity(self.return_consumed_capacity.clone());
         request = if hangs {
             request
                 .update_expression("ADD hanging :these")
@@ -69,14 +69,14 @@ impl Store {
     }
 
     /// What tells an event about an endpoint; nothing if this store does not tell.
-    pub(super) fn announce(
+    pub(super) fn operational_event(
         &self,
         app: &Application,
         endpoint: &Endpoint,
         event: EndpointEvent,
     ) -> Result<Option<Operational>> {
         // Nobody is told about the endpoints that are told.
-        if self.telling.is_none() || app.org == operational::management_org() {
+        if self.operational_events.is_none() || app.org == operational::management_org() {
             return Ok(None);
         }
         let message = MessageId::new(self.clock.now(), &*self.random);
@@ -84,20 +84,24 @@ impl Store {
     }
 
     /// Keeps what is told, in the transaction that it is about, until the timers function sends it.
-    pub(super) fn keep_told(&self, tx: &mut Transaction, told: &[Operational]) -> Result<()> {
-        for told in told {
-            let job = Job::from(told.clone());
-            let write = self.outbox(told.message, told.message.time(), &told.org.to_string(), &job)?;
+    pub(super) fn write_operational_events(
+        &self,
+        tx: &mut Transaction,
+        events: &[Operational],
+    ) -> Result<()> {
+        for event in events {
+            let job = Job::from(event.clone());
+            let write = self.outbox(event.message, event.message.time(), &event.org.to_string(), &job)?;
             tx.add(Guard::Fresh, write)?;
         }
         Ok(())
     }
 
     /// Sends what was written: nobody waits for the timers function, which sends a copy.
-    pub(super) async fn tell_now(&self, told: &[Operational]) {
-        let Some(telling) = &self.telling else { return };
-        for told in told {
-            if let Err(error) = telling.tell(told).await {
+    pub(super) async fn enqueue_operational_events(&self, events: &[Operational]) {
+        let Some(queue) = &self.operational_events else { return };
+        for event in events {
+            if let Err(error) = queue.enqueue(event).await {
                 tracing::warn!(error = %Chain(&error), "an operational webhook is sent later");
             }
         }
@@ -155,18 +159,19 @@ impl Store {
             .expression_attribute_values(":true", AttributeValue::Bool(true))
             .expression_attribute_values(":false", AttributeValue::Bool(false));
         let by = Caller { request_id: Some(attempt.to_string()), ..Who::Postrider(app.org).into() };
-        let disabled = |disabled: bool| Facts::default().with("disabled", disabled);
-        let change = Change::new(&by, What::EndpointDisabled, id).within(app.id);
+        let disabled = |disabled: bool| AuditSnapshot::default().with("disabled", disabled);
+        let change = Change::new(&by, AuditAction::EndpointDisabled, id).within(app.id);
         let change = change.from(disabled(false)).to(disabled(true).with("failingSince", since.to_string()));
         let mut tx = Transaction::new("disable an endpoint");
         tx.add(Guard::Application, self.raise_version_without(app, 0, id))?;
         tx.add(Guard::Unchanged, self.of_endpoint(app, id, update))?;
         tx.add(Guard::Fresh, self.audit(change))?;
-        let told = Vec::from_iter(self.announce(app, &endpoint, EndpointEvent::Disabled(Some(since)))?);
-        self.keep_told(&mut tx, &told)?;
+        let events =
+            Vec::from_iter(self.operational_event(app, &endpoint, EndpointEvent::Disabled(Some(since)))?);
+        self.write_operational_events(&mut tx, &events)?;
         let done = self.transact(tx).await? == Transacted::Done;
         if done {
-            self.tell_now(&told).await;
+            self.enqueue_operational_events(&events).await;
         }
         Ok(done)
     }

@@ -15,9 +15,9 @@ pub const KEPT: Duration = Duration::from_secs(12 * 3600);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
     /// To the request that asks.
-    Ours,
+    Acquired,
     /// To an earlier one.
-    Earlier(Record),
+    Existing(Record),
 }
 
 /// What is on record of the earlier request.
@@ -65,8 +65,8 @@ impl Store {
             values.push((":stale", s(stale)));
         }
         match self.put_log(item, &condition, values, "claim an idempotency key").await? {
-            None => Ok(Claim::Ours),
-            Some(old) => self.record_of(hash, &old).map(Claim::Earlier),
+            None => Ok(Claim::Acquired),
+            Some(old) => self.record_of(hash, &old).map(Claim::Existing),
         }
     }
 
@@ -102,7 +102,7 @@ impl Store {
             .expression_attribute_values(":answer", b(self.sealer.seal(&place(hash), body)))
             .expression_attribute_values(":ttl", n(self.clock.now().after(KEPT).seconds()))
             .expression_attribute_values(":owner", s(owner))
-            .set_return_consumed_capacity(self.told.clone())
+            .set_return_consumed_capacity(self.return_consumed_capacity.clone())
             .send()
             .await;
         match out {
@@ -126,7 +126,7 @@ impl Store {
             .set_key(Some(keys::idempotency(hash)))
             .condition_expression("o = :owner")
             .expression_attribute_values(":owner", s(owner))
-            .set_return_consumed_capacity(self.told.clone())
+            .set_return_consumed_capacity(self.return_consumed_capacity.clone())
             .send()
             .await;
         match out {

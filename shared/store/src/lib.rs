@@ -45,7 +45,7 @@ use aws_sdk_dynamodb::types::{
 
 use domain::error::{Result, unavailable};
 use domain::ids::{AppId, EndpointId, OrgId};
-use domain::operational::Tell;
+use domain::operational::OperationalEvents;
 use runtime::cache::Cache;
 use runtime::clock::{SharedClock, Timestamp};
 use runtime::config::Tables;
@@ -68,9 +68,9 @@ pub struct Store {
     clock: SharedClock,
     random: SharedRandom,
     /// What is asked of DynamoDB about what a request consumed.
-    told: Option<ReturnConsumedCapacity>,
+    return_consumed_capacity: Option<ReturnConsumedCapacity>,
     /// Changes of endpoints are told as operational webhooks, by this.
-    telling: Option<Arc<dyn Tell>>,
+    operational_events: Option<Arc<dyn OperationalEvents>>,
     /// Which application has a uid, as it was when it was last looked up.
     uids: Arc<Cache<(OrgId, String), AppId>>,
     /// When which minute of an endpoint's counts was marked by this instance.
@@ -92,17 +92,27 @@ impl Store {
         sealer: Sealer,
         clock: SharedClock,
         random: SharedRandom,
-        told: Option<ReturnConsumedCapacity>,
+        return_consumed_capacity: Option<ReturnConsumedCapacity>,
     ) -> Self {
         let uids = Arc::new(Cache::new(applications::UIDS_MAX));
         let marked = Arc::new(Cache::new(stats::MARKS_KEPT));
-        Self { client, tables, sealer, clock, random, told, telling: None, uids, marked }
+        Self {
+            client,
+            tables,
+            sealer,
+            clock,
+            random,
+            return_consumed_capacity,
+            operational_events: None,
+            uids,
+            marked,
+        }
     }
 
     /// This store, telling changes of endpoints as operational webhooks where there is something to tell by.
     #[must_use]
-    pub fn telling(self, telling: Option<Arc<dyn Tell>>) -> Self {
-        Self { telling, ..self }
+    pub fn with_operational_events(self, operational_events: Option<Arc<dyn OperationalEvents>>) -> Self {
+        Self { operational_events, ..self }
     }
 
     fn table(&self, table: Table) -> &str {
@@ -125,7 +135,7 @@ impl Store {
             .table_name(self.table(table))
             .set_key(Some(key))
             .consistent_read(strong)
-            .set_return_consumed_capacity(self.told.clone())
+            .set_return_consumed_capacity(self.return_consumed_capacity.clone())
             .send()
             .await
             .map_err(unavailable(operation))?;
@@ -152,7 +162,7 @@ impl Store {
                 .client
                 .batch_get_item()
                 .request_items(table, request.map_err(unavailable(operation))?)
-                .set_return_consumed_capacity(self.told.clone())
+                .set_return_consumed_capacity(self.return_consumed_capacity.clone())
                 .send()
                 .await
                 .map_err(unavailable(operation))?;
@@ -189,7 +199,7 @@ impl Store {
                     .client
                     .batch_write_item()
                     .set_request_items(Some(waiting))
-                    .set_return_consumed_capacity(self.told.clone())
+                    .set_return_consumed_capacity(self.return_consumed_capacity.clone())
                     .send()
                     .await
                     .map_err(unavailable(operation))?;
@@ -226,7 +236,7 @@ impl Store {
             .set_expression_attribute_names(alias)
             .set_expression_attribute_values((!values.is_empty()).then_some(values))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-            .set_return_consumed_capacity(self.told.clone())
+            .set_return_consumed_capacity(self.return_consumed_capacity.clone())
             .send()
             .await;
         let error = match sent {
@@ -264,7 +274,7 @@ impl Store {
             .condition_expression(condition)
             .set_expression_attribute_names(alias)
             .set_expression_attribute_values(Some(values))
-            .set_return_consumed_capacity(self.told.clone())
+            .set_return_consumed_capacity(self.return_consumed_capacity.clone())
             .send()
             .await;
         match sent {
@@ -313,7 +323,7 @@ impl Store {
             .limit(i32::try_from(range.limit).unwrap_or(i32::MAX))
             .consistent_read(range.strong)
             .set_exclusive_start_key(range.start)
-            .set_return_consumed_capacity(self.told.clone())
+            .set_return_consumed_capacity(self.return_consumed_capacity.clone())
             .send()
             .await
             .map_err(unavailable(range.operation))?;

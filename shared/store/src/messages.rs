@@ -209,7 +209,7 @@ impl Store {
             .delete_item()
             .table_name(self.table(Table::Log))
             .set_key(Some(keys::message(app, id)))
-            .set_return_consumed_capacity(self.told.clone())
+            .set_return_consumed_capacity(self.return_consumed_capacity.clone())
             .send()
             .await
             .map_err(unavailable("take a message back"))?;
@@ -231,7 +231,7 @@ impl Store {
                 .table_name(self.table(Table::Log))
                 .set_key(Some(key))
                 .condition_expression("attribute_exists(pk)")
-                .set_return_consumed_capacity(self.told.clone())
+                .set_return_consumed_capacity(self.return_consumed_capacity.clone())
                 .send()
                 .await;
             match out {

@@ -351,7 +351,7 @@ impl Store {
                     .set_key(Some(key.clone()))
                     .condition_expression("la = :at")
                     .expression_attribute_values(":at", n(at.ms()))
-                    .set_return_consumed_capacity(self.told.clone())
+                    .set_return_consumed_capacity(self.return_consumed_capacity.clone())
                     .send()
                     .await;
                 match sent {

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::builders::PutBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 
 use super::applications::Application;
-use super::audit::{Change, What};
+use super::audit::{AuditAction, Change};
 use super::item::{Get as _, Item, Put as _, SCHEMA, b, n};
 use super::tokens::{Expiry, attribute, expiries_of};
 use super::transaction::{Guard, Transacted, Transaction, put};
@@ -68,7 +68,7 @@ impl Store {
         for write in try_join_all(at_once).await? {
             tx.add(Guard::Unchanged, write)?;
         }
-        let change = Change::new(by, What::TokensExpired, app.id).within(app.id).to(sessions);
+        let change = Change::new(by, AuditAction::TokensExpired, app.id).within(app.id).to(sessions);
         tx.add(Guard::Fresh, self.audit(change))?;
         self.transact(tx).await
     }
@@ -129,7 +129,7 @@ impl Store {
             .set_expression_attribute_names(Some(HashMap::from([("#until".to_owned(), "until".to_owned())])))
             .expression_attribute_values(":now", AttributeValue::N(self.clock.now().ms().to_string()))
             .return_values(ReturnValue::AllOld)
-            .set_return_consumed_capacity(self.told.clone())
+            .set_return_consumed_capacity(self.return_consumed_capacity.clone())
             .send()
             .await;
         let item: Item = match sent {

@@ -359,7 +359,7 @@ impl Store {
             .condition_expression("attribute_not_exists(v) OR v <= :v")
             .expression_attribute_names("#ttl", "ttl")
             .set_expression_attribute_values(Some(values.into_iter().collect()))
-            .set_return_consumed_capacity(self.told.clone())
+            .set_return_consumed_capacity(self.return_consumed_capacity.clone())
             .send()
             .await;
         sent.map(drop).map_err(unavailable("keep counts"))
@@ -457,7 +457,7 @@ impl Store {
                 .scan_index_forward(ascending)
                 .limit(PAGE)
                 .set_exclusive_start_key(start)
-                .set_return_consumed_capacity(self.told.clone())
+                .set_return_consumed_capacity(self.return_consumed_capacity.clone())
                 .send()
                 .await
                 .map_err(unavailable("count deliveries"))?;

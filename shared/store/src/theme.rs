@@ -1,6 +1,6 @@
 //! How an organisation's portal looks.
 
-use super::audit::{Change, Facts, What};
+use super::audit::{AuditAction, AuditSnapshot, Change};
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s};
 use super::transaction::{Guard, Transacted, Transaction, create, put};
 use super::{Store, Table, keys};
@@ -38,9 +38,11 @@ impl Theme {
         ]
     }
 
-    fn facts(&self) -> Facts {
+    fn facts(&self) -> AuditSnapshot {
         let fields = self.fields().into_iter();
-        fields.fold(Facts::default(), |facts, (name, value)| facts.with(name, value.map(String::as_str)))
+        fields.fold(AuditSnapshot::default(), |facts, (name, value)| {
+            facts.with(name, value.map(String::as_str))
+        })
     }
 
     fn from_item(item: &Item) -> Result<Self> {
@@ -83,7 +85,7 @@ impl Store {
             let item = keys::theme(by.org()).with("v", n(SCHEMA)).with("updatedAt", n(now.ms()));
             let fields = theme.fields().into_iter();
             let item = fields.fold(item, |item, (name, value)| item.with_some(name, value.map(s)));
-            let change = Change::new(by, What::EnvironmentUpdated, by.org()).to(theme.facts());
+            let change = Change::new(by, AuditAction::EnvironmentUpdated, by.org()).to(theme.facts());
             let table = self.table(Table::Config);
             let (change, write) = match &old {
                 None => (change, create(table, item)),

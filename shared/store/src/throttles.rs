@@ -60,7 +60,7 @@ impl Store {
                 .expression_attribute_values(":length", n(length))
                 .expression_attribute_values(":ttl", n(now.after(KEPT).seconds()))
                 .return_values(ReturnValue::UpdatedNew)
-                .set_return_consumed_capacity(self.told.clone())
+                .set_return_consumed_capacity(self.return_consumed_capacity.clone())
                 .send()
                 .await;
             match sent {

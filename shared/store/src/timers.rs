@@ -60,10 +60,10 @@ impl Store {
     ///
     /// # Errors
     /// The store's own.
-    pub async fn tell(&self, told: Operational) -> Result<()> {
-        let (due, key) = (told.message.time(), keys::timer(told.message.time(), told.message, OUTBOX));
-        let group = told.org.to_string();
-        let item = timer_item(key, due, &group, &Job::from(told).body()?);
+    pub async fn enqueue_operational_event(&self, event: Operational) -> Result<()> {
+        let (due, key) = (event.message.time(), keys::timer(event.message.time(), event.message, OUTBOX));
+        let group = event.org.to_string();
+        let item = timer_item(key, due, &group, &Job::from(event).body()?);
         self.put_if_absent(item, "keep an operational event").await.map(|_| ())
     }
 

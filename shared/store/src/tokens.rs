@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{AttributeValue, Update};
 
 use super::applications::Application;
-use super::audit::{Change, What};
+use super::audit::{AuditAction, Change};
 use super::item::{Get as _, Item, Put as _, SCHEMA, n};
 use super::transaction::{ABSENT, Guard, Transacted, Transaction, create};
 use super::{Store, Table, keys};
@@ -54,7 +54,7 @@ impl Store {
         let item = keys::token(by.org(), id).with("v", n(SCHEMA)).with("ttl", n(until.seconds()));
         let mut tx = Transaction::new("revoke a token");
         tx.add(Guard::Absent, create(self.table(Table::Log), item))?;
-        tx.add(Guard::Fresh, self.audit(Change::new(by, What::TokenRevoked, id)))?;
+        tx.add(Guard::Fresh, self.audit(Change::new(by, AuditAction::TokenRevoked, id)))?;
         self.transact(tx).await.map(drop)
     }
 
@@ -86,7 +86,7 @@ impl Store {
                 .condition_expression("attribute_exists(pk) AND expiries = :old")
                 .expression_attribute_values(":old", attribute(&app.expiries))
         };
-        let change = Change::new(by, What::TokensExpired, app.id).within(app.id);
+        let change = Change::new(by, AuditAction::TokensExpired, app.id).within(app.id);
         let mut tx = Transaction::new("expire tokens");
         tx.add(Guard::Unchanged, update)?;
         tx.add(Guard::Fresh, self.audit(change.from(app.expiries.as_slice()).to(all.as_slice())))?;

@@ -122,7 +122,7 @@ impl Store {
             .client
             .transact_write_items()
             .set_transact_items(Some(transaction.writes.clone()))
-            .set_return_consumed_capacity(self.told.clone())
+            .set_return_consumed_capacity(self.return_consumed_capacity.clone())
             .send()
             .await;
         let error = match sent {

@@ -191,7 +191,7 @@ impl Customer {
             }
             Case::Deliver | Case::DeliverTen => {
                 // Under callgrind the first handshake may take as long as an endpoint that hangs, which the
-                // second lane bears.
+                // low-priority queue bears.
                 let queue = if nth < WARM { "RetriesQueue" } else { "DeliveriesQueue" };
                 self.batch(aws, case.messages(), queue).await
             }

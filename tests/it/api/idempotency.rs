@@ -111,13 +111,13 @@ async fn a_key_that_was_taken_over_cannot_be_let_go_by_who_had_it() {
     let store = stack.stack.platform().store(&env).expect("a store");
     let message = Some("msg_23rb8YdGqMT0qIzpgGwdXfHirMu".parse().expect("an id"));
     let claim = async |owner, stale| store.claim_key("k", owner, message, stale).await.expect("a claim");
-    assert_eq!(claim("slow", None).await, Claim::Ours);
-    assert_eq!(claim("repeated", Some("slow")).await, Claim::Ours);
+    assert_eq!(claim("slow", None).await, Claim::Acquired);
+    assert_eq!(claim("repeated", Some("slow")).await, Claim::Acquired);
     store.free_key("k", "slow").await.expect("nothing is done");
-    let Claim::Earlier(record) = claim("third", None).await else { panic!("the key was free") };
+    let Claim::Existing(record) = claim("third", None).await else { panic!("the key was free") };
     assert_eq!((record.owner.as_str(), record.message), ("repeated", message));
     store.free_key("k", "repeated").await.expect("it is let go");
-    assert_eq!(claim("third", None).await, Claim::Ours);
+    assert_eq!(claim("third", None).await, Claim::Acquired);
 }
 
 /// INV-15

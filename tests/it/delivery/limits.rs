@@ -219,7 +219,7 @@ async fn an_endpoint_that_only_failed_for_five_days_is_disabled() {
 
 /// INV-36
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_hangs_goes_to_the_second_lane_in_all_instances_until_it_answers() {
+async fn an_endpoint_that_hangs_goes_to_the_low_priority_queue_in_all_instances_until_it_answers() {
     let ahead = Arc::new(Ahead::default());
     let mut settings =
         settings().with("POSTRIDER_RETRY_SCHEDULE", "").with("POSTRIDER_DELIVERY_TIMEOUT", "2");
@@ -235,7 +235,7 @@ async fn an_endpoint_that_hangs_goes_to_the_second_lane_in_all_instances_until_i
     tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(receive)).await });
     let app = stack.app().await;
     let endpoint = stack.endpoint(&app, &url).await.id;
-    // How many jobs a message makes: one, and one more where the first lane sends it on.
+    // How many jobs a message makes: one, and one more where the first queue sends it on.
     let jobs_of_one_more = async || {
         let before = stack.sends();
         stack.message(&app, MessageIn::new("a.b".into(), json!({}))).await;
@@ -246,7 +246,7 @@ async fn an_endpoint_that_hangs_goes_to_the_second_lane_in_all_instances_until_i
     assert_eq!(jobs_of_one_more().await, 2, "it is known to hang");
     hangs.send(false).expect("the receiver runs");
     ahead.skip(Duration::from_secs(11));
-    assert_eq!(jobs_of_one_more().await, 2, "that it answers again is learned in the second lane");
+    assert_eq!(jobs_of_one_more().await, 2, "that it answers again is learned in the low-priority queue");
     assert_eq!(jobs_of_one_more().await, 1);
     // Who is switched off takes no place among those that hang.
     hangs.send(true).expect("the receiver runs");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use shared::store::audit::What;
+use shared::store::audit::AuditAction;
 
 use crate::api::all_operations::{SECRETS, Walk};
 use crate::test_stack::{Ahead, TestStack, settings};
@@ -74,7 +74,7 @@ async fn every_change_leaves_one_event_and_no_secret() {
     };
     let missing: Vec<_> = operations.iter().filter(|operation| !known(operation)).collect();
     assert!(missing.is_empty(), "neither walked nor said to change no configuration: {missing:?}");
-    let words: BTreeSet<String> = What::ALL.iter().map(|(word, _)| (*word).to_owned()).collect();
+    let words: BTreeSet<String> = AuditAction::ALL.iter().map(|(word, _)| (*word).to_owned()).collect();
     assert_eq!(walk.seen, words);
 
     let stored = walk.stack.stored_events().await;

@@ -99,7 +99,7 @@ impl Engine {
         let name = name_in_url(request.queue_url.as_deref())?;
         let mut state = self.core().lock();
         let arn = state.named(name)?.arn.clone();
-        let sources = state.queues.values().filter(|queue| buries_in(queue, &arn)).map(|queue| &queue.name);
+        let sources = state.queues.values().filter(|queue| redrives_to(queue, &arn)).map(|queue| &queue.name);
         let (queue_urls, next_token) = self.page(sources, request.max_results, request.next_token, host)?;
         Ok(wire::Sources { queue_urls, next_token })
     }
@@ -280,7 +280,7 @@ impl Core {
 }
 
 /// Whether the dead letters of `queue` go to `arn`.
-pub(super) fn buries_in(queue: &Queue, arn: &str) -> bool {
+pub(super) fn redrives_to(queue: &Queue, arn: &str) -> bool {
     queue.settings.redrive.as_ref().is_some_and(|redrive| redrive.target == arn)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::manage::buries_in;
+use super::manage::redrives_to;
 use super::queue::Place;
 use super::{Commit, Engine, Inner, State, deletes};
 use crate::store::Write;
@@ -70,7 +70,7 @@ impl Engine {
         let now = core.now();
         self.write_later(deletes(queue.advance(now)));
         let (source_id, to_move) = (queue.id, queue.counts().visible as u64);
-        if !state.queues.values().any(|queue| buries_in(queue, &source_arn)) {
+        if !state.queues.values().any(|queue| redrives_to(queue, &source_arn)) {
             return Err(ApiError::new(
                 Kind::InvalidParameterValue,
                 "Source queue must be configured as a Dead Letter Queue.",

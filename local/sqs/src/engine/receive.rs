@@ -164,14 +164,14 @@ impl Engine {
         let mut writes = deletes(queue.advance(now));
         let redrive = queue.settings.redrive.clone();
         // A dead-letter queue that was deleted takes nothing: the message goes on being received.
-        let grave = redrive.and_then(|redrive| {
+        let dead_letter_queue = redrive.and_then(|redrive| {
             let name = core.name_in_arn(&redrive.target)?.to_owned();
             state.queues.contains_key(&name).then_some((name, redrive.max_receives))
         });
         let queue = state.same(name, plan.id).ok_or_else(ApiError::no_queue)?;
         let due_before = queue.next_due();
         let until = now + plan.visibility_ms.unwrap_or(queue.settings.visibility * 1_000);
-        let limit = grave.as_ref().map(|(_, max)| *max);
+        let limit = dead_letter_queue.as_ref().map(|(_, max)| *max);
         let (mut taken, mut dead): (Vec<Message>, Vec<Message>) = (Vec::new(), Vec::new());
         let full = queue.counts().in_flight >= MAX_IN_FLIGHT;
         while taken.len() < plan.max && queue.counts().in_flight < MAX_IN_FLIGHT {
@@ -199,8 +199,8 @@ impl Engine {
         let due_in = queue.next_due().map(|due| due.saturating_sub(now));
         let origin = queue.arn.clone();
         state.next_receive = next_receive;
-        if let Some((grave, _)) = grave {
-            bury(&mut state, &grave, &origin, dead, now, &mut writes);
+        if let Some((dead_letter_queue, _)) = dead_letter_queue {
+            send_to_dlq(&mut state, &dead_letter_queue, &origin, dead, now, &mut writes);
         }
         self.write_later(writes);
         drop(state);
@@ -334,15 +334,15 @@ impl Engine {
 }
 
 /// Moves messages into a dead-letter queue, as they are.
-fn bury(
+fn send_to_dlq(
     state: &mut State,
-    grave: &str,
+    dead_letter_queue: &str,
     origin: &std::sync::Arc<str>,
     dead: Vec<Message>,
     now: u64,
     writes: &mut Vec<Write>,
 ) {
-    let Some(queue) = state.queues.get_mut(grave) else { return };
+    let Some(queue) = state.queues.get_mut(dead_letter_queue) else { return };
     for mut message in dead {
         message.receives_before = message.receives;
         message.origin = Some(origin.clone());

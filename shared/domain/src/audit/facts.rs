@@ -29,9 +29,9 @@ struct Fact {
 
 /// What is known of a thing, by name.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Facts(BTreeMap<&'static str, Fact>);
+pub struct AuditSnapshot(BTreeMap<&'static str, Fact>);
 
-impl Facts {
+impl AuditSnapshot {
     /// One thing more, if it is set.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
@@ -91,7 +91,7 @@ impl Facts {
     }
 }
 
-impl From<&ApplicationSettings> for Facts {
+impl From<&ApplicationSettings> for AuditSnapshot {
     fn from(settings: &ApplicationSettings) -> Self {
         let ApplicationSettings { name, uid, rate_limit, metadata } = settings;
         Self::default()
@@ -102,7 +102,7 @@ impl From<&ApplicationSettings> for Facts {
     }
 }
 
-impl From<&Endpoint> for Facts {
+impl From<&Endpoint> for AuditSnapshot {
     fn from(endpoint: &Endpoint) -> Self {
         let settings = &endpoint.settings;
         let names: Vec<&str> = endpoint.headers.iter().map(|(name, _)| name).collect();
@@ -138,7 +138,7 @@ impl From<&Endpoint> for Facts {
     }
 }
 
-impl From<&EventType> for Facts {
+impl From<&EventType> for AuditSnapshot {
     fn from(event_type: &EventType) -> Self {
         let EventType {
             name: _,
@@ -165,14 +165,14 @@ impl From<&EventType> for Facts {
     }
 }
 
-impl From<&[String]> for Facts {
+impl From<&[String]> for AuditSnapshot {
     /// Sessions by their names.
     fn from(sessions: &[String]) -> Self {
         Self::default().with("sessionIds", sessions)
     }
 }
 
-impl From<&[Expiry]> for Facts {
+impl From<&[Expiry]> for AuditSnapshot {
     fn from(expiries: &[Expiry]) -> Self {
         let ends = expiries.iter().map(|expiry| {
             serde_json::json!({ "madeUntil": expiry.made_until.to_string(), "end": expiry.ends.to_string() })
@@ -181,7 +181,7 @@ impl From<&[Expiry]> for Facts {
     }
 }
 
-impl From<&Task> for Facts {
+impl From<&Task> for AuditSnapshot {
     fn from(task: &Task) -> Self {
         let filter = &task.filter;
         Self::default()
@@ -235,15 +235,19 @@ mod tests {
     #[test]
     fn only_what_differs_is_told_and_what_is_hidden_differs_too() {
         let facts = |name: &str, hidden: &str| {
-            Facts::default().with("a", 1).with("name", name).with_hidden("url", "u", hidden.to_owned())
+            AuditSnapshot::default().with("a", 1).with("name", name).with_hidden(
+                "url",
+                "u",
+                hidden.to_owned(),
+            )
         };
-        let text = |(before, after): (Facts, Facts)| (before.text().0, after.text().0);
+        let text = |(before, after): (AuditSnapshot, AuditSnapshot)| (before.text().0, after.text().0);
         assert_eq!(text(facts("x", "1").differing(facts("x", "1"))), ("{}".into(), "{}".into()));
         let both = r#"{"url":"u"}"#.to_owned();
         assert_eq!(text(facts("x", "1").differing(facts("x", "2"))), (both.clone(), both));
         let more = facts("x", "1").with("uid", "new");
         assert_eq!(text(facts("x", "1").differing(more)), ("{}".into(), r#"{"uid":"new"}"#.into()));
-        let less = Facts::default().with("a", None::<u8>).with("name", "y");
+        let less = AuditSnapshot::default().with("a", None::<u8>).with("name", "y");
         let (before, after) = text(facts("x", "1").differing(less));
         assert_eq!((before.as_str(), after.as_str()), (r#"{"a":1,"name":"x","url":"u"}"#, r#"{"name":"y"}"#));
     }
@@ -251,13 +255,13 @@ mod tests {
     #[test]
     fn what_is_too_long_is_left_out_and_says_so() {
         let long = "x".repeat(LENGTH_MAX);
-        let facts = Facts::default().with("long", long.as_str()).with("name", "n");
+        let facts = AuditSnapshot::default().with("long", long.as_str()).with("name", "n");
         let (text, whole) = facts.text();
         assert_eq!((text.as_str(), whole), (r#"{"long":"(8194 bytes left out)","name":"n"}"#, false));
         let halves = "x".repeat(LENGTH_MAX / 2);
-        let facts = Facts::default().with("a", halves.as_str()).with("b", halves.as_str());
+        let facts = AuditSnapshot::default().with("a", halves.as_str()).with("b", halves.as_str());
         let (text, whole) = facts.text();
         assert!(!whole && text.len() <= LENGTH_MAX && text.len() > LENGTH_MAX / 2);
-        assert_eq!(Facts::default().with("name", "n").text(), (r#"{"name":"n"}"#.to_owned(), true));
+        assert_eq!(AuditSnapshot::default().with("name", "n").text(), (r#"{"name":"n"}"#.to_owned(), true));
     }
 }

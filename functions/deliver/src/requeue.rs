@@ -1,4 +1,4 @@
-//! The two lanes, and how a job that cannot be worked on now goes back into one.
+//! The two queues by priority, and how a job that cannot be worked on now goes back into one.
 //!
 //! A job that is put back has a copy for as long as this one is not deleted: it is marked to be
 //! checked, and reads what was done before it posts.
@@ -17,24 +17,24 @@ use crate::{Batch, Deliver};
 
 /// The queue that a job came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lane {
+pub enum Priority {
     /// Of first attempts.
-    First,
+    Normal,
     /// Of retries, and of endpoints known to hang.
-    Second,
+    Low,
 }
 
-impl Lane {
-    /// The lane of the function's source at that position.
+impl Priority {
+    /// The priority of the function's source at that position.
     pub fn of(source: Option<usize>) -> Self {
-        if source == Some(0) { Self::First } else { Self::Second }
+        if source == Some(0) { Self::Normal } else { Self::Low }
     }
 }
 
 impl Deliver {
     /// Sends a job on that would hold up others here.
-    pub(crate) async fn to_second_lane(&self, job: AttemptJob) -> Result<()> {
-        self.put_into(Lane::Second, job.put_back(None), Duration::ZERO).await
+    pub(crate) async fn to_low_priority(&self, job: AttemptJob) -> Result<()> {
+        self.put_into(Priority::Low, job.put_back(None), Duration::ZERO).await
     }
 
     /// The slot that an attempt has to wait for; none if there is no limit, or it is its turn.
@@ -61,19 +61,19 @@ impl Deliver {
     }
 
     /// Puts a job back until the slot that it has taken.
-    pub(crate) async fn put_back(&self, lane: Lane, job: AttemptJob, slot: Timestamp) -> Result<()> {
+    pub(crate) async fn put_back(&self, priority: Priority, job: AttemptJob, slot: Timestamp) -> Result<()> {
         let job = job.put_back(Some(slot));
         let wait = slot.since(self.clock.now());
         if wait <= DELAY_MAX {
-            return self.put_into(lane, job, wait).await;
+            return self.put_into(priority, job, wait).await;
         }
         let (app, message, what) = (job.app(), job.message(), job.timer_name());
         let job = Job::from(job.without_payload());
         self.store.set_timer(slot, message, &what, &app.to_string(), &job.body()?).await
     }
 
-    async fn put_into(&self, lane: Lane, job: AttemptJob, wait: Duration) -> Result<()> {
-        let source = &self.sources[usize::from(lane == Lane::Second)];
+    async fn put_into(&self, priority: Priority, job: AttemptJob, wait: Duration) -> Result<()> {
+        let source = &self.sources[usize::from(priority == Priority::Low)];
         // Whole seconds, rounded down: what is up to a second early is on time.
         let delay = Duration::from_secs(wait.as_secs());
         let app = job.app();

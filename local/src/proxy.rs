@@ -13,7 +13,7 @@ use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::functions::told;
+use crate::functions::shutdown_requested;
 
 /// Where the services are, and the way there.
 #[derive(Clone)]
@@ -32,7 +32,8 @@ pub(crate) async fn serve(
 ) {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let router = Router::new().fallback(pass).with_state(Behind { dynamodb, sqs, client });
-    let served = axum::serve(listener, router).with_graceful_shutdown(async move { told(&mut stop).await });
+    let served = axum::serve(listener, router)
+        .with_graceful_shutdown(async move { shutdown_requested(&mut stop).await });
     if let Err(error) = served.await {
         tracing::error!(%error, "nobody passes requests to the embedded services any more");
     }

@@ -20,7 +20,7 @@ use crate::aws::Names;
 
 /// What one function may do.
 #[derive(Clone, Debug)]
-pub(crate) struct Permits {
+pub(crate) struct RolePolicy {
     function: Arc<str>,
     inner: SharedHttpClient,
     /// Logical ids, by the names of tables and the addresses of queues.
@@ -29,7 +29,7 @@ pub(crate) struct Permits {
     used: Arc<Mutex<BTreeSet<Grant>>>,
 }
 
-impl Permits {
+impl RolePolicy {
     /// Lets through what is `granted`, to `inner`.
     pub(crate) fn new(
         function: &str,
@@ -68,30 +68,30 @@ impl Permits {
     }
 }
 
-impl HttpClient for Permits {
+impl HttpClient for RolePolicy {
     fn http_connector(
         &self,
         settings: &HttpConnectorSettings,
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
         let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(Connector { inner, permits: self.clone() })
+        SharedHttpConnector::new(Connector { inner, role_policies: self.clone() })
     }
 }
 
 #[derive(Debug)]
 struct Connector {
     inner: SharedHttpConnector,
-    permits: Permits,
+    role_policies: RolePolicy,
 }
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
-        match self.permits.check(target, request.body().bytes().unwrap_or_default()) {
+        match self.role_policies.check(target, request.body().bytes().unwrap_or_default()) {
             Ok(()) => self.inner.call(request),
             Err(refused) => {
-                let function = &*self.permits.function;
+                let function = &*self.role_policies.function;
                 tracing::error!(function, refused, "the function's role in the template does not allow this");
                 let text = format!("the role of {function} does not allow {refused}");
                 let body = serde_json::json!({ "__type": "AccessDeniedException", "message": text });
@@ -189,13 +189,14 @@ mod tests {
         let template = Template::parse(crate::TEMPLATE).unwrap();
         let names = Names::example(&template);
         let granted = BTreeSet::from([Grant::new("dynamodb:GetItem", "LogTable")]);
-        let permits = Permits::new("timers", shared::Platform::system().http, &names, granted);
+        let role_policies = RolePolicy::new("timers", shared::Platform::system().http, &names, granted);
         let get = |table: &str| {
-            permits.check("DynamoDB_20120810.GetItem", format!(r#"{{"TableName":"{table}"}}"#).as_bytes())
+            role_policies
+                .check("DynamoDB_20120810.GetItem", format!(r#"{{"TableName":"{table}"}}"#).as_bytes())
         };
         assert_eq!(get("LogTable-name"), Ok(()));
         assert_eq!(get("ConfigTable-name"), Err("dynamodb:GetItem on ConfigTable".into()));
         assert_eq!(get("elsewhere"), Err("dynamodb:GetItem on elsewhere".into()));
-        assert_eq!(permits.used(), BTreeSet::from([Grant::new("dynamodb:GetItem", "LogTable")]));
+        assert_eq!(role_policies.used(), BTreeSet::from([Grant::new("dynamodb:GetItem", "LogTable")]));
     }
 }

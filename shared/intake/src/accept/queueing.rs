@@ -1,0 +1,142 @@
+//! Queues the deliveries of what was stored, or parks them as timers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use domain::Result;
+use domain::application::Application;
+use domain::error::Chain;
+use domain::ids::{EndpointId, MessageId};
+use domain::job::{Deliver, FanOut, Job};
+use queue::{DEDUP_FREE_WINDOW, Outgoing};
+use runtime::clock::Timestamp;
+use runtime::trace::Trace;
+
+use super::{DuplicateRisk, ENDPOINTS_AT_ONCE_MAX, Origin, PendingMessage};
+use crate::Intake;
+
+/// Jobs that are handed to the queue at a time: twenty requests.
+const JOBS_AT_ONCE_MAX: usize = 200;
+
+impl Intake {
+    /// Queues the deliveries of messages that were just stored; says for each how it went. What the queue
+    /// does not take is parked as timers; it may have taken what it did not acknowledge.
+    pub(super) async fn queue(&self, placed: &[PendingMessage<'_>]) -> Vec<Result<()>> {
+        let mut queued: Vec<Result<()>> = Vec::with_capacity(placed.len());
+        // The jobs of all of them, and whose each is.
+        let (mut jobs, mut owners) = (Vec::new(), Vec::new());
+        for (nth, one) in placed.iter().enumerate() {
+            let endpoints = &one.new.endpoints;
+            if one.new.deliver_at.is_some() {
+                queued.push(self.schedule(one).await);
+                continue;
+            }
+            if endpoints.len() > ENDPOINTS_AT_ONCE_MAX {
+                queued.push(self.queue_fan_out(one).await);
+                continue;
+            }
+            let (check, delay) = (one.duplicate_risk != DuplicateRisk::None, self.delay(one));
+            let of_one: Result<Vec<_>> =
+                endpoints.iter().map(|endpoint| one.first_job(*endpoint, check, delay)).collect();
+            queued.push(of_one.map(|of_one| {
+                owners.extend((0..of_one.len()).map(|at| (nth, at)));
+                jobs.extend(of_one);
+            }));
+        }
+        let mut unsent: BTreeMap<usize, Vec<EndpointId>> = BTreeMap::new();
+        for (at, jobs) in jobs.chunks(JOBS_AT_ONCE_MAX).enumerate() {
+            let Err(error) = self.sqs.send(&self.deliveries, jobs).await else { continue };
+            tracing::warn!(error = %Chain(&error), "deliveries are parked");
+            for (nth, endpoint) in error.indexes.iter().map(|index| owners[at * JOBS_AT_ONCE_MAX + index]) {
+                unsent.entry(nth).or_default().push(placed[nth].new.endpoints[endpoint]);
+            }
+        }
+        for (nth, endpoints) in unsent {
+            queued[nth] = self.park(&placed[nth], &endpoints, placed[nth].free_at()).await;
+        }
+        queued
+    }
+
+    /// Keeps a message's deliveries as timers until they are due.
+    async fn schedule(&self, one: &PendingMessage<'_>) -> Result<()> {
+        let (endpoints, due) = (&one.new.endpoints, one.new.first_due());
+        if endpoints.len() > ENDPOINTS_AT_ONCE_MAX {
+            let job = outgoing(one.app, fan_out(one.app, one.new.id, true, one.trace), Duration::ZERO)?;
+            let set = self.store.set_timer(due, one.new.id, "fan-out", &job.group, &job.body).await;
+            return self.undo_unless(set, one, true).await;
+        }
+        self.park(one, endpoints, due).await
+    }
+
+    /// Keeps as timers what the queue did not take, or is not to take yet, of a message's deliveries.
+    async fn park(&self, one: &PendingMessage<'_>, unsent: &[EndpointId], due: Timestamp) -> Result<()> {
+        let none_sent = unsent.len() == one.new.endpoints.len();
+        for (nth, endpoint) in unsent.iter().enumerate() {
+            // The queue may have taken what it did not acknowledge.
+            let parked = one.first_job(*endpoint, true, Duration::ZERO)?;
+            let set = self.store.set_timer(due, one.new.id, endpoint, &parked.group, &parked.body).await;
+            self.undo_unless(set, one, none_sent && nth == 0).await?;
+        }
+        Ok(())
+    }
+
+    /// Leaves a message's deliveries to the background function.
+    async fn queue_fan_out(&self, one: &PendingMessage<'_>) -> Result<()> {
+        let (app, message, trace) = (one.app, one.new.id, one.trace);
+        let delay = self.delay(one);
+        let job =
+            outgoing(app, fan_out(app, message, one.duplicate_risk != DuplicateRisk::None, trace), delay)?;
+        let Err(error) = self.sqs.send_one(&self.background, job).await else { return Ok(()) };
+        tracing::warn!(error = %Chain(&error), message_id = %message, "a fan-out is parked");
+        let parked = outgoing(app, fan_out(app, message, true, trace), Duration::ZERO)?;
+        let set = self.store.set_timer(one.free_at(), message, "fan-out", &parked.group, &parked.body).await;
+        self.undo_unless(set, one, true).await
+    }
+
+    /// How long the jobs of a message have to wait for copies that others may have queued.
+    fn delay(&self, one: &PendingMessage<'_>) -> Duration {
+        match one.duplicate_risk {
+            DuplicateRisk::Elsewhere => one.free_at().since(self.clock.now()),
+            DuplicateRisk::Here | DuplicateRisk::None => Duration::ZERO,
+        }
+    }
+
+    /// Passes a success on. After a failure nothing of the message may be seen if nothing of it is
+    /// under way; its caller repeats the request, and the records that it left lead to the same id. A job
+    /// comes back by itself, and goes on with what is there.
+    async fn undo_unless(
+        &self,
+        parked: Result<()>,
+        one: &PendingMessage<'_>,
+        nothing_under_way: bool,
+    ) -> Result<()> {
+        if parked.is_err()
+            && nothing_under_way
+            && !matches!(one.origin, Origin::Derived { .. })
+            && let Err(error) = self.store.remove_message(one.app.id, one.new.id).await
+        {
+            tracing::warn!(error = %Chain(&error), message_id = %one.new.id, "a message that was not accepted stays visible");
+        }
+        parked
+    }
+}
+
+impl PendingMessage<'_> {
+    /// From then on also plain copies look before they post.
+    fn free_at(&self) -> Timestamp {
+        self.new.id.time().after(DEDUP_FREE_WINDOW)
+    }
+
+    fn first_job(&self, endpoint: EndpointId, check: bool, delay: Duration) -> Result<Outgoing> {
+        let job = Job::Deliver(Deliver::first(self.app, &self.new, endpoint, check));
+        outgoing(self.app, job.following(self.trace), delay)
+    }
+}
+
+pub(super) fn fan_out(app: &Application, message: MessageId, check: bool, trace: Option<Trace>) -> Job {
+    Job::FanOut(FanOut { org: app.org, app: app.id, version: app.version, message, from: 0, check, trace })
+}
+
+pub(super) fn outgoing(app: &Application, job: Job, delay: Duration) -> Result<Outgoing> {
+    Outgoing::new(&job, delay, app.id)
+}
