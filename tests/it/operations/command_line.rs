@@ -4,6 +4,7 @@ mod mcp;
 mod outage;
 mod terminal;
 mod transfer;
+mod watching;
 mod wrong;
 
 use std::io::{BufRead as _, BufReader};

@@ -179,6 +179,46 @@ async fn a_message_for_a_local_server_that_is_down_is_kept_and_offered_again() {
     assert_eq!(terminal.end().await, (Some(0), true));
 }
 
+/// The key `o` starts the desktop's browser with a link to the portal; here a script is in its place.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_portal_is_opened_with_a_key() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let stack = TestStack::start().await;
+    let app = stack.app().await;
+    let url = format!("http://{}", stack.stack.address());
+    let folder = tempfile::tempdir().expect("a folder");
+    let (script, opened) = (folder.path().join("xdg-open"), folder.path().join("opened"));
+    std::fs::write(
+        &script,
+        "#!/bin/sh\nprintf %s \"$1\" >\"$OPENED.part\" && mv \"$OPENED.part\" \"$OPENED\"\n",
+    )
+    .expect("a script");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("it is a program");
+    let path = format!("{}:/usr/bin:/bin", folder.path().display());
+    let opened_text = opened.display().to_string();
+    let mut variables = variables(&url, &stack);
+    variables.extend([("PATH", path.as_str()), ("OPENED", opened_text.as_str())]);
+    let words = ["listen", "--app", &app, "--forward-to", "http://127.0.0.1:9/"];
+    let mut terminal = Terminal::start(&words, &variables);
+    terminal.until("q quit").await;
+    terminal.press("o");
+    // The browser is a process of its own: it is started, not waited for.
+    let link = tokio::task::spawn_blocking(move || {
+        loop {
+            if let Ok(link) = std::fs::read_to_string(&opened) {
+                return link;
+            }
+            std::thread::yield_now();
+        }
+    });
+    let link = soon("the browser", link).await.expect("a link");
+    assert!(link.starts_with(&format!("{url}/login#key=")), "{link}");
+    terminal.press("q");
+    assert_eq!(terminal.end().await, (Some(0), true));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_asked_on_a_terminal_can_be_refused() {
     let stack = TestStack::start().await;
