@@ -5,6 +5,7 @@ pub mod all_operations;
 pub mod batch;
 pub mod conformance;
 pub mod contract;
+pub mod destinations;
 pub mod endpoint_settings;
 pub mod event_types;
 pub mod idempotency;

@@ -1,6 +1,6 @@
 //! An endpoint as it is posted, replaced and changed.
 
-use shared::http::{BodyType, Field, Fields, RequestBody, Rule, Text};
+use shared::http::{BodyType, Field, Fields, RequestBody, Text};
 use shared::ids::NAME_LENGTH_MAX;
 use shared::limits::CHANNEL_LENGTH_MAX;
 use shared::signing::SigningKey;
@@ -8,7 +8,7 @@ use shared::store::endpoint_secrets::EndpointHeaders;
 use shared::store::endpoints::{Destination, EndpointSettings};
 use shared::wire::TEXT_LENGTH_MAX;
 
-use crate::{headers, secret, url_rule};
+use crate::{destination, headers, secret};
 
 const CHANNELS_MAX: usize = 10;
 /// Most event types that one endpoint may name: each is looked up when the endpoint is written.
@@ -30,7 +30,10 @@ impl RequestBody for EndpointIn {
     const TYPE: BodyType = BodyType::of::<Self>(
         "EndpointIn",
         &[
-            URL,
+            destination::URL,
+            destination::ABOUT[0],
+            destination::ABOUT[1],
+            destination::ABOUT[2],
             DESCRIPTION,
             UID,
             EVENT_TYPES,
@@ -47,7 +50,7 @@ impl RequestBody for EndpointIn {
     );
 
     fn read(fields: &mut Fields<'_>, https_only: HttpsOnly) -> Self {
-        let EndpointUpdate(settings) = EndpointUpdate::read(fields, https_only);
+        let EndpointUpdate(settings) = EndpointUpdate::read(fields, (None, https_only));
         Self { settings, key: secret::chosen(fields, &["secret"]), headers: headers::whole(fields, false) }
     }
 }
@@ -56,16 +59,15 @@ impl RequestBody for EndpointIn {
 pub struct EndpointUpdate(pub EndpointSettings);
 
 impl RequestBody for EndpointUpdate {
-    type With = HttpsOnly;
+    /// The destination before.
+    type With = (Option<Destination>, HttpsOnly);
     const TYPE: BodyType = BodyType::of::<Self>("EndpointUpdate", SETTINGS);
 
-    fn read(fields: &mut Fields<'_>, https_only: HttpsOnly) -> Self {
-        let url = fields.required::<String>(&["url"]);
-        describe_url(fields);
-        let url = url.map(|url| connected(fields, url, https_only));
+    fn read(fields: &mut Fields<'_>, (before, https_only): Self::With) -> Self {
+        let destination = destination::read(fields, https_only, before.as_ref(), false);
         let description = fields.text(&["description"], Text::UpTo(TEXT_LENGTH_MAX)).value();
         Self(EndpointSettings {
-            destination: Destination::Http { url: url.unwrap_or_default() },
+            destination,
             description: description.unwrap_or_default(),
             uid: fields.text(&["uid"], Text::Uid("ep_")).value(),
             event_types: event_types_of(fields).value(),
@@ -86,12 +88,9 @@ impl RequestBody for EndpointPatch {
     const TYPE: BodyType = BodyType::of::<Self>("EndpointPatch", SETTINGS);
 
     fn read(fields: &mut Fields<'_>, (before, https_only): Self::With) -> Self {
-        let url: Field<String> = fields.take(&["url"]);
-        fields.not_null("url", &url);
-        describe_url(fields);
-        let url = url.map(|url| connected(fields, url, https_only));
+        let destination = destination::read(fields, https_only, Some(&before.destination), true);
         Self(EndpointSettings {
-            destination: url.value().map_or(before.destination, |url| Destination::Http { url }),
+            destination,
             description: fields
                 .text(&["description"], Text::UpTo(TEXT_LENGTH_MAX))
                 .over(Some(before.description))
@@ -106,12 +105,19 @@ impl RequestBody for EndpointPatch {
     }
 }
 
-const SETTINGS: &[(&str, &str)] =
-    &[URL, DESCRIPTION, UID, EVENT_TYPES, CHANNELS, DISABLED, RATE_LIMIT, METADATA];
-const URL: (&str, &str) = (
-    "url",
-    "Where webhooks are sent: an http or https URL; an installation can require https. A user and password in it become an `Authorization` header.",
-);
+const SETTINGS: &[(&str, &str)] = &[
+    destination::URL,
+    destination::ABOUT[0],
+    destination::ABOUT[1],
+    destination::ABOUT[2],
+    DESCRIPTION,
+    UID,
+    EVENT_TYPES,
+    CHANNELS,
+    DISABLED,
+    RATE_LIMIT,
+    METADATA,
+];
 const DESCRIPTION: (&str, &str) = ("description", "Description.");
 const UID: (&str, &str) =
     ("uid", "Your own ID, unique within the application. Paths take it instead of the ID.");
@@ -122,19 +128,6 @@ const DISABLED: (&str, &str) = ("disabled", "If true, nothing is delivered to th
 const RATE_LIMIT: (&str, &str) =
     ("rateLimit", "Maximum messages per second, instead of the application's limit; further ones wait.");
 const METADATA: (&str, &str) = ("metadata", "Arbitrary key-value metadata.");
-
-/// A URL as it is connected to.
-fn connected(fields: &mut Fields<'_>, url: String, https_only: bool) -> String {
-    url_rule::read(&url, https_only).unwrap_or_else(|broken| {
-        fields.violation("url", broken);
-        url
-    })
-}
-
-fn describe_url(fields: &mut Fields<'_>) {
-    fields.rule("url", Rule::Format("uri"));
-    fields.rule("url", Rule::Length(1, url_rule::LENGTH_MAX));
-}
 
 fn event_types_of(fields: &mut Fields<'_>) -> Field<Vec<String>> {
     fields.names(&["filterTypes", "eventTypes"], NAME_LENGTH_MAX, 1, EVENT_TYPES_MAX)

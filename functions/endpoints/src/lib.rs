@@ -25,6 +25,7 @@ use shared::store::endpoints::{Endpoint, EndpointSettings};
 use shared::{Api, Error, Platform, Result};
 
 mod bodies;
+mod destination;
 mod example;
 mod first_sdks;
 mod headers;
@@ -34,6 +35,8 @@ mod secret;
 mod stats;
 mod tasks;
 mod url_rule;
+
+use destination::DestinationOut;
 
 use bodies::{EndpointIn, EndpointPatch, EndpointUpdate};
 
@@ -144,9 +147,9 @@ fn of_endpoints<R: Registry<Endpoints>>(to: R) -> R {
 #[serde(rename_all = "camelCase")]
 struct EndpointOut {
     id: EndpointId,
-    /// The kind of place that webhooks are sent to: `http`.
-    destination: &'static str,
-    /// Where webhooks are sent.
+    /// Where messages go.
+    destination: DestinationOut,
+    /// Where webhooks are sent: the URL, or what names the place for other kinds of destinations.
     url: String,
     /// Always 1; older clients expect a number here.
     version: u32,
@@ -183,7 +186,7 @@ impl From<Endpoint> for EndpointOut {
         let settings = endpoint.settings;
         Self {
             id: endpoint.id,
-            destination: settings.destination.kind(),
+            destination: DestinationOut::from(&settings.destination),
             url: settings.destination.into_address(),
             // Old clients want a number here; it has meant nothing for years.
             version: 1,
@@ -277,20 +280,23 @@ async fn replace(
     body: Body<EndpointUpdate>,
 ) -> ApiResult<Either<Json<EndpointOut>, Created<EndpointOut>>> {
     let app = state.api.store.application_for(&caller, &app).await?;
-    let EndpointUpdate(settings) = body.read_with(state.https_only)?;
     let replaced = state.api.store.retry_on_conflict(async || {
+        let read =
+            |before| body.read_with((before, state.https_only)).map(|EndpointUpdate(settings)| settings);
         let old = match (state.api.store.endpoint_for(app.id, &wanted).await, &wanted) {
             (Ok(old), _) => old,
             (Err(Error::NotFound(_)), Reference::Uid(uid)) => {
+                let settings = read(None)?;
                 let uid = settings.uid.clone().or_else(|| Some(uid.clone()));
-                let settings = EndpointSettings { uid, ..settings.clone() };
+                let settings = EndpointSettings { uid, ..settings };
                 let made = state.make(&caller, &app, settings, None, EndpointHeaders::default()).await?;
                 return Ok(Some(Either::Second(Created(made.into()))));
             }
             (Err(error), _) => return Err(error),
         };
+        let settings = read(Some(old.settings.destination.clone()))?;
         state.check_event_types(&caller, &settings).await?;
-        let new = state.api.store.update_endpoint(&caller, &app, &old, settings.clone()).await?;
+        let new = state.api.store.update_endpoint(&caller, &app, &old, settings).await?;
         Ok(new.map(|new| Either::First(Json(new.into()))))
     });
     Ok(replaced.await?)

@@ -369,6 +369,37 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The fields of the object in the field `name`, which may be null.
+    pub fn part(&mut self, name: &'static str) -> Field<Fields<'a>> {
+        let is_null = self.values.get(name).is_some_and(|raw| raw.get() == "null");
+        match self.object(name) {
+            Some(part) => Field::Value(part),
+            None if is_null => Field::Null,
+            None => Field::Absent,
+        }
+    }
+
+    /// One of these words, which must be there.
+    pub fn required_word(
+        &mut self,
+        names: &'static [&'static str],
+        choice: &'static [&'static str],
+    ) -> Option<String> {
+        let word = self.required::<String>(names);
+        self.rule(names[0], Rule::OneOfWords(choice));
+        let words: Vec<String> = choice.iter().map(|word| format!("`{word}`")).collect();
+        let valid = word.as_deref().is_none_or(|word| choice.contains(&word));
+        if !valid {
+            self.violation(names[0], format!("Must be {}", crate::either(&words)));
+        }
+        word.filter(|_| valid)
+    }
+
+    /// Whether any rule was found broken so far.
+    pub fn has_violations(&self) -> bool {
+        !self.violations.is_empty()
+    }
+
     /// Every field with its name, of an object whose names are data.
     pub fn each<T: DeserializeOwned + Shaped>(&mut self) -> Vec<(String, Field<T>)> {
         if let Some(notes) = &mut self.notes {

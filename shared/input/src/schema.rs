@@ -92,6 +92,8 @@ pub enum Rule {
     Range(i64, i64),
     /// One of these numbers.
     OneOf(&'static [u64]),
+    /// One of these texts.
+    OneOfWords(&'static [&'static str]),
     /// A list of this many entries, from and to.
     Entries(usize, usize),
     /// A list without repetition.
@@ -215,6 +217,7 @@ fn of_rule(rule: Rule, schema: &mut Map<String, Value>, words: &mut Vec<String>)
             set(schema, "minimum", json!(min));
             set(schema, "maximum", json!(max));
         }
+        Rule::OneOfWords(choice) => set(schema, "enum", json!(choice)),
         Rule::OneOf(choice) => set(schema, "enum", json!(choice)),
         Rule::Entries(min, max) => {
             if min > 0 {
