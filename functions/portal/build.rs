@@ -15,12 +15,9 @@ mod sheet;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
 /// The folder that is embedded. The shell refers to its files by this name. `vendor`, beside it, holds the
@@ -134,7 +131,8 @@ fn media_type(name: &str) -> Option<&'static str> {
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(bytes).expect("memory");
-    encoder.finish().expect("memory")
+    // Smaller by a twentieth than zlib's best, for any browser. It takes its time, once a build.
+    let mut gzipped = Vec::new();
+    zopfli::compress(zopfli::Options::default(), zopfli::Format::Gzip, bytes, &mut gzipped).expect("memory");
+    gzipped
 }

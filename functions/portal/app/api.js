@@ -107,9 +107,23 @@ export async function get(path, query, signal) {
     await new Promise((go) => setTimeout(go, (error.after || 1) * 1000));
     return call('GET', path, { query, signal });
   };
-  const answer = await call('GET', path, { query, signal }).catch(again);
-  keep(address(path, query), answer);
+  const at = address(path, query);
+  const begun = early.get(at);
+  early.delete(at);
+  const answer = await (begun || call('GET', path, { query, signal })).catch(again);
+  keep(at, answer);
   return answer;
+}
+
+/** Requests that run before the screen that shows their answers does. @type {Map<string, Promise<any>>} */
+const early = new Map();
+
+/** Asks for what is going to be asked for. @param {string} path @param {Query} [query] */
+export function ahead(path, query) {
+  const begun = call('GET', path, { query });
+  // Whoever asks for it hears of its failure.
+  begun.catch(() => {});
+  early.set(address(path, query), begun);
 }
 
 /** @type {Map<string, any>} */
@@ -127,6 +141,7 @@ export const last = (path, query) => seen.get(address(path, query));
 
 /** Forgets answers: something was changed. @param {string} [part] */
 export function stale(part) {
+  early.clear();
   for (const at of [...seen.keys()]) if (!part || at.includes(part)) seen.delete(at);
 }
 

@@ -1,6 +1,6 @@
 // @ts-check
 /** Hooks that load: one answer, a list page by page, and what a row needs once it is seen. */
-import { Component, useCallback, useEffect, useRef, useState } from './preact.js';
+import { Component, html, useCallback, useEffect, useLayoutEffect, useRef, useState } from './preact.js';
 import { address, get, last } from './api.js';
 
 /** @typedef {import('./api.js').Query} Query */
@@ -13,7 +13,8 @@ export function useGet(path, query) {
   const at = path && address(path, query);
   const [state, set] = useState(/** @type {{at?: any, data?: any, error?: any}} */ ({}));
   const [turn, again] = useState(0);
-  useEffect(() => {
+  // Before the page is drawn: the request does not wait for that.
+  useLayoutEffect(() => {
     if (!path) return undefined;
     const stop = new AbortController();
     get(path, query, stop.signal).then(
@@ -52,7 +53,7 @@ export function usePages(path, query, limit = 50) {
       (error) => signal?.aborted || show((old) => ({ ...old, at: first, items: before, error })),
     ).finally(() => now.current.asked === mine && work(false));
   }, [first]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const stop = new AbortController();
     ask(undefined, [], stop.signal);
     return () => stop.abort();
@@ -131,6 +132,31 @@ export function useNow(at) {
   const [now, set] = useState(Date.now());
   useEvery(() => set(Date.now()), at ? (Math.abs(new Date(at).getTime() - now) < 120_000 ? 1 : 30) : null);
   return now;
+}
+
+/** Rows of a part of a long list. */
+const PART = 50;
+
+/** Some rows of a table while they are near the part that is seen; else the room that they took. @param {{items: any[], row: (item: any) => any}} props */
+function Part({ items, row }) {
+  const ref = useRef(/** @type {any} */ (null));
+  const [away, set] = useState(0);
+  useEffect(() => {
+    const watch = new IntersectionObserver((entries) => {
+      const { isIntersecting, boundingClientRect } = /** @type {IntersectionObserverEntry} */ (entries.at(-1));
+      set(isIntersecting ? 0 : boundingClientRect.height);
+    }, { rootMargin: '1500px' });
+    watch.observe(ref.current);
+    return () => watch.disconnect();
+  }, []);
+  return html`<tbody role="rowgroup" ref=${ref} style=${{ height: away ? away + 'px' : '' }}>${!away && items.map(row)}</tbody>`;
+}
+
+/** The bodies of a table of any length: what is drawn is what is seen, and somewhat more. @param {{items: any[], row: (item: any) => any}} props */
+export function Rows({ items, row }) {
+  const parts = [];
+  for (let at = 0; at < items.length; at += PART) parts.push(html`<${Part} key=${at} items=${items.slice(at, at + PART)} row=${row} />`);
+  return parts;
 }
 
 /** A part of a long list that is drawn again only when something of `on` changes. */

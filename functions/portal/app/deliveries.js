@@ -3,7 +3,7 @@
 import { html, useEffect, useMemo, useState } from './preact.js';
 import { can } from './session.js';
 import { change } from './api.js';
-import { Kept, useAgain, useGet, useNow, usePages, useSeen } from './data.js';
+import { Kept, Rows, useAgain, useGet, useNow, usePages, useSeen } from './data.js';
 import { filter, go, href } from './router.js';
 import { Icon } from './icons.js';
 import { Button, Code, Empty, Head, Listed, look, Pill, Segments, Select, Status, Text, Time, useWork } from './ui.js';
@@ -100,7 +100,7 @@ export function List({ app, route, endpoint }) {
     ${picked.length > 0 && html`<div class="note"><span class="grow">${t('nPicked', { n: picked.length })}${!of && ' ' + t('resendWhere')}</span><${Button} small icon="send" busy=${busy} onClick=${() => resend()}>${t('resend')}<//></div>`}
     <div class="card"><header><span class="dim small">${list.items.length ? t('nShown', { n: list.items.length }) : ''}</span><div class="row tight"><${Button} kind="ghost" small onClick=${() => { zone.utc = !zone.utc; pick([...picked]); }}>${zone.utc ? 'UTC' : t('localTime')}<//><${Button} kind="ghost" small icon="refresh" label=${t('refresh')} busy=${list.busy} onClick=${list.reload} /></div></header>
       <${Listed} list=${list} empty=${empty}><table role="table" class=${`lines ${of ? 'of-one' : 'of-all'} ${select ? '' : 'unpicked'}`}><thead role="rowgroup"><tr role="row">${select && html`<th role="columnheader" class="hide-s"><input type="checkbox" aria-label=${t('pickAll')} checked=${picked.length > 0 && picked.length === list.items.length} onChange=${(/** @type {any} */ e) => pick(e.target.checked ? list.items.map((m) => m.id) : [])} /></th>`}<th role="columnheader">${t('message')}</th><th role="columnheader">${t('status')}</th>${of && html`<th role="columnheader" class="hide-s">${t('tries')}</th><th role="columnheader" class="hide-s">${t('answer')}</th><th role="columnheader" class="hide-s">${t('duration')}</th>`}<th role="columnheader" class="hide-s">${t('nextAttempt')}</th><th role="columnheader" class="hide-s">${t('time')}</th></tr></thead>
-        <tbody role="rowgroup">${list.items.map((m) => html`<${Kept} key=${m.id + (m.status ?? '')} on=${[m, of, list.turn, chosen.has(m.id), zone.utc]} view=${() => html`<${Row} app=${app} message=${m} endpoint=${of} turn=${list.turn} picked=${chosen.has(m.id)} pick=${() => pick((old) => (old.includes(m.id) ? old.filter((id) => id !== m.id) : [...old, m.id]))} />`} />`)}</tbody></table><//></div>`;
+        <${Rows} items=${list.items} row=${(/** @type {any} */ m) => html`<${Kept} key=${m.id + (m.status ?? '')} on=${[m, of, list.turn, chosen.has(m.id), zone.utc]} view=${() => html`<${Row} app=${app} message=${m} endpoint=${of} turn=${list.turn} picked=${chosen.has(m.id)} pick=${() => pick((old) => (old.includes(m.id) ? old.filter((id) => id !== m.id) : [...old, m.id]))} />`} />`} /></table><//></div>`;
 }
 
 /** @param {{app: any, route: import('./router.js').Route}} props */

@@ -1,6 +1,6 @@
 // @ts-check
 /** One endpoint: how it does, and its other sides in tabs. */
-import { html, useEffect, useState } from './preact.js';
+import { html, useState } from './preact.js';
 import { can } from './session.js';
 import { change } from './api.js';
 import { useGet } from './data.js';
@@ -10,10 +10,14 @@ import { Stacked, quantile, rate, totals } from './charts.js';
 import { Copy } from './code.js';
 import { EndpointState, typesText } from './endpoints.js';
 import { List } from './deliveries.js';
+import Test from './endpoint-test.js';
+import Settings from './endpoint-settings.js';
+import Secret from './endpoint-secret.js';
+import Recover from './recover.js';
 import { duration, num, t } from './i18n.js';
 
-/** @type {Record<string, () => Promise<any>>} */
-const TABS = { test: () => import('./endpoint-test.js'), settings: () => import('./endpoint-settings.js'), secret: () => import('./endpoint-secret.js'), recovery: () => import('./recover.js') };
+/** @type {Record<string, any>} */
+const TABS = { test: Test, settings: Settings, secret: Secret, recovery: Recover };
 /** @type {Record<string, [hours: number, bucket: string]>} */
 const PERIODS = { '1h': [1, 'hour'], '24h': [24, 'hour'], '7d': [168, 'hour'], '28d': [672, 'day'] };
 
@@ -52,17 +56,13 @@ export default function Endpoint({ app, route, id, tab = 'overview' }) {
   const path = `${app.path}/endpoint/${encodeURIComponent(id)}`;
   const endpoint = useGet(path);
   const failing = useGet(app.path + '/failing-endpoint', { limit: 250 });
-  const [loaded, set] = useState(/** @type {any} */ ({}));
-  const View = loaded.tab === tab && loaded.View;
+  const View = TABS[tab];
   const [asking, ask] = useState(false);
   const [busy, turn] = useWork(async (/** @type {boolean} */ disabled) => {
     await change('PATCH', path, { disabled });
     endpoint.reload();
     failing.reload();
   }, t('saved'));
-  useEffect(() => {
-    TABS[tab]?.().then((module) => set({ tab, View: module.default }));
-  }, [tab]);
   const back = href(app.base + '/endpoints');
   if (endpoint.error && !endpoint.data) return html`<${Head} crumbs=${[[t('endpoints'), back], [id]]} title=${t('endpoint')} /><${Failure} error=${endpoint.error} retry=${endpoint.reload} />`;
   if (!endpoint.data) return html`<${Skeleton} />`;

@@ -2,45 +2,45 @@
 /** The start: the session, the language, the look, and which screen a route shows. */
 import { begin, broken, forget, fresh, oneTime, operator, params, session } from './session.js';
 import { html, render } from './preact.js';
-import { call, events } from './api.js';
+import { ahead, call, events } from './api.js';
 import { load, t } from './i18n.js';
 import { apply } from './theme.js';
 import { application, Shell } from './shell.js';
 import { Ended, SignIn, Trouble } from './entry.js';
+import { parse } from './router.js';
+import Endpoints from './endpoints.js';
+import EndpointNew from './endpoint-new.js';
+import Endpoint from './endpoint.js';
+import Deliveries from './deliveries.js';
+import Message from './message.js';
+import Catalogue from './catalogue.js';
+import Live from './live.js';
+import Recovery from './recovery.js';
+import Apps from './apps.js';
+import Types from './types.js';
+import Attention from './attention.js';
+import Tasks from './tasks.js';
+import Audit from './audit.js';
+import Usage from './usage.js';
+import Operational from './operational.js';
+import Look from './look.js';
+import Token from './token.js';
+import Missing from './missing.js';
 
 const root = /** @type {HTMLElement} */ (document.getElementById('root'));
 const show = (/** @type {any} */ view) => render(view, root);
 
-/** @type {Record<string, () => Promise<any>>} */
-const SCREENS = {
-  endpoints: () => import('./endpoints.js'),
-  endpointNew: () => import('./endpoint-new.js'),
-  endpoint: () => import('./endpoint.js'),
-  deliveries: () => import('./deliveries.js'),
-  message: () => import('./message.js'),
-  catalogue: () => import('./catalogue.js'),
-  live: () => import('./live.js'),
-  recovery: () => import('./recovery.js'),
-  apps: () => import('./apps.js'),
-  types: () => import('./types.js'),
-  attention: () => import('./attention.js'),
-  tasks: () => import('./tasks.js'),
-  audit: () => import('./audit.js'),
-  usage: () => import('./usage.js'),
-  operational: () => import('./operational.js'),
-  look: () => import('./look.js'),
-  token: () => import('./token.js'),
-  missing: () => import('./missing.js'),
-};
+/** @type {Record<string, any>} */
+const SCREENS = { endpoints: Endpoints, endpointNew: EndpointNew, endpoint: Endpoint, deliveries: Deliveries, message: Message, catalogue: Catalogue, live: Live, recovery: Recovery, apps: Apps, types: Types, attention: Attention, tasks: Tasks, audit: Audit, usage: Usage, operational: Operational, look: Look, token: Token, missing: Missing };
 
 /** @type {Record<string, string>} */
 const OPERATOR = { apps: 'apps', types: 'types', attention: 'attention', tasks: 'tasks', audit: 'audit', usage: 'usage', operational: 'operational', theme: 'look', token: 'token' };
 /** Names that links to other portals of this API use for the same. @type {Record<string, string>} */
 const SAME = { logs: 'deliveries', activity: 'deliveries', messages: 'deliveries', 'event-catalog': 'event-types', 'getting-started': 'endpoints' };
 
-/** @param {import('./router.js').Route} route @returns {[string, () => Promise<any>, any]} */
+/** @param {import('./router.js').Route} route @returns {[string, any, any]} */
 function find(route) {
-  const screen = (/** @type {string} */ name, props = {}) => /** @type {[string, () => Promise<any>, any]} */ ([name, SCREENS[name], props]);
+  const screen = (/** @type {string} */ name, props = {}) => /** @type {[string, any, any]} */ ([name, SCREENS[name], props]);
   const app = application(route);
   const parts = operator() && app ? route.parts.slice(2) : route.parts;
   if (!app) {
@@ -80,15 +80,33 @@ function signIn() {
   show(html`<${SignIn} broken=${broken} use=${(/** @type {string} */ token) => { begin(token); start(); }} />`);
 }
 
+/** Asks for what the first screen is going to ask for, while nobody knows yet whose the token is. */
+function askAhead() {
+  const { parts: [first = 'endpoints', id, tab], query } = parse();
+  if (!session.appId || first !== 'endpoints' || Object.keys(query).length) return;
+  const path = '/app/' + encodeURIComponent(session.appId);
+  const one = `${path}/endpoint/${encodeURIComponent(id)}`;
+  ahead(path + '/failing-endpoint', { limit: 250 });
+  if (!id) return ahead(path + '/endpoint', { limit: 50 });
+  if (id === 'new') return;
+  ahead(one);
+  if (tab === 'deliveries') ahead(one + '/msg', { with_content: false, limit: 50 });
+}
+
 async function start() {
   try {
     const once = oneTime();
     if (once) begin((await call('POST', '/auth/one-time-token', { body: { oneTimeToken: once } })).token);
-    if (!session.token) return signIn();
-    const [who, theme] = await Promise.all([call('GET', '/auth/whoami'), call('GET', '/environment/settings').catch(() => ({}))]);
+    if (!session.token) {
+      await spoken;
+      return signIn();
+    }
+    askAhead();
+    const [who, theme] = await Promise.all([call('GET', '/auth/whoami'), call('GET', '/environment/settings').catch(() => ({})), spoken]);
     session.who = who;
     apply(theme || {});
   } catch (error) {
+    await spoken;
     const gone = /** @type {any} */ (error).status === 401 || /** @type {any} */ (error).status === 403;
     return gone ? ended() : show(html`<${Trouble} error=${error} retry=${start} />`);
   }
@@ -100,6 +118,6 @@ events.ended = ended;
 // A link that is opened in a page that is open already.
 addEventListener('hashchange', () => location.hash.startsWith('#key=') && location.reload());
 apply();
-await load(params.lang);
+const spoken = load(params.lang);
 if (fresh && !location.hash) history.replaceState(null, '', '#/');
 start();

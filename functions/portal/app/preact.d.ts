@@ -6,6 +6,7 @@ export function html(parts: TemplateStringsArray, ...values: any[]): Node;
 export function render(view: Node, into: Element): void;
 export function useState<T>(start: T | (() => T)): [T, Update<T>];
 export function useRef<T>(start: T): Ref<T>;
+export function useLayoutEffect(work: () => void | (() => void), on?: any[]): void;
 export function useEffect(work: () => void | (() => void), on?: any[]): void;
 export function useMemo<T>(make: () => T, on: any[]): T;
 export function useCallback<T>(work: T, on: any[]): T;

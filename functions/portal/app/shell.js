@@ -5,7 +5,7 @@ import { operator, params, session } from './session.js';
 import { useGet } from './data.js';
 import { go, useRoute } from './router.js';
 import { Icon, Mark } from './icons.js';
-import { Button, Dialog, Failure, Skeleton, Toasts } from './ui.js';
+import { Button, Dialog, Failure, Toasts } from './ui.js';
 import { brand, fixedMode, isDark, toggle } from './theme.js';
 import { t } from './i18n.js';
 
@@ -80,19 +80,12 @@ const Shortcuts = ({ entries, close }) => html`<${Dialog} title=${t('shortcuts')
   <dt><kbd>Ctrl K</kbd></dt><dd>${t('palette')}</dd><dt><kbd>/</kbd></dt><dd>${t('search')}</dd>
   ${entries.map(([, text, , key]) => html`<dt><kbd>g</kbd> <kbd>${key}</kbd></dt><dd>${t(text)}</dd>`)}<dt><kbd>?</kbd></dt><dd>${t('shortcuts')}</dd></dl><//>`;
 
-/** Screens are loaded when they are shown. @param {{load: () => Promise<any>, name: string, props: any}} props */
-function Screen({ load, name, props }) {
-  const [state, set] = useState(/** @type {any} */ ({}));
+/** A screen, or why it cannot be shown. @param {{View: any, name: string, props: any}} props */
+function Screen({ View, name, props }) {
   const [error, reset] = useErrorBoundary((/** @type {any} */ e) => console.error(e));
-  const get = () => load().then((module) => set({ name, View: module.default }), (failed) => set({ name, failed }));
-  useEffect(() => {
-    reset();
-    get();
-  }, [name]);
+  useEffect(reset, [name]);
   if (error) return html`<${Failure} error=${error} retry=${reset} />`;
-  if (state.name !== name) return html`<${Skeleton} />`;
-  if (state.failed) return html`<${Failure} error=${state.failed} retry=${() => location.reload()} />`;
-  return html`<${state.View} key=${name} ...${props} />`;
+  return html`<${View} key=${name} ...${props} />`;
 }
 
 /** Tells the page around this one how high it is. @param {any} ref */
@@ -110,7 +103,7 @@ function useHeight(ref) {
   }, []);
 }
 
-/** @param {{find: (route: import('./router.js').Route) => [string, () => Promise<any>, any], leave: () => void}} props */
+/** @param {{find: (route: import('./router.js').Route) => [string, any, any], leave: () => void}} props */
 export function Shell({ find, leave }) {
   const route = useRoute();
   const [open, set] = useState('');
@@ -122,7 +115,7 @@ export function Shell({ find, leave }) {
   const own = app ? customer(app.base) : [];
   const team = operator() ? TEAM : [];
   const entries = [...own, ...team];
-  const [name, load, props] = find(route);
+  const [name, View, props] = find(route);
   const bare = params.hideNavigation === 'true';
   useHeight(wrap);
   const first = useRef(true);
@@ -170,7 +163,7 @@ export function Shell({ find, leave }) {
         <button type="button" class="find" onClick=${() => set('palette')}><${Icon} name="search" size=${14} />${t('goTo')}<kbd>Ctrl K</kbd></button>${navs}
         <div class="foot">${foot(true)}<${Button} kind="ghost" icon="out" onClick=${leave}>${t('logOut')}<//></div></aside>
       <header class="bar"><${Brand} />${foot(false)}<${Button} kind="ghost" icon="search" label=${t('goTo')} onClick=${() => set('palette')} /></header>`}
-      <main class="main" id="main" ref=${main} tabindex="-1"><div class="wrap" ref=${wrap}><${Screen} name=${name} load=${load} props=${{ ...props, route, app }} /></div></main>
+      <main class="main" id="main" ref=${main} tabindex="-1"><div class="wrap" ref=${wrap}><${Screen} name=${name} View=${View} props=${{ ...props, route, app }} /></div></main>
     </div>
     ${!bare && html`<nav class="tabs-bottom" aria-label=${t('tabs')}>${tabs.map(([icon, text, path]) => html`<a href=${'#' + path} aria-current=${route.path === path || route.path.startsWith(path + '/') ? 'page' : undefined}><${Icon} name=${icon} size=${20} /><span>${t(text)}</span></a>`)}<button type="button" onClick=${() => set('menu')}><${Icon} name="dots" size=${20} /><span>${t('menu')}</span></button></nav>`}
     ${open === 'palette' && html`<${Palette} entries=${entries} base=${app ? app.base : '/?'} close=${close} />`}
