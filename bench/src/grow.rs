@@ -10,7 +10,7 @@ use shared::ids::{AppId, AttemptId, EndpointId, MessageId};
 use shared::labels::Labels;
 use shared::random::SystemRandom;
 use shared::store::Store;
-use shared::store::attempts::{Attempt, ResponseBody, State, Status, Trigger};
+use shared::store::attempts::{Attempt, ResponseBody, Status, Trigger};
 use shared::store::messages::{NewMessage, Payload};
 use tokio::task::JoinSet;
 
@@ -82,35 +82,22 @@ async fn one(
             endpoints: vec![endpoint],
         })
         .await?;
-    let id = AttemptId::scheduled(message, endpoint, 1, at);
-    store
-        .record_attempt(&Attempt {
-            id,
-            endpoint,
-            message,
-            url: "http://127.0.0.1:9/".to_owned(),
-            status: Status::Success,
-            code: 204,
-            response: ResponseBody::Text(String::new()),
-            error: None,
-            response_headers: Vec::new(),
-            duration_ms: 3,
-            at,
-            trigger: Trigger::Scheduled,
-            next: None,
-            disables: false,
-            labels,
-        })
-        .await?;
-    let state = State {
+    let attempt = Attempt {
+        id: AttemptId::first(message, endpoint),
         endpoint,
         message,
+        url: "http://127.0.0.1:9/".to_owned(),
         status: Status::Success,
-        due: vec![at],
+        code: 204,
+        response: ResponseBody::Text(String::new()),
+        error: None,
+        response_headers: Vec::new(),
+        duration_ms: 3,
+        at,
+        trigger: Trigger::Scheduled,
         next: None,
-        stopped: false,
-        by_hand: Vec::new(),
-        delivered_by_hand: false,
+        disables: false,
+        labels,
     };
-    store.advance(&state).await.map(drop)
+    store.record_first_attempt(&attempt, true).await.map(drop)
 }

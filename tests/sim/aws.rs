@@ -224,7 +224,7 @@ impl Inner {
             Service::DynamoDb => {
                 let body = String::from_utf8(body).expect("text");
                 let answer = self.dynamodb(operation, &body);
-                if answer.0 == 200 && ["PutItem", "TransactWriteItems"].contains(&operation) {
+                if answer.0 == 200 && ["PutItem", "UpdateItem", "TransactWriteItems"].contains(&operation) {
                     self.note(&body, invocation);
                 }
                 answer
@@ -237,7 +237,7 @@ impl Inner {
         answer
     }
 
-    /// What puts are about that the simulation has to know.
+    /// What writes are about that the simulation has to know.
     fn note(&self, body: &str, invocation: u64) {
         if body.contains("TIMER#") {
             let mut request: Value = serde_json::from_str(body).expect("JSON");
@@ -253,12 +253,24 @@ impl Inner {
             }
         } else if body.contains("\"ATT#") {
             let put: Value = serde_json::from_str(body).expect("JSON");
-            let text = |name: &str| put["Item"][name]["S"].as_str().expect("text");
-            let endpoint = text("pk").split('#').nth(1).expect("an endpoint").to_owned();
-            let record = Record { endpoint, message: text("m").to_owned(), invocation, at: self.sim.now() };
-            self.sim.trace(|| format!("{invocation}: recorded {}", text("sk")));
-            self.journal.lock().records.push(record);
+            // Notes of what was given up have such keys as well.
+            let text = |name: &str| put["Item"][name]["S"].as_str().unwrap_or_default();
+            self.recorded(text("pk"), text("sk"), text("m"), invocation);
+        } else if body.contains("\"#fs\"") {
+            let update: Value = serde_json::from_str(body).expect("JSON");
+            let text = |name: &str| update["Key"][name]["S"].as_str().expect("text");
+            // One without details was recorded by the put before it.
+            if update["ExpressionAttributeNames"]["#u"].is_string() {
+                self.recorded(text("pk"), text("sk"), &text("sk")["MSG#".len()..], invocation);
+            }
         }
+    }
+
+    fn recorded(&self, pk: &str, sk: &str, message: &str, invocation: u64) {
+        let endpoint = pk.split('#').nth(1).expect("an endpoint").to_owned();
+        let record = Record { endpoint, message: message.to_owned(), invocation, at: self.sim.now() };
+        self.sim.trace(|| format!("{invocation}: recorded {sk}"));
+        self.journal.lock().records.push(record);
     }
 
     fn dynamodb(&self, operation: &str, body: &str) -> Answer {

@@ -22,6 +22,7 @@ use deliver::InjectedBug;
 use shared::config::Env;
 
 use run::{Report, run, run_all};
+use world::Bug;
 
 /// Seeds that `cargo test` runs, and within which what is broken on purpose has to be found. One of some
 /// forty meets the rarest of those.
@@ -73,7 +74,13 @@ fn a_seed_is_one_course_of_events() {
 /// INV-11
 #[test]
 fn what_is_broken_on_purpose_is_found() {
-    for bug in [InjectedBug::ForkedChain, InjectedBug::StateBeforeSuccessor, InjectedBug::AckBeforeRecord] {
+    let in_deliver = [
+        InjectedBug::ForkedChain,
+        InjectedBug::FailureIgnoresClaim,
+        InjectedBug::StateBeforeSuccessor,
+        InjectedBug::AckBeforeRecord,
+    ];
+    for bug in in_deliver.map(Bug::Deliver).into_iter().chain([Bug::BlindList]) {
         let found = (1..=SEEDS_DEFAULT).find_map(|seed| {
             let broken = run(seed, Some(bug), false).violations;
             broken.first().map(|violation| (seed, violation.clone()))

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use shared::ids::{AppId, AttemptId, EndpointId, MessageId};
+use shared::http::{Cursor, ListQuery, Order};
+use shared::ids::{AppId, AttemptId, EndpointId, Ksuid, MessageId};
 use shared::store::Store;
 use shared::store::attempts::{State, Status};
+use shared::store::shards::LogQuery;
 use standardwebhooks::Webhook;
 
 use crate::journal::{Events, Post, Record};
@@ -31,7 +33,7 @@ impl OnFile {
         let mut file = Self::default();
         let mut start = Value::Null;
         loop {
-            let mut scan = json!({ "TableName": world.log_table, "ProjectionExpression": "pk, sk, m" });
+            let mut scan = json!({ "TableName": world.log_table, "ProjectionExpression": "pk, sk, m, u" });
             if !start.is_null() {
                 scan["ExclusiveStartKey"] = start;
             }
@@ -52,7 +54,12 @@ impl OnFile {
                     let attempts = file.attempts.entry((endpoint, message)).or_default();
                     attempts.insert(attempt.parse().expect("an attempt's id"));
                 } else if let Some(message) = text("sk").strip_prefix("MSG#") {
-                    file.states.insert((endpoint, message.parse().expect("a message's id")));
+                    let message = message.parse().expect("a message's id");
+                    file.states.insert((endpoint, message));
+                    if !text("u").is_empty() {
+                        let attempts = file.attempts.entry((endpoint, message)).or_default();
+                        attempts.insert(AttemptId::first(message, endpoint));
+                    }
                 }
             }
             start = page["LastEvaluatedKey"].take();
@@ -78,6 +85,7 @@ pub async fn check(world: &World, customers: &[Customer], wishes: &[Wish]) -> Ve
         course.delivered(&customers[*customer], *message, wish, &mut broken).await;
     }
     course.chains(&file, &mut broken).await;
+    course.lists(&file, &mut broken).await;
     for post in &course.events.posts {
         if let Err(problem) = webhook(post, customers, wishes) {
             broken.push(format!("a webhook to server {}: {problem}", post.receiver));
@@ -209,6 +217,39 @@ impl<'a> Course<'a> {
             let healthy = manner.is_some_and(Manner::is_healthy) && !may_stop;
             if healthy && (state.outcome() != Status::Success || state.number() > 1) {
                 broken.push(format!("{message} at {endpoint}, which is healthy: {state:?}"));
+            }
+        }
+    }
+
+    /// An endpoint's list shows each of its attempts once, whether a state has it or an item of its own.
+    async fn lists(&self, file: &OnFile, broken: &mut Vec<String>) {
+        let mut made: BTreeMap<EndpointId, Vec<AttemptId>> = BTreeMap::new();
+        for ((endpoint, _), attempts) in &file.attempts {
+            made.entry(*endpoint).or_default().extend(attempts);
+        }
+        for (endpoint, mut made) in made {
+            made.sort_by(|a, b| b.cmp(a));
+            let (mut listed, mut cursor) = (Vec::new(), Cursor::Start);
+            loop {
+                let list = ListQuery { limit: 7, cursor, order: Order::Descending };
+                let window = (Ksuid::from_bytes([0; 20]), Ksuid::from_bytes([0xff; 20]));
+                let query = LogQuery { list, window };
+                let Ok(page) = self.store.list_attempts(endpoint, &query, |_| true).await else {
+                    broken.push(format!("the attempts at {endpoint} cannot be listed"));
+                    return;
+                };
+                listed.extend(page.entries.iter().map(|attempt| attempt.id));
+                if page.done {
+                    break;
+                }
+                cursor = match (page.resume, listed.last()) {
+                    (Some(Cursor::Behind(at)), _) => Cursor::Behind(at.parse().expect("an attempt's id")),
+                    (_, Some(last)) => Cursor::Behind(*last),
+                    (_, None) => Cursor::Start,
+                };
+            }
+            if listed != made {
+                broken.push(format!("{endpoint} lists {listed:?}, and there are {made:?}"));
             }
         }
     }

@@ -8,14 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use deliver::InjectedBug;
-
 use crate::coverage::Coverage;
 use crate::promises;
 use crate::replays::{self, Replay};
 use crate::time::{Rest, Sim};
 use crate::workload;
-use crate::world::World;
+use crate::world::{Bug, World};
 
 /// No chain takes this long.
 const END: Duration = Duration::from_secs(3 * 24 * 3600);
@@ -38,7 +36,7 @@ pub struct Done {
 }
 
 /// Runs one seed.
-pub fn run(seed: u64, bug: Option<InjectedBug>, traced: bool) -> Done {
+pub fn run(seed: u64, bug: Option<Bug>, traced: bool) -> Done {
     // Timers of tokio are not used for anything that is waited for, but some want to be made.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     let _inside = runtime.enter();

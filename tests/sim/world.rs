@@ -43,6 +43,15 @@ fn template() -> &'static Template {
 }
 
 /// What is drawn of an installation.
+/// What is broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// The function `deliver`.
+    Deliver(InjectedBug),
+    /// Lists of attempts leave out those inside states.
+    BlindList,
+}
+
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub schedule: Vec<u64>,
@@ -69,7 +78,7 @@ pub struct World {
     pub receivers: Receivers,
     pub settings: Settings,
     pub calm: bool,
-    bug: Option<InjectedBug>,
+    bug: Option<Bug>,
     /// The product's own randomness.
     random: Dice,
     variables: BTreeMap<String, BTreeMap<String, String>>,
@@ -86,7 +95,7 @@ pub struct World {
 pub type Answer = (u16, Vec<u8>);
 
 impl World {
-    pub fn new(seed: u64, sim: &Sim, bug: Option<InjectedBug>) -> Arc<Self> {
+    pub fn new(seed: u64, sim: &Sim, bug: Option<Bug>) -> Arc<Self> {
         let dice = Dice::new(seed, "workload");
         let calm = dice.chance(150);
         let faults = Faults::draw(seed, sim, calm);
@@ -223,7 +232,8 @@ impl World {
 
     /// The store as the functions have it, for the checks at the end.
     pub fn store(&self) -> shared::store::Store {
-        self.connect("deliver", false, |env, platform| platform.store(env)).expect("it connects")
+        let store = self.connect("deliver", false, |env, platform| platform.store(env)).expect("it connects");
+        if self.bug == Some(Bug::BlindList) { store.blind_to_first_attempts() } else { store }
     }
 
     /// Makes tokens. They were made an hour ago: no clock is so far off that they are not valid yet.
@@ -451,8 +461,8 @@ impl Consumer {
                 let transport = Arc::new(world.receivers.clone());
                 let deliver = Deliver::connect_by(transport, env, platform).expect("it connects");
                 match world.bug {
-                    Some(bug) => deliver.with_bug(bug),
-                    None => deliver,
+                    Some(Bug::Deliver(bug)) => deliver.with_bug(bug),
+                    Some(Bug::BlindList) | None => deliver,
                 }
             }))),
             "ingest" => {

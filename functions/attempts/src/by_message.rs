@@ -1,10 +1,13 @@
-//! The attempts of one message: its delivery states tell their ids, so they are batch reads.
+//! The attempts of one message: its delivery states hold the first ones and tell the ids of all others,
+//! so they are batch reads.
+
+use std::collections::HashMap;
 
 use shared::Result;
 use shared::http::{Cursor, EXAMINED_MAX, Page};
 use shared::ids::{AttemptId, EndpointId, Id as _, MessageId};
 use shared::store::Store;
-use shared::store::attempts::Attempt;
+use shared::store::attempts::{Attempt, FirstAttempt};
 use shared::store::shards::LogQuery;
 
 use crate::filter::Filter;
@@ -23,13 +26,23 @@ pub async fn list(
     let states = store.states(message, endpoints, false).await?;
     let made = states.iter().flat_map(|state| state.attempts().map(|id| (state.endpoint, id)));
     let ids = in_reading_order(made.collect(), query);
+    let mut inside: HashMap<AttemptId, Attempt> = states
+        .into_iter()
+        .filter_map(|state| match state.first {
+            Some(FirstAttempt::Inside(attempt)) => Some((attempt.id, *attempt)),
+            Some(FirstAttempt::Apart) | None => None,
+        })
+        .collect();
     let (mut entries, mut read) = (Vec::new(), 0);
     for chunk in ids.chunks(READ_AT_ONCE) {
         if entries.len() > query.list.limit || read >= EXAMINED_MAX {
             break;
         }
         read += chunk.len();
-        let mut found = store.attempts(message, chunk).await?;
+        let mut found: Vec<Attempt> = chunk.iter().filter_map(|(_, id)| inside.remove(id)).collect();
+        let is_missing = |(_, id): &&(EndpointId, AttemptId)| found.iter().all(|attempt| attempt.id != *id);
+        let missing: Vec<_> = chunk.iter().filter(is_missing).copied().collect();
+        found.extend(store.attempts(message, &missing).await?);
         found.retain(|attempt| filter.keeps(attempt));
         found.sort_by_key(|attempt| chunk.iter().position(|(_, id)| *id == attempt.id));
         entries.extend(found);

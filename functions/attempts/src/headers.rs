@@ -41,7 +41,7 @@ pub async fn read(
     Authenticated(caller): Authenticated,
     Path(path): Path<(AppRef, MessageRef, AttemptId)>,
 ) -> ApiResult<Json<AttemptHeadersOut>> {
-    let (message, attempt) = state.attempt(&caller, path).await?;
+    let (message, attempt, _) = state.attempt(&caller, path).await?;
     let mut sent_headers = state.sent(&message, &attempt).await?;
     let mut sensitive = Vec::new();
     for (name, value) in &mut sent_headers {

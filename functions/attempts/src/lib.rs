@@ -216,20 +216,20 @@ impl Attempts {
         Ok(Json(ListOut::new(page, |attempt| attempt.id.to_string(), show)))
     }
 
-    /// The attempt that a path means, and its message.
+    /// The attempt that a path means, its message, and whether the delivery's state holds it.
     async fn attempt(
         &self,
         caller: &Caller,
         (app, message, id): (AppRef, MessageRef, AttemptId),
-    ) -> Result<(Message, Attempt)> {
+    ) -> Result<(Message, Attempt, bool)> {
         const NOT_FOUND: Error = Error::NotFound("Attempt");
         let app = self.api.store.application_for(caller, &app).await?.id;
         let message = self.api.store.message_for(app, &message).await?;
         let endpoints = self.api.store.destinations(&message).await?.all();
         // The id tells which endpoint it is of, so this is one read.
         let endpoint = endpoints.into_iter().find(|endpoint| id.is_of(message.id, *endpoint));
-        let (_, found) = self.api.store.delivery(endpoint.ok_or(NOT_FOUND)?, message.id, id).await?;
-        Ok((message, found.ok_or(NOT_FOUND)?))
+        let (state, found) = self.api.store.delivery(endpoint.ok_or(NOT_FOUND)?, message.id, &[id]).await?;
+        Ok((message, found.ok_or(NOT_FOUND)?, state.is_some_and(|state| state.inside(id).is_some())))
     }
 }
 
@@ -292,7 +292,7 @@ async fn read(
     Query(_): Query<ExpandedStatuses>,
     Path(path): Path<(AppRef, MessageRef, AttemptId)>,
 ) -> ApiResult<Json<AttemptOut>> {
-    let (_, found) = state.attempt(&caller, path).await?;
+    let (_, found, _) = state.attempt(&caller, path).await?;
     Ok(Json(AttemptOut::new(found, true)))
 }
 
@@ -302,9 +302,9 @@ async fn expunge(
     Authenticated(caller): Authenticated,
     Path(path): Path<(AppRef, MessageRef, AttemptId)>,
 ) -> ApiResult<NoContent> {
-    let (message, found) = state.attempt(&caller, path).await?;
+    let (message, found, inside) = state.attempt(&caller, path).await?;
     let store = &state.api.store;
-    if store.expunge_attempt(&caller, message.app, found.endpoint, found.message, found.id).await? {
+    if store.expunge_attempt(&caller, message.app, &found, inside).await? {
         Ok(NoContent)
     } else {
         Err(Error::NotFound("Attempt").into())

@@ -10,6 +10,7 @@ use shared::operational::{self, AttemptEvent, FAILING_AFTER, OperationalEvents a
 use shared::queue::{DELAY_MAX, Deliver as DeliverJob, Job, Outgoing};
 use shared::store::applications::Application;
 use shared::store::attempts::{Attempt, State, Status};
+use shared::store::endpoints::Endpoint;
 
 use crate::job::AttemptJob;
 use crate::{Deliver, InjectedBug};
@@ -66,6 +67,13 @@ impl Deliver {
         Ok(())
     }
 
+    /// Whether nothing follows from a first attempt: it succeeded, and says nothing new of its endpoint.
+    pub(crate) fn settles(endpoint: &Endpoint, attempt: &Attempt) -> bool {
+        attempt.status == Status::Success
+            && !attempt.disables
+            && !endpoint.failing_since.is_some_and(|since| forgets(attempt, since))
+    }
+
     /// Draws the conclusions about the endpoint: what arrived forgets its failures, a message that is
     /// given up notes one, and an endpoint that asks for it, or has failed for too long, is disabled.
     async fn update_endpoint_health(
@@ -83,7 +91,7 @@ impl Deliver {
         }
         let Some(endpoint) = self.endpoint(app, attempt.endpoint).await? else { return Ok(()) };
         match (status, endpoint.failing_since) {
-            (Status::Success, Some(since)) if attempt.at.since(since) > FAILING_KEPT_MIN => {
+            (Status::Success, Some(since)) if forgets(attempt, since) => {
                 self.store.forget_failing(app, endpoint.id, since).await.map(drop)
             }
             (Status::Fail, None) => self.store.note_failing(app, endpoint.id, attempt.at).await.map(drop),
@@ -187,6 +195,11 @@ impl Deliver {
     }
 }
 
+/// Whether a success makes its endpoint forget that it fails since then.
+fn forgets(success: &Attempt, since: Timestamp) -> bool {
+    success.at.since(since) > FAILING_KEPT_MIN
+}
+
 /// The state of a delivery after the attempt of `job`.
 fn state_of(job: &DeliverJob, status: Status) -> State {
     State {
@@ -198,6 +211,7 @@ fn state_of(job: &DeliverJob, status: Status) -> State {
         stopped: false,
         by_hand: Vec::new(),
         delivered_by_hand: false,
+        first: None,
     }
 }
 

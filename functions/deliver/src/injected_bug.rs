@@ -8,6 +8,8 @@ use crate::Deliver;
 pub enum InjectedBug {
     /// Of two copies of a job, the one whose attempt came second goes on with its own outcome.
     ForkedChain,
+    /// The same only of first attempts that failed: they go on although another result is claimed.
+    FailureIgnoresClaim,
     /// The state says that the successor is queued before it is.
     StateBeforeSuccessor,
     /// The job is done with whether or not its attempt could be recorded.

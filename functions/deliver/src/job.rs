@@ -39,8 +39,19 @@ impl AttemptJob {
     /// The attempt's id: of a chain's it follows from the job, so that copies agree.
     pub fn id(&self) -> AttemptId {
         match self {
+            Self::Scheduled(job) if is_first(job) => AttemptId::first(job.message, job.endpoint),
             Self::Scheduled(job) => AttemptId::scheduled(job.message, job.endpoint, job.number(), job.due()),
             Self::Manual(job) => job.attempt,
+        }
+    }
+
+    /// The ids under which it can be on record: the version before gave first attempts another one.
+    pub fn ids_on_record(&self) -> Vec<AttemptId> {
+        match self {
+            Self::Scheduled(job) if is_first(job) => {
+                vec![self.id(), AttemptId::scheduled(job.message, job.endpoint, 1, job.due())]
+            }
+            _ => vec![self.id()],
         }
     }
 
@@ -116,6 +127,12 @@ impl AttemptJob {
             Self::Manual(job) => job.attempt.to_string(),
         }
     }
+}
+
+/// Whether it is the first attempt of a message that is sent at once. One that was held back is listed by
+/// when it was due, so that its id cannot follow from its message's.
+fn is_first(job: &DeliverJob) -> bool {
+    job.number() == 1 && job.due() == job.message.time()
 }
 
 impl From<AttemptJob> for Job {

@@ -2,7 +2,8 @@
 //!
 //! The order after a POST is attempt, successor, state. So a state that counts *n* attempts says
 //! that attempt *n + 1*, if there is to be one, is queued; a copy of a job that finds such a state
-//! stops, and one that finds the attempt without the state finishes what is left to do.
+//! stops, and one that finds the attempt without the state finishes what is left to do. A first attempt
+//! that succeeds has no successor: it and the state are one write.
 
 mod chain;
 mod circuit;
@@ -186,12 +187,17 @@ impl Deliver {
         let Some(app) = batch.application(job.app(), read).await? else { return Ok(()) };
         let (id, message) = (job.id(), job.message());
         if check_before_send || job.checks_before_send(self.clock.now()) {
-            let (state, recorded) = self.store.delivery(job.endpoint(), message, id).await?;
+            let (state, recorded) =
+                self.store.delivery(job.endpoint(), message, &job.ids_on_record()).await?;
             if job.is_past(state.as_ref()) {
                 return Ok(());
             }
             if let Some(attempt) = recorded {
                 self.wait_for_a_copy(&attempt)?;
+                if attempt.is_first() && state.is_none_or(|state| state.first.is_none()) {
+                    // A long one, whose result was not claimed yet.
+                    self.record(&attempt, false).await?;
+                }
                 return self.finish(&app, &job, &attempt).await;
             }
             if job.is_needless(state.as_ref()) {
@@ -220,7 +226,8 @@ impl Deliver {
         if attempt.status != Status::Success && !aborted && !attempt.disables {
             attempt.next = job.next_due(&self.retries, hint, self.clock.now());
         }
-        match self.record(&attempt).await {
+        let settled = attempt.is_first() && Self::settles(endpoint, &attempt);
+        match self.record(&attempt, settled).await {
             Err(_) if self.has_bug(InjectedBug::AckBeforeRecord) => return Ok(()),
             recorded => recorded?,
         }
@@ -228,7 +235,7 @@ impl Deliver {
         if let Some(due) = job.first_due() {
             self.metrics.first_attempt_after(attempt.at.since(due));
         }
-        self.finish(&app, &job, &attempt).await
+        if settled { Ok(()) } else { self.finish(&app, &job, &attempt).await }
     }
 
     /// Waits until it is this delivery's turn: one batch does not flood one endpoint. None if it has to
@@ -268,15 +275,21 @@ impl Deliver {
         made
     }
 
-    /// Puts an attempt on record.
-    async fn record(&self, attempt: &Attempt) -> Result<()> {
-        match self.store.record_attempt(attempt).await? {
-            // A copy was faster, and what counts is its outcome. It is about to finish; should it
-            // die before that, this job comes back and does.
-            Some(first) if first != *attempt && !self.has_bug(InjectedBug::ForkedChain) => Err(busy()),
+    /// Puts an attempt on record; of one that settles its delivery the state as well.
+    async fn record(&self, attempt: &Attempt, settled: bool) -> Result<()> {
+        let counts = if attempt.is_first() {
+            self.store.record_first_attempt(attempt, settled).await?
+        } else {
             // Also where it meets itself: the SDK repeats a put whose answer was lost.
-            _ => Ok(()),
-        }
+            self.store.record_attempt(attempt).await?.is_none_or(|first| first == *attempt)
+        };
+        let goes_on = self.has_bug(InjectedBug::ForkedChain)
+            || attempt.is_first()
+                && attempt.status == Status::Fail
+                && self.has_bug(InjectedBug::FailureIgnoresClaim);
+        // A copy was faster, and what counts is its outcome. It is about to finish; should it
+        // die before that, this job comes back and does.
+        if counts || goes_on { Ok(()) } else { Err(busy()) }
     }
 
     /// Counts an attempt, and logs it in one line: where to, and how it ended.

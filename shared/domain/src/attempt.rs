@@ -77,6 +77,17 @@ pub struct State {
     pub by_hand: Vec<AttemptId>,
     /// One of those succeeded: the message is delivered, however the chain stands.
     pub delivered_by_hand: bool,
+    /// The first attempt, where this state says how it ended; else it has an item of its own.
+    pub first: Option<FirstAttempt>,
+}
+
+/// The first attempt of a delivery as its state has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FirstAttempt {
+    /// All of it.
+    Inside(Box<Attempt>),
+    /// That it was made; the rest is long and in an item of its own.
+    Apart,
 }
 
 impl State {
@@ -103,13 +114,24 @@ impl State {
         self.next.filter(|_| !self.delivered_by_hand)
     }
 
+    /// The attempt of that id, where it is the first one and this state has all of it.
+    pub fn inside(&self, id: AttemptId) -> Option<&Attempt> {
+        match &self.first {
+            Some(FirstAttempt::Inside(attempt)) if attempt.id == id => Some(attempt),
+            _ => None,
+        }
+    }
+
     /// The ids of the attempts that were made: the chain's, oldest first, then those by hand.
     pub fn attempts(&self) -> impl Iterator<Item = AttemptId> + '_ {
         let made = self.due.len() - usize::from(self.stopped && !self.due.is_empty());
-        self.due[..made]
-            .iter()
-            .zip(1..)
-            .map(|(due, number)| AttemptId::scheduled(self.message, self.endpoint, number, *due))
+        let first = self.first.as_ref().map(|_| AttemptId::first(self.message, self.endpoint));
+        let others = self.due[..made].iter().zip(1..).skip(usize::from(first.is_some()));
+        first
+            .into_iter()
+            .chain(
+                others.map(|(due, number)| AttemptId::scheduled(self.message, self.endpoint, number, *due)),
+            )
             .chain(self.by_hand.iter().copied())
     }
 }
@@ -159,6 +181,11 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// Whether it is the first one of a message that was sent at once: its result is in the delivery's state.
+    pub fn is_first(&self) -> bool {
+        self.id == AttemptId::first(self.message, self.endpoint)
+    }
+
     /// The response as text: the body, and why it ends there; or why there is none. Bytes that are no
     /// text are base64.
     pub fn response_text(&self) -> String {

@@ -250,6 +250,7 @@ impl AttemptId {
     ///
     /// The first eight bytes behind the time come from message and endpoint alone, so that the
     /// endpoint of an attempt can be told without reading it ([`AttemptId::is_of`]).
+    /// A first attempt has this id only if the message was not sent at once, or an earlier version made it.
     pub fn scheduled(message: MessageId, endpoint: EndpointId, number: u32, due: Timestamp) -> Self {
         let mut payload = [0; Ksuid::PAYLOAD_LENGTH];
         payload[..8].copy_from_slice(&pair_mark(message, endpoint));
@@ -260,6 +261,25 @@ impl AttemptId {
         let digest = ring::digest::digest(&ring::digest::SHA256, &seed);
         payload[8..].copy_from_slice(&digest.as_ref()[..7]);
         Self(Ksuid::new(due, payload))
+    }
+
+    /// The id of the first attempt of a message that is sent at once, which is kept in the delivery's state.
+    /// It is the message's with a hash of message and endpoint at its end: so it follows from both, is another
+    /// for each endpoint, and sorts within an endpoint's log as the messages do.
+    pub fn first(message: MessageId, endpoint: EndpointId) -> Self {
+        let mut bytes = *message.0.bytes();
+        bytes[FIRST_SHARED..].copy_from_slice(&pair_mark(message, endpoint)[..20 - FIRST_SHARED]);
+        Self(Ksuid(bytes))
+    }
+
+    /// The lowest and the highest id of a message whose first attempt can have this id.
+    pub fn messages_of_first(&self) -> (MessageId, MessageId) {
+        let end = |byte: u8| {
+            let mut bytes = *self.0.bytes();
+            bytes[FIRST_SHARED..].fill(byte);
+            MessageId(Ksuid(bytes))
+        };
+        (end(0), end(0xff))
     }
 
     /// The id of an attempt that somebody asked for at that time. Each request has one of its own.
@@ -285,9 +305,12 @@ impl AttemptId {
 
     /// Whether this can be the id of an attempt to deliver `message` to `endpoint`.
     pub fn is_of(&self, message: MessageId, endpoint: EndpointId) -> bool {
-        self.0.payload()[..8] == pair_mark(message, endpoint)
+        self.0.payload()[..8] == pair_mark(message, endpoint) || *self == Self::first(message, endpoint)
     }
 }
+
+/// Bytes that the id of a first attempt has in common with its message's.
+const FIRST_SHARED: usize = 14;
 
 fn pair_mark(message: MessageId, endpoint: EndpointId) -> [u8; 8] {
     let mut seed = [0u8; 40];
@@ -401,6 +424,12 @@ mod tests {
         assert_ne!(second, AttemptId::scheduled(message, endpoint, 3, due));
         assert_eq!(second.time(), due);
         assert!(second.is_of(message, endpoint) && !second.is_of(message, other));
+        let first = AttemptId::first(message, endpoint);
+        assert!(first.is_of(message, endpoint) && !first.is_of(message, other));
+        assert_ne!(first, AttemptId::first(message, other));
+        assert_eq!(first.time(), message.time());
+        let (lowest, highest) = first.messages_of_first();
+        assert!(lowest <= message && message <= highest);
         let task = TaskId(Ksuid::new(due, [4; 15]));
         let of_task = AttemptId::of_task(task, message, endpoint);
         assert_eq!(of_task, AttemptId::of_task(task, message, endpoint));

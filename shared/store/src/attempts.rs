@@ -1,6 +1,7 @@
 //! The log of an endpoint: what became of each message (the delivery state) and each attempt.
 //!
-//! An attempt is written once, under an id that follows from what it attempts; the state only
+//! The first attempt of a message that is sent at once is part of its state (`first`); every other one
+//! is an item of its own, written once, under an id that follows from what it attempts. The state only
 //! moves forward. Together with the order attempt, successor, state this is what keeps a retry
 //! chain from forking (docs/INVARIANTS.md, INV-12).
 
@@ -15,14 +16,14 @@ use super::item::{FromItemOf, Get as _, Item, Put as _, SCHEMA, ToItem, b, n, s,
 use super::messages::{labels_of, log_ttl, size};
 use super::shards::LogQuery;
 use super::transaction::{ABSENT, Guard, Transacted, Transaction};
-use super::{BATCH_GET_MAX, Store, Table, keys};
+use super::{BATCH_GET_MAX, Store, Table, first, keys};
 use domain::caller::Caller;
 use domain::error::{Result, corrupt};
 use domain::ids::{AppId, AttemptId, EndpointId, Id as _, Ksuid, MessageId};
 use domain::page::Page;
 use runtime::clock::Timestamp;
 
-pub use domain::attempt::{Attempt, RESENDS_MAX, ResponseBody, State, Status, Trigger};
+pub use domain::attempt::{Attempt, FirstAttempt, RESENDS_MAX, ResponseBody, State, Status, Trigger};
 
 /// What is shown in place of an answer that was expunged.
 const EXPUNGED: &str = "EXPUNGED";
@@ -48,6 +49,7 @@ impl FromItemOf<EndpointId> for State {
                 .map(|set| ids_of_set(set))
                 .unwrap_or_default(),
             delivered_by_hand: item.contains_key("ms"),
+            first: first::of_state(endpoint, item)?,
         })
     }
 }
@@ -67,7 +69,11 @@ pub(super) fn brief_outcome(item: &Item) -> Result<(MessageId, Status)> {
 }
 
 fn status_of(item: &Item) -> Result<Status> {
-    Status::from_number(item.number("s")?).ok_or_else(|| corrupt("an item")("its status is unknown"))
+    status_in(item, "s")
+}
+
+pub(super) fn status_in(item: &Item, name: &'static str) -> Result<Status> {
+    Status::from_number(item.number(name)?).ok_or_else(|| corrupt("an item")("its status is unknown"))
 }
 
 /// How long a probe's record is kept.
@@ -83,7 +89,8 @@ const RESPONSE_HEADERS_MAX: usize = 2 * 1024;
 /// already.
 pub fn keep_headers<'a>(attempt: &mut Attempt, headers: impl IntoIterator<Item = (&'a str, &'a str)>) {
     const OVERHEAD: usize = "rh".len();
-    let stored = size(&attempt.to_item()) + OVERHEAD;
+    let stored = OVERHEAD
+        + if attempt.is_first() { size(&first::state_item(attempt, true)) } else { size(&attempt.to_item()) };
     let mut room = match attempt.status {
         Status::Success => stored.next_multiple_of(1024) - stored,
         _ => RESPONSE_HEADERS_MAX,
@@ -99,56 +106,84 @@ pub fn keep_headers<'a>(attempt: &mut Attempt, headers: impl IntoIterator<Item =
 
 impl ToItem for Attempt {
     fn to_item(&self) -> Item {
-        let (text, bytes) = match &self.response {
-            ResponseBody::Text(text) => (Some(s(text)), None),
-            ResponseBody::Bytes(bytes) => (None, Some(b(bytes.clone()))),
-        };
-        keys::attempt(self.endpoint, self.message, self.id)
+        let item = keys::attempt(self.endpoint, self.message, self.id)
             .with("v", n(SCHEMA))
             .with("m", s(self.message.to_string()))
-            .with("u", s(&self.url))
             .with("s", n(self.status as u8))
-            .with("c", n(self.code))
-            .with_some("r", text)
-            .with_some("rb", bytes)
-            .with_some("er", self.error.as_ref().map(s))
-            .with_some("rh", header_lines(&self.response_headers).map(s))
-            .with("d", n(self.duration_ms))
-            .with("at", n(self.at.ms()))
             .with("g", n(self.trigger as u8))
             .with_some("nx", self.next.map(|at| n(at.ms())))
-            .with_some("di", self.disables.then(|| n(1)))
-            .with("et", s(&self.labels.event_type))
-            .with_some("ch", texts(self.labels.channels.as_deref()))
-            .with_some("tg", texts(self.labels.tags.as_deref()))
-            .with("ttl", n(log_ttl(self.message)))
+            .with("ttl", n(log_ttl(self.message)));
+        with_details(item, self)
     }
+}
+
+/// Adds what an attempt's own item and a state with an attempt inside have under the same names.
+pub(super) fn with_details(item: Item, attempt: &Attempt) -> Item {
+    let (text, bytes) = match &attempt.response {
+        ResponseBody::Text(text) => (Some(s(text)), None),
+        ResponseBody::Bytes(bytes) => (None, Some(b(bytes.clone()))),
+    };
+    item.with("u", s(&attempt.url))
+        .with("c", n(attempt.code))
+        .with_some("r", text)
+        .with_some("rb", bytes)
+        .with_some("er", attempt.error.as_ref().map(s))
+        .with_some("rh", header_lines(&attempt.response_headers).map(s))
+        .with("d", n(attempt.duration_ms))
+        .with("at", n(attempt.at.ms()))
+        .with_some("di", attempt.disables.then(|| n(1)))
+        .with("et", s(&attempt.labels.event_type))
+        .with_some("ch", texts(attempt.labels.channels.as_deref()))
+        .with_some("tg", texts(attempt.labels.tags.as_deref()))
+}
+
+/// What of an attempt is in its item or state, and what only one of them has or names differently.
+pub(super) struct Named {
+    pub(super) id: AttemptId,
+    pub(super) endpoint: EndpointId,
+    pub(super) message: MessageId,
+    pub(super) status: Status,
+    pub(super) trigger: Trigger,
+    pub(super) next: Option<Timestamp>,
+}
+
+pub(super) fn of_details(item: &Item, named: Named) -> Result<Attempt> {
+    let Named { id, endpoint, message, status, trigger, next } = named;
+    Ok(Attempt {
+        id,
+        endpoint,
+        message,
+        url: item.text("u")?.to_owned(),
+        status,
+        code: item.number("c")?,
+        response: match item.bytes("rb") {
+            Some(bytes) => ResponseBody::Bytes(bytes.to_vec()),
+            None => ResponseBody::Text(item.text_opt("r").unwrap_or_default().to_owned()),
+        },
+        error: item.text_opt("er").map(str::to_owned),
+        response_headers: item.text_opt("rh").map(headers_of).unwrap_or_default(),
+        duration_ms: item.number("d")?,
+        at: item.time("at")?,
+        trigger,
+        next,
+        disables: item.contains_key("di"),
+        labels: labels_of(item)?,
+    })
 }
 
 impl FromItemOf<EndpointId> for Attempt {
     fn from_item(endpoint: EndpointId, item: &Item) -> Result<Self> {
         item.check_schema()?;
         let id = item.text("sk")?.strip_prefix("ATT#").unwrap_or_default();
-        Ok(Self {
+        let named = Named {
             id: id.parse().map_err(corrupt("an attempt's key"))?,
             endpoint,
             message: item.text("m")?.parse().map_err(corrupt("an attempt"))?,
-            url: item.text("u")?.to_owned(),
             status: status_of(item)?,
-            code: item.number("c")?,
-            response: match item.bytes("rb") {
-                Some(bytes) => ResponseBody::Bytes(bytes.to_vec()),
-                None => ResponseBody::Text(item.text_opt("r").unwrap_or_default().to_owned()),
-            },
-            error: item.text_opt("er").map(str::to_owned),
-            response_headers: item.text_opt("rh").map(headers_of).unwrap_or_default(),
-            duration_ms: item.number("d")?,
-            at: item.time("at")?,
             trigger: if item.number::<u8>("g")? == 1 { Trigger::Manual } else { Trigger::Scheduled },
             next: item.time_opt("nx"),
-            disables: item.contains_key("di"),
-            labels: labels_of(item)?,
-        })
+        };
+        of_details(item, named)
     }
 }
 
@@ -170,8 +205,8 @@ pub(super) fn endpoint_of(item: &Item) -> Result<EndpointId> {
 }
 
 impl Store {
-    /// Records an attempt. If it is on record already, that record comes back and this one is
-    /// dropped: the outcome of an attempt is what was written first.
+    /// Records an attempt in an item of its own. If it is on record already, that record comes back and this
+    /// one is dropped: the outcome of an attempt is what was written first.
     ///
     /// # Errors
     /// The store's own.
@@ -257,7 +292,7 @@ impl Store {
     }
 
     /// Takes the text of an answer out of an attempt, and leaves an audit event; `false` if there is no
-    /// such attempt.
+    /// such attempt. `inside`: its delivery's state has it.
     ///
     /// # Errors
     /// The store's own.
@@ -265,15 +300,16 @@ impl Store {
         &self,
         by: &Caller,
         app: AppId,
-        endpoint: EndpointId,
-        message: MessageId,
-        id: AttemptId,
+        attempt: &Attempt,
+        inside: bool,
     ) -> Result<bool> {
+        let Attempt { id, endpoint, message, .. } = *attempt;
+        let key = if inside { keys::state(endpoint, message) } else { keys::attempt(endpoint, message, id) };
         let update = Update::builder()
             .table_name(self.table(Table::Log))
-            .set_key(Some(keys::attempt(endpoint, message, id)))
+            .set_key(Some(key))
             .update_expression("SET r = :gone REMOVE rb, rh")
-            .condition_expression("attribute_exists(pk)")
+            .condition_expression("attribute_exists(u)")
             .expression_attribute_values(":gone", s(EXPUNGED));
         let mut tx = Transaction::new("expunge an attempt");
         tx.add(Guard::Unchanged, update)?;
@@ -299,7 +335,7 @@ impl Store {
         Ok(())
     }
 
-    /// The state of a delivery, and one attempt of it if that is on record, read strongly.
+    /// The state of a delivery, and the first of the attempts `ids` that is on record, read strongly.
     ///
     /// # Errors
     /// The store's own.
@@ -307,17 +343,22 @@ impl Store {
         &self,
         endpoint: EndpointId,
         message: MessageId,
-        attempt: AttemptId,
+        ids: &[AttemptId],
     ) -> Result<(Option<State>, Option<Attempt>)> {
-        let wanted = vec![keys::state(endpoint, message), keys::attempt(endpoint, message, attempt)];
-        let (mut state, mut found) = (None, None);
+        let own = ids.iter().map(|id| keys::attempt(endpoint, message, *id));
+        let wanted = std::iter::once(keys::state(endpoint, message)).chain(own).collect();
+        let (mut state, mut found) = (None, Vec::new());
         for item in self.batch_get(Table::Log, wanted, true, "read a delivery").await? {
             if item.text("sk")?.starts_with("ATT#") {
-                found = Some(Attempt::from_item(endpoint, &item)?);
+                found.push(Attempt::from_item(endpoint, &item)?);
             } else {
                 state = Some(State::from_item(endpoint, &item)?);
             }
         }
+        let found = ids.iter().find_map(|id| {
+            let inside = state.as_ref().and_then(|state| state.inside(*id));
+            inside.or_else(|| found.iter().find(|attempt| attempt.id == *id)).cloned()
+        });
         Ok((state, found))
     }
 
@@ -370,7 +411,7 @@ impl Store {
         items.iter().map(|item| State::from_item(endpoint, item)).collect()
     }
 
-    /// Those of the attempts that are on record, in any order.
+    /// Those of the attempts that are on record in items of their own, in any order.
     ///
     /// # Errors
     /// The store's own.
@@ -382,23 +423,6 @@ impl Store {
         let wanted = wanted.iter().map(|(endpoint, id)| keys::attempt(*endpoint, message, *id)).collect();
         let found = self.batch_get(Table::Log, wanted, false, "read attempts").await?;
         found.iter().map(|item| Attempt::from_item(endpoint_of(item)?, item)).collect()
-    }
-
-    /// Lists an endpoint's attempts. `keep` decides which are shown.
-    ///
-    /// # Errors
-    /// The store's own.
-    pub async fn list_attempts(
-        &self,
-        endpoint: EndpointId,
-        query: &LogQuery<AttemptId>,
-        keep: impl Fn(&Attempt) -> bool,
-    ) -> Result<Page<Attempt>> {
-        let pk = |shard| keys::log_pk(endpoint, shard);
-        self.list_shards(pk, "ATT#", query, "list attempts", |item| {
-            Attempt::from_item(endpoint, item).map(|attempt| keep(&attempt).then_some(attempt))
-        })
-        .await
     }
 
     /// Lists the delivery states of an endpoint by their messages. `keep` decides which are shown.

@@ -93,8 +93,14 @@ impl Store {
         let mut kept = Vec::new();
         for state in states {
             let Some(last) = state.attempts().last() else { continue };
-            let attempt = self.attempts(state.message, &[(state.endpoint, last)]).await?.pop();
-            if attempt.is_some_and(|attempt| attempt.code / 100 == class) {
+            let code = match state.inside(last) {
+                Some(first) => Some(first.code),
+                None => {
+                    let attempt = self.attempts(state.message, &[(state.endpoint, last)]).await?.pop();
+                    attempt.map(|attempt| attempt.code)
+                }
+            };
+            if code.is_some_and(|code| code / 100 == class) {
                 kept.push(state);
             }
         }

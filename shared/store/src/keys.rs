@@ -15,7 +15,7 @@
 //! | log    | part of a fan-out  | `APP#{app}#{shard}`         | `FAN#{msg}#{tag}#{part}` |
 //! | log    | further destinations | `APP#{app}#{shard}`       | `RES#{msg}`           |
 //! | log    | event id           | `APP#{app}#EVENT#{eventId}` | `-`                   |
-//! | log    | delivery state     | `EP#{ep}#{shard}`           | `MSG#{msg}`           |
+//! | log    | delivery state, with the first attempt | `EP#{ep}#{shard}` | `MSG#{msg}` |
 //! | log    | attempt            | `EP#{ep}#{shard}`           | `ATT#{atmpt}`         |
 //! | log    | probe before an attempt is made again | `EP#{ep}#{shard}` | `TRY#{atmpt}` |
 //! | log    | counts of an hour  | `EP#{ep}#STATS`             | `H{hour}`             |

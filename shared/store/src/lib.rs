@@ -12,6 +12,7 @@ pub mod endpoint_secrets;
 pub mod endpoints;
 pub mod erasure;
 pub mod event_types;
+mod first;
 mod health;
 pub mod idempotency;
 mod item;
@@ -75,6 +76,8 @@ pub struct Store {
     uids: Arc<Cache<(OrgId, String), AppId>>,
     /// When which minute of an endpoint's counts was marked by this instance.
     marked: Arc<Cache<(EndpointId, u64), Timestamp>>,
+    /// Lists of attempts leave out those inside states: only in the simulation's own tests.
+    blind: bool,
 }
 
 /// The table an item is in.
@@ -106,7 +109,15 @@ impl Store {
             operational_events: None,
             uids,
             marked,
+            blind: false,
         }
+    }
+
+    /// This store, broken: its lists leave out the attempts inside states. The simulation has to find that.
+    #[cfg(feature = "injected-bugs")]
+    #[must_use]
+    pub fn blind_to_first_attempts(self) -> Self {
+        Self { blind: true, ..self }
     }
 
     /// This store, telling changes of endpoints as operational webhooks where there is something to tell by.

@@ -1,5 +1,6 @@
 //! Lists over what is spread across shards: the shards' pages are merged by sort key.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 
 use futures_util::future::try_join_all;
@@ -54,18 +55,53 @@ impl Store {
     }
 }
 
-struct Shard {
+/// Entries that a list merges: a range of sort keys in each shard.
+pub(super) struct Source<'a> {
+    /// What the sort keys begin with.
+    pub prefix: &'static str,
+    /// The sort keys between which they are, without the prefix and inclusive.
+    pub bounds: (String, String),
+    /// By what an entry is ordered, which is in the order of the sort keys.
+    pub id_of: &'a (dyn Fn(&Item) -> Result<String> + Sync),
+}
+
+impl Source<'static> {
+    /// Entries whose sort keys are the prefix and an id, within the query's window and from its cursor on.
+    pub(super) fn of_ids<K: Id>(prefix: &'static str, query: &LogQuery<K>) -> Self {
+        let bound = |ksuid: &Ksuid| K::from_ksuid(*ksuid).to_string();
+        let (mut from, mut to) = (bound(&query.window.0), bound(&query.window.1));
+        if let Cursor::Behind(key) | Cursor::Before(key) = &query.list.cursor {
+            if query.list.reads_ascending() {
+                from = from.max(key.to_string());
+            } else {
+                to = to.min(key.to_string());
+            }
+        }
+        let id_of = &|item: &Item| {
+            let sk = item.text("sk")?;
+            Ok(sk.split_once('#').map_or(sk, |(_, id)| id).to_owned())
+        };
+        Self { prefix, bounds: (from, to), id_of }
+    }
+}
+
+struct Shard<'a> {
     pk: String,
-    buffer: VecDeque<Item>,
+    /// Which source it is a part of, as a number and itself.
+    nth: usize,
+    source: &'a Source<'a>,
+    buffer: VecDeque<(String, Item)>,
     start: Option<Item>,
     exhausted: bool,
     /// How often it was read.
     reads: u32,
 }
 
-impl Shard {
-    fn new(pk: String) -> Self {
-        Self { pk, buffer: VecDeque::new(), start: None, exhausted: false, reads: 0 }
+impl<'a> Shard<'a> {
+    fn new(pk: String, (nth, source): (usize, &'a Source<'a>)) -> Self {
+        // DynamoDB refuses bounds that contradict each other.
+        let exhausted = source.bounds.0 > source.bounds.1;
+        Self { pk, nth, source, buffer: VecDeque::new(), start: None, exhausted, reads: 0 }
     }
 
     /// How much of it to read next: its share, and a little more because chance spreads unevenly. A
@@ -74,49 +110,55 @@ impl Shard {
         let share = ahead.div_ceil(usize::from(SHARDS)) + 2;
         (share << self.reads.saturating_sub(1).min(4)).min(EXAMINED_MAX)
     }
+
+    fn head(&self) -> &str {
+        self.buffer.front().map_or("", |(id, _)| id)
+    }
 }
 
 impl Store {
-    /// Merges the `{prefix}{id}` entries of all shards whose partitions `pk` names. `keep` decides
+    /// Lists the `{prefix}{id}` entries of all shards whose partitions `pk` names. `keep` decides
     /// what is shown and how.
     pub(super) async fn list_shards<K: Id, T>(
         &self,
         pk: impl Fn(u8) -> String,
-        prefix: &str,
+        prefix: &'static str,
+        query: &LogQuery<K>,
+        operation: &'static str,
+        keep: impl FnMut(&Item) -> Result<Option<T>>,
+    ) -> Result<Page<T>> {
+        self.merge_shards(pk, &[Source::of_ids(prefix, query)], query, operation, keep).await
+    }
+
+    /// Merges the entries of all sources in all shards. Of entries with the same id the one of the earlier
+    /// source is shown, if `keep` shows it.
+    pub(super) async fn merge_shards<K: Id, T>(
+        &self,
+        pk: impl Fn(u8) -> String,
+        sources: &[Source<'_>],
         query: &LogQuery<K>,
         operation: &'static str,
         mut keep: impl FnMut(&Item) -> Result<Option<T>>,
     ) -> Result<Page<T>> {
-        let LogQuery { list, window: (oldest, newest) } = query;
+        let list = &query.list;
         let ascending = list.reads_ascending();
-        let bound = |ksuid: &Ksuid| format!("{prefix}{}", K::from_ksuid(*ksuid));
-        let (mut from, mut to) = (bound(oldest), bound(newest));
-        let skip = match &list.cursor {
+        let cursor = match &list.cursor {
             Cursor::Start => None,
-            Cursor::Behind(key) | Cursor::Before(key) => {
-                let bound = format!("{prefix}{key}");
-                if ascending {
-                    from = from.max(bound.clone());
-                } else {
-                    to = to.min(bound.clone());
-                }
-                Some(bound)
-            }
+            Cursor::Behind(key) | Cursor::Before(key) => Some(key.to_string()),
         };
-        if from > to {
-            return Ok(Page { entries: Vec::new(), done: true, resume: None });
-        }
-        let mut shards: Vec<Shard> = (0..SHARDS).map(|shard| Shard::new(pk(shard))).collect();
+        let all = (0..SHARDS).flat_map(|shard| sources.iter().enumerate().map(move |source| (shard, source)));
+        let mut shards: Vec<Shard<'_>> = all.map(|(shard, source)| Shard::new(pk(shard), source)).collect();
         let now = self.clock.now().seconds();
         let (mut filling, mut entries) = (Filling::new(list), Vec::new());
-        let mut last = None;
+        let (mut last, mut last_shown) = (None, None);
         while filling.goes_on() {
             let dry = shards.iter_mut().filter(|shard| shard.buffer.is_empty() && !shard.exhausted);
             try_join_all(dry.map(async |shard| {
+                let Source { prefix, bounds: (from, to), id_of } = shard.source;
                 let range = Range {
                     pk: shard.pk.clone(),
-                    from: from.clone(),
-                    to: to.clone(),
+                    from: format!("{prefix}{from}"),
+                    to: format!("{prefix}{to}"),
                     ascending,
                     limit: shard.share(filling.ahead()),
                     strong: false,
@@ -125,7 +167,9 @@ impl Store {
                 };
                 let page = self.query(Table::Log, range).await?;
                 shard.reads += 1;
-                shard.buffer.extend(page.items);
+                for item in page.items {
+                    shard.buffer.push_back((id_of(&item)?, item));
+                }
                 shard.exhausted = page.last.is_none();
                 shard.start = page.last;
                 Ok::<_, Error>(())
@@ -136,26 +180,25 @@ impl Store {
             }
             let heads = shards.iter_mut().filter(|shard| !shard.buffer.is_empty());
             let next = if ascending {
-                heads.min_by(|a, b| head(a).cmp(head(b)))
+                heads.min_by(|a, b| (a.head(), a.nth).cmp(&(b.head(), b.nth)))
             } else {
-                heads.max_by(|a, b| head(a).cmp(head(b)))
+                heads.max_by(|a, b| (a.head(), Reverse(a.nth)).cmp(&(b.head(), Reverse(b.nth))))
             };
-            let Some(item) = next.and_then(|shard| shard.buffer.pop_front()) else { break };
-            let sk = item.text("sk")?;
-            if skip.as_deref() == Some(sk) {
+            let Some((id, item)) = next.and_then(|shard| shard.buffer.pop_front()) else { break };
+            let behind = cursor.as_ref().is_none_or(|at| if ascending { id > *at } else { id < *at });
+            if !behind || last_shown.as_ref() == Some(&id) {
                 continue;
             }
-            last = Some(sk[prefix.len()..].to_owned());
+            last = Some(id.clone());
             // TTL removes items some time after they have expired; for readers they are gone at once.
             let shown = if item.number::<u64>("ttl")? > now { keep(&item)? } else { None };
             filling.examined(shown.is_some());
+            if shown.is_some() {
+                last_shown = Some(id);
+            }
             entries.extend(shown);
         }
         let ended = shards.iter().all(|shard| shard.buffer.is_empty() && shard.exhausted);
         Ok(Page::of(list, entries, ended, last))
     }
-}
-
-fn head(shard: &Shard) -> &str {
-    shard.buffer.front().and_then(|item| item.text_opt("sk")).unwrap_or_default()
 }

@@ -1,7 +1,12 @@
 //! Faults: processes that die, jobs that come twice, requests that end half-way.
 
 use http::StatusCode;
+use local::Settings;
 use serde_json::json;
+use shared::clock::Timestamp;
+use shared::ids::{AttemptId, EndpointId, MessageId};
+use shared::labels::Labels;
+use shared::store::attempts::{Attempt, ResponseBody, Status, Trigger};
 use svix::models::MessageIn;
 use tower::ServiceExt as _;
 
@@ -31,6 +36,57 @@ async fn a_job_that_comes_twice_is_one_webhook_and_one_attempt() {
     receiver.next().await;
     assert_eq!(receiver.rest().len(), 0);
     assert_eq!(stack.attempts(&app, &id).await.len(), 1);
+}
+
+/// A first attempt that version 0.1 made, whose job this version takes up: it finishes what was begun.
+/// INV-10
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_attempt_of_the_version_before_is_not_made_again() {
+    let stack = TestStack::with(Settings { poll: false, ..settings() }).await;
+    let receiver = &mut Receiver::start().await;
+    let app = stack.app().await;
+    let endpoint = stack.endpoint(&app, &receiver.url("/")).await.id;
+    let id = stack.message(&app, MessageIn::new("a".into(), json!({}))).await;
+    let (message, at): (MessageId, EndpointId) = (id.parse().unwrap(), endpoint.parse().unwrap());
+    let made = AttemptId::scheduled(message, at, 1, message.time());
+    let attempt = Attempt {
+        id: made,
+        endpoint: at,
+        message,
+        url: receiver.url("/"),
+        status: Status::Success,
+        code: 204,
+        response: ResponseBody::Text("taken".into()),
+        error: None,
+        response_headers: Vec::new(),
+        duration_ms: 5,
+        // Whoever made it has had the time to finish.
+        at: Timestamp::from_ms(message.time().ms() - 60_000),
+        trigger: Trigger::Scheduled,
+        next: None,
+        disables: false,
+        labels: Labels::of("a"),
+    };
+    let variables = stack.stack.environment("deliver").expect("its environment");
+    let env = shared::config::Env::new(|name| variables.get(name).cloned());
+    let store = stack.stack.platform().store(&env).expect("it connects");
+    assert!(store.record_attempt(&attempt).await.unwrap().is_none());
+    for _ in 0..2 {
+        let event = stack.receive("DeliveriesQueue").await;
+        let record = &event.records[0];
+        let handle = record.receipt_handle.clone().unwrap();
+        if record.attributes["ApproximateReceiveCount"] == "2" {
+            assert_eq!(stack.deliver(event).await.batch_item_failures.len(), 0);
+        }
+        stack.make_visible("DeliveriesQueue", &handle).await;
+    }
+    assert_eq!(receiver.rest().len(), 0);
+    let attempts = stack.svix.message_attempt();
+    let listed = attempts.list_by_endpoint(app.clone(), endpoint, None).await.unwrap().data;
+    for found in [&stack.attempts(&app, &id).await, &listed] {
+        assert_eq!(found.iter().map(|attempt| &attempt.id).collect::<Vec<_>>(), [&made.to_string()]);
+    }
+    assert_eq!(attempts.get(app, id, made.to_string(), None).await.unwrap().response, "taken");
 }
 
 /// INV-2

@@ -11,7 +11,7 @@ use shared::ids::{AppId, AttemptId, EndpointId, Id as _, MessageId, OrgId};
 use shared::labels::Labels;
 use shared::store::Store;
 use shared::store::applications::ApplicationSettings;
-use shared::store::attempts::{Attempt, ResponseBody, State, Status, Trigger};
+use shared::store::attempts::{Attempt, FirstAttempt, ResponseBody, State, Status, Trigger};
 use shared::store::event_types::EventType;
 use shared::store::messages::{NewMessage, Payload};
 
@@ -135,11 +135,23 @@ pub fn attempt(
     (attempt, row)
 }
 
+/// Records attempts: first ones in states, all others in items of their own.
 pub async fn record(store: &Store, attempts: Vec<Attempt>) {
     all(attempts.iter().map(async |attempt| {
-        assert!(store.record_attempt(attempt).await.expect("it is stored").is_none());
+        if attempt.is_first() {
+            let settled = attempt.status == Status::Success;
+            assert!(store.record_first_attempt(attempt, settled).await.expect("it is stored"));
+        } else {
+            assert!(store.record_attempt(attempt).await.expect("it is stored").is_none());
+        }
     }))
     .await;
+}
+
+/// What a copy of a first attempt leaves whose long failure was not what counts.
+async fn loser(store: &Store, attempt: &Attempt) {
+    let other = Attempt { status: Status::Fail, code: 599, ..attempt.clone() };
+    assert!(store.record_attempt(&other).await.expect("it is stored").is_none());
 }
 
 /// One endpoint's log.
@@ -147,10 +159,21 @@ pub async fn by_endpoint(dice: &mut Dice, store: &Store, app: AppId, endpoint: E
     let (mut rows, mut attempts) = (BTreeMap::new(), Vec::new());
     for (nth, time) in dice.times(ATTEMPTS).into_iter().enumerate() {
         // The message's time says how long it is kept, its id in which shard.
-        let message = time.saturating_sub(dice.below(3 * DAY));
+        let is_first = dice.one_in(2);
+        let message = if is_first { time } else { time.saturating_sub(dice.below(3 * DAY)) };
         let message = MessageId::from_ksuid(dice.ksuid(message));
-        let id = AttemptId::from_ksuid(dice.ksuid(time));
-        let (attempt, row) = attempt(dice, id, message, endpoint, nth);
+        let id = if is_first {
+            AttemptId::first(message, endpoint)
+        } else {
+            AttemptId::from_ksuid(dice.ksuid(time))
+        };
+        let (mut attempt, row) = attempt(dice, id, message, endpoint, nth);
+        if is_first && dice.one_in(10) {
+            loser(store, &attempt).await;
+        } else if is_first && attempt.status == Status::Fail && dice.one_in(10) {
+            // Too long for its state.
+            attempt.response = ResponseBody::Text("x".repeat(2_000));
+        }
         rows.insert(id.to_string(), row);
         attempts.push(attempt);
     }
@@ -180,10 +203,16 @@ pub async fn by_message(dice: &mut Dice, store: &Store, app: AppId, endpoints: &
             stopped: false,
             by_hand: Vec::new(),
             delivered_by_hand: false,
+            // As an earlier version wrote it, or as this one does.
+            first: dice.one_in(2).then_some(FirstAttempt::Apart),
         };
         for at in state.attempts() {
-            let (attempt, row) = attempt(dice, at, id, *endpoint, rows.len());
-            rows.insert(at.to_string(), row);
+            let (mut attempt, row) = attempt(dice, at, id, *endpoint, rows.len());
+            if attempt.is_first() {
+                // Its state goes on: there was a retry.
+                attempt.status = Status::Fail;
+            }
+            rows.insert(at.to_string(), Row { status: attempt.status as u64, ..row });
             attempts.push(attempt);
         }
         states.push(state);
