@@ -1,0 +1,10 @@
+//! Runs customers' code, which makes another webhook out of a webhook, in QuickJS.
+//!
+//! The interpreter is given no module, no file, no network and no environment, and ends with the run. It is to
+//! be linked by a function that has no rights and no secret, and by nothing else (docs/adr/0031-transformations.md).
+
+mod batch;
+mod engine;
+
+pub use batch::{Batch, Outcome, RUNS_MAX, Run, Transformed, Webhook};
+pub use engine::{CODE_MAX, HEAP_MAX, OUTPUT_MAX, RUN_MAX, STACK_MAX, transform};
