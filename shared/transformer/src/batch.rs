@@ -21,13 +21,14 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Transforms all webhooks, one after the other; the outcomes are in their order. What one run does cannot
-    /// reach another.
+    /// Transforms all webhooks in this process, one after the other; the outcomes are in their order. What one run
+    /// does cannot reach another, but for a call that the interpreter does not interrupt: [`Worker`](crate::Worker)
+    /// ends that, too.
     pub fn run(&self, clock: &SharedClock) -> Vec<Outcome> {
         let outcomes = self.runs.iter().enumerate().map(|(at, run)| match self.codes.get(run.code) {
-            _ if at >= RUNS_MAX => Outcome::failed(format!("more than {RUNS_MAX} webhooks in one batch")),
+            _ if at >= RUNS_MAX => Outcome::too_many(),
             Some(code) => transform(clock, code, &run.webhook),
-            None => Outcome::failed(format!("the batch has no code number {}", run.code)),
+            None => Outcome::no_code(run.code),
         });
         outcomes.collect()
     }
@@ -103,5 +104,13 @@ impl Outcome {
     /// A failure that is at no line.
     pub fn failed(error: impl Into<String>) -> Self {
         Self::Failed { error: error.into(), line: None }
+    }
+
+    pub(crate) fn too_many() -> Self {
+        Self::failed(format!("more than {RUNS_MAX} webhooks in one batch"))
+    }
+
+    pub(crate) fn no_code(number: usize) -> Self {
+        Self::failed(format!("the batch has no code number {number}"))
     }
 }

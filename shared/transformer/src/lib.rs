@@ -5,6 +5,8 @@
 
 mod batch;
 mod engine;
+mod worker;
 
 pub use batch::{Batch, Outcome, RUNS_MAX, Run, Transformed, Webhook};
 pub use engine::{CODE_MAX, HEAP_MAX, OUTPUT_MAX, RUN_MAX, STACK_MAX, transform};
+pub use worker::{ANSWER_MAX, Program, Worker, serve};
