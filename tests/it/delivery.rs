@@ -2,6 +2,7 @@
 
 pub mod cache_consistency;
 pub mod deliveries;
+pub mod filters;
 pub mod ingest;
 pub mod limits;
 pub mod loops;

@@ -8,7 +8,7 @@ use shared::store::endpoint_secrets::EndpointHeaders;
 use shared::store::endpoints::{Destination, EndpointSettings};
 use shared::wire::TEXT_LENGTH_MAX;
 
-use crate::{destination, headers, secret};
+use crate::{destination, filter, headers, secret};
 
 const CHANNELS_MAX: usize = 10;
 /// Most event types that one endpoint may name: each is looked up when the endpoint is written.
@@ -38,6 +38,7 @@ impl RequestBody for EndpointIn {
             UID,
             EVENT_TYPES,
             CHANNELS,
+            filter::ABOUT,
             DISABLED,
             RATE_LIMIT,
             METADATA,
@@ -72,6 +73,7 @@ impl RequestBody for EndpointUpdate {
             uid: fields.text(&["uid"], Text::Uid("ep_")).value(),
             event_types: event_types_of(fields).value(),
             channels: channels_of(fields).value(),
+            filter: filter::read(fields).value(),
             disabled: fields.or(&["disabled"], false),
             rate_limit: fields.rate_limit().value(),
             metadata: fields.metadata().value().unwrap_or_default(),
@@ -98,6 +100,7 @@ impl RequestBody for EndpointPatch {
             uid: fields.text(&["uid"], Text::Uid("ep_")).over(before.uid),
             event_types: event_types_of(fields).over(before.event_types),
             channels: channels_of(fields).over(before.channels),
+            filter: filter::read(fields).over(before.filter),
             disabled: fields.take(&["disabled"]).over(Some(before.disabled)).unwrap_or(false),
             rate_limit: fields.rate_limit().over(before.rate_limit),
             metadata: fields.metadata().over(Some(before.metadata)).unwrap_or_default(),
@@ -114,6 +117,7 @@ const SETTINGS: &[(&str, &str)] = &[
     UID,
     EVENT_TYPES,
     CHANNELS,
+    filter::ABOUT,
     DISABLED,
     RATE_LIMIT,
     METADATA,
@@ -121,8 +125,10 @@ const SETTINGS: &[(&str, &str)] = &[
 const DESCRIPTION: (&str, &str) = ("description", "Description.");
 const UID: (&str, &str) =
     ("uid", "Your own ID, unique within the application. Paths take it instead of the ID.");
-const EVENT_TYPES: (&str, &str) =
-    ("filterTypes", "Only messages of these event types, which must exist; all if absent or null.");
+const EVENT_TYPES: (&str, &str) = (
+    "filterTypes",
+    "Only messages of these event types, which must exist, or of all that match a pattern with a `*` at the end of a segment, such as `invoice.*`; all if absent or null.",
+);
 const CHANNELS: (&str, &str) = ("channels", "Only messages that have one of these; all if absent or null.");
 const DISABLED: (&str, &str) = ("disabled", "If true, nothing is delivered to this endpoint.");
 const RATE_LIMIT: (&str, &str) =
@@ -130,7 +136,7 @@ const RATE_LIMIT: (&str, &str) =
 const METADATA: (&str, &str) = ("metadata", "Arbitrary key-value metadata.");
 
 fn event_types_of(fields: &mut Fields<'_>) -> Field<Vec<String>> {
-    fields.names(&["filterTypes", "eventTypes"], NAME_LENGTH_MAX, 1, EVENT_TYPES_MAX)
+    fields.list(&["filterTypes", "eventTypes"], Text::NamePattern(NAME_LENGTH_MAX), 1, EVENT_TYPES_MAX)
 }
 
 fn channels_of(fields: &mut Fields<'_>) -> Field<Vec<String>> {

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::extract::{FromRef, State};
 use schemars::JsonSchema;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use shared::auth::{Authenticated, Caller};
 use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env, flag};
@@ -21,12 +22,13 @@ use shared::queue::{OperationalQueue, Queue, QueueUrl, Sqs};
 use shared::signing::{KeyKind, SigningKey};
 use shared::store::applications::Application;
 use shared::store::endpoint_secrets::EndpointHeaders;
-use shared::store::endpoints::{Endpoint, EndpointSettings};
+use shared::store::endpoints::{Endpoint, EndpointSettings, is_type_pattern};
 use shared::{Api, Error, Platform, Result};
 
 mod bodies;
 mod destination;
 mod example;
+mod filter;
 mod first_sdks;
 mod headers;
 mod needs;
@@ -101,6 +103,7 @@ const TAG: &str = "Endpoint";
 
 fn operations<R: Registry<Endpoints>>(to: R) -> R {
     let to = tasks::operations(replays::operations(stats::operations(needs::operations(to))));
+    let to = filter::operations(to);
     of_endpoints(example::operations(headers::operations(secret::operations(to))))
 }
 
@@ -167,6 +170,10 @@ struct EndpointOut {
     /// Only messages with one of these are delivered; all if empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     channels: Option<Vec<String>>,
+    /// Only messages whose payload matches this pattern are delivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    filter: Option<Box<RawValue>>,
     /// If true, nothing is delivered to this endpoint.
     disabled: bool,
     /// Maximum messages per second; further ones wait.
@@ -195,6 +202,7 @@ impl From<Endpoint> for EndpointOut {
             filter_types: settings.event_types.clone(),
             event_types: settings.event_types,
             channels: settings.channels,
+            filter: settings.filter.as_ref().map(filter::shown),
             disabled: settings.disabled,
             rate_limit: settings.rate_limit,
             throttle_rate: settings.rate_limit,
@@ -215,7 +223,9 @@ impl Endpoints {
     /// Every event type that an endpoint names must exist when it is written.
     async fn check_event_types(&self, caller: &Caller, settings: &EndpointSettings) -> Result<()> {
         let Some(names) = &settings.event_types else { return Ok(()) };
-        let unknown = self.api.store.unknown_event_types(caller, names).await?;
+        // A pattern may be of types that come later.
+        let names: Vec<String> = names.iter().filter(|name| !is_type_pattern(name)).cloned().collect();
+        let unknown = self.api.store.unknown_event_types(caller, &names).await?;
         if unknown.is_empty() {
             return Ok(());
         }

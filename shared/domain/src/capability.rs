@@ -117,6 +117,7 @@ pub const NEEDS: &[(&str, &str, Need)] = &[
     ("GET", "/api/v1/app/{app_id}/attempt/msg/{msg_id}", VIEW),
     ("GET", "/api/v1/app/{app_id}/endpoint", VIEW),
     ("POST", "/api/v1/app/{app_id}/endpoint", MANAGE),
+    ("POST", "/api/v1/app/{app_id}/endpoint/filter/test", VIEW),
     ("GET", "/api/v1/app/{app_id}/endpoint/{endpoint_id}", VIEW),
     ("PUT", "/api/v1/app/{app_id}/endpoint/{endpoint_id}", MANAGE),
     ("PATCH", "/api/v1/app/{app_id}/endpoint/{endpoint_id}", MANAGE),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::ids::{AppId, EndpointId};
 use crate::labels::Labels;
+use crate::payload_filter::{PayloadFilter, PayloadView};
 use crate::signing::SigningKey;
 
 /// An endpoint as stored.
@@ -53,10 +54,12 @@ pub struct EndpointSettings {
     pub description: String,
     /// The owner's own id for it.
     pub uid: Option<String>,
-    /// Only messages of these event types; all if none.
+    /// Only messages of these event types, each a name or a [pattern](is_type_pattern) of names; all if none.
     pub event_types: Option<Vec<String>>,
     /// Only messages with one of these channels; all if none.
     pub channels: Option<Vec<String>>,
+    /// Only messages whose payload matches; all if none.
+    pub filter: Option<PayloadFilter>,
     /// Gets nothing.
     pub disabled: bool,
     /// Messages per second that it takes.
@@ -163,19 +166,59 @@ impl EndpointHeaders {
 pub struct Filter {
     event_types: Option<Vec<String>>,
     channels: Option<Vec<String>>,
+    payload: Option<PayloadFilter>,
     disabled: bool,
 }
 
 impl From<EndpointSettings> for Filter {
-    fn from(EndpointSettings { event_types, channels, disabled, .. }: EndpointSettings) -> Self {
-        Self { event_types, channels, disabled }
+    fn from(settings: EndpointSettings) -> Self {
+        let EndpointSettings { event_types, channels, filter: payload, disabled, .. } = settings;
+        Self { event_types, channels, payload, disabled }
     }
 }
 
+/// Whether a name of an event type is a pattern: it has a `*`, which stands for anything in its segment, and at
+/// the end of the name for all that follows as well. `invoice.*` means `invoice.paid` and `invoice.paid.late`.
+pub fn is_type_pattern(name: &str) -> bool {
+    name.contains('*')
+}
+
+/// Whether an event type is the one of that name, or matches that pattern.
+fn is_of_type(wanted: &str, event_type: &str) -> bool {
+    if !is_type_pattern(wanted) {
+        return wanted == event_type;
+    }
+    let (mut wanted, mut segments) = (wanted.split('.').peekable(), event_type.split('.'));
+    while let Some(part) = wanted.next() {
+        let Some(segment) = segments.next() else { return false };
+        match part.strip_suffix('*') {
+            Some(beginning) if !segment.starts_with(beginning) => return false,
+            Some(_) if wanted.peek().is_none() => return true,
+            None if part != segment => return false,
+            _ => {}
+        }
+    }
+    segments.next().is_none()
+}
+
 impl Filter {
-    /// Whether a message with those labels goes to the endpoint.
-    pub fn wants(&self, labels: &Labels) -> bool {
-        let type_fits = self.event_types.as_ref().is_none_or(|types| types.contains(&labels.event_type));
+    /// Whether a message with those labels and that payload goes to the endpoint. The payload is looked at if
+    /// nothing else decides.
+    pub fn wants(&self, labels: &Labels, payload: &PayloadView<'_>) -> bool {
+        self.may_want(labels) && self.payload.as_ref().is_none_or(|filter| filter.matches(payload))
+    }
+
+    /// Whether payloads matter.
+    pub const fn looks_at_payloads(&self) -> bool {
+        self.payload.is_some()
+    }
+
+    /// Whether a message with those labels goes to the endpoint if its payload matches.
+    pub fn may_want(&self, labels: &Labels) -> bool {
+        let type_fits = self
+            .event_types
+            .as_ref()
+            .is_none_or(|types| types.iter().any(|wanted| is_of_type(wanted, &labels.event_type)));
         let channel_fits =
             self.channels.as_ref().is_none_or(|ours| ours.iter().any(|channel| labels.has_channel(channel)));
         !self.disabled && type_fits && channel_fits
@@ -230,13 +273,46 @@ mod tests {
             ..Labels::of(event_type)
         };
         let all = Filter::default();
-        assert!(all.wants(&on("a", &[])) && all.wants(&on("a", &["x"])));
-        assert!(!Filter { disabled: true, ..all.clone() }.wants(&on("a", &[])));
+        assert!(all.may_want(&on("a", &[])) && all.may_want(&on("a", &["x"])));
+        assert!(!Filter { disabled: true, ..all.clone() }.may_want(&on("a", &[])));
         let typed = Filter { event_types: names(&["a", "b"]), ..all.clone() };
-        assert!(typed.wants(&on("b", &[])) && !typed.wants(&on("c", &[])));
+        assert!(typed.may_want(&on("b", &[])) && !typed.may_want(&on("c", &[])));
         let tuned = Filter { channels: names(&["x"]), ..all };
-        assert!(tuned.wants(&on("a", &["y", "x"])));
-        assert!(!tuned.wants(&on("a", &[])) && !tuned.wants(&on("a", &["y"])));
+        assert!(tuned.may_want(&on("a", &["y", "x"])));
+        assert!(!tuned.may_want(&on("a", &[])) && !tuned.may_want(&on("a", &["y"])));
+    }
+
+    #[test]
+    fn event_types_match_by_segments() {
+        for (wanted, matching, others) in [
+            ("invoice.paid", &["invoice.paid"][..], &["invoice", "invoice.paid.late"][..]),
+            (
+                "invoice.*",
+                &["invoice.paid", "invoice.paid.late"],
+                &["invoice", "invoices.paid", "x.invoice.paid"],
+            ),
+            ("invoice.pa*", &["invoice.paid", "invoice.pa", "invoice.part.x"], &["invoice.sent"]),
+            ("*.paid", &["invoice.paid"], &["paid", "a.b.paid", "invoice.paid.late"]),
+            ("in*.*", &["invoice.paid", "in.a.b"], &["in", "on.a"]),
+        ] {
+            for (names, expected) in [(matching, true), (others, false)] {
+                for name in names {
+                    assert_eq!(is_of_type(wanted, name), expected, "{wanted} on {name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_payload_is_read_only_where_a_filter_looks_at_it() {
+        let pattern = PayloadFilter::parse(r#"{"plan":["gold"]}"#).unwrap();
+        let filter =
+            Filter { event_types: Some(vec!["a".into()]), payload: Some(pattern), ..Filter::default() };
+        let gold = PayloadView::new(r#"{"plan":"gold"}"#);
+        assert!(!filter.wants(&Labels::of("b"), &gold) && !gold.was_read());
+        assert!(Filter::default().wants(&Labels::of("a"), &gold) && !gold.was_read());
+        assert!(filter.wants(&Labels::of("a"), &gold) && gold.was_read());
+        assert!(!filter.wants(&Labels::of("a"), &PayloadView::new("{}")));
     }
 
     fn key(byte: u8) -> SigningKey {

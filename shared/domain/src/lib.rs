@@ -16,6 +16,7 @@ pub mod limits;
 pub mod message;
 pub mod operational;
 pub mod page;
+pub mod payload_filter;
 pub mod rate_limit;
 pub mod retry;
 pub mod signing;

@@ -108,6 +108,8 @@ pub enum Rule {
 
 /// The rule of names, as a regular expression.
 pub const NAME_PATTERN: &str = "^[a-zA-Z0-9\\-_.]+$";
+/// The rule of names, and of patterns of names.
+pub const NAME_PATTERN_PATTERN: &str = "^[a-zA-Z0-9\\-_.*]+$";
 /// The rule of tags.
 pub const TAG_PATTERN: &str = r"^[a-zA-Z0-9\-_./\\#]+$";
 

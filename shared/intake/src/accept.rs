@@ -15,6 +15,7 @@ use domain::error::Chain;
 use domain::idempotency::IdempotencyKey;
 use domain::ids::{EndpointId, MessageId};
 use domain::message::{Message, NewMessage};
+use domain::payload_filter::PayloadView;
 use domain::{Error, Result};
 use runtime::trace::Trace;
 use store::idempotency::Claim;
@@ -245,9 +246,10 @@ impl Intake {
             Some(endpoint) => vec![endpoint],
             None => {
                 let targets = self.targets.of(&self.store, &*self.clock, app).await?;
+                let payload = PayloadView::new(&message.payload.json);
                 let wanting = targets
                     .iter()
-                    .filter(|(_, filter)| filter.wants(&message.labels))
+                    .filter(|(_, filter)| filter.wants(&message.labels, &payload))
                     .map(|(endpoint, _)| *endpoint);
                 wanting.collect()
             }

@@ -13,7 +13,9 @@ use super::shards::LogQuery;
 use super::tasks::{Replay, Task, TaskFilter, TaskKind};
 use domain::error::Result;
 use domain::ids::{EndpointId, Ksuid, MessageId};
+use domain::message::Payload;
 use domain::page::{Cursor, ListQuery, Order};
+use domain::payload_filter::PayloadView;
 use runtime::clock::Timestamp;
 
 /// Messages of one page: what BatchGetItem takes at once.
@@ -112,13 +114,36 @@ impl Store {
         let page = self.shard_messages(task.app, at.shard, &page_query(task, at)).await?;
         let last = page.last().filter(|_| page.len() == PAGE).map(|message| message.id);
         let filter = Filter::from(endpoint.settings.clone());
-        let wanted: Vec<MessageId> =
-            page.iter().filter(|message| filter.wants(&message.labels)).map(|message| message.id).collect();
+        let mut wanted: Vec<MessageId> = page
+            .iter()
+            .filter(|message| filter.may_want(&message.labels))
+            .map(|message| message.id)
+            .collect();
         let states = self.states_at(endpoint.id, &wanted).await?;
         let known: HashSet<MessageId> = states.into_iter().map(|state| state.message).collect();
-        let missing: Vec<MessageId> = wanted.into_iter().filter(|id| !known.contains(id)).collect();
+        wanted.retain(|id| !known.contains(id));
+        let missing =
+            if filter.looks_at_payloads() { self.matching(&page, wanted, &filter).await? } else { wanted };
         let unnoted = page.into_iter().filter(|message| missing.contains(&message.id)).collect();
         Ok(Chosen { messages: missing, unnoted, last })
+    }
+
+    /// Those of the messages whose payload the filter lets through. One without a payload has nothing to send.
+    async fn matching(
+        &self,
+        page: &[Message],
+        ids: Vec<MessageId>,
+        filter: &Filter,
+    ) -> Result<Vec<MessageId>> {
+        let mut matching = Vec::new();
+        for message in page.iter().filter(|message| ids.contains(&message.id)) {
+            let payload = self.payload(message).await?;
+            let matches = |payload: Payload| filter.wants(&message.labels, &PayloadView::new(&payload.json));
+            if payload.is_some_and(matches) {
+                matching.push(message.id);
+            }
+        }
+        Ok(matching)
     }
 }
 

@@ -19,12 +19,15 @@ use domain::error::{Error, Result, corrupt};
 use domain::ids::{AppId, EndpointId, Reference};
 use domain::operational::EndpointEvent;
 use domain::page::{ListQuery, Page};
+use domain::payload_filter::PayloadFilter;
 use domain::signing::SigningKey;
 use runtime::clock::Timestamp;
 
 use super::applications::Application;
 
-pub use domain::endpoint::{Destination, Endpoint, EndpointKey, EndpointSettings, Filter, Standing};
+pub use domain::endpoint::{
+    Destination, Endpoint, EndpointKey, EndpointSettings, Filter, Standing, is_type_pattern,
+};
 
 /// Endpoints that are looked at at a time for how they stand: nearly always the first one says it.
 const STANDING_PAGE: usize = 10;
@@ -35,6 +38,12 @@ fn destination_of(item: &Item) -> Result<Destination> {
         None | Some("http") => Ok(Destination::Http { url: item.text("url")?.to_owned() }),
         Some(kind) => Err(corrupt("an endpoint")(format!("its destination is {kind:?}"))),
     }
+}
+
+fn filter_of(item: &Item) -> Result<Option<PayloadFilter>> {
+    let read =
+        |text| PayloadFilter::parse(text).map_err(|invalid| corrupt("an endpoint's filter")(invalid.reason));
+    item.text_opt("filter").map(read).transpose()
 }
 
 const NOT_FOUND: Error = Error::NotFound("Endpoint");
@@ -50,6 +59,7 @@ impl Store {
             .with_some("uid", settings.uid.as_ref().map(s))
             .with_some("eventTypes", texts(settings.event_types.as_deref()))
             .with_some("channels", texts(settings.channels.as_deref()))
+            .with_some("filter", settings.filter.as_ref().map(|filter| s(filter.text())))
             .with("disabled", AttributeValue::Bool(settings.disabled))
             .with_some("rateLimit", settings.rate_limit.map(n))
             .with_some("metadata", metadata(&settings.metadata))
@@ -73,6 +83,7 @@ impl Store {
                 uid: item.text_opt("uid").map(str::to_owned),
                 event_types: item.texts("eventTypes"),
                 channels: item.texts("channels"),
+                filter: filter_of(item)?,
                 disabled: item.get("disabled").and_then(|flag| flag.as_bool().ok()).copied().unwrap_or(false),
                 rate_limit: item.number_opt("rateLimit"),
                 metadata: metadata_of(item),
@@ -123,6 +134,7 @@ impl Store {
                         uid: item.text_opt("uid").map(str::to_owned),
                         event_types: item.texts("eventTypes"),
                         channels: item.texts("channels"),
+                        filter: None,
                         // Nothing is sent to it.
                         disabled: true,
                         rate_limit: item.number_opt("rateLimit"),

@@ -273,6 +273,19 @@ async fn every_operation_costs_what_the_budget_says() {
     at.cost("message.create, 3 endpoints", async |at| at.post(&payload(ONE_KB), None, None).await).await;
     at.cost("deliver, 3 endpoints", Counted::work_off).await;
 
+    // A filter costs nothing, whether it matches or not; what nobody wants is stored and no more.
+    at.app = at.stack.app().await;
+    for filter in [json!({"nobody": ["has this"]}), json!({"lines": {"quantity": [{"numeric": [">", 9]}]}})] {
+        let path = format!("/api/v1/app/{}/endpoint", at.app);
+        let body = json!({"url": at.receiver.url("/"), "filter": filter}).to_string();
+        let made = at.stack.request("POST", &path, &at.stack.token, body).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    }
+    at.clock.skip(Duration::from_secs(2));
+    at.post(&payload(ONE_KB), None, None).await;
+    at.cost("message.create, that no filter matches", async |at| at.post(&payload(ONE_KB), None, None).await)
+        .await;
+
     // An endpoint that fails: what each attempt costs that is not the last one.
     at.app = at.stack.app().await;
     at.stack.endpoint(&at.app, &at.receiver.url("/fails")).await;

@@ -9,6 +9,7 @@ use url::Url;
 use crate::application::ApplicationSettings;
 use crate::endpoint::Endpoint;
 use crate::event_type::EventType;
+use crate::payload_filter::PayloadFilter;
 use crate::signing::SigningKey;
 use crate::task::Task;
 use crate::token::Expiry;
@@ -130,6 +131,7 @@ impl From<&Endpoint> for AuditSnapshot {
             .with("uid", settings.uid.as_deref())
             .with("eventTypes", settings.event_types.as_deref())
             .with("channels", settings.channels.as_deref())
+            .with("filter", settings.filter.as_ref().map(PayloadFilter::text))
             .with("disabled", settings.disabled)
             .with("rateLimit", settings.rate_limit)
             .with_metadata(&settings.metadata)
