@@ -59,6 +59,8 @@ pub(crate) struct Month {
     tracing: bool,
     /// The tables have a key of the customer's.
     customer_key: bool,
+    /// The tables have provisioned capacity with target tracking.
+    provisioned: bool,
     accept_ms: f64,
     delivery_ms: f64,
     memory_mb: f64,
@@ -116,7 +118,11 @@ fn chain(retries: &RetryPolicy, failures: f64, units: &Units) -> Chain {
         let Some(wait) = wait else { break };
         likely *= failures;
         if wait <= DELAY_MAX {
-            let queued = measured.attempt_that_queues_a_retry.beyond(measured.attempt);
+            let mut queued = measured.attempt_that_queues_a_retry.beyond(measured.attempt);
+            if attempt != measured.attempt {
+                // Only a first attempt is less than two writes where it is the last one.
+                queued = Taken { sqs_sends: queued.sqs_sends, ..Taken::default() };
+            }
             chain.taken.add(likely, queued);
             attempt = measured.retry;
         } else {
@@ -196,6 +202,13 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
         lines.filter(|line| line.trim() == format!("Type: {kind}")).count() as f64
     };
     let timers = if month.tracing { MINUTES } else { 0.0 };
+    let timers_reads = MINUTES * units.measured.timers_run.read_units;
+    let (on_demand, provisioned) = if month.provisioned { (0.0, 1.0) } else { (1.0, 0.0) };
+    // Capacity follows the load, to a share of it that is used, and never below what the template says.
+    let unit_hours = |units: f64| {
+        let followed = units / (MINUTES * 60.0) / assumed.capacity_used;
+        (followed.max(assumed.capacity_least) + assumed.capacity_least_other) * MINUTES / 60.0
+    };
 
     let (sent, whatever) = (false, true);
     let lines = [
@@ -204,15 +217,24 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
         ("Lambda", "time", gb_seconds, "lambda_gb_second", sent),
         ("Lambda", "timers, each minute", MINUTES, "lambda_request", whatever),
         ("Lambda", "time of the timers", timers_gb_seconds, "lambda_gb_second", whatever),
-        ("DynamoDB", "writes", taken.write_units, "dynamodb_write_unit", sent),
-        ("DynamoDB", "reads", taken.read_units, "dynamodb_read_unit", sent),
+        ("DynamoDB", "writes", on_demand * taken.write_units, "dynamodb_write_unit", sent),
+        ("DynamoDB", "reads", on_demand * taken.read_units, "dynamodb_read_unit", sent),
+        ("DynamoDB", "reads of the timers", on_demand * timers_reads, "dynamodb_read_unit", whatever),
         (
             "DynamoDB",
-            "reads of the timers",
-            MINUTES * units.measured.timers_run.read_units,
-            "dynamodb_read_unit",
-            whatever,
+            "write capacity",
+            provisioned * unit_hours(taken.write_units),
+            "dynamodb_write_capacity",
+            sent,
         ),
+        (
+            "DynamoDB",
+            "read capacity",
+            provisioned * unit_hours(taken.read_units + timers_reads),
+            "dynamodb_read_capacity",
+            sent,
+        ),
+        ("CloudWatch", "alarms of auto scaling", provisioned * assumed.capacity_alarms, "alarm", sent),
         ("DynamoDB", "storage, once 90 days are full", storage, "dynamodb_storage", sent),
         ("DynamoDB", "point-in-time recovery", storage, "dynamodb_recovery", sent),
         ("SQS", "requests", job_requests, "sqs_request", sent),
@@ -240,6 +262,26 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
     Ok(Bill { month, attempts, lines: lines.into_iter().filter(|line| line.amount > 0.0).collect(), prices })
 }
 
+/// From how many messages a month on provisioned capacity costs less than what it replaces.
+fn pays_from(month: Month) -> Result<f64, ConfigError> {
+    const MANY: f64 = 1e9;
+    let of_capacity = |line: &&Line| {
+        line.price.starts_with("dynamodb_read_")
+            || line.price.starts_with("dynamodb_write_")
+            || line.what == "alarms of auto scaling"
+    };
+    let usd = |month| {
+        let bill = bill(month)?;
+        Ok::<f64, ConfigError>(bill.lines.iter().filter(of_capacity).map(|line| line.usd).sum())
+    };
+    let none = Month { messages: 0.0, provisioned: false, ..month };
+    // By the request it grows with the messages; capacity stays at its least until that is used up, and grows
+    // more slowly after that.
+    let of_timers = usd(none)?;
+    let each = (usd(Month { messages: MANY, ..none })? - of_timers) / MANY;
+    Ok((usd(Month { provisioned: true, ..none })? - of_timers) / each)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,6 +298,7 @@ mod tests {
             ingest: false,
             tracing: false,
             customer_key: false,
+            provisioned: false,
             accept_ms: units.assumed.accept_ms,
             delivery_ms: units.assumed.delivery_ms,
             memory_mb: units.assumed.memory_mb,
@@ -271,8 +314,8 @@ mod tests {
     fn a_million_messages_by_hand() {
         let bill = bill(month()).unwrap();
         assert!((bill.attempts - 1e6).abs() < 0.5);
-        // Four write units, two read units, three requests to SQS.
-        assert_eq!(usd(&bill, "DynamoDB", "writes"), 2.5);
+        // Three write units, two read units, three requests to SQS.
+        assert_eq!(usd(&bill, "DynamoDB", "writes"), 1.875);
         assert_eq!(usd(&bill, "DynamoDB", "reads"), 0.25);
         assert_eq!(usd(&bill, "SQS", "requests"), 1.2);
         assert_eq!(usd(&bill, "API Gateway", "requests"), 1.0);
@@ -290,12 +333,12 @@ mod tests {
             (usd(&one, "API Gateway", "requests"), usd(&one, "SQS", "requests of ingest")),
             (0.0, 1.2)
         );
-        assert_eq!((usd(&one, "SQS", "requests"), usd(&one, "DynamoDB", "writes")), (1.2, 2.5));
+        assert_eq!((usd(&one, "SQS", "requests"), usd(&one, "DynamoDB", "writes")), (1.2, 1.875));
         let ten = bill(Month { ingest: true, batch: 10.0, ..month() }).unwrap();
         assert_eq!(usd(&ten, "SQS", "requests of ingest"), 0.12);
         // Of the application's two reads, each is for ten.
         assert_eq!(usd(&ten, "DynamoDB", "reads"), 0.138);
-        assert_eq!((usd(&ten, "DynamoDB", "writes"), usd(&ten, "Lambda", "invocations")), (2.5, 0.04));
+        assert_eq!((usd(&ten, "DynamoDB", "writes"), usd(&ten, "Lambda", "invocations")), (1.875, 0.04));
         let api = bill(Month { batch: 10.0, ..month() }).unwrap();
         assert!(ten.total() < api.total() - 1.8, "{} and {}", ten.total(), api.total());
         // A key is always there.
@@ -347,9 +390,26 @@ mod tests {
     }
 
     #[test]
+    fn capacity_costs_its_least_and_then_follows_the_load() {
+        let of = |messages, provisioned| bill(Month { messages, provisioned, ..month() }).unwrap();
+        // 30 units for 720 hours.
+        let least = usd(&of(1e6, true), "DynamoDB", "write capacity");
+        assert_eq!(least, 14.04);
+        assert_eq!(usd(&of(0.0, true), "DynamoDB", "write capacity"), least);
+        // 300 million writes in 2,592,000 seconds, of which 70 % are used.
+        let many = usd(&of(1e8, true), "DynamoDB", "write capacity");
+        assert!((many - (3e8 / 2_592_000.0 / 0.7 + 5.0) * 720.0 * 0.00065).abs() < 0.01, "{many}");
+        let edge = pays_from(month()).unwrap();
+        for (messages, cheaper) in [(edge * 0.9, false), (edge * 1.1, true), (1e9, true)] {
+            assert_eq!(of(messages, true).total() < of(messages, false).total(), cheaper, "{messages}");
+        }
+    }
+
+    #[test]
     fn every_price_is_used_and_says_where_it_is_from() {
         let everything = Month { tracing: true, customer_key: true, ..month() };
-        let bill = bill(everything).unwrap();
+        let mut bill = bill(everything).unwrap();
+        bill.lines.extend(super::bill(Month { provisioned: true, ..everything }).unwrap().lines);
         for (name, price) in &bill.prices.prices {
             assert!(
                 price.source.starts_with("https://") && price.read.starts_with(char::is_alphanumeric),

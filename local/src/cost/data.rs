@@ -111,6 +111,14 @@ pub(crate) struct Assumed {
     pub(crate) job_overhead_bytes: f64,
     /// What compression leaves of a payload.
     pub(crate) compressed_share: f64,
+    /// The share of provisioned capacity that target tracking aims at; the template's.
+    pub(crate) capacity_used: f64,
+    /// The least capacity of the busier table of each kind, units per second: the template's `ProvisionedUnits` …
+    pub(crate) capacity_least: f64,
+    /// … and that of the other one.
+    pub(crate) capacity_least_other: f64,
+    /// Alarms that target tracking makes: four for each of two kinds of capacity of two tables.
+    pub(crate) capacity_alarms: f64,
     /// Polls that Lambda keeps open on an idle queue.
     pub(crate) idle_pollers: f64,
     /// Requests that X-Ray records each second in any case …

@@ -46,6 +46,12 @@ pub(crate) struct CostFlags {
     /// Include a customer-managed KMS key for the tables.
     #[arg(long)]
     customer_key: bool,
+    /// Count with provisioned capacity and target tracking: the template's ProvisionedUnits is 25.
+    #[arg(long)]
+    provisioned: bool,
+    /// Compare 100,000, a million and a hundred million messages per month, by each way to send them.
+    #[arg(long, conflicts_with_all = ["messages", "batch", "no_keys", "ingest", "provisioned", "json"])]
+    volumes: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -72,10 +78,14 @@ impl CostFlags {
             ingest: self.ingest,
             tracing: self.tracing,
             customer_key: self.customer_key,
+            provisioned: self.provisioned,
             accept_ms: or("--accept-ms", &self.accept_ms, assumed.accept_ms, 29_000.0)?,
             delivery_ms: or("--delivery-ms", &self.delivery_ms, assumed.delivery_ms, 60_000.0)?,
             memory_mb: or("--memory-mb", &self.memory_mb, assumed.memory_mb, 10_240.0)?,
         };
+        if self.volumes {
+            return report::volumes(month);
+        }
         let bill = bill(month)?;
         Ok(if self.json { report::json(&bill) } else { report::table(&bill) })
     }

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::Bill;
+use shared::config::ConfigError;
+
+use super::{Bill, Month, bill, pays_from};
 
 /// `1234567.891` as `1,234,567.89`; whole numbers without what is behind the point.
 fn grouped(value: f64, decimals: usize) -> String {
@@ -80,6 +82,49 @@ pub(super) fn table(bill: &Bill) -> String {
     text
 }
 
+/// Three volumes in one table, by the ways to send them. `month` says everything else.
+///
+/// # Errors
+/// A file of numbers, or the template, cannot be read.
+pub(super) fn volumes(month: Month) -> Result<String, ConfigError> {
+    const VOLUMES: [f64; 3] = [1e5, 1e6, 1e8];
+    let one = Month { batch: 1.0, keys: true, ingest: false, provisioned: false, ..month };
+    let under_load = Month { batch: 10.0, ..one };
+    let queued = Month { ingest: true, ..under_load };
+    let ways = [
+        ("posted one by one, with a key", one),
+        ("the same, jobs in batches of ten under load", under_load),
+        ("the same, no key", Month { keys: false, ..under_load }),
+        ("by the queue, in batches of ten", queued),
+        ("posted, under load, provisioned capacity", Month { provisioned: true, ..under_load }),
+        ("by the queue, provisioned capacity", Month { provisioned: true, ..queued }),
+    ];
+    let mut text = "USD per month without fixed charges, and per million messages\n".to_owned();
+    let mut row = |way: &str, cells: [String; 3]| {
+        let cells: String = cells.iter().map(|cell| format!(" {cell:>18}")).collect();
+        let _infallible = writeln!(text, "{way:<44}{cells}");
+    };
+    row("messages per month", VOLUMES.map(|messages| grouped(messages, 0)));
+    for (way, month) in ways {
+        let mut cells = [const { String::new() }; 3];
+        for (cell, messages) in cells.iter_mut().zip(VOLUMES) {
+            let bill = bill(Month { messages, ..month })?;
+            let sent = bill.total() - bill.fixed();
+            let million = million(&bill).unwrap_or_default();
+            *cell = format!("{} ({})", grouped(sent, 2), grouped(million, 2));
+        }
+        row(way, cells);
+    }
+    let edge = pays_from(under_load)?;
+    let _infallible = write!(
+        text,
+        "Provisioned capacity pays from about {:.1} million messages per month, {:.1} per second, if they come evenly.",
+        edge / 1e6,
+        edge / (30.0 * 86_400.0)
+    );
+    Ok(text)
+}
+
 /// For programs.
 pub(super) fn json(bill: &Bill) -> String {
     let (month, prices) = (&bill.month, &bill.prices);
@@ -131,6 +176,13 @@ mod tests {
         assert!(rows.len() > 10, "{table}");
         let missing: Vec<&&str> = rows.iter().filter(|row| !document.contains(**row)).collect();
         assert!(missing.is_empty(), "{missing:#?}");
+    }
+
+    #[test]
+    fn the_document_compares_three_volumes_as_the_calculator_does() {
+        let document = include_str!("../../../docs/COST.md");
+        let volumes = volumes(month()).unwrap();
+        assert!(document.contains(&volumes), "{volumes}");
     }
 
     #[test]

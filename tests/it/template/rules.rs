@@ -354,6 +354,36 @@ fn parameters_are_explained_and_limited() {
     }
 }
 
+/// Capacity follows the load by the numbers that the calculator counts with.
+#[test]
+fn each_table_can_have_capacity_that_follows_the_load() {
+    let (template, units) = (read("template.yaml"), include_str!("../../../local/data/units.json"));
+    let units: Value = serde_json::from_str(units).expect("JSON");
+    let least = |scaling: &Value| match scaling["MinCapacity"].as_f64() {
+        Some(least) => least,
+        None => {
+            assert_eq!(scaling["MinCapacity"]["Ref"], "ProvisionedUnits");
+            units["assumed"]["capacity_least"].as_f64().expect("a number")
+        }
+    };
+    for (table, write, read) in [("ConfigTable", 5.0, 25.0), ("LogTable", 25.0, 5.0)] {
+        let table = &template["Resources"][table]["Properties"];
+        let replica = &table["Replicas"][0];
+        let scaling = [
+            (&table["WriteProvisionedThroughputSettings"], "WriteCapacityAutoScalingSettings", write),
+            (&replica["ReadProvisionedThroughputSettings"], "ReadCapacityAutoScalingSettings", read),
+        ];
+        for (settings, name, wanted) in scaling {
+            assert_eq!(settings["Fn::If"][0], "Provisioned");
+            let scaling = &settings["Fn::If"][1][name];
+            let target = &scaling["TargetTrackingScalingPolicyConfiguration"]["TargetValue"];
+            let used = units["assumed"]["capacity_used"].as_f64().expect("a number");
+            assert!((target.as_f64().expect("a number") - 100.0 * used).abs() < 1e-9);
+            assert!((least(scaling) - wanted).abs() < 1e-9, "{name}");
+        }
+    }
+}
+
 /// What CloudFormation does on behalf of the deploying role to a managed policy and a role, by the handlers
 /// in the resource schemas of `AWS::IAM::ManagedPolicy` and `AWS::IAM::Role`, as far as our template's
 /// properties reach.
