@@ -239,6 +239,13 @@ mod tests {
             ("messages", "GET", vec![format!("{A}/msg/m")]),
             ("messages", "DELETE", vec![format!("{A}/msg/m/content")]),
             (
+                "messages",
+                "GET",
+                ["poller/e", "poller/e/consumer/c", "polling-endpoint/e/consumer/c"]
+                    .map(|last| format!("{A}/{last}"))
+                    .into(),
+            ),
+            (
                 "attempts",
                 "GET",
                 ["attempt/endpoint/e", "attempt/msg/m", "endpoint/e/msg", "msg/m/endpoint", "msg/m/attempt"]

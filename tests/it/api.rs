@@ -17,6 +17,7 @@ pub mod malformed_input;
 pub mod needs;
 pub mod openapi;
 pub mod openapi_conformance;
+pub mod polling;
 pub mod portal;
 pub mod portal_access;
 pub mod rules;

@@ -9,6 +9,7 @@ mod coverage;
 mod faults;
 mod journal;
 mod kept;
+mod pollers;
 mod promises;
 mod random;
 mod receivers;
@@ -80,7 +81,12 @@ fn what_is_broken_on_purpose_is_found() {
         InjectedBug::StateBeforeSuccessor,
         InjectedBug::AckBeforeRecord,
     ];
-    for bug in in_deliver.map(Bug::Deliver).into_iter().chain([Bug::BlindList]) {
+    let others = [
+        Bug::BlindList,
+        Bug::Polling(messages::InjectedBug::PassesUnfinishedWrites),
+        Bug::Polling(messages::InjectedBug::LeasesTwice),
+    ];
+    for bug in in_deliver.map(Bug::Deliver).into_iter().chain(others) {
         let found = (1..=SEEDS_DEFAULT).find_map(|seed| {
             let broken = run(seed, Some(bug), false).violations;
             broken.first().map(|violation| (seed, violation.clone()))

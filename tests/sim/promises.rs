@@ -1,6 +1,7 @@
 //! The promises, checked when a run has come to rest.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use shared::store::shards::LogQuery;
 use standardwebhooks::Webhook;
 
 use crate::journal::{Events, Post, Record};
+use crate::pollers::Pollers;
 use crate::receivers::Manner;
 use crate::workload::{Customer, Target, Wish, request};
 use crate::world::{World, answer};
@@ -71,7 +73,12 @@ impl OnFile {
 }
 
 /// What was not kept of what was promised, one line each.
-pub async fn check(world: &World, customers: &[Customer], wishes: &[Wish]) -> Vec<String> {
+pub async fn check(
+    world: &Arc<World>,
+    customers: &[Customer],
+    wishes: &[Wish],
+    pollers: &Pollers,
+) -> Vec<String> {
     let mut broken = Vec::new();
     if world.dead_letters() > 0 {
         broken.push(format!("{} jobs are dead letters", world.dead_letters()));
@@ -97,6 +104,9 @@ pub async fn check(world: &World, customers: &[Customer], wishes: &[Wish]) -> Ve
         course.waits(&mut broken);
     }
     course.strangers(&promised, &mut broken).await;
+    let polled: Vec<_> =
+        promised.iter().map(|((message, customer), wish)| (*customer, *message, wish.channel)).collect();
+    broken.extend(pollers.check(world, customers, &polled).await);
     broken
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::coverage::Coverage;
+use crate::pollers;
 use crate::promises;
 use crate::replays::{self, Replay};
 use crate::time::{Rest, Sim};
@@ -65,6 +66,7 @@ pub fn run(seed: u64, bug: Option<Bug>, traced: bool) -> Done {
     wait_for(&sim, Box::pin(made));
     let customers = customers.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let (book, open) = workload::start(&world, &customers);
+    let pollers = pollers::start(&world, &customers, &book.wishes(), &open);
     if world.dice.chance(250) {
         workload::disable(&world, &customers);
     }
@@ -94,7 +96,7 @@ pub fn run(seed: u64, bug: Option<Bug>, traced: bool) -> Done {
             let (world, found) = (world.clone(), found.clone());
             let wishes = book.wishes();
             async move {
-                let mut violations = promises::check(&world, &customers, &wishes).await;
+                let mut violations = promises::check(&world, &customers, &wishes, &pollers).await;
                 if let Some(replay) = replay {
                     violations.extend(replay.check(&world).await);
                 }

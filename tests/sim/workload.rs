@@ -7,6 +7,7 @@ use axum::body::Body;
 use serde_json::{Value, json};
 use shared::ids::{AppId, EndpointId, OrgId};
 
+use crate::pollers::Polled;
 use crate::random::Dice;
 use crate::receivers::Manner;
 use crate::world::{World, answer};
@@ -18,6 +19,8 @@ pub struct Customer {
     pub app: AppId,
     pub token: String,
     pub endpoints: Vec<Target>,
+    /// Endpoints that nothing is sent to.
+    pub polled: Vec<Polled>,
 }
 
 /// An endpoint, and the server behind it.
@@ -34,6 +37,8 @@ pub struct Target {
 #[derive(Clone, Debug)]
 pub struct Wish {
     pub customer: usize,
+    /// When it is sent first.
+    pub at: Duration,
     pub payload: String,
     pub channel: Option<&'static str>,
     pub event_id: Option<String>,
@@ -68,6 +73,8 @@ pub async fn customers(world: &World) -> Vec<Customer> {
     let (applications, endpoints) = (world.undisturbed("applications"), world.undisturbed("endpoints"));
     let tokens = world.tokens();
     let dice = &world.dice;
+    // Of their own, so that the rest of a seed's course depends on them as little as can be.
+    let polling = Dice::new(world.seed, "pollers");
     let mut customers = Vec::new();
     let first_org = OrgId::new(shared::clock::Timestamp::from_ms(crate::time::START_MS), dice);
     // One in many runs has a customer with more endpoints than are served at once.
@@ -107,8 +114,19 @@ pub async fn customers(world: &World) -> Vec<Customer> {
             let id = endpoint["id"].as_str().expect("an id").parse().expect("an id");
             made.push(Target { id, receiver, secret, channel });
         }
+        let mut polled = Vec::new();
+        if polling.chance(300) {
+            let channel = polling.chance(200).then_some("a");
+            let mut body = json!({ "destination": { "kind": "polling" } });
+            if let Some(channel) = channel {
+                body["channels"] = json!([channel]);
+            }
+            let endpoint = ask(&endpoints, "POST", &format!("/api/v1/app/{app}/endpoint"), body).await;
+            let id = endpoint["id"].as_str().expect("an id").parse().expect("an id");
+            polled.push(Polled { id, channel });
+        }
         let app = app.parse().expect("an id");
-        customers.push(Customer { org, app, token, endpoints: made });
+        customers.push(Customer { org, app, token, endpoints: made, polled });
     }
     customers
 }
@@ -166,8 +184,9 @@ pub fn start(world: &Arc<World>, customers: &[Customer]) -> (Book, Arc<Mutex<usi
         };
         let span = world.faults.until().as_millis() as u64 / *dice.pick(&[2, 8, 1000]);
         for nth in 0..messages {
-            let wish = Wish {
+            let mut wish = Wish {
                 customer: number,
+                at: Duration::ZERO,
                 payload: payload(world, number, nth as usize),
                 channel: *dice.pick(&[None, Some("a"), Some("b")]),
                 event_id: dice.chance(250).then(|| format!("event-{number}-{nth}")),
@@ -179,6 +198,7 @@ pub fn start(world: &Arc<World>, customers: &[Customer]) -> (Book, Arc<Mutex<usi
                 resent: Vec::new(),
             };
             let at = Duration::from_millis(dice.between(10, 10 + span));
+            wish.at = at;
             let mut wishes = book.0.lock().unwrap_or_else(PoisonError::into_inner);
             wishes.push(wish.clone());
             let index = wishes.len() - 1;

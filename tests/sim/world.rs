@@ -48,6 +48,8 @@ fn template() -> &'static Template {
 pub enum Bug {
     /// The function `deliver`.
     Deliver(InjectedBug),
+    /// In what serves pollers.
+    Polling(messages::InjectedBug),
     /// Lists of attempts leave out those inside states.
     BlindList,
 }
@@ -222,7 +224,10 @@ impl World {
             let router = match function {
                 "applications" => applications::router(env, platform),
                 "endpoints" => endpoints::router(env, platform),
-                "messages" => messages::router(env, platform),
+                "messages" => match self.bug {
+                    Some(Bug::Polling(bug)) => messages::broken_router(env, platform, bug),
+                    _ => messages::router(env, platform),
+                },
                 "attempts" => attempts::router(env, platform),
                 other => panic!("{other} is not used here"),
             };
@@ -462,7 +467,7 @@ impl Consumer {
                 let deliver = Deliver::connect_by(transport, env, platform).expect("it connects");
                 match world.bug {
                     Some(Bug::Deliver(bug)) => deliver.with_bug(bug),
-                    Some(Bug::BlindList) | None => deliver,
+                    _ => deliver,
                 }
             }))),
             "ingest" => {

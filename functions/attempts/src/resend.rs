@@ -63,6 +63,7 @@ impl Attempts {
                 "The endpoint is disabled: enable it, then send the message again.".into(),
             ));
         }
+        endpoint.settings.destination.check_sent_to()?;
         let state = store.states(message.id, &[endpoint.id], true).await?.pop();
         if state.is_some_and(|state| state.by_hand.len() >= RESENDS_MAX) {
             let text = format!(

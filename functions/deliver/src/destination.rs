@@ -137,6 +137,10 @@ impl Destinations {
         let webhook = Webhook { message, endpoint, payload, at };
         let result = match &endpoint.settings.destination {
             Destination::Http { url } => self.http.send(url, webhook).await?,
+            // It was sent to when its job was queued.
+            Destination::Polling => {
+                AttemptResult::failed("the endpoint is polled now: nothing is sent to it")
+            }
         };
         let took = self.clock.now().since(at);
         let mut attempt = Attempt {

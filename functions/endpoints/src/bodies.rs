@@ -52,7 +52,10 @@ impl RequestBody for EndpointIn {
 
     fn read(fields: &mut Fields<'_>, https_only: HttpsOnly) -> Self {
         let EndpointUpdate(settings) = EndpointUpdate::read(fields, (None, https_only));
-        Self { settings, key: secret::chosen(fields, &["secret"]), headers: headers::whole(fields, false) }
+        let (key, headers) = (secret::chosen(fields, &["secret"]), headers::whole(fields, false));
+        refuse_if_polled(fields, &settings, "secret", key.is_some());
+        refuse_if_polled(fields, &settings, "headers", !headers.is_empty());
+        Self { settings, key, headers }
     }
 }
 
@@ -67,7 +70,7 @@ impl RequestBody for EndpointUpdate {
     fn read(fields: &mut Fields<'_>, (before, https_only): Self::With) -> Self {
         let destination = destination::read(fields, https_only, before.as_ref(), false);
         let description = fields.text(&["description"], Text::UpTo(TEXT_LENGTH_MAX)).value();
-        Self(EndpointSettings {
+        let settings = EndpointSettings {
             destination,
             description: description.unwrap_or_default(),
             uid: fields.text(&["uid"], Text::Uid("ep_")).value(),
@@ -77,7 +80,9 @@ impl RequestBody for EndpointUpdate {
             disabled: fields.or(&["disabled"], false),
             rate_limit: fields.rate_limit().value(),
             metadata: fields.metadata().value().unwrap_or_default(),
-        })
+        };
+        refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
+        Self(settings)
     }
 }
 
@@ -91,7 +96,7 @@ impl RequestBody for EndpointPatch {
 
     fn read(fields: &mut Fields<'_>, (before, https_only): Self::With) -> Self {
         let destination = destination::read(fields, https_only, Some(&before.destination), true);
-        Self(EndpointSettings {
+        let settings = EndpointSettings {
             destination,
             description: fields
                 .text(&["description"], Text::UpTo(TEXT_LENGTH_MAX))
@@ -104,7 +109,16 @@ impl RequestBody for EndpointPatch {
             disabled: fields.take(&["disabled"]).over(Some(before.disabled)).unwrap_or(false),
             rate_limit: fields.rate_limit().over(before.rate_limit),
             metadata: fields.metadata().over(Some(before.metadata)).unwrap_or_default(),
-        })
+        };
+        refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
+        Self(settings)
+    }
+}
+
+/// Refuses a field that is about what is sent, where nothing is.
+fn refuse_if_polled(fields: &mut Fields<'_>, settings: &EndpointSettings, name: &'static str, is_set: bool) {
+    if is_set && settings.destination.is_polled() && !fields.has_violation(name) {
+        fields.violation(name, "Nothing is sent to an endpoint that is polled: leave it out");
     }
 }
 

@@ -12,7 +12,7 @@ use crate::bodies::HttpsOnly;
 use crate::url_rule;
 
 /// The kinds, as `kind` spells them.
-const KINDS: &[&str] = &["http"];
+const KINDS: &[&str] = &["http", "polling"];
 
 pub const URL: (&str, &str) = (
     "url",
@@ -20,7 +20,7 @@ pub const URL: (&str, &str) = (
 );
 pub const ABOUT: [(&str, &str); 3] = [
     ("destination", "Where messages go, if not to `url`."),
-    ("destination.kind", "The kind of place."),
+    ("destination.kind", "The kind of place; `polling` if its owner fetches messages."),
     ("destination.url", "`http`: the same as `url`."),
 ];
 
@@ -85,6 +85,10 @@ fn of_part(part: &mut Fields<'_>, https_only: HttpsOnly) -> Option<Destination> 
             };
             connected(part, url, https_only)
         }
+        "polling" => {
+            part.no_others(&["kind"]);
+            return (!part.has_violations()).then_some(Destination::Polling);
+        }
         _ => return None,
     };
     (!part.has_violations()).then_some(Destination::Http { url })
@@ -108,7 +112,7 @@ fn describe_url(fields: &mut Fields<'_>) {
 #[schemars(rename = "DestinationOut")]
 #[serde(rename_all = "camelCase")]
 pub struct DestinationOut {
-    /// The kind of place: `http`.
+    /// The kind of place: `http`; `polling` if its owner fetches messages.
     kind: &'static str,
     /// `http`: where webhooks are sent.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,6 +124,7 @@ impl From<&Destination> for DestinationOut {
         let kind = destination.kind();
         match destination {
             Destination::Http { url } => Self { kind, url: Some(url.clone()) },
+            Destination::Polling => Self { kind, url: None },
         }
     }
 }

@@ -147,6 +147,7 @@ pub async fn send_example(
     let wanted = async {
         let (app, endpoint) = state.find(&caller, &path).await?;
         let message = message(api, &caller, body.read()?).await?;
+        endpoint.settings.destination.check_sent_to()?;
         if endpoint.settings.disabled {
             let text = "The endpoint is disabled: enable it before an example is sent.";
             return Err(Error::Conflict(text.into()));

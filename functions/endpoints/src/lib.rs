@@ -32,6 +32,7 @@ mod filter;
 mod first_sdks;
 mod headers;
 mod needs;
+mod polling_keys;
 mod replays;
 mod secret;
 mod stats;
@@ -103,7 +104,7 @@ const TAG: &str = "Endpoint";
 
 fn operations<R: Registry<Endpoints>>(to: R) -> R {
     let to = tasks::operations(replays::operations(stats::operations(needs::operations(to))));
-    let to = filter::operations(to);
+    let to = polling_keys::operations(filter::operations(to));
     of_endpoints(example::operations(headers::operations(secret::operations(to))))
 }
 

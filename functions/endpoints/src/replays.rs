@@ -214,6 +214,7 @@ pub async fn begin<T: TaskIn>(
             let now = api.clock.now();
             let (app, endpoint) = state.find(&caller, &path).await?;
             let request = body.read_with(now)?.request();
+            endpoint.settings.destination.check_sent_to()?;
             if endpoint.settings.disabled {
                 return Err(Error::Conflict(
                     "The endpoint is disabled: enable it before you recover or replay messages.".into(),

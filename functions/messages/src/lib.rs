@@ -3,6 +3,13 @@
 //! What accepts them is [`shared::intake`].
 
 mod batch;
+mod injected_bug;
+mod lease;
+mod poll;
+
+pub use injected_bug::InjectedBug;
+#[cfg(feature = "injected-bugs")]
+pub use injected_bug::broken_router;
 
 use axum::Router;
 use axum::extract::{FromRef, State};
@@ -36,6 +43,7 @@ use tracing::Instrument as _;
 struct Messages {
     api: Api,
     intake: Intake,
+    bug: Option<InjectedBug>,
 }
 
 impl FromRef<Messages> for Api {
@@ -51,10 +59,14 @@ const BATCH: &str = "/api/v1/app/{app_id}/msg/batch";
 /// # Errors
 /// A setting is missing or makes no sense.
 pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError> {
+    router_of(env, platform, None)
+}
+
+fn router_of(env: &Env<'_>, platform: &Platform, bug: Option<InjectedBug>) -> Result<Router, ConfigError> {
     let api = Api::connect(env, platform)?;
     let intake = Intake::connect(env, platform, api.store.clone(), "messages")?.limited(env)?;
     let metrics = intake.metrics().clone();
-    let state = Messages { api, intake };
+    let state = Messages { api, intake, bug };
     // The path of batches hides a message whose event id is their name.
     let routes = operations(Router::new()).route(BATCH, axum::routing::get(read_called_batch));
     Ok(shared::http::flush_metrics_layer(shared::http::finish(routes, state), metrics))
@@ -67,6 +79,10 @@ pub fn describe(document: Document) -> Document {
 }
 
 fn operations<R: Registry<Messages>>(to: R) -> R {
+    lease::operations(poll::operations(of_messages(to)))
+}
+
+fn of_messages<R: Registry<Messages>>(to: R) -> R {
     const TAG: &str = "Message";
     const ALL: &str = "/api/v1/app/{app_id}/msg";
     const ONE: &str = "/api/v1/app/{app_id}/msg/{msg_id}";

@@ -58,6 +58,10 @@ audit_actions! {
     EndpointHeadersUpdated "endpoint.headers-updated",
     /// It got another key to sign with.
     EndpointSecretRotated "endpoint.secret-rotated",
+    /// It got another key to be polled with.
+    PollingKeyRotated "endpoint.polling-key-rotated",
+    /// Its keys to be polled with were revoked.
+    PollingKeysRevoked "endpoint.polling-keys-revoked",
     /// What failed was asked to be sent again.
     EndpointRecover "endpoint.recover",
     /// What was never sent was asked to be sent.

@@ -142,6 +142,27 @@ pub const NEEDS: &[(&str, &str, Need)] = &[
         "/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret/rotate",
         Need::Of(Capability::ManageEndpointSecret),
     ),
+    ("GET", "/api/v1/app/{app_id}/poller/{sink_id}", VIEW),
+    // A consumer's position is its endpoint's: whoever moves it changes what others are given.
+    ("GET", "/api/v1/app/{app_id}/poller/{sink_id}/consumer/{consumer_id}", MANAGE),
+    ("POST", "/api/v1/app/{app_id}/poller/{sink_id}/consumer/{consumer_id}/seek", MANAGE),
+    ("GET", "/api/v1/app/{app_id}/polling-endpoint/{sink_id}/consumer/{consumer_id}", MANAGE),
+    ("POST", "/api/v1/app/{app_id}/polling-endpoint/{sink_id}/consumer/{consumer_id}/commit", MANAGE),
+    (
+        "GET",
+        "/api/v1/app/{app_id}/endpoint/{endpoint_id}/poller/token",
+        Need::Of(Capability::ViewEndpointSecret),
+    ),
+    (
+        "POST",
+        "/api/v1/app/{app_id}/endpoint/{endpoint_id}/poller/token/rotate",
+        Need::Of(Capability::ManageEndpointSecret),
+    ),
+    (
+        "DELETE",
+        "/api/v1/app/{app_id}/endpoint/{endpoint_id}/poller/token",
+        Need::Of(Capability::ManageEndpointSecret),
+    ),
     ("POST", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/recover", SEND),
     ("POST", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/replay-missing", SEND),
     ("POST", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/bulk-replay", SEND),

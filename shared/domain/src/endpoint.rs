@@ -76,6 +76,8 @@ pub enum Destination {
         /// With scheme `http` or `https`.
         url: String,
     },
+    /// Nowhere: its owner polls for its messages.
+    Polling,
 }
 
 impl Destination {
@@ -83,6 +85,7 @@ impl Destination {
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Http { .. } => "http",
+            Self::Polling => "polling",
         }
     }
 
@@ -90,13 +93,33 @@ impl Destination {
     pub fn address(&self) -> &str {
         match self {
             Self::Http { url } => url,
+            Self::Polling => "",
         }
+    }
+
+    /// Refuses to send anything to an endpoint that is polled.
+    ///
+    /// # Errors
+    /// `Conflict`, which says what to do instead.
+    pub fn check_sent_to(&self) -> Result<()> {
+        if self.is_polled() {
+            return Err(Error::Conflict(
+                "This endpoint is polled, so nothing is sent to it: to read messages again, seek its consumer or poll with `after`.".into(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether messages wait for a poller, and are not sent.
+    pub const fn is_polled(&self) -> bool {
+        matches!(self, Self::Polling)
     }
 
     /// The address, to keep.
     pub fn into_address(self) -> String {
         match self {
             Self::Http { url } => url,
+            Self::Polling => String::new(),
         }
     }
 }

@@ -17,6 +17,7 @@ pub mod message;
 pub mod operational;
 pub mod page;
 pub mod payload_filter;
+pub mod polling;
 pub mod rate_limit;
 pub mod retry;
 pub mod signing;

@@ -97,6 +97,11 @@ pub struct Message {
 }
 
 impl Message {
+    /// Whether it is no message, but keeps its ID from being one: whoever had that ID died before it was stored.
+    pub const fn is_void(&self) -> bool {
+        self.labels.event_type.is_empty()
+    }
+
     /// When its first attempts are due.
     pub fn first_due(&self) -> Timestamp {
         self.deliver_at.unwrap_or_else(|| self.id.time())

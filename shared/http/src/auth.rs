@@ -20,7 +20,7 @@ use store::Store;
 use domain::caller::{Caller, Who};
 use domain::capability::Capabilities;
 use domain::limits::TOKEN_LENGTH_MAX;
-pub use extract::{Authenticated, Bearer, Organisation};
+pub use extract::{Authenticated, Bearer, Organisation, Poller};
 use keys::Keys;
 use revocation::Revocations;
 

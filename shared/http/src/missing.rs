@@ -33,7 +33,7 @@ pub(super) fn not_found(detail: &str) -> Response {
 fn id_of(what: &str, uri: &Uri) -> Option<String> {
     let collection = match what {
         "Application" => "app app-portal-access dashboard-access",
-        "Endpoint" => "endpoint",
+        "Endpoint" => "endpoint poller polling-endpoint",
         "Message" => "msg",
         "Attempt" => "attempt",
         "Event type" => "event-type",

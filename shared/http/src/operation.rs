@@ -19,7 +19,7 @@ use input::{BodyType, RequestBody};
 use runtime::clock::Timestamp;
 
 use super::{Body, Idempotent, Path, Query, QueryParams, RawQuery, Responses, Segments};
-use crate::auth::{Authenticated, Bearer, Organisation};
+use crate::auth::{Authenticated, Bearer, Organisation, Poller};
 
 macro_rules! verbs {
     ($($(#[$about:meta])* $name:ident: $method:expr;)*) => {$(
@@ -126,6 +126,7 @@ takes! {
     Authenticated: Input::AnyToken,
     Organisation: Input::OrganisationToken,
     Bearer: Input::ApplicationToken,
+    Poller: Input::AnyToken,
     Idempotent: Input::Nothing,
     HeaderMap: Input::Nothing,
     http::Extensions: Input::Nothing,

@@ -4,7 +4,8 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 
 use domain::error::{Error, Result, corrupt};
-use domain::ids::{AppId, AttemptId, EndpointId, MessageId, Reference, TaskId};
+use domain::ids::{AppId, AttemptId, EndpointId, MessageId, Reference, TaskId, is_name};
+use domain::polling::CONSUMER_LENGTH_MAX;
 
 use crate::ApiError;
 
@@ -64,6 +65,34 @@ impl Segment for TaskId {
 
     fn read(segment: &str) -> Result<Self> {
         segment.parse().map_err(|_| Error::NotFound("Task"))
+    }
+}
+
+/// A polling endpoint, as the paths of pollers name it.
+#[derive(Clone, Debug)]
+pub struct SinkRef(pub EndpointRef);
+
+impl Segment for SinkRef {
+    const NAME: &'static str = "sink_id";
+
+    fn read(segment: &str) -> Result<Self> {
+        EndpointRef::read(segment).map(Self)
+    }
+}
+
+/// The name of a consumer, which whoever polls chooses.
+#[derive(Clone, Debug)]
+pub struct ConsumerName(pub String);
+
+impl Segment for ConsumerName {
+    const NAME: &'static str = "consumer_id";
+
+    fn read(segment: &str) -> Result<Self> {
+        if is_name(segment, CONSUMER_LENGTH_MAX) {
+            return Ok(Self(segment.to_owned()));
+        }
+        let msg = format!("Must be 1 to {CONSUMER_LENGTH_MAX} of a-z, A-Z, 0-9, -, _ and .");
+        Err(Error::violation(["path", Self::NAME], msg))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Query strings: values are percent-decoded; repeated ones are accepted in all three spellings.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{FromRef, FromRequestParts};
 use http::request::Parts;
@@ -216,6 +217,31 @@ impl RawQuery {
             .ok()
             .filter(|number| (min..=max).contains(number))
             .ok_or_else(|| Error::violation(["query", name], format!("Must be from {min} to {max}")))
+    }
+
+    /// A time of so many milliseconds.
+    ///
+    /// # Errors
+    /// As [`RawQuery::number`].
+    pub fn milliseconds(
+        &self,
+        name: &'static str,
+        (min, max): (Duration, Duration),
+        default: Duration,
+    ) -> Result<Duration> {
+        let ms = |of: Duration| i64::try_from(of.as_millis()).unwrap_or(i64::MAX);
+        self.note(|| Parameter {
+            rules: vec![Rule::Range(ms(min), ms(max))],
+            default: Some(ms(default).into()),
+            ..Parameter::new(name, Shape::Integer(0, i64::MAX))
+        });
+        let what = format!("a number from {} to {}", ms(min), ms(max));
+        let number = self.value_of(name, &what, |text| text.parse::<u64>().ok())?;
+        let time = number.map_or(default, Duration::from_millis);
+        if (min..=max).contains(&time) {
+            return Ok(time);
+        }
+        Err(Error::violation(["query", name], format!("Must be from {} to {}", ms(min), ms(max))))
     }
 
     /// One of these words.

@@ -11,7 +11,7 @@ mod repair;
 use std::time::Duration;
 
 use domain::application::Application;
-use domain::error::Chain;
+use domain::error::{Chain, unavailable};
 use domain::idempotency::IdempotencyKey;
 use domain::ids::{EndpointId, MessageId};
 use domain::message::{Message, NewMessage};
@@ -22,6 +22,7 @@ use store::idempotency::Claim;
 
 use crate::Intake;
 use crate::incoming::MessageIn;
+use crate::targets::Target;
 use claims::KeyClaim;
 
 /// With more endpoints than this, the background function sends the jobs.
@@ -134,7 +135,12 @@ impl Intake {
         message: MessageIn,
         again: bool,
     ) -> Result<Accepted> {
-        let stored = self.place(app, (id, Origin::Derived { again }), message, None, None).await?;
+        let targets = self.targets.of(&self.store, &*self.clock, app).await?;
+        let stored = if self.is_too_old(id) && targets.iter().any(Target::is_polled) {
+            self.store_late(app, id, message).await?
+        } else {
+            self.place(app, (id, Origin::Derived { again }), message, None, None).await?
+        };
         self.queue_one(stored).await
     }
 
@@ -242,16 +248,17 @@ impl Intake {
         only: Option<EndpointId>,
         trace: Option<Trace>,
     ) -> Result<Stored<'a>> {
-        let endpoints = match only {
-            Some(endpoint) => vec![endpoint],
+        let (endpoints, polled) = match only {
+            // Whether anybody polls need not be known: keeping to the time costs nothing.
+            Some(endpoint) => (vec![endpoint], true),
             None => {
                 let targets = self.targets.of(&self.store, &*self.clock, app).await?;
                 let payload = PayloadView::new(&message.payload.json);
+                // Pollers come for it themselves.
                 let wanting = targets
                     .iter()
-                    .filter(|(_, filter)| filter.wants(&message.labels, &payload))
-                    .map(|(endpoint, _)| *endpoint);
-                wanting.collect()
+                    .filter(|target| !target.is_polled() && target.wants(&message.labels, &payload));
+                (wanting.map(|target| target.endpoint).collect(), targets.iter().any(Target::is_polled))
             }
         };
         let new = NewMessage {
@@ -264,10 +271,15 @@ impl Intake {
             deliver_at: message.deliver_at,
             endpoints,
         };
-        let stored = self.store.put_message(&new).await?;
+        let stored = if polled {
+            self.store.put_message_in_time(&new).await?
+        } else {
+            self.store.put_message(&new).await?
+        };
         if !stored && !self.is_stored(&new).await? {
-            // Two took the same id over; the other one was faster.
-            let stored = self.store.find_message(app.id, id).await?.ok_or(Error::NotFound("Message"))?;
+            // Two took the same id over; the other one was faster, or it was voided.
+            let voided = || unavailable("store a message")("another request began anew, under another ID");
+            let stored = self.store.find_message(app.id, id).await?.ok_or_else(voided)?;
             return self.again(app, Box::new(stored), trace).await;
         }
         let duplicate_risk = match (origin, stored) {
@@ -277,6 +289,28 @@ impl Intake {
             (Origin::Drawn | Origin::Derived { again: false }, true) => DuplicateRisk::None,
         };
         Ok(Stored::New(Box::new(PendingMessage { app, new, duplicate_risk, origin, trace })))
+    }
+
+    /// Stores the message of an event that comes so late that pollers may have passed its ID: under another
+    /// one, once for the ID that follows from the event.
+    async fn store_late<'a>(
+        &self,
+        app: &'a Application,
+        late: MessageId,
+        message: MessageIn,
+    ) -> Result<Stored<'a>> {
+        if let Some(message) = self.store.void_message(app.id, late).await? {
+            return self.again(app, Box::new(message), None).await;
+        }
+        let id = MessageId::new(self.clock.now(), &*self.random);
+        // No event ID that somebody chose has a colon.
+        match self.claim_event_id(app, &format!("late:{late}"), id).await? {
+            KeyClaim::Acquired => self.place(app, (id, Origin::Drawn), message, None, None).await,
+            KeyClaim::Abandoned(first) => {
+                self.place(app, (first, Origin::TakenOver), message, None, None).await
+            }
+            KeyClaim::Completed(message) => self.again(app, message, None).await,
+        }
     }
 
     /// Whether what is stored under this id is this message: the SDK repeats a put whose answer was

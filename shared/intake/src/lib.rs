@@ -116,7 +116,7 @@ impl Intake {
     /// The store's own.
     pub async fn is_wanted(&self, app: &Application, labels: &Labels) -> Result<bool> {
         let targets = self.targets.of(&self.store, &*self.clock, app).await?;
-        Ok(targets.iter().any(|(_, filter)| filter.may_want(labels)))
+        Ok(targets.iter().any(|target| target.may_want(labels)))
     }
 
     /// Lets one message of an application pass.

@@ -7,6 +7,8 @@ use domain::application::Application;
 use domain::caller::Caller;
 use domain::endpoint::{Endpoint, Filter};
 use domain::ids::{AppId, EndpointId, Reference};
+use domain::labels::Labels;
+use domain::payload_filter::PayloadView;
 use runtime::cache::VersionedCache;
 use runtime::clock::Clock;
 use store::Store;
@@ -15,9 +17,42 @@ use store::Store;
 /// of them. With usual filters they are 20 MB.
 const ENDPOINTS_MAX: usize = 100_000;
 
+/// What a fan-out has to know of an endpoint.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its ID.
+    pub endpoint: EndpointId,
+    filter: Filter,
+    polled: bool,
+}
+
+impl Target {
+    /// Whether messages with those labels and that payload are for it.
+    pub fn wants(&self, labels: &Labels, payload: &PayloadView<'_>) -> bool {
+        self.filter.wants(labels, payload)
+    }
+
+    /// Whether messages with those labels are for it if their payload matches.
+    pub fn may_want(&self, labels: &Labels) -> bool {
+        self.filter.may_want(labels)
+    }
+
+    /// Whether it is polled: nothing is sent to it.
+    pub const fn is_polled(&self) -> bool {
+        self.polled
+    }
+}
+
+impl From<Endpoint> for Target {
+    fn from(Endpoint { id, settings, .. }: Endpoint) -> Self {
+        let polled = settings.destination.is_polled();
+        Self { endpoint: id, filter: settings.into(), polled }
+    }
+}
+
 /// The endpoints of many applications.
 #[derive(Debug)]
-pub struct Targets(VersionedCache<AppId, Arc<[(EndpointId, Filter)]>>);
+pub struct Targets(VersionedCache<AppId, Arc<[Target]>>);
 
 impl Default for Targets {
     fn default() -> Self {
@@ -45,12 +80,7 @@ impl Targets {
     }
 
     /// The endpoints of `app`, which was just read: its version tells whether the cache still holds.
-    pub async fn of(
-        &self,
-        store: &Store,
-        clock: &dyn Clock,
-        app: &Application,
-    ) -> Result<Arc<[(EndpointId, Filter)]>> {
+    pub async fn of(&self, store: &Store, clock: &dyn Clock, app: &Application) -> Result<Arc<[Target]>> {
         let now = clock.now();
         if let Some(endpoints) = self.0.get(&app.id, app.cache_version(), now) {
             return Ok(endpoints);
@@ -61,6 +91,6 @@ impl Targets {
     }
 }
 
-fn targets(endpoints: Vec<Endpoint>) -> Arc<[(EndpointId, Filter)]> {
-    endpoints.into_iter().map(|Endpoint { id, settings, .. }| (id, settings.into())).collect()
+fn targets(endpoints: Vec<Endpoint>) -> Arc<[Target]> {
+    endpoints.into_iter().map(Target::from).collect()
 }

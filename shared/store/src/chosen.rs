@@ -116,7 +116,7 @@ impl Store {
         let filter = Filter::from(endpoint.settings.clone());
         let mut wanted: Vec<MessageId> = page
             .iter()
-            .filter(|message| filter.may_want(&message.labels))
+            .filter(|message| !message.is_void() && filter.may_want(&message.labels))
             .map(|message| message.id)
             .collect();
         let states = self.states_at(endpoint.id, &wanted).await?;

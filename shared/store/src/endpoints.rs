@@ -36,6 +36,7 @@ const STANDING_PAGE: usize = 10;
 fn destination_of(item: &Item) -> Result<Destination> {
     match item.text_opt("destination") {
         None | Some("http") => Ok(Destination::Http { url: item.text("url")?.to_owned() }),
+        Some("polling") => Ok(Destination::Polling),
         Some(kind) => Err(corrupt("an endpoint")(format!("its destination is {kind:?}"))),
     }
 }
@@ -471,6 +472,9 @@ impl Store {
         tx.add(Guard::Unchanged, create(self.table(Table::Log), self.deleted_item(endpoint)))?;
         if let Some(uid) = &endpoint.settings.uid {
             tx.add(Guard::Unchanged, self.free_endpoint_uid(app.id, uid, endpoint.id))?;
+        }
+        if endpoint.settings.destination.is_polled() {
+            tx.add(Guard::Fresh, self.without_polling_keys(app.id, endpoint.id))?;
         }
         let events = Vec::from_iter(self.operational_event(app, endpoint, EndpointEvent::Deleted)?);
         self.write_operational_events(&mut tx, &events)?;

@@ -97,7 +97,7 @@ impl Store {
     /// The store's own.
     pub async fn erase_log(&self, endpoint: EndpointId) -> Result<usize> {
         let partitions = (0..SHARDS).map(|shard| keys::log_pk(endpoint, shard));
-        for pk in partitions.chain([keys::stats_pk(endpoint)]) {
+        for pk in partitions.chain([keys::stats_pk(endpoint), keys::consumers_pk(endpoint)]) {
             let page = self.front(Table::Log, pk).await?;
             if !page.is_empty() {
                 return self.erase_page(Table::Log, page).await;

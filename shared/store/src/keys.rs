@@ -9,6 +9,7 @@
 //! | config | look of the portal | `ORG#{org}`                 | `THEME`               |
 //! | config | endpoint           | `APP#{app}`                 | `EP#{ep}`             |
 //! | config | endpoint's uid     | `APP#{app}`                 | `EPUID#{uid}`         |
+//! | config | keys of a polling endpoint | `APP#{app}`          | `EPPOLL#{ep}`         |
 //! | config | audit event        | `AUDIT#{org}`               | `{audit}`             |
 //! | log    | message            | `APP#{app}#{shard}`         | `MSG#{msg}`           |
 //! | log    | part of a payload  | `APP#{app}#{shard}`         | `PAY#{msg}#{tag}#{part}` |
@@ -20,6 +21,8 @@
 //! | log    | probe before an attempt is made again | `EP#{ep}#{shard}` | `TRY#{atmpt}` |
 //! | log    | counts of an hour  | `EP#{ep}#STATS`             | `H{hour}`             |
 //! | log    | how far was counted | `EP#{ep}#STATS`            | `F`                   |
+//! | log    | consumer of a polling endpoint | `EP#{ep}#POLL`  | `C#{name}`            |
+//! | log    | consumer with leases | `EP#{ep}#POLL`            | `L#{name}`            |
 //! | log    | failing endpoint   | `FAILING#{org}`             | `{app}.{ep}`          |
 //! | log    | undelivered message | `UNDELIVERED#{org or app}#{shard}` | `ATT#{atmpt}`  |
 //! | log    | idempotency record | `IDEM#{hash}`               | `-`                   |
@@ -111,6 +114,11 @@ pub(super) fn endpoint_uid(app: AppId, uid: &str) -> Item {
     key(application_pk(app), format!("EPUID#{uid}"))
 }
 
+/// The keys that an endpoint can be polled with. They sort behind the endpoints that are read with their application.
+pub(super) fn polling_keys(app: AppId, endpoint: EndpointId) -> Item {
+    key(application_pk(app), format!("EPPOLL#{endpoint}"))
+}
+
 pub(super) fn audit_pk(org: OrgId) -> String {
     format!("AUDIT#{org}")
 }
@@ -179,6 +187,20 @@ pub(super) fn stats(endpoint: EndpointId, hour: u64) -> Item {
 
 pub(super) fn stats_reach(endpoint: EndpointId) -> Item {
     key(stats_pk(endpoint), "F")
+}
+
+pub(super) fn consumers_pk(endpoint: EndpointId) -> String {
+    format!("EP#{endpoint}#POLL")
+}
+
+/// A consumer that keeps an iterator.
+pub(super) fn consumer(endpoint: EndpointId, name: &str) -> Item {
+    key(consumers_pk(endpoint), format!("C#{name}"))
+}
+
+/// A consumer that takes leases.
+pub(super) fn leasing_consumer(endpoint: EndpointId, name: &str) -> Item {
+    key(consumers_pk(endpoint), format!("L#{name}"))
 }
 
 pub(super) fn failing_pk(org: OrgId) -> String {
@@ -289,6 +311,9 @@ mod tests {
             (attempt(ep, msg, att), format!("EP#ep_{K}#{sh}"), format!("ATT#atmpt_{K}")),
             (stats(ep, 490_000), format!("EP#ep_{K}#STATS"), "H0490000".into()),
             (stats_reach(ep), format!("EP#ep_{K}#STATS"), "F".into()),
+            (consumer(ep, "c"), format!("EP#ep_{K}#POLL"), "C#c".into()),
+            (leasing_consumer(ep, "c"), format!("EP#ep_{K}#POLL"), "L#c".into()),
+            (polling_keys(app, ep), format!("APP#app_{K}"), format!("EPPOLL#ep_{K}")),
             (
                 failing(org, FailingKey { app, endpoint: ep }),
                 format!("FAILING#org_{K}"),
@@ -314,6 +339,7 @@ mod tests {
         let sk = |item: Item| shown(&item).1;
         assert!(from <= sk(application(app)) && sk(application(app)) < sk(endpoint(app, ep)));
         assert!(sk(endpoint(app, ep)) < to && to < sk(endpoint_uid(app, "")));
+        assert!(to < sk(polling_keys(app, ep)));
         assert_eq!(application_of(&application(app)).unwrap(), app);
         let (pk, sk) = shown(&timer(due, msg, ep));
         assert!(pk.starts_with("TIMER#"));

@@ -20,6 +20,8 @@ pub mod keys;
 pub mod messages;
 pub mod needs;
 pub mod payloads;
+pub mod polling;
+pub mod polling_keys;
 mod ranges;
 pub mod seal;
 pub mod sessions;

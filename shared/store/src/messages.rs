@@ -9,6 +9,7 @@ use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;
 
 use super::item::{FromItemOf, Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
+use super::polling::is_too_old;
 use super::shards::LogQuery;
 use super::transaction::ABSENT;
 use super::{Store, Table, keys};
@@ -185,12 +186,31 @@ impl Store {
     /// # Errors
     /// The store's own; then nothing of it can be read.
     pub async fn put_message(&self, new: &NewMessage) -> Result<bool> {
+        self.put_message_while(new, |_| true).await
+    }
+
+    /// The same as long as its ID is young: a position of a poller may have passed an older one (ADR 0029).
+    ///
+    /// # Errors
+    /// `Unavailable` if its ID is too old; the store's own.
+    pub async fn put_message_in_time(&self, new: &NewMessage) -> Result<bool> {
+        self.put_message_while(new, |now| !is_too_old(new.id, now)).await
+    }
+
+    async fn put_message_while(
+        &self,
+        new: &NewMessage,
+        in_time: impl FnOnce(Timestamp) -> bool,
+    ) -> Result<bool> {
         const OPERATION: &str = "store a message";
         let (item, parts) = items(new)?;
         // The parts first: a message that can be read is whole. Their keys hold a digest of the whole,
         // so that two callers who post different bodies under one key do not mix theirs.
         for part in parts {
             self.put_if_absent(part, OPERATION).await?;
+        }
+        if !in_time(self.clock.now()) {
+            return Err(unavailable(OPERATION)("it took so long that its ID is too old"));
         }
         self.put_if_absent(item, OPERATION).await
     }
@@ -360,7 +380,7 @@ impl Store {
         .await
     }
 
-    /// Claims an event id for a message. A claim that has expired counts as absent.
+    /// Claims an event id for a message. A claim that has expired counts as absent; one for `stale` is taken over.
     ///
     /// # Errors
     /// The store's own.
@@ -369,14 +389,19 @@ impl Store {
         app: AppId,
         event_id: &str,
         message: MessageId,
+        stale: Option<MessageId>,
     ) -> Result<EventIdClaim> {
         let item = keys::event_id(app, event_id)
             .with("v", n(SCHEMA))
             .with("m", s(message.to_string()))
             .with("ttl", n(log_ttl(message)));
-        let condition = "attribute_not_exists(pk) OR m = :message OR #ttl <= :now";
-        let values = [(":message", s(message.to_string())), (":now", n(self.clock.now().seconds()))];
-        match self.put_log(item, condition, values, "claim an event id").await? {
+        let mut condition = "attribute_not_exists(pk) OR m = :message OR #ttl <= :now".to_owned();
+        let mut values = vec![(":message", s(message.to_string())), (":now", n(self.clock.now().seconds()))];
+        if let Some(stale) = stale {
+            condition.push_str(" OR m = :stale");
+            values.push((":stale", s(stale.to_string())));
+        }
+        match self.put_log(item, &condition, values, "claim an event id").await? {
             None => Ok(EventIdClaim::Ours),
             Some(old) => Ok(EventIdClaim::Taken(old.text("m")?.parse().map_err(corrupt("an event id"))?)),
         }

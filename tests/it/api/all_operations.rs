@@ -146,6 +146,7 @@ impl Walk {
         self.event_types().await;
         self.endpoints().await;
         self.secrets_of_endpoints().await;
+        self.polling().await;
         self.log().await;
         self.itself_disables().await;
         self.ends().await;
@@ -313,6 +314,36 @@ impl Walk {
         };
         assert_eq!((new, &old["kind"]), (&key, &json!("hmac256")));
         assert!(old["until"].is_string());
+    }
+
+    /// An endpoint that is polled, and its keys.
+    async fn polling(&mut self) {
+        const NONE: Value = Value::Null;
+        const TOKEN: &str = "/app/{app_id}/endpoint/{sink_id}/poller/token";
+        const ROTATE: &str = "/app/{app_id}/endpoint/{sink_id}/poller/token/rotate";
+        const CONSUMER: &str = "/app/{app_id}/poller/{sink_id}/consumer/{consumer_id}";
+        const LEASES: &str = "/app/{app_id}/polling-endpoint/{sink_id}/consumer/{consumer_id}";
+        let id = self.stack.polling_endpoint(&self.names["app"].clone(), Value::Null).await;
+        self.news().await;
+        self.name("sink_id", id.clone());
+        self.name("consumer_id", "c");
+        let token = self.stack.token.clone();
+        for path in ["/app/{app_id}/poller/{sink_id}", CONSUMER, LEASES] {
+            self.ask("GET", path, &token, NONE).await;
+        }
+        let after = json!({"after": "2026-01-01T00:00:00Z"});
+        self.ask("POST", &format!("{CONSUMER}/seek"), &token, after).await;
+        self.ask("POST", &format!("{LEASES}/commit"), &token, json!({"offset": 0})).await;
+        let rotated = [json!("endpoint.polling-key-rotated"), json!(id), NONE, NONE];
+        self.change("POST", ROTATE, json!({}), rotated).await;
+        self.ask("GET", TOKEN, &token, NONE).await;
+        let revoked = [json!("endpoint.polling-keys-revoked"), json!(id), NONE, NONE];
+        self.change("DELETE", TOKEN, NONE, revoked).await;
+        for (method, path) in [("POST", ROTATE), ("GET", TOKEN), ("DELETE", TOKEN)] {
+            self.walked.insert((method.to_owned(), path.replace("sink_id", "endpoint_id")));
+        }
+        self.ask("DELETE", "/app/{app_id}/endpoint/{sink_id}", &token, NONE).await;
+        self.news().await;
     }
 
     /// What can be done to the log.

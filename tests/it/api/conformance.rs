@@ -18,7 +18,7 @@ use svix::error::Error;
 use crate::test_stack::{Receiver, TestStack, settings};
 
 /// Other products and features than sending webhooks: Postrider has none of it, by design.
-const NOT_OFFERED_RESOURCES: [&str; 22] = [
+const NOT_OFFERED_RESOURCES: [&str; 21] = [
     "autoconfig_subscription",
     "connector",
     "destination",
@@ -31,7 +31,6 @@ const NOT_OFFERED_RESOURCES: [&str; 22] = [
     "ingest_endpoint_transformation",
     "ingest_source",
     "integration",
-    "message_poller",
     "operational_webhook",
     "operational_webhook_endpoint",
     "statistics",
@@ -171,6 +170,7 @@ async fn the_sdk_cannot_tell_the_difference() {
     resources::event_types(&mut walk).await;
     let endpoint = resources::endpoints(&mut walk, &app).await;
     traffic::traffic(&mut walk, &app, &endpoint).await;
+    traffic::polling(&mut walk).await;
     resources::authentication(&mut walk, &app, &endpoint).await;
 
     let (version, every) = sdk();

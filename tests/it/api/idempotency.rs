@@ -138,6 +138,9 @@ async fn each_post_is_done_once() {
     let since = r#"{"since":"2026-01-01T00:00:00Z","until":"2026-01-02T00:00:00Z"}"#;
     let spec = r#"{"specRaw":"{openapi: 3.1.0, webhooks: {new: {post: {}}}}"}"#;
     let base = format!("/app/{app}/endpoint/{endpoint}");
+    let polled = stack.polling_endpoint(&app, Value::Null).await;
+    let leases = format!("/app/{app}/polling-endpoint/{polled}/consumer/c");
+    stack.request("GET", &format!("/api/v1{leases}"), &stack.token, "").await;
     for (path, body, arrives) in [
         (format!("{base}/send-example"), r#"{"eventType":"a"}"#, 1),
         (format!("{base}/secret/rotate"), "{}", 0),
@@ -147,6 +150,9 @@ async fn each_post_is_done_once() {
         (format!("/app/{app}/msg/{message}/endpoint/{endpoint}/resend"), "", 1),
         (format!("/auth/app-portal-access/{app}"), "{}", 0),
         ("/event-type/import/openapi".to_owned(), spec, 0),
+        (format!("/app/{app}/endpoint/{polled}/poller/token/rotate"), "{}", 0),
+        (format!("/app/{app}/poller/{polled}/consumer/c/seek"), r#"{"after":"2026-01-01T00:00:00Z"}"#, 0),
+        (format!("{leases}/commit"), r#"{"offset":0}"#, 0),
         (format!("/auth/dashboard-access/{app}"), "", 0),
     ] {
         let answers =

@@ -13,7 +13,7 @@ use crate::api::all_operations::{SECRETS, Walk};
 use crate::test_stack::{Ahead, TestStack, settings};
 
 /// Operations that change something, and no configuration.
-const OTHERS: [(&str, &str); 12] = [
+const OTHERS: [(&str, &str); 14] = [
     ("POST", "/app/{app_id}/msg"),
     ("POST", "/app/{app_id}/msg/batch"),
     ("POST", "/app/{app_id}/msg/precheck/active"),
@@ -22,6 +22,8 @@ const OTHERS: [(&str, &str); 12] = [
     ("POST", "/app/{app_id}/endpoint/{endpoint_id}/recover/count"),
     ("POST", "/app/{app_id}/endpoint/{endpoint_id}/replay-missing/count"),
     ("POST", "/app/{app_id}/endpoint/{endpoint_id}/bulk-replay/count"),
+    ("POST", "/app/{app_id}/poller/{sink_id}/consumer/{consumer_id}/seek"),
+    ("POST", "/app/{app_id}/polling-endpoint/{sink_id}/consumer/{consumer_id}/commit"),
     // It makes a token, which is kept nowhere.
     ("POST", "/auth/app-portal-access/{app_id}"),
     ("POST", "/auth/dashboard-access/{app_id}"),

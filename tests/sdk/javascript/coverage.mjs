@@ -11,7 +11,6 @@ const NOT_OFFERED_RESOURCES = [
   "environment",
   "ingest",
   "integration",
-  "message.poller",
   "operationalWebhook",
   "operationalWebhookEndpoint",
   "statistics",

@@ -422,6 +422,39 @@ async function authentication() {
   await refused(401, "authentication_failed", sdk.asCaller("x.y.z").call("application.list"));
 }
 
+async function polling() {
+  if (!sdk.offers("message.poller.poll")) return;
+  const polled = (await call("application.create", { name: "Polled" })).id;
+  // The SDK's own model of an endpoint wants a URL.
+  const response = await fetch(`${url}/api/v1/app/${polled}/endpoint`, {
+    method: "POST",
+    headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+    body: JSON.stringify({ destination: { kind: "polling" } }),
+  });
+  assert.equal(response.status, 201);
+  const sink = (await response.json()).id;
+  const poll = (options) => call("message.poller.poll", polled, sink, options);
+  const begin = await poll();
+  assert.ok(begin.data.length === 0 && begin.iterator && !begin.done);
+  const posted = [];
+  for (const nth of [0, 1, 2])
+    posted.push((await call("message.create", polled, { eventType: "invoice.paid", payload: { nth } })).id);
+  let page = await poll({ iterator: begin.iterator, limit: 2 });
+  assert.deepEqual([ids(page.data), page.done], [posted.slice(0, 2), false]);
+  assert.deepEqual([page.data[1].payload, page.data[1].eventType], [{ nth: 1 }, "invoice.paid"]);
+  page = await poll({ iterator: page.iterator });
+  assert.deepEqual([ids(page.data), page.done], [posted.slice(2), true]);
+  assert.deepEqual((await poll({ iterator: page.iterator })).data, []);
+  await refused(422, ["query", "iterator"], poll({ iterator: "invented" }));
+  const consume = (options) => call("message.poller.consumerPoll", polled, sink, "worker", options);
+  const first = await consume({ limit: 1 });
+  assert.deepEqual(ids(first.data), posted.slice(0, 1));
+  assert.deepEqual(ids((await consume({ iterator: first.iterator })).data), posted.slice(1));
+  assert.deepEqual(ids((await consume()).data), posted.slice(1));
+  assert.ok((await call("message.poller.consumerSeek", polled, sink, "worker", { after: ago(HOUR_MS) })).iterator);
+  assert.deepEqual(ids((await consume()).data), posted);
+}
+
 async function coverage() {
   const [covered, leftOut] = check(sdk.client, walked);
   // What is not offered says so.
@@ -442,6 +475,7 @@ const sections = {
   examples,
   erasure,
   authentication,
+  polling,
   coverage,
 };
 for (const [name, section] of Object.entries(sections)) {

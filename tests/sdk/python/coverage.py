@@ -9,7 +9,6 @@ NOT_OFFERED_RESOURCES = {
     "environment",
     "ingest",
     "integration",
-    "message.poller",
     "operational_webhook",
     "operational_webhook_endpoint",
     "statistics",

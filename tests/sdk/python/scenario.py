@@ -5,8 +5,10 @@ usage: scenario.py URL TOKEN    (a server that retries once, after a second, and
 
 import base64
 import importlib.metadata
+import json
 import sys
 import time
+import urllib.request
 from datetime import datetime, timedelta, timezone
 
 import standardwebhooks
@@ -79,6 +81,7 @@ def pages(sdk, operation, *arguments, **options):
 class Scenario:
     def __init__(self, url, token):
         self.walked = set()
+        self.url, self.token = url, token
         self.sdk = Sdk(url, token, self.walked)
         self.call = self.sdk.call
         self.receiver = Receiver()
@@ -471,6 +474,38 @@ class Scenario:
             refused(401, flagged.call, "endpoint.list", self.app, code="authentication_failed")
         refused(401, self.sdk.as_caller("x.y.z").call, "application.list", code="authentication_failed")
 
+    def polling(self):
+        if not self.sdk.offers("message.poller.poll"):
+            return
+        call, app = self.call, self.call("application.create", model("ApplicationIn", name="Polled")).id
+        # The SDK's own model of an endpoint wants a URL.
+        body = json.dumps({"destination": {"kind": "polling"}}).encode()
+        headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
+        made = urllib.request.Request(f"{self.url}/api/v1/app/{app}/endpoint", body, headers)
+        with urllib.request.urlopen(made) as answer:
+            sink = json.load(answer)["id"]
+        begin = call("message.poller.poll", app, sink)
+        assert begin.data == [] and begin.iterator and not begin.done
+        posted = [
+            call("message.create", app, model("MessageIn", event_type="invoice.paid", payload={"nth": nth})).id
+            for nth in range(3)
+        ]
+        page = call("message.poller.poll", app, sink, iterator=begin.iterator, limit=2)
+        assert [one.id for one in page.data] == posted[:2] and not page.done
+        assert read(page.data[1], "payload") == {"nth": 1} and page.data[1].event_type == "invoice.paid"
+        page = call("message.poller.poll", app, sink, iterator=page.iterator)
+        assert [one.id for one in page.data] == posted[2:] and page.done
+        assert call("message.poller.poll", app, sink, iterator=page.iterator).data == []
+        refused(422, call, "message.poller.poll", app, sink, iterator="invented", loc=["query", "iterator"])
+        first = call("message.poller.consumer_poll", app, sink, "worker", limit=1)
+        assert [one.id for one in first.data] == posted[:1]
+        rest = call("message.poller.consumer_poll", app, sink, "worker", iterator=first.iterator)
+        assert [one.id for one in rest.data] == posted[1:]
+        assert call("message.poller.consumer_poll", app, sink, "worker").data == rest.data
+        back = model("PollingEndpointConsumerSeekIn", after=now() - HOUR)
+        assert call("message.poller.consumer_seek", app, sink, "worker", back).iterator
+        assert [one.id for one in call("message.poller.consumer_poll", app, sink, "worker").data] == posted
+
     def coverage(self):
         covered, left_out = coverage.check(self.sdk.client, self.walked)
         # What is not offered says so.
@@ -492,6 +527,7 @@ SECTIONS = [
     "examples",
     "erasure",
     "authentication",
+    "polling",
     "coverage",
 ]
 

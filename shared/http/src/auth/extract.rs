@@ -2,8 +2,10 @@
 
 use axum::extract::{FromRef, FromRequestParts, MatchedPath};
 use domain::caller::{Caller, Who};
-use domain::capability;
+use domain::capability::{self, Capabilities};
 use domain::error::{Error, Result};
+use domain::ids::EndpointId;
+use domain::polling::{KEY_PREFIX, PollingKey};
 use domain::signing::DELIVERY_HEADER;
 use http::HeaderMap;
 use http::request::Parts;
@@ -22,12 +24,74 @@ where
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
-        let caller = Api::from_ref(state).tokens.admit(bearer(&parts.headers)?).await?;
+        let token = bearer(&parts.headers)?;
+        if token.starts_with(KEY_PREFIX) {
+            return Err(Error::Unauthenticated(
+                "A polling key (sk_poll_…) is for polling its endpoint alone.",
+            )
+            .into());
+        }
+        let caller = Api::from_ref(state).tokens.admit(token).await?;
         if let Who::App { capabilities, .. } = &caller.who {
             let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
             capability::check(*capabilities, parts.method.as_str(), path)?;
         }
         Ok(Self(Caller { request_id: crate::request_id(&parts.extensions), ..caller }))
+    }
+}
+
+/// A caller that may poll an endpoint: with a token of whichever kind, or with a key of that endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Poller {
+    /// Who calls.
+    pub caller: Caller,
+    /// The one endpoint that the caller's key is for; none for a token.
+    pub endpoint: Option<EndpointId>,
+}
+
+impl Poller {
+    /// Refuses a key of another endpoint, in the way that one refuses what is not there.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn check(&self, endpoint: EndpointId) -> Result<()> {
+        match self.endpoint {
+            Some(own) if own != endpoint => Err(Error::NotFound("Endpoint")),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<S> FromRequestParts<S> for Poller
+where
+    S: Send + Sync,
+    Api: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        let token = bearer(&parts.headers)?;
+        if !token.starts_with(KEY_PREFIX) {
+            let Authenticated(caller) = Authenticated::from_request_parts(parts, state).await?;
+            return Ok(Self { caller, endpoint: None });
+        }
+        const INVALID: Error =
+            Error::Unauthenticated("The polling key is invalid, has expired or was revoked.");
+        let api = Api::from_ref(state);
+        let key = PollingKey::parse(token).ok_or(INVALID)?;
+        let org = api.store.polling_key_owner(&key).await?.ok_or(INVALID)?;
+        let who = Who::App {
+            org,
+            app: key.app,
+            feature_flags: Vec::new(),
+            // Whoever expires an application's tokens does not mean the keys of its endpoints.
+            made: api.clock.now(),
+            capabilities: Capabilities::of_claim([]),
+            session: None,
+        };
+        let request_id = crate::request_id(&parts.extensions);
+        let caller = Caller { who, token_id: Some(super::token_id(token)), request_id };
+        Ok(Self { caller, endpoint: Some(key.endpoint) })
     }
 }
 

@@ -7,6 +7,7 @@ use domain::error::unavailable;
 use domain::idempotency::IdempotencyKey;
 use domain::ids::MessageId;
 use domain::message::Message;
+use domain::polling::TAKE_OVER_WITHIN;
 use domain::{Error, Result};
 use runtime::clock::Timestamp;
 use store::idempotency::Claim;
@@ -35,7 +36,7 @@ pub(super) enum KeyClaim {
 
 impl Intake {
     /// Whose a key is in the end that was claimed for the message `id`. From a request that died it is taken
-    /// over, with the id that it drew: should it live after all, it cannot let go of it any more.
+    /// over, with the id that it drew while that is young: should it live after all, it cannot let go of it any more.
     pub(super) async fn resolve_claim(
         &self,
         app: &Application,
@@ -51,7 +52,13 @@ impl Intake {
             claim = match self.outcome(app, first, record.at).await? {
                 Some(KeyClaim::Abandoned(_)) => {
                     let stale = Some(record.owner.as_str());
-                    match self.store.claim_key(&key.hash, &key.owner, Some(first), stale).await? {
+                    let renewed = self.is_too_old(first);
+                    if renewed && let Some(message) = self.store.void_message(app.id, first).await? {
+                        return Ok(KeyClaim::Completed(Box::new(message)));
+                    }
+                    let ours = if renewed { id } else { first };
+                    match self.store.claim_key(&key.hash, &key.owner, Some(ours), stale).await? {
+                        Claim::Acquired if renewed => return Ok(KeyClaim::Acquired),
                         Claim::Acquired => return Ok(KeyClaim::Abandoned(first)),
                         // Somebody else was faster.
                         earlier => earlier,
@@ -73,16 +80,29 @@ impl Intake {
         id: MessageId,
     ) -> Result<KeyClaim> {
         let (mut wait, give_up) = (FIRST_LOOK, self.clock.now().after(RESOLVING_MAX));
+        let mut stale = None;
         loop {
-            let first = match self.store.claim_event_id(app.id, event_id, id).await? {
+            let first = match self.store.claim_event_id(app.id, event_id, id, stale).await? {
                 EventIdClaim::Ours => return Ok(KeyClaim::Acquired),
                 EventIdClaim::Taken(first) => first,
             };
-            if let Some(outcome) = self.outcome(app, first, first.time()).await? {
-                return Ok(outcome);
+            match self.outcome(app, first, first.time()).await? {
+                Some(KeyClaim::Abandoned(_)) if self.is_too_old(first) => {
+                    if let Some(message) = self.store.void_message(app.id, first).await? {
+                        return Ok(KeyClaim::Completed(Box::new(message)));
+                    }
+                    stale = Some(first);
+                }
+                Some(outcome) => return Ok(outcome),
+                None => self.wait_for_the_claimant(&mut wait, give_up).await?,
             }
-            self.wait_for_the_claimant(&mut wait, give_up).await?;
         }
+    }
+
+    /// Whether the ID of a request that died is too old to be taken over: pollers may have passed it before
+    /// its message is stored (ADR 0029). Then it is voided, and the message gets a new one.
+    pub(super) fn is_too_old(&self, id: MessageId) -> bool {
+        self.clock.now().since(id.time()) > TAKE_OVER_WITHIN
     }
 
     /// Waits before the next look at what another request claimed, twice as long each time.

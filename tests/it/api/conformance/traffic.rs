@@ -7,11 +7,13 @@ use std::time::Duration;
 use serde_json::json;
 use svix::api::{
     BackgroundTaskListOptions, MessageAttemptListByEndpointOptions, MessageAttemptListByMsgOptions,
-    MessageCreateOptions, MessageGetOptions, MessageListOptions,
+    MessageCreateOptions, MessageGetOptions, MessageListOptions, MessagePollerConsumerPollOptions,
+    MessagePollerPollOptions,
 };
 use svix::models::{
     BackgroundTaskStatus, BackgroundTaskType, BulkReplayIn, EndpointIn, EndpointOut, EventExampleIn,
-    MessageAttemptTriggerType, MessageIn, MessageOut, MessageStatus, RecoverIn, ReplayIn, StatusCodeClass,
+    MessageAttemptTriggerType, MessageIn, MessageOut, MessageStatus, PollingEndpointConsumerSeekIn,
+    PollingEndpointOut, RecoverIn, ReplayIn, StatusCodeClass,
 };
 
 use super::resources::{KEY, OLD_KEY};
@@ -44,6 +46,45 @@ pub(super) async fn traffic(walk: &mut Walk, app: &str, endpoint: &EndpointOut) 
     let made = messages(walk, app).await;
     attempts(walk, app, endpoint, &made).await;
     replays(walk, app, endpoint, &made).await;
+}
+
+/// An endpoint that is polled, which this SDK cannot make: its `EndpointIn` wants a URL.
+pub(super) async fn polling(walk: &mut Walk) {
+    let app = walk.stack.app().await;
+    let sink = walk.stack.polling_endpoint(&app, serde_json::Value::Null).await;
+    let poller = walk.stack.svix.message().poller();
+    let poll = async |iterator: Option<String>, limit| {
+        let options = MessagePollerPollOptions { iterator, limit, ..Default::default() };
+        poller.poll(app.clone(), sink.clone(), Some(options)).await
+    };
+    let begin = poll(None, None).await.unwrap();
+    assert!(begin.data.is_empty() && !begin.done);
+    let mut posted = Vec::new();
+    for nth in 0..3 {
+        posted.push(walk.stack.message(&app, message(nth)).await);
+    }
+    let ids = |page: &PollingEndpointOut| page.data.iter().map(|one| one.id.clone()).collect::<Vec<_>>();
+    let page = poll(Some(begin.iterator), Some(2)).await.unwrap();
+    assert_eq!((ids(&page), page.done), (posted[..2].to_vec(), false));
+    assert_eq!(page.data[1].payload, json!({"nth": 1}));
+    let page = poll(Some(page.iterator), None).await.unwrap();
+    assert_eq!((ids(&page), page.done), (posted[2..].to_vec(), true));
+    invalid(poll(Some("invented".into()), None).await, ["query", "iterator"]);
+    let consume = async |iterator: Option<String>, limit| {
+        let options = MessagePollerConsumerPollOptions { iterator, limit };
+        poller.consumer_poll(app.clone(), sink.clone(), "worker".into(), Some(options)).await.unwrap()
+    };
+    let first = consume(None, Some(1)).await;
+    assert_eq!(ids(&first), posted[..1]);
+    assert_eq!(ids(&consume(Some(first.iterator), None).await), posted[1..]);
+    assert_eq!(ids(&consume(None, None).await), posted[1..]);
+    let back: PollingEndpointConsumerSeekIn =
+        serde_json::from_value(json!({"after": "2026-01-01T00:00:00Z"})).unwrap();
+    poller.consumer_seek(app.clone(), sink.clone(), "worker".into(), back, None).await.unwrap();
+    assert_eq!(ids(&consume(None, None).await), posted);
+    for name in ["message_poller.poll", "message_poller.consumer_poll", "message_poller.consumer_seek"] {
+        walk.walked.insert(name);
+    }
 }
 
 async fn messages(walk: &mut Walk, app: &str) -> MessageOut {
