@@ -25,3 +25,4 @@ pub mod sdk_interceptor;
 pub mod stats;
 pub mod tasks;
 pub mod tenancy;
+mod usage;

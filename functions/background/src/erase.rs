@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use shared::Result;
+use shared::ids::AppId;
 use shared::store::keys::SHARDS;
 use shared::store::tasks::{Erasure, Progress, Stage, Task};
 
@@ -30,24 +31,25 @@ impl Background {
     /// Works on the next step of an erasure, which is `at`.
     pub(crate) async fn erase(&self, task: Task, at: Erasure) -> Result<()> {
         let Erasure { stage, .. } = at;
+        let app = task.in_app()?;
         let (mut next, mut is_over) = (at, false);
         match stage {
             Stage::Secrets => {
-                next.after = self.store.erase_secrets(task.app, at.after).await?;
+                next.after = self.store.erase_secrets(app, at.after).await?;
                 is_over = next.after.is_none();
             }
             Stage::Messages(shard) => {
                 let mut erased = 0;
                 while erased < STEP && !is_over {
-                    let page = self.store.erase_messages(task.org, task.app, shard).await?;
+                    let page = self.store.erase_messages(task.org, app, shard).await?;
                     is_over = page == 0;
                     erased += page;
                 }
                 next.erased += erased as u64;
             }
-            Stage::Logs | Stage::LogsAgain => is_over = self.erase_logs(&task, &mut next).await?,
+            Stage::Logs | Stage::LogsAgain => is_over = self.erase_logs(app, &mut next).await?,
             Stage::Endpoints => {
-                let erased = self.store.erase_endpoints(task.app).await?;
+                let erased = self.store.erase_endpoints(app).await?;
                 next.erased += erased as u64;
                 is_over = erased == 0;
             }
@@ -62,7 +64,7 @@ impl Background {
         let task = Task { step: task.step + 1, progress: Progress::Erase(next), finished, ..task };
         self.store.advance_task(&task).await?;
         if finished {
-            tracing::info!(app = %task.app, items = next.erased, "an application is erased");
+            tracing::info!(%app, items = next.erased, "an application is erased");
             return Ok(());
         }
         let waits = stage == Stage::Logs && is_over;
@@ -70,10 +72,10 @@ impl Background {
     }
 
     /// Erases the logs of endpoints, one after the other; says whether there are no more.
-    async fn erase_logs(&self, task: &Task, next: &mut Erasure) -> Result<bool> {
+    async fn erase_logs(&self, app: AppId, next: &mut Erasure) -> Result<bool> {
         let mut erased = 0;
         while erased < STEP {
-            let Some(endpoint) = self.store.endpoint_page(task.app, next.after, 1).await?.pop() else {
+            let Some(endpoint) = self.store.endpoint_page(app, next.after, 1).await?.pop() else {
                 return Ok(true);
             };
             let page = self.store.erase_log(endpoint).await?;

@@ -1,10 +1,13 @@
 //! What takes many steps, or happens beside the hot path: the deliveries of messages with very many
-//! endpoints, operational webhooks, and tasks that send messages again.
+//! endpoints, operational webhooks, and tasks.
 
 mod erase;
+mod expunge;
 mod fan_out;
 mod operational;
 mod replay;
+mod tasks;
+mod usage;
 
 use std::time::Duration;
 

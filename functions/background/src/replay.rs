@@ -1,4 +1,4 @@
-//! Tasks: messages that are sent again, a page at a time.
+//! Tasks that send messages again, a page at a time.
 //!
 //! A step sends the resends of its page, says that it is done, and then queues its successor. The ids
 //! of the resends follow from the task: a step that is worked on twice sends nothing twice.
@@ -6,9 +6,8 @@
 use std::time::Duration;
 
 use shared::Result;
-use shared::error::unavailable;
 use shared::ids::AttemptId;
-use shared::queue::{Job, Outgoing, Resend, TaskStep};
+use shared::queue::{Job, Resend};
 use shared::store::chosen::Chosen;
 use shared::store::keys::SHARDS;
 use shared::store::tasks::{Progress, Replay, Task};
@@ -19,30 +18,15 @@ use crate::Background;
 const PACE: Duration = Duration::from_secs(1);
 
 impl Background {
-    /// Works on one step of a task.
-    pub(crate) async fn step(&self, job: TaskStep) -> Result<()> {
-        let Some(task) = self.store.find_task(job.org, job.task).await? else { return Ok(()) };
-        if task.finished || task.step > job.step {
-            return Ok(());
-        }
-        if task.step == job.step {
-            // The copy that did this step may have died before it queued the next one.
-            return self.queue_next(&task, Duration::ZERO).await;
-        }
-        match task.progress {
-            Progress::Replay(at) => self.replay(task, at).await,
-            Progress::Erase(at) => self.erase(task, at).await,
-        }
-    }
-
     /// Sends the page of messages at which a task is `at`.
-    async fn replay(&self, task: Task, at: Replay) -> Result<()> {
+    pub(crate) async fn replay(&self, task: Task, at: Replay) -> Result<()> {
         let step = task.step + 1;
-        let app = self.store.find_application(task.org, task.app).await?;
+        let app = task.in_app()?;
         let endpoint = match task.endpoint {
-            Some(endpoint) => self.store.find_endpoint(task.app, endpoint).await?,
+            Some(endpoint) => self.store.find_endpoint(app, endpoint).await?,
             None => None,
         };
+        let app = self.store.find_application(task.org, app).await?;
         let endpoint = endpoint.filter(|endpoint| !endpoint.settings.disabled);
         let (Some(app), Some(endpoint)) = (app, endpoint) else {
             let ended = Task { step, finished: true, ..task };
@@ -53,7 +37,7 @@ impl Background {
             self.store.note_destination(message, endpoint.id).await?;
         }
         let resends = chosen.iter().map(|message| {
-            let (org, app, endpoint) = (task.org, task.app, endpoint.id);
+            let (org, app, endpoint) = (task.org, app.id, endpoint.id);
             let attempt = AttemptId::of_task(task.id, *message, endpoint);
             Job::Resend(Resend { org, app, endpoint, message: *message, attempt, slot: None, trace: None })
         });
@@ -70,10 +54,5 @@ impl Background {
             return self.queue_next(&task, if chosen.is_empty() { Duration::ZERO } else { PACE }).await;
         }
         Ok(())
-    }
-
-    pub(crate) async fn queue_next(&self, task: &Task, delay: Duration) -> Result<()> {
-        let job = Outgoing::new(&Job::Task(task.next_step()), delay, task.app)?;
-        self.sqs.send(&self.source.queue, &[job]).await.map_err(unavailable("queue a task's next step"))
     }
 }

@@ -18,7 +18,7 @@ use shared::http::{
 use shared::ids::{EndpointId, Reference};
 use shared::intake::Intake;
 use shared::operational::{self, OperationalEvents};
-use shared::queue::{OperationalQueue, Queue, QueueUrl, Sqs};
+use shared::queue::{OperationalQueue, Queue};
 use shared::signing::{KeyKind, SigningKey};
 use shared::store::applications::Application;
 use shared::store::endpoint_secrets::EndpointHeaders;
@@ -38,6 +38,7 @@ mod secret;
 mod stats;
 mod tasks;
 mod url_rule;
+mod usage;
 
 use destination::DestinationOut;
 
@@ -50,10 +51,8 @@ type EndpointPath = (AppRef, EndpointRef);
 #[derive(Clone, Debug)]
 struct Endpoints {
     api: Api,
-    sqs: Sqs,
-    /// Accepts examples.
+    /// Accepts examples, and begins tasks.
     intake: Intake,
-    background: QueueUrl,
     https_only: bool,
     key_kind: KeyKind,
 }
@@ -78,16 +77,12 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
     let mut api = Api::connect(env, platform)?;
     let sqs = platform.sqs(env)?;
     let background = Queue::Background.url(env)?;
-    let events = operational::enabled(env)?.then(|| {
-        Arc::new(OperationalQueue { sqs: sqs.clone(), queue: background.clone() })
-            as Arc<dyn OperationalEvents>
-    });
+    let events = operational::enabled(env)?
+        .then(|| Arc::new(OperationalQueue { sqs, queue: background }) as Arc<dyn OperationalEvents>);
     api.store = api.store.with_operational_events(events);
     let state = Endpoints {
         intake: Intake::connect(env, platform, api.store.clone(), "endpoints")?.limited(env)?,
         api,
-        sqs,
-        background,
         https_only: flag(env, "POSTRIDER_HTTPS_ONLY", true)?,
         key_kind,
     };
@@ -103,7 +98,8 @@ pub fn describe(document: Document) -> Document {
 const TAG: &str = "Endpoint";
 
 fn operations<R: Registry<Endpoints>>(to: R) -> R {
-    let to = tasks::operations(replays::operations(stats::operations(needs::operations(to))));
+    let to = usage::operations(tasks::operations(replays::operations(to)));
+    let to = stats::operations(needs::operations(to));
     let to = polling_keys::operations(filter::operations(to));
     of_endpoints(example::operations(headers::operations(secret::operations(to))))
 }

@@ -8,13 +8,11 @@ use serde::Serialize;
 use shared::Error;
 use shared::auth::Authenticated;
 use shared::clock::{DAY, Timestamp};
-use shared::error::Chain;
 use shared::http::{
     Accepted, ApiResult, Body, BodyType, Fields, Idempotent, Json, Once, Path, Registry, RequestBody, Text,
 };
 use shared::ids::{EndpointId, NAME_LENGTH_MAX, TaskId};
 use shared::limits::{CHANNEL_LENGTH_MAX, TAG_LENGTH_MAX};
-use shared::queue::{Job, Outgoing};
 use shared::store::applications::Application;
 use shared::store::attempts::Status;
 use shared::store::tasks::{Progress, Replay, Task, TaskFilter, TaskKind};
@@ -172,6 +170,7 @@ impl RequestBody for BulkReplayIn {
             tag: fields.text(&["tag"], Text::Tag(TAG_LENGTH_MAX)).value(),
             status: status.and_then(|status| Status::from_number(u8::try_from(status).ok()?)),
             code_class: class.and_then(|class| u16::try_from(class / 100).ok()),
+            apps: None,
         };
         Self(TaskRequest { filter, ..request })
     }
@@ -221,12 +220,7 @@ pub async fn begin<T: TaskIn>(
                 ));
             }
             let task = state.task(&app, endpoint.id, T::KIND, request, now);
-            api.store.create_task(&caller, &task).await?;
-            let job = Outgoing::new(&Job::Task(task.next_step()), Duration::ZERO, task.app)?;
-            if let Err(error) = state.sqs.send_one(&state.background, job).await {
-                // The task has a timer besides: it begins within a minute.
-                tracing::warn!(error = %Chain(&error), task = %task.id, "a task begins later");
-            }
+            state.intake.begin_task(&caller, &task).await?;
             Ok(Accepted(task.into()))
         })
         .await
@@ -271,7 +265,7 @@ impl Endpoints {
             org: app.org,
             id: TaskId::new(now, &*self.api.random),
             kind,
-            app: app.id,
+            app: Some(app.id),
             endpoint: Some(endpoint),
             since: request.since,
             until: request.until,
@@ -279,6 +273,7 @@ impl Endpoints {
             step: 0,
             progress: Progress::Replay(Replay::default()),
             finished: false,
+            failure: None,
             updated_at: now,
         }
     }

@@ -9,7 +9,8 @@ use shared::http::{
     ApiResult, Json, ListOut, ListQuery, Order, Path, Query, QueryParams, RawQuery, Registry,
 };
 use shared::ids::{AppId, EndpointId, Reference, TaskId};
-use shared::store::tasks::{Progress, Task, TaskKind};
+use shared::store::tasks::{AppUsage, Progress, Task, TaskKind};
+use shared::wire::{TaskKindOut, TaskStatusOut};
 use shared::{Error, Result};
 
 use crate::Endpoints;
@@ -40,45 +41,21 @@ pub fn operations<R: Registry<Endpoints>>(to: R) -> R {
 #[serde(rename_all = "camelCase")]
 pub struct TaskOut {
     id: TaskId,
-    status: StatusOut,
-    task: KindOut,
+    status: TaskStatusOut,
+    task: TaskKindOut,
     /// What it has done so far.
     data: TaskData,
     /// When it last made progress.
     updated_at: Timestamp,
 }
 
-/// The task's status.
-#[derive(Clone, Copy, Serialize, JsonSchema, PartialEq, Eq)]
-#[serde(rename_all = "lowercase")]
-#[schemars(rename = "BackgroundTaskStatus")]
-pub enum StatusOut {
-    Running,
-    Finished,
-    // None fails: what cannot be done now is tried again until it can.
-    Failed,
-}
-
-/// What a task does.
-#[derive(Clone, Copy, Serialize, JsonSchema, PartialEq, Eq)]
-#[schemars(rename = "BackgroundTaskType")]
-pub enum KindOut {
-    #[serde(rename = "endpoint.recover")]
-    Recover,
-    #[serde(rename = "endpoint.replay")]
-    ReplayMissing,
-    #[serde(rename = "endpoint.bulk-replay")]
-    BulkReplay,
-    #[serde(rename = "application.purge_content")]
-    Erase,
-}
-
 /// What a task has done so far.
-#[derive(Serialize, JsonSchema)]
+#[derive(Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskData {
-    /// The application.
-    app_id: AppId,
+    /// The application; none where the task is about the whole organisation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_id: Option<AppId>,
     /// The endpoint.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint_id: Option<EndpointId>,
@@ -88,60 +65,119 @@ pub struct TaskData {
     /// Items of a deleted application that were erased.
     #[serde(skip_serializing_if = "Option::is_none")]
     items_erased: Option<u64>,
+    /// Messages whose payload was removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages_purged: Option<u64>,
+    /// Of `application.stats`, once it is finished: each application. Lists leave it out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_stats: Option<Vec<AppStatsOut>>,
+    /// Of `event-type.aggregate`, once it is finished: each application. Lists leave it out.
+    #[serde(rename = "event_types", skip_serializing_if = "Option::is_none")]
+    event_types: Option<Vec<EventTypeUsageOut>>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// How many messages an application had.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "AppUsageStats")]
+struct AppStatsOut {
+    /// The application.
+    app_id: AppId,
+    /// The ID that its owner chose.
+    app_uid: Option<String>,
+    /// Its messages, each once per endpoint that it was sent to.
+    message_destinations: u64,
+}
+
+/// Which event types an application's endpoints are subscribed to.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "EventTypeUsage")]
+struct EventTypeUsageOut {
+    /// The application.
+    app_id: AppId,
+    /// The event types that its endpoints name, disabled endpoints included.
+    explicitly_subscribed_event_types: Vec<String>,
+    /// It has an endpoint that is subscribed to all event types.
+    has_catch_all_endpoint: bool,
 }
 
 impl From<Task> for TaskOut {
     fn from(task: Task) -> Self {
-        let (messages_sent, items_erased) = match task.progress {
-            Progress::Replay(replay) => (Some(replay.sent), None),
-            Progress::Erase(erasure) => (None, Some(erasure.erased)),
-        };
-        Self {
-            id: task.id,
-            status: if task.finished { StatusOut::Finished } else { StatusOut::Running },
-            task: match task.kind {
-                TaskKind::Recover => KindOut::Recover,
-                TaskKind::ReplayMissing => KindOut::ReplayMissing,
-                TaskKind::BulkReplay => KindOut::BulkReplay,
-                TaskKind::Erase => KindOut::Erase,
-            },
-            data: TaskData { app_id: task.app, endpoint_id: task.endpoint, messages_sent, items_erased },
-            updated_at: task.updated_at,
+        let mut data = TaskData { app_id: task.app, endpoint_id: task.endpoint, ..TaskData::default() };
+        match task.progress {
+            Progress::Replay(replay) => data.messages_sent = Some(replay.sent),
+            Progress::Erase(erasure) => data.items_erased = Some(erasure.erased),
+            Progress::Expunge(expunging) => data.messages_purged = Some(expunging.expunged),
+            Progress::Count(_) => {}
         }
+        let (status, kind) = ((&task).into(), task.kind.into());
+        data.error = task.failure;
+        Self { id: task.id, status, task: kind, data, updated_at: task.updated_at }
+    }
+}
+
+impl TaskOut {
+    /// This, with what the task found out.
+    fn with_results(mut self, kind: TaskKind, results: Vec<AppUsage>) -> Self {
+        if kind == TaskKind::EventTypeUsage {
+            let usage = |found: AppUsage| EventTypeUsageOut {
+                app_id: found.app,
+                explicitly_subscribed_event_types: found.event_types,
+                has_catch_all_endpoint: found.has_catch_all,
+            };
+            self.data.event_types = Some(results.into_iter().map(usage).collect());
+        } else {
+            let stats = |found: AppUsage| AppStatsOut {
+                app_id: found.app,
+                app_uid: found.uid,
+                message_destinations: found.destinations,
+            };
+            self.data.app_stats = Some(results.into_iter().map(stats).collect());
+        }
+        self
     }
 }
 
 /// Which tasks a list shows.
 pub struct Listed {
     query: ListQuery<TaskId>,
-    status: Option<StatusOut>,
-    kind: Option<Option<TaskKind>>,
+    status: Option<TaskStatusOut>,
+    kind: Option<Option<TaskKindOut>>,
 }
 
 impl QueryParams for Listed {
     fn read(query: &RawQuery, _: Timestamp) -> Result<Self> {
-        use StatusOut::{Failed, Finished, Running};
+        use TaskStatusOut::{Failed, Finished, Running};
         // The contract knows kinds that are not made here; of those there are none.
-        const NONE: Option<TaskKind> = None;
+        const NONE: Option<TaskKindOut> = None;
         Ok(Self {
             status: query
                 .choice("status", &[("running", Running), ("finished", Finished), ("failed", Failed)])?,
             kind: query.choice(
                 "task",
                 &[
-                    ("endpoint.recover", Some(TaskKind::Recover)),
-                    ("endpoint.replay", Some(TaskKind::ReplayMissing)),
-                    ("endpoint.bulk-replay", Some(TaskKind::BulkReplay)),
-                    ("application.purge_content", Some(TaskKind::Erase)),
-                    ("application.stats", NONE),
+                    ("endpoint.recover", Some(TaskKindOut::Recover)),
+                    ("endpoint.replay", Some(TaskKindOut::ReplayMissing)),
+                    ("endpoint.bulk-replay", Some(TaskKindOut::BulkReplay)),
+                    ("application.purge_content", Some(TaskKindOut::Purge)),
+                    ("application.stats", Some(TaskKindOut::AppStats)),
                     ("message.broadcast", NONE),
                     ("sdk.generate", NONE),
-                    ("event-type.aggregate", NONE),
+                    ("event-type.aggregate", Some(TaskKindOut::EventTypeUsage)),
                 ],
             )?,
             query: query.list(Order::Descending)?,
         })
     }
+}
+
+/// Whether a caller may see a task: an application's token sees its own application's.
+fn may_see(caller: &Caller, task: &Task) -> bool {
+    task.app.map_or_else(|| caller.organisation_only().is_ok(), |app| caller.may_mean(app))
 }
 
 /// Lists an organisation's tasks.
@@ -151,10 +187,9 @@ pub async fn list(
     Query(Listed { query, status, kind }): Query<Listed>,
 ) -> ApiResult<Json<ListOut<TaskOut>>> {
     let keep = |task: &Task| {
-        let stands = if task.finished { StatusOut::Finished } else { StatusOut::Running };
-        caller.may_mean(task.app)
-            && status.is_none_or(|status| status == stands)
-            && kind.is_none_or(|kind| kind == Some(task.kind))
+        may_see(&caller, task)
+            && status.is_none_or(|status| status == task.into())
+            && kind.is_none_or(|kind| kind == Some(task.kind.into()))
     };
     state.admit(&caller).await?;
     let page = state.api.store.list_tasks(caller.org(), &query, keep).await?;
@@ -169,8 +204,13 @@ pub async fn read(
 ) -> ApiResult<Json<TaskOut>> {
     state.admit(&caller).await?;
     let task = state.api.store.find_task(caller.org(), id).await?;
-    let task = task.filter(|task| caller.may_mean(task.app)).ok_or(Error::NotFound("Task"))?;
-    Ok(Json(task.into()))
+    let task = task.filter(|task| may_see(&caller, task)).ok_or(Error::NotFound("Task"))?;
+    let has_results = matches!(task.progress, Progress::Count(_)) && task.finished && task.failure.is_none();
+    let (id, kind, out) = (task.id, task.kind, TaskOut::from(task));
+    if !has_results {
+        return Ok(Json(out));
+    }
+    Ok(Json(out.with_results(kind, state.api.store.task_results(id).await?)))
 }
 
 impl Endpoints {

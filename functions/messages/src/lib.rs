@@ -3,6 +3,7 @@
 //! What accepts them is [`shared::intake`].
 
 mod batch;
+mod expunge;
 mod injected_bug;
 mod lease;
 mod poll;
@@ -22,15 +23,13 @@ use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env};
 use shared::http::{
     Accepted as AcceptedOut, ApiResult, AppRef, Body, BodyType, Document, Fields, Idempotent, Json, ListOut,
-    MessageRef, NoContent, Once, Path, Query, QueryParams, RawQuery, Registry, RequestBody, Segment as _,
-    Text,
+    MessageRef, Once, Path, Query, QueryParams, RawQuery, Registry, RequestBody, Segment as _, Text,
 };
 use shared::ids::{MessageId, NAME_LENGTH_MAX};
 use shared::intake::{Accepted, Intake, MessageIn, labels};
 use shared::labels::Labels;
 use shared::limits::{CHANNEL_LENGTH_MAX, TAG_LENGTH_MAX};
 use shared::store::applications::Application;
-use shared::store::audit::AuditAction;
 use shared::store::messages::Message;
 use shared::store::shards::LogQuery;
 use shared::trace::Trace;
@@ -67,8 +66,15 @@ fn router_of(env: &Env<'_>, platform: &Platform, bug: Option<InjectedBug>) -> Re
     let intake = Intake::connect(env, platform, api.store.clone(), "messages")?.limited(env)?;
     let metrics = intake.metrics().clone();
     let state = Messages { api, intake, bug };
-    // The path of batches hides a message whose event id is their name.
-    let routes = operations(Router::new()).route(BATCH, axum::routing::get(read_called_batch));
+    // These paths hide messages whose event id is their name.
+    let mut routes = operations(Router::new());
+    for path in [BATCH, expunge::SEVERAL, expunge::ALL] {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let read_it = async move |state, caller, query, Path((app,)): Path<(AppRef,)>| {
+            read(state, caller, query, Path((app, MessageRef::read(name)?))).await
+        };
+        routes = routes.route(path, axum::routing::get(read_it));
+    }
     Ok(shared::http::flush_metrics_layer(shared::http::finish(routes, state), metrics))
 }
 
@@ -78,15 +84,16 @@ pub fn describe(document: Document) -> Document {
     operations(document)
 }
 
+const TAG: &str = "Message";
+
 fn operations<R: Registry<Messages>>(to: R) -> R {
     lease::operations(poll::operations(of_messages(to)))
 }
 
 fn of_messages<R: Registry<Messages>>(to: R) -> R {
-    const TAG: &str = "Message";
     const ALL: &str = "/api/v1/app/{app_id}/msg";
     const ONE: &str = "/api/v1/app/{app_id}/msg/{msg_id}";
-    to.get(ALL, list, |operation| {
+    expunge::operations(to).get(ALL, list, |operation| {
         operation
             .named("v1.message.list", TAG)
             .summary("List an application's messages")
@@ -113,13 +120,6 @@ fn of_messages<R: Registry<Messages>>(to: R) -> R {
     })
     .get(ONE, read, |operation| {
         operation.named("v1.message.get", TAG).summary("Get a message").returns("The message.")
-    })
-    .delete("/api/v1/app/{app_id}/msg/{msg_id}/content", expunge, |operation| {
-        operation
-            .named("v1.message.expunge-content", TAG)
-            .summary("Expunge a message's payload")
-            .text("Its payload is no longer shown or sent.")
-            .returns("It was removed.")
     })
     .post("/api/v1/app/{app_id}/msg/precheck/active", precheck, |operation| {
         operation
@@ -274,29 +274,6 @@ async fn read(
 ) -> ApiResult<Json<MessageOut>> {
     let (_, message) = state.find(&caller, &path).await?;
     Ok(Json(state.show(&message, with_content).await?))
-}
-
-/// The message whose event id is `batch`.
-async fn read_called_batch(
-    state: State<Messages>,
-    caller: Authenticated,
-    query: Query<WithContent>,
-    Path((app,)): Path<(AppRef,)>,
-) -> ApiResult<Json<MessageOut>> {
-    read(state, caller, query, Path((app, MessageRef::read("batch")?))).await
-}
-
-/// Takes the text out of a message: it is neither shown nor sent any more. Whoever may read it may.
-async fn expunge(
-    State(state): State<Messages>,
-    Authenticated(caller): Authenticated,
-    Path(path): Path<(AppRef, MessageRef)>,
-) -> ApiResult<NoContent> {
-    let (app, message) = state.find(&caller, &path).await?;
-    state.api.store.expunge_message(&message).await?;
-    // Jobs on their way carry the text. From now on they read the message instead.
-    state.api.store.invalidate(&caller, &app, AuditAction::MessageExpunged, message.id.to_string()).await?;
-    Ok(NoContent)
 }
 
 impl Messages {

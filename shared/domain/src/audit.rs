@@ -78,6 +78,8 @@ audit_actions! {
     EventTypeDeleted "event-type.deleted",
     /// A message's payload was taken out.
     MessageExpunged "message.expunged",
+    /// The payloads of all of an application's messages were asked to be taken out.
+    MessagesExpunged "application.messages-expunged",
     /// An answer's text was taken out.
     AttemptExpunged "attempt.expunged",
 }

@@ -1,13 +1,14 @@
-//! Tasks: work in the background that sends messages to an endpoint again, and how far it is.
+//! Tasks: work that continues after its request was answered, and how far it is.
 
 use runtime::clock::Timestamp;
 
 use crate::attempt::Status;
 use crate::audit::AuditAction;
+use crate::error::{Result, corrupt};
 use crate::ids::{AppId, EndpointId, MessageId, OrgId, TaskId};
 use crate::job::TaskStep;
 
-/// What a task does: which messages it sends again.
+/// What a task does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TaskKind {
     /// What failed and never succeeded.
@@ -18,34 +19,60 @@ pub enum TaskKind {
     BulkReplay,
     /// Nothing: it erases what a deleted application left.
     Erase,
+    /// Nothing: it takes the payloads out of all of an application's messages.
+    ExpungeAll,
+    /// Nothing: it counts each application's messages, once per endpoint.
+    AppStats,
+    /// Nothing: it finds the event types that each application's endpoints name.
+    EventTypeUsage,
 }
 
 impl TaskKind {
-    const ALL: [Self; 4] = [Self::Recover, Self::ReplayMissing, Self::BulkReplay, Self::Erase];
+    const ALL: [Self; 7] = [
+        Self::Recover,
+        Self::ReplayMissing,
+        Self::BulkReplay,
+        Self::Erase,
+        Self::ExpungeAll,
+        Self::AppStats,
+        Self::EventTypeUsage,
+    ];
 
-    /// The contract's word for it.
+    /// The contract's word for it, which two kinds may share.
     pub const fn text(self) -> &'static str {
         match self {
             Self::Recover => "endpoint.recover",
             Self::ReplayMissing => "endpoint.replay",
             Self::BulkReplay => "endpoint.bulk-replay",
-            Self::Erase => "application.purge_content",
+            Self::Erase | Self::ExpungeAll => "application.purge_content",
+            Self::AppStats => "application.stats",
+            Self::EventTypeUsage => "event-type.aggregate",
         }
     }
 
-    /// What an audit event calls its beginning. An erasure follows from a change that has one.
+    /// The word for it on the task's item, which is its own.
+    pub const fn stored(self) -> &'static str {
+        match self {
+            Self::ExpungeAll => "application.expunge",
+            _ => self.text(),
+        }
+    }
+
+    /// What an audit event calls its beginning. An erasure follows from a change that has one, and what only
+    /// counts changes nothing.
     pub const fn what(self) -> Option<AuditAction> {
         match self {
             Self::Recover => Some(AuditAction::EndpointRecover),
             Self::ReplayMissing => Some(AuditAction::EndpointReplay),
             Self::BulkReplay => Some(AuditAction::EndpointBulkReplay),
-            Self::Erase => None,
+            Self::ExpungeAll => Some(AuditAction::MessagesExpunged),
+            Self::Erase | Self::AppStats | Self::EventTypeUsage => None,
         }
     }
 
-    /// The kind that the contract's word means.
-    pub fn from_text(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.text() == text)
+    /// The kind that an item's word means.
+    pub fn from_stored(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.stored() == text)
     }
 }
 
@@ -62,6 +89,8 @@ pub struct TaskFilter {
     pub status: Option<Status>,
     /// Whose last attempt was answered with a code of this class: its first digit, 0 for no answer.
     pub code_class: Option<u16>,
+    /// Of these applications, in the order of their ids; of all of the organisation's if absent.
+    pub apps: Option<Vec<AppId>>,
 }
 
 /// How far a task is, by what it does.
@@ -71,6 +100,51 @@ pub enum Progress {
     Replay(Replay),
     /// It erases.
     Erase(Erasure),
+    /// It takes payloads out.
+    Expunge(Expunging),
+    /// It goes through applications.
+    Count(Counting),
+}
+
+/// How far a task is that takes the payloads out of messages, shard by shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expunging {
+    /// The shard that the next step looks at.
+    pub shard: u8,
+    /// The last message within it that was looked at.
+    pub after: Option<MessageId>,
+    /// How many payloads were taken out.
+    pub expunged: u64,
+}
+
+/// How far a task is that goes through applications and keeps a result of each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counting {
+    /// The last application that is done.
+    pub done: Option<AppId>,
+    /// The shard of the one after it that the next step looks at: one with very many messages takes several steps.
+    pub shard: u8,
+    /// The last message within that shard that was looked at.
+    pub after: Option<MessageId>,
+    /// What was counted of that application so far.
+    pub count: u64,
+    /// How long the results are so far, in bytes.
+    pub length: u64,
+}
+
+/// What a task found out about one application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppUsage {
+    /// The application.
+    pub app: AppId,
+    /// The owner's own id for it.
+    pub uid: Option<String>,
+    /// Its messages, each once per endpoint that it goes to.
+    pub destinations: u64,
+    /// The event types that its endpoints name.
+    pub event_types: Vec<String>,
+    /// It has an endpoint that wants all event types.
+    pub has_catch_all: bool,
 }
 
 /// How far a task is that sends messages again. They are in shards, which it goes through one by one.
@@ -120,8 +194,8 @@ pub struct Task {
     pub id: TaskId,
     /// What it sends again.
     pub kind: TaskKind,
-    /// The application.
-    pub app: AppId,
+    /// The application; none where it is about the whole organisation.
+    pub app: Option<AppId>,
     /// The endpoint; none where it is about the whole application.
     pub endpoint: Option<EndpointId>,
     /// Only messages made at that time or later …
@@ -136,6 +210,8 @@ pub struct Task {
     pub progress: Progress,
     /// There is nothing left to do.
     pub finished: bool,
+    /// Why it ended without a result.
+    pub failure: Option<String>,
     /// When it last made progress.
     pub updated_at: Timestamp,
 }
@@ -144,5 +220,18 @@ impl Task {
     /// Its next step.
     pub const fn next_step(&self) -> TaskStep {
         TaskStep { org: self.org, task: self.id, step: self.step + 1 }
+    }
+
+    /// The application that it is about.
+    ///
+    /// # Errors
+    /// `Corrupt` where it is about the whole organisation.
+    pub fn in_app(&self) -> Result<AppId> {
+        self.app.ok_or_else(|| corrupt("a task")("it is about no application"))
+    }
+
+    /// Whose turn its steps take in a fair queue.
+    pub fn group(&self) -> String {
+        self.app.map_or_else(|| self.org.to_string(), |app| app.to_string())
     }
 }

@@ -1,16 +1,18 @@
 //! Applications and messages as requests and answers have them, where several functions do.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use domain::application::{ApplicationSettings, Profile};
 use domain::error::{Result, corrupt};
-use domain::ids::AppId;
+use domain::ids::{AppId, TaskId};
 pub use domain::limits::TEXT_LENGTH_MAX;
 use domain::message::{Message, NewMessage};
+use domain::task::{Task, TaskKind};
 pub use input::{ApplicationIn, ApplicationPatch};
 use runtime::clock::Timestamp;
 
@@ -49,6 +51,118 @@ impl From<Profile> for ApplicationOut {
             created_at: app.created_at,
             updated_at: app.updated_at,
         }
+    }
+}
+
+/// A task's status.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum TaskStatusOut {
+    /// There is more to do.
+    Running,
+    /// It is done.
+    Finished,
+    /// It ended without a result. What cannot be done now is tried again until it can: that is no failure.
+    Failed,
+}
+
+// Derived, it would be a list of constants with a description each, which clients do not expect.
+impl JsonSchema for TaskStatusOut {
+    fn schema_name() -> Cow<'static, str> {
+        "BackgroundTaskStatus".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "The task's status.",
+            "enum": ["running", "finished", "failed"],
+        })
+    }
+}
+
+impl From<&Task> for TaskStatusOut {
+    fn from(task: &Task) -> Self {
+        match task {
+            Task { failure: Some(_), .. } => Self::Failed,
+            Task { finished: true, .. } => Self::Finished,
+            _ => Self::Running,
+        }
+    }
+}
+
+/// What a task does.
+#[derive(Clone, Copy, Debug, Serialize, PartialEq, Eq)]
+pub enum TaskKindOut {
+    /// It sends again what failed.
+    #[serde(rename = "endpoint.recover")]
+    Recover,
+    /// It sends what was never sent.
+    #[serde(rename = "endpoint.replay")]
+    ReplayMissing,
+    /// It sends again what is asked for.
+    #[serde(rename = "endpoint.bulk-replay")]
+    BulkReplay,
+    /// It takes payloads out, or erases a deleted application.
+    #[serde(rename = "application.purge_content")]
+    Purge,
+    /// It counts applications' messages.
+    #[serde(rename = "application.stats")]
+    AppStats,
+    /// It finds out which event types are in use.
+    #[serde(rename = "event-type.aggregate")]
+    EventTypeUsage,
+}
+
+impl JsonSchema for TaskKindOut {
+    fn schema_name() -> Cow<'static, str> {
+        "BackgroundTaskType".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "What a task does.",
+            "enum": [
+                "endpoint.recover",
+                "endpoint.replay",
+                "endpoint.bulk-replay",
+                "application.purge_content",
+                "application.stats",
+                "event-type.aggregate",
+            ],
+        })
+    }
+}
+
+impl From<TaskKind> for TaskKindOut {
+    fn from(kind: TaskKind) -> Self {
+        match kind {
+            TaskKind::Recover => Self::Recover,
+            TaskKind::ReplayMissing => Self::ReplayMissing,
+            TaskKind::BulkReplay => Self::BulkReplay,
+            TaskKind::Erase | TaskKind::ExpungeAll => Self::Purge,
+            TaskKind::AppStats => Self::AppStats,
+            TaskKind::EventTypeUsage => Self::EventTypeUsage,
+        }
+    }
+}
+
+/// A task that was just begun.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "BackgroundTaskBegunOut")]
+pub struct TaskBegunOut {
+    id: TaskId,
+    status: TaskStatusOut,
+    task: TaskKindOut,
+    /// When it last made progress.
+    updated_at: Timestamp,
+}
+
+impl From<&Task> for TaskBegunOut {
+    fn from(task: &Task) -> Self {
+        Self { id: task.id, status: task.into(), task: task.kind.into(), updated_at: task.updated_at }
     }
 }
 

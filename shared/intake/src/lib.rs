@@ -11,11 +11,13 @@ use std::time::Duration;
 use aws::Platform;
 use domain::application::{Application, ApplicationSettings};
 use domain::caller::Caller;
+use domain::error::Chain;
 use domain::ids::{AppId, Reference};
 use domain::labels::Labels;
 use domain::message::Message;
+use domain::task::Task;
 use domain::{Error, Result};
-use queue::{Queue, QueueUrl, Sqs};
+use queue::{Job, Outgoing, Queue, QueueUrl, Sqs};
 use runtime::clock::SharedClock;
 use runtime::config::{ConfigError, Env, delivery_timeout};
 use runtime::metrics::Metrics;
@@ -117,6 +119,20 @@ impl Intake {
     pub async fn is_wanted(&self, app: &Application, labels: &Labels) -> Result<bool> {
         let targets = self.targets.of(&self.store, &*self.clock, app).await?;
         Ok(targets.iter().any(|target| target.may_want(labels)))
+    }
+
+    /// Begins a task, and queues its first step.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn begin_task(&self, by: &Caller, task: &Task) -> Result<()> {
+        self.store.create_task(by, task).await?;
+        let job = Outgoing::new(&Job::Task(task.next_step()), Duration::ZERO, task.group())?;
+        if let Err(error) = self.sqs.send_one(&self.background, job).await {
+            // The task has a timer besides: it begins within a minute.
+            tracing::warn!(error = %Chain(&error), task = %task.id, "a task begins later");
+        }
+        Ok(())
     }
 
     /// Lets one message of an application pass.

@@ -12,7 +12,7 @@ use super::messages::Message;
 use super::shards::LogQuery;
 use super::tasks::{Replay, Task, TaskFilter, TaskKind};
 use domain::error::Result;
-use domain::ids::{EndpointId, Ksuid, MessageId};
+use domain::ids::{AppId, EndpointId, Ksuid, MessageId};
 use domain::message::Payload;
 use domain::page::{Cursor, ListQuery, Order};
 use domain::payload_filter::PayloadView;
@@ -42,9 +42,12 @@ impl Store {
     pub async fn chosen(&self, task: &Task, at: Replay, endpoint: &Endpoint) -> Result<Chosen> {
         match task.kind {
             TaskKind::ReplayMissing => self.never_sent(task, at, endpoint).await,
-            TaskKind::Recover | TaskKind::BulkReplay | TaskKind::Erase => {
-                self.sent_before(task, at, endpoint.id).await
-            }
+            TaskKind::Recover
+            | TaskKind::BulkReplay
+            | TaskKind::Erase
+            | TaskKind::ExpungeAll
+            | TaskKind::AppStats
+            | TaskKind::EventTypeUsage => self.sent_before(task, at, endpoint.id).await,
         }
     }
 
@@ -71,10 +74,27 @@ impl Store {
         Ok(counted.into_iter().fold((0, false), |sum, shard| (sum.0 + shard.0, sum.1 || shard.1)))
     }
 
+    /// A page of one shard of an application's messages, of those that a task is about, behind `after`; and
+    /// where the next page begins, none at the end of the shard.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn task_messages(
+        &self,
+        task: &Task,
+        app: AppId,
+        shard: u8,
+        after: Option<MessageId>,
+    ) -> Result<(Vec<Message>, Option<MessageId>)> {
+        let page = self.shard_messages(app, shard, &page_query(task, after)).await?;
+        let last = page.last().filter(|_| page.len() == PAGE).map(|message| message.id);
+        Ok((page, last))
+    }
+
     /// Those of the step's page of deliveries that the task is about, and where the next page begins;
     /// none at the end of the shard.
     async fn sent_before(&self, task: &Task, at: Replay, endpoint: EndpointId) -> Result<Chosen> {
-        let page = self.shard_states(endpoint, at.shard, &page_query(task, at)).await?;
+        let page = self.shard_states(endpoint, at.shard, &page_query(task, at.after)).await?;
         let last = page.last().filter(|_| page.len() == PAGE).map(|state| state.message);
         let chosen: Vec<State> = page.into_iter().filter(|state| fits_state(task, state)).collect();
         let chosen = self.with_code_class(task, chosen).await?;
@@ -83,7 +103,7 @@ impl Store {
         if event_types.is_none() && channel.is_none() && tag.is_none() {
             return Ok(Chosen { messages: ids, unnoted: Vec::new(), last });
         }
-        let messages = self.messages(task.app, &ids).await?;
+        let messages = self.messages(task.in_app()?, &ids).await?;
         let fitting = messages.iter().filter(|message| fits_message(&task.filter, message));
         let messages = fitting.map(|message| message.id).collect();
         Ok(Chosen { messages, unnoted: Vec::new(), last })
@@ -111,7 +131,7 @@ impl Store {
 
     /// Those of the step's page of messages that the endpoint wants and was never sent.
     async fn never_sent(&self, task: &Task, at: Replay, endpoint: &Endpoint) -> Result<Chosen> {
-        let page = self.shard_messages(task.app, at.shard, &page_query(task, at)).await?;
+        let page = self.shard_messages(task.in_app()?, at.shard, &page_query(task, at.after)).await?;
         let last = page.last().filter(|_| page.len() == PAGE).map(|message| message.id);
         let filter = Filter::from(endpoint.settings.clone());
         let mut wanted: Vec<MessageId> = page
@@ -148,8 +168,8 @@ impl Store {
 }
 
 /// The page of messages that a step looks at, oldest first.
-fn page_query(task: &Task, at: Replay) -> LogQuery<MessageId> {
-    let cursor = at.after.map_or(Cursor::Start, Cursor::Behind);
+fn page_query(task: &Task, after: Option<MessageId>) -> LogQuery<MessageId> {
+    let cursor = after.map_or(Cursor::Start, Cursor::Behind);
     let floor = |at: Timestamp| Ksuid::new(at, [0; 15]);
     LogQuery {
         list: ListQuery { limit: PAGE, cursor, order: Order::Ascending },

@@ -49,6 +49,9 @@ fn filter_of(item: &Item) -> Result<Option<PayloadFilter>> {
 
 const NOT_FOUND: Error = Error::NotFound("Endpoint");
 
+/// Audit events of one transaction, which takes a hundred writes.
+const INVALIDATED_AT_ONCE: usize = 50;
+
 impl Store {
     fn endpoint_item(&self, endpoint: &Endpoint) -> Result<Item> {
         let settings = &endpoint.settings;
@@ -199,13 +202,42 @@ impl Store {
         what: AuditAction,
         subject: String,
     ) -> Result<()> {
+        self.invalidate_each(by, app, what, &[subject]).await
+    }
+
+    /// The same for several things at once: nothing is there to be changed, so that parts of it may be done.
+    ///
+    /// # Errors
+    /// `NotFound` if the application is gone.
+    pub async fn invalidate_each(
+        &self,
+        by: &Caller,
+        app: &Application,
+        what: AuditAction,
+        subjects: &[String],
+    ) -> Result<()> {
+        for some in subjects.chunks(INVALIDATED_AT_ONCE) {
+            let mut tx = Transaction::new("invalidate caches");
+            tx.add(Guard::Application, self.raise_version(app, 0))?;
+            for subject in some {
+                tx.add(Guard::Fresh, self.audit(Change::new(by, what, subject).within(app.id)))?;
+            }
+            if self.transact(tx).await? != Transacted::Done {
+                return Err(Error::NotFound("Application"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same for what a task does, whose beginning has an audit event. An application that is gone has no
+    /// caches to tell.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn invalidate_for_task(&self, app: &Application) -> Result<()> {
         let mut tx = Transaction::new("invalidate caches");
         tx.add(Guard::Application, self.raise_version(app, 0))?;
-        tx.add(Guard::Fresh, self.audit(Change::new(by, what, subject).within(app.id)))?;
-        match self.transact(tx).await? {
-            Transacted::Done => Ok(()),
-            Transacted::Refused(_) => Err(Error::NotFound("Application")),
-        }
+        self.transact(tx).await.map(drop)
     }
 
     fn claim_endpoint_uid(&self, app: AppId, uid: &str, id: EndpointId) -> PutBuilder {

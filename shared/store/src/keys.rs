@@ -32,6 +32,7 @@
 //! | log    | slots of a limit   | `THROTTLE#{ep or app}#{nth}` | `-`                  |
 //! | log    | quota of a second  | `QUOTA#{app}#{seconds}`     | `-`                   |
 //! | log    | task               | `TASKS#{org}`               | `TASK#{qtask}`        |
+//! | log    | result of a task   | `RESULT#{qtask}`            | `{app}`               |
 //! | log    | timer              | `TIMER#{shard}`             | `{due}#{msg}#{ep}`    |
 //! | log    | timer of other jobs | `TIMER#{shard}`            | `{due}#{id}#{what}`   |
 
@@ -256,6 +257,14 @@ pub(super) fn task(org: OrgId, task: TaskId) -> Item {
     key(tasks_pk(org), format!("TASK#{task}"))
 }
 
+pub(super) fn task_results_pk(task: TaskId) -> String {
+    format!("RESULT#{task}")
+}
+
+pub(super) fn task_result(task: TaskId, app: AppId) -> Item {
+    key(task_results_pk(task), app.to_string())
+}
+
 pub(super) fn timers_pk(shard: u8) -> String {
     format!("TIMER#{shard:x}")
 }
@@ -331,6 +340,11 @@ mod tests {
                 task(org, format!("qtask_{K}").parse().unwrap()),
                 format!("TASKS#org_{K}"),
                 format!("TASK#qtask_{K}"),
+            ),
+            (
+                task_result(format!("qtask_{K}").parse().unwrap(), app),
+                format!("RESULT#qtask_{K}"),
+                format!("app_{K}"),
             ),
         ] {
             assert_eq!(shown(&found), (pk, sk));

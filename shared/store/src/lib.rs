@@ -27,6 +27,7 @@ pub mod seal;
 pub mod sessions;
 pub mod shards;
 pub mod stats;
+mod task_results;
 pub mod tasks;
 pub mod theme;
 pub mod throttles;

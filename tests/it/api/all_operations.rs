@@ -397,7 +397,20 @@ impl Walk {
         self.stack.run_timers().await;
         self.stack.idle().await;
         let expunged = [json!("message.expunged"), json!(message), NONE, NONE];
-        self.change("DELETE", "/app/{app_id}/msg/{msg_id}/content", NONE, expunged).await;
+        self.change("DELETE", "/app/{app_id}/msg/{msg_id}/content", NONE, expunged.clone()).await;
+        let ids = json!({"ids": [message, "unknown"]});
+        self.change("POST", "/app/{app_id}/msg/bulk-expunge", ids, expunged).await;
+        self.ask("POST", "/app/{app_id}/msg/expunge-all-contents", &token, NONE).await;
+        let events = self.news().await;
+        assert_eq!((events.len(), &events[0]["what"]), (1, &json!("application.messages-expunged")));
+        assert_eq!(events[0]["subject"], json!(app));
+        // Nothing is changed by what only counts.
+        let now = self.stack.stack.platform().clock.now().to_string();
+        let window = json!({"since": since.to_string(), "until": now, "appIds": [app]});
+        self.ask("POST", "/stats/usage/app", &token, window).await;
+        self.ask("PUT", "/stats/usage/event-types", &token, NONE).await;
+        self.stack.idle().await;
+        assert_eq!(self.news().await, Vec::<Value>::new());
     }
 
     async fn itself_disables(&mut self) {

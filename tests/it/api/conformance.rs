@@ -4,6 +4,7 @@
 
 mod resources;
 mod traffic;
+mod usage;
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -18,7 +19,7 @@ use svix::error::Error;
 use crate::test_stack::{Receiver, TestStack, settings};
 
 /// Other products and features than sending webhooks: Postrider has none of it, by design.
-const NOT_OFFERED_RESOURCES: [&str; 21] = [
+const NOT_OFFERED_RESOURCES: [&str; 20] = [
     "autoconfig_subscription",
     "connector",
     "destination",
@@ -33,7 +34,6 @@ const NOT_OFFERED_RESOURCES: [&str; 21] = [
     "integration",
     "operational_webhook",
     "operational_webhook_endpoint",
-    "statistics",
     "streaming",
     "streaming_event_type",
     "streaming_events",
@@ -41,7 +41,7 @@ const NOT_OFFERED_RESOURCES: [&str; 21] = [
     "streaming_sink_transformation",
     "streaming_stream",
 ];
-const NOT_OFFERED: [&str; 13] = [
+const NOT_OFFERED: [&str; 11] = [
     "authentication.get_stream_poller_token",
     "authentication.rotate_stream_poller_token",
     "authentication.stream_expire_all",
@@ -50,11 +50,9 @@ const NOT_OFFERED: [&str; 13] = [
     "authentication.whoami",
     "endpoint.get_attempt_stats",
     "endpoint.transformation_partial_update",
-    "message.bulk_expunge_content",
     // Behind a feature of the crate that it calls a beta.
     "message.events",
     "message.events_subscription",
-    "message.expunge_all_contents",
     "message.precheck",
 ];
 
@@ -171,6 +169,7 @@ async fn the_sdk_cannot_tell_the_difference() {
     let endpoint = resources::endpoints(&mut walk, &app).await;
     traffic::traffic(&mut walk, &app, &endpoint).await;
     traffic::polling(&mut walk).await;
+    usage::usage(&mut walk, &app).await;
     resources::authentication(&mut walk, &app, &endpoint).await;
 
     let (version, every) = sdk();

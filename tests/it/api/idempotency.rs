@@ -136,6 +136,8 @@ async fn each_post_is_done_once() {
     stack.idle().await;
     receiver.rest();
     let since = r#"{"since":"2026-01-01T00:00:00Z","until":"2026-01-02T00:00:00Z"}"#;
+    let now = stack.stack.platform().clock.now();
+    let window = json!({"since": now.to_string(), "until": now.to_string()}).to_string();
     let spec = r#"{"specRaw":"{openapi: 3.1.0, webhooks: {new: {post: {}}}}"}"#;
     let base = format!("/app/{app}/endpoint/{endpoint}");
     let polled = stack.polling_endpoint(&app, Value::Null).await;
@@ -153,6 +155,9 @@ async fn each_post_is_done_once() {
         (format!("/app/{app}/endpoint/{polled}/poller/token/rotate"), "{}", 0),
         (format!("/app/{app}/poller/{polled}/consumer/c/seek"), r#"{"after":"2026-01-01T00:00:00Z"}"#, 0),
         (format!("{leases}/commit"), r#"{"offset":0}"#, 0),
+        ("/stats/usage/app".to_owned(), &window, 0),
+        (format!("/app/{app}/msg/bulk-expunge"), r#"{"ids":["none"]}"#, 0),
+        (format!("/app/{app}/msg/expunge-all-contents"), "", 0),
         (format!("/auth/dashboard-access/{app}"), "", 0),
     ] {
         let answers =
@@ -168,5 +173,5 @@ async fn each_post_is_done_once() {
         assert_eq!(receiver.rest().len(), arrives, "{path}");
     }
     let tasks = stack.request("GET", "/api/v1/background-task", &stack.token, "").await.json();
-    assert_eq!(tasks["data"].as_array().map(Vec::len), Some(3));
+    assert_eq!(tasks["data"].as_array().map(Vec::len), Some(5));
 }

@@ -140,6 +140,30 @@ impl Rare {
         assert_eq!(self.ask("DELETE", &path, Value::Null, "").await.0, StatusCode::NO_CONTENT);
     }
 
+    /// What goes through applications, and takes payloads out of large messages.
+    async fn tasks(&self) {
+        let bytes: Vec<u8> = (0..40_000)
+            .flat_map(|_| shared::random::bytes::<16>(&*self.stack.stack.platform().random))
+            .collect();
+        let body = json!({"eventType": "a.b", "payload": {"text": STANDARD.encode(bytes)}});
+        self.post("/app/{app}/msg", body, "").await;
+        self.stack.idle().await;
+        let now = self.stack.stack.platform().clock.now();
+        let window =
+            json!({"since": now.before(Duration::from_secs(3_600)).to_string(), "until": now.to_string()});
+        for (method, path, body) in [
+            ("POST", "/stats/usage/app", window),
+            ("PUT", "/stats/usage/event-types", Value::Null),
+            ("POST", "/app/{app}/msg/expunge-all-contents", Value::Null),
+        ] {
+            let (status, begun) = self.ask(method, path, body, "").await;
+            assert_eq!(status, StatusCode::ACCEPTED, "{path}: {begun}");
+            self.stack.idle().await;
+            let path = format!("/background-task/{}", begun["id"].as_str().expect("an id"));
+            assert_eq!(self.ask("GET", &path, Value::Null, "").await.1["status"], "finished");
+        }
+    }
+
     /// More endpoints than a request serves by itself.
     async fn many_endpoints(&self) {
         for nth in 0..50 {
@@ -278,6 +302,7 @@ impl Rare {
         let rare = Self::start().await;
         rare.failing_requests().await;
         rare.reading().await;
+        rare.tasks().await;
         rare.many_endpoints().await;
         rare.queued_messages().await;
         let app = rare.slow_endpoints().await;

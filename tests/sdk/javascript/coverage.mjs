@@ -13,7 +13,6 @@ const NOT_OFFERED_RESOURCES = [
   "integration",
   "operationalWebhook",
   "operationalWebhookEndpoint",
-  "statistics",
   "streaming",
 ];
 const NOT_OFFERED = [
@@ -29,8 +28,6 @@ const NOT_OFFERED = [
   "endpoint.transformation.patch",
   "endpoint.transformationGet",
   "endpoint.transformationPartialUpdate",
-  "message.bulkExpungeContent",
-  "message.expungeAllContents",
   "message.precheck",
 ];
 

@@ -11,7 +11,6 @@ NOT_OFFERED_RESOURCES = {
     "integration",
     "operational_webhook",
     "operational_webhook_endpoint",
-    "statistics",
     "streaming",
 }
 NOT_OFFERED = {
@@ -27,8 +26,6 @@ NOT_OFFERED = {
     "endpoint.transformation_get",
     "endpoint.transformation_partial_update",
     "endpoint.transformations_get",
-    "message.bulk_expunge_content",
-    "message.expunge_all_contents",
     "message.precheck",
 }
 

@@ -42,6 +42,10 @@ class Sdk:
         method = self._method(self._name(operation))
         return "options" in inspect.signature(method).parameters and hasattr(_options_class(method)(), option)
 
+    def demands(self, operation, argument):
+        """Whether this release's operation has that argument."""
+        return argument in inspect.signature(self._method(self._name(operation))).parameters
+
     def call(self, operation, *arguments, **options):
         """Calls it as a caller of this release would, and records it once it has answered."""
         name = self._name(operation)

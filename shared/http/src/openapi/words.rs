@@ -57,6 +57,7 @@ pub(super) const TAGS: &[(&str, &str)] = &[
     ("Authentication", "Tokens for an application's users."),
     ("Environment", "An organisation's portal theme."),
     ("Audit Event", "Who changed what, and when."),
+    ("Statistics", "How much an organisation's applications use."),
     ("Background Task", "Work that continues after its request was answered."),
     ("Health", "Whether Postrider runs."),
     ("Documentation", "This document, as JSON and as a page."),

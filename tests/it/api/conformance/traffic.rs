@@ -25,7 +25,7 @@ fn message(nth: u32) -> MessageIn {
 }
 
 /// Until the SDK says that the task is done.
-async fn finished(walk: &mut Walk, id: &str, task: BackgroundTaskType) {
+pub(super) async fn finished(walk: &mut Walk, id: &str, task: BackgroundTaskType) {
     let done = async {
         loop {
             let found = walk!(walk, background_task.get(id.to_owned())).unwrap();
