@@ -9,6 +9,7 @@ mod coverage;
 mod faults;
 mod journal;
 mod kept;
+mod order;
 mod pollers;
 mod promises;
 mod random;
@@ -80,6 +81,8 @@ fn what_is_broken_on_purpose_is_found() {
         InjectedBug::FailureIgnoresClaim,
         InjectedBug::StateBeforeSuccessor,
         InjectedBug::AckBeforeRecord,
+        InjectedBug::UnbegunIsPassed,
+        InjectedBug::LaneHeldByTwo,
     ];
     let others = [
         Bug::BlindList,

@@ -8,7 +8,7 @@ use shared::store::endpoint_secrets::EndpointHeaders;
 use shared::store::endpoints::{Destination, EndpointSettings};
 use shared::wire::TEXT_LENGTH_MAX;
 
-use crate::{destination, filter, headers, secret};
+use crate::{destination, filter, headers, order, secret};
 
 const CHANNELS_MAX: usize = 10;
 /// Most event types that one endpoint may name: each is looked up when the endpoint is written.
@@ -41,6 +41,9 @@ impl RequestBody for EndpointIn {
             filter::ABOUT,
             DISABLED,
             RATE_LIMIT,
+            order::ABOUT[0],
+            order::ABOUT[1],
+            order::ABOUT[2],
             METADATA,
             (
                 "secret",
@@ -79,6 +82,7 @@ impl RequestBody for EndpointUpdate {
             filter: filter::read(fields).value(),
             disabled: fields.or(&["disabled"], false),
             rate_limit: fields.rate_limit().value(),
+            fifo: order::read(fields).value(),
             metadata: fields.metadata().value().unwrap_or_default(),
         };
         refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
@@ -108,6 +112,7 @@ impl RequestBody for EndpointPatch {
             filter: filter::read(fields).over(before.filter),
             disabled: fields.take(&["disabled"]).over(Some(before.disabled)).unwrap_or(false),
             rate_limit: fields.rate_limit().over(before.rate_limit),
+            fifo: order::read(fields).over(before.fifo),
             metadata: fields.metadata().over(Some(before.metadata)).unwrap_or_default(),
         };
         refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
@@ -134,6 +139,9 @@ const SETTINGS: &[(&str, &str)] = &[
     filter::ABOUT,
     DISABLED,
     RATE_LIMIT,
+    order::ABOUT[0],
+    order::ABOUT[1],
+    order::ABOUT[2],
     METADATA,
 ];
 const DESCRIPTION: (&str, &str) = ("description", "Description.");
