@@ -227,7 +227,9 @@ impl<'a> Course<'a> {
             let target = find(self.customers, |target| target.id == endpoint);
             let manner = target.map(|target| self.world.receivers.manner(target.receiver));
             let may_stop = target.is_none_or(|target| self.was_disabled(target));
-            if let Err(problem) = ended(state, self.world.settings.schedule.len(), may_stop) {
+            let retries = target.and_then(|target| target.retries);
+            let retries = retries.unwrap_or(self.world.settings.schedule.len());
+            if let Err(problem) = ended(state, retries, may_stop) {
                 broken.push(format!("{message} at {endpoint} ({manner:?}): {problem}"));
             }
             let healthy = manner.is_some_and(Manner::is_healthy) && !may_stop;

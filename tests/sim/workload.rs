@@ -33,6 +33,8 @@ pub struct Target {
     pub channel: Option<&'static str>,
     /// It gets its messages in order.
     pub fifo: Option<Fifo>,
+    /// How many retries its policy has, or its application's; the installation's if neither has one.
+    pub retries: Option<usize>,
 }
 
 /// Which of an endpoint's messages are in order.
@@ -96,6 +98,8 @@ pub async fn customers(world: &World) -> Vec<Customer> {
     let first_org = OrgId::new(shared::clock::Timestamp::from_ms(crate::time::START_MS), dice);
     // One in many runs has a customer with more endpoints than are served at once.
     let many = dice.chance(15);
+    // Of their own, so that the rest of a seed's course does not depend on them.
+    let policies = Dice::new(world.seed, "policies");
     for nth in 0..2 + u64::from(dice.chance(200)) {
         let org = if nth == 0 || dice.chance(500) {
             first_org
@@ -110,7 +114,10 @@ pub async fn customers(world: &World) -> Vec<Customer> {
             assert!(status < 300, "{method} {path}: {status} {answer}");
             answer
         };
-        let app = ask(&applications, "POST", "/api/v1/app", json!({ "name": "customer" })).await;
+        let (of_all, retries_of_all) = retry_policy(&policies);
+        let app =
+            ask(&applications, "POST", "/api/v1/app", json!({ "name": "customer", "retryPolicy": of_all }))
+                .await;
         let app = app["id"].as_str().expect("an id").to_owned();
         let mut made = Vec::new();
         let count = if many && nth == 0 { 53 } else { *dice.pick(&[1, 1, 2, 3]) };
@@ -120,7 +127,8 @@ pub async fn customers(world: &World) -> Vec<Customer> {
             let (receiver, url) = world.receivers.add(manner);
             let path = format!("/api/v1/app/{app}/endpoint");
             let secret = format!("whsec_{}", base64(&dice.next().to_le_bytes().repeat(4)));
-            let mut body = json!({ "url": url, "secret": secret });
+            let (policy, retries) = retry_policy(&policies);
+            let mut body = json!({ "url": url, "secret": secret, "retryPolicy": policy });
             if let Some(channel) = channel {
                 body["channels"] = json!([channel]);
             }
@@ -139,7 +147,7 @@ pub async fn customers(world: &World) -> Vec<Customer> {
             }
             let endpoint = ask(&endpoints, "POST", &path, body).await;
             let id = endpoint["id"].as_str().expect("an id").parse().expect("an id");
-            made.push(Target { id, receiver, secret, channel, fifo });
+            made.push(Target { id, receiver, secret, channel, fifo, retries: retries.or(retries_of_all) });
         }
         let mut polled = Vec::new();
         if polling.chance(300) {
@@ -156,6 +164,19 @@ pub async fn customers(world: &World) -> Vec<Customer> {
         customers.push(Customer { org, app, token, endpoints: made, polled });
     }
     customers
+}
+
+/// A retry policy and how many retries it has; most have none of their own.
+fn retry_policy(dice: &Dice) -> (Value, Option<usize>) {
+    if !dice.chance(200) {
+        return (Value::Null, None);
+    }
+    match dice.between(0, 3) {
+        0 => (json!({ "schedule": [] }), Some(0)),
+        1 => (json!({ "schedule": [2, 950, 1], "jitter": 50 }), Some(3)),
+        2 => (json!({ "attempts": 6, "minSeconds": 1, "maxSeconds": 10, "jitter": 0 }), Some(5)),
+        _ => (json!({ "attempts": 2, "minSeconds": 1000 }), Some(1)),
+    }
 }
 
 fn base64(bytes: &[u8]) -> String {

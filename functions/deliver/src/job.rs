@@ -98,10 +98,13 @@ impl AttemptJob {
         }
     }
 
-    /// When the attempt after this one is due, if that fails.
+    /// When the attempt after this one is due, if that fails. None where nothing is left to send by then:
+    /// the message is exhausted now, while people can see why.
     pub fn next_due(&self, policy: &RetryPolicy, hint: RetryHint, now: Timestamp) -> Option<Timestamp> {
         match self {
-            Self::Scheduled(job) => policy.next_due((job.message, job.endpoint), job.number(), hint, now),
+            Self::Scheduled(job) => policy
+                .next_due((job.message, job.endpoint), job.number(), hint, now)
+                .filter(|due| *due < job.payload_until),
             Self::Manual(_) => None,
         }
     }

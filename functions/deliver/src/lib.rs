@@ -17,6 +17,7 @@ mod throttle;
 pub use destination::http::{Answer, Guard, HttpSender, SendError, SendFuture};
 pub use injected_bug::InjectedBug;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -235,7 +236,7 @@ impl Deliver {
         let request = AttemptRequest { id, message, endpoint, payload, labels, trigger };
         let Attempted { mut attempt, hint, aborted } = self.send(&app, request).await?;
         if attempt.status != Status::Success && !aborted && !attempt.disables {
-            attempt.next = job.next_due(&self.retries, hint, self.clock.now());
+            attempt.next = job.next_due(&self.retries(&app, endpoint), hint, self.clock.now());
         }
         let settled = attempt.is_first() && Self::settles(endpoint, &attempt);
         match self.record(&attempt, settled).await {
@@ -247,6 +248,12 @@ impl Deliver {
             self.metrics.first_attempt_after(attempt.at.since(due));
         }
         if settled { self.wake_next(&app, &job).await } else { self.finish(&app, &job, &attempt).await }
+    }
+
+    /// The policy of an endpoint: its own, its application's or the installation's.
+    fn retries<'a>(&'a self, app: &Application, endpoint: &Endpoint) -> Cow<'a, RetryPolicy> {
+        let own = endpoint.settings.retry_policy.as_ref().or(app.retry_policy.as_ref());
+        own.map_or(Cow::Borrowed(&self.retries), |own| Cow::Owned(RetryPolicy::from(own)))
     }
 
     /// Waits until it is this delivery's turn: one batch does not flood one endpoint. None if it has to

@@ -1,6 +1,6 @@
 //! An endpoint as it is posted, replaced and changed.
 
-use shared::http::{BodyType, Field, Fields, RequestBody, Text};
+use shared::http::{BodyType, Field, Fields, RETRY_POLICY, RequestBody, Text};
 use shared::ids::NAME_LENGTH_MAX;
 use shared::limits::CHANNEL_LENGTH_MAX;
 use shared::signing::SigningKey;
@@ -44,6 +44,12 @@ impl RequestBody for EndpointIn {
             order::ABOUT[0],
             order::ABOUT[1],
             order::ABOUT[2],
+            RETRY_POLICY[0],
+            RETRY_POLICY[1],
+            RETRY_POLICY[2],
+            RETRY_POLICY[3],
+            RETRY_POLICY[4],
+            RETRY_POLICY[5],
             METADATA,
             (
                 "secret",
@@ -83,6 +89,7 @@ impl RequestBody for EndpointUpdate {
             disabled: fields.or(&["disabled"], false),
             rate_limit: fields.rate_limit().value(),
             fifo: order::read(fields).value(),
+            retry_policy: fields.retry_policy().value(),
             metadata: fields.metadata().value().unwrap_or_default(),
         };
         refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
@@ -113,6 +120,7 @@ impl RequestBody for EndpointPatch {
             disabled: fields.take(&["disabled"]).over(Some(before.disabled)).unwrap_or(false),
             rate_limit: fields.rate_limit().over(before.rate_limit),
             fifo: order::read(fields).over(before.fifo),
+            retry_policy: fields.retry_policy().over(before.retry_policy),
             metadata: fields.metadata().over(Some(before.metadata)).unwrap_or_default(),
         };
         refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
@@ -142,6 +150,12 @@ const SETTINGS: &[(&str, &str)] = &[
     order::ABOUT[0],
     order::ABOUT[1],
     order::ABOUT[2],
+    RETRY_POLICY[0],
+    RETRY_POLICY[1],
+    RETRY_POLICY[2],
+    RETRY_POLICY[3],
+    RETRY_POLICY[4],
+    RETRY_POLICY[5],
     METADATA,
 ];
 const DESCRIPTION: (&str, &str) = ("description", "Description.");

@@ -23,6 +23,7 @@ use shared::signing::{KeyKind, SigningKey};
 use shared::store::applications::Application;
 use shared::store::endpoint_secrets::EndpointHeaders;
 use shared::store::endpoints::{Endpoint, EndpointSettings, is_type_pattern};
+use shared::wire::RetryPolicyOut;
 use shared::{Api, Error, Platform, Result};
 
 mod bodies;
@@ -184,6 +185,9 @@ struct EndpointOut {
     /// That messages are delivered in order.
     #[serde(skip_serializing_if = "Option::is_none")]
     ordering: Option<OrderingOut>,
+    /// When failed deliveries are tried again, if not by the application's policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_policy: Option<RetryPolicyOut>,
     /// Arbitrary key-value metadata.
     metadata: BTreeMap<String, String>,
     created_at: Timestamp,
@@ -209,6 +213,7 @@ impl From<Endpoint> for EndpointOut {
             rate_limit: settings.rate_limit,
             throttle_rate: settings.rate_limit,
             ordering: settings.fifo.map(OrderingOut::from),
+            retry_policy: settings.retry_policy.map(RetryPolicyOut::from),
             metadata: settings.metadata,
             created_at: endpoint.created_at,
             updated_at: endpoint.updated_at,

@@ -6,6 +6,7 @@ use runtime::cache::Version;
 use runtime::clock::Timestamp;
 
 use crate::ids::{AppId, EndpointId, OrgId};
+use crate::retry::OwnRetryPolicy;
 use crate::token::Expiry;
 
 /// What every message and every delivery has to know of an application.
@@ -19,6 +20,8 @@ pub struct Application {
     pub uid: Option<String>,
     /// Messages per second that its endpoints take.
     pub rate_limit: Option<u16>,
+    /// When its failed deliveries are tried again, instead of the installation's schedule.
+    pub retry_policy: Option<OwnRetryPolicy>,
     /// Raised by each change of its endpoints: tells whether a cache of them still holds.
     pub version: u64,
     /// When `version` was raised last.
@@ -58,6 +61,8 @@ pub struct ApplicationSettings {
     pub uid: Option<String>,
     /// Messages per second that its endpoints take.
     pub rate_limit: Option<u16>,
+    /// When its failed deliveries are tried again, instead of the installation's schedule.
+    pub retry_policy: Option<OwnRetryPolicy>,
     /// The owner's notes.
     pub metadata: BTreeMap<String, String>,
 }

@@ -11,6 +11,7 @@ use crate::ids::{AppId, EndpointId};
 use crate::labels::Labels;
 use crate::order::Fifo;
 use crate::payload_filter::{PayloadFilter, PayloadView};
+use crate::retry::OwnRetryPolicy;
 use crate::signing::SigningKey;
 
 /// An endpoint as stored.
@@ -67,6 +68,8 @@ pub struct EndpointSettings {
     pub rate_limit: Option<u16>,
     /// That messages are delivered in order.
     pub fifo: Option<Fifo>,
+    /// When its failed deliveries are tried again, instead of the application's policy.
+    pub retry_policy: Option<OwnRetryPolicy>,
     /// The owner's notes.
     pub metadata: BTreeMap<String, String>,
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use runtime::clock::Timestamp;
 use runtime::config::{ConfigError, Env};
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::ids::{EndpointId, Id as _, MessageId};
 
@@ -12,6 +14,8 @@ use crate::ids::{EndpointId, Id as _, MessageId};
 pub const RETRY_SCHEDULE_DEFAULT: &str = "5,300,1800,7200,18000,36000,36000";
 /// Most retries that a policy may have; an attempt's history travels with its job.
 const RETRIES_MAX: usize = 32;
+/// Percent by which a wait is longer or shorter, where nothing else is said.
+pub const JITTER_DEFAULT: u8 = 20;
 /// Longest wait between two attempts: payloads live 90 days, and a chain has to end before them.
 const WAIT_MAX_SECONDS: u32 = 7 * 24 * 3600;
 /// How long an endpoint is left alone that said, or showed, that it has too much to do.
@@ -22,7 +26,7 @@ const OVERLOADED_WAIT_MIN: Duration = Duration::from_secs(60);
 /// It is written as the waits in seconds with commas between them, such as `5,300,1800`; an empty text is no
 /// retry. There is one attempt more than there are waits.
 ///
-/// A wait is up to a fifth longer or shorter than its number, so that what failed together does not come back
+/// A wait is up to a fifth (or the policy's own jitter) longer or shorter than its number, so that what failed together does not come back
 /// together. Where the receiver's response says when to come back (`Retry-After`), that is honoured from once
 /// to twice the wait. A receiver that has too much to do is left alone for a minute at least.
 ///
@@ -38,6 +42,92 @@ const OVERLOADED_WAIT_MIN: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     waits: Vec<Duration>,
+    jitter: u8,
+}
+
+/// A policy that an application or an endpoint has instead of the installation's, as its owner wrote it.
+///
+/// ```
+/// use domain::retry::{Backoff, OwnRetryPolicy, RetryPolicy};
+///
+/// let backoff = Backoff::Doubling { attempts: 5, min_seconds: 10, max_seconds: 60 };
+/// let policy = RetryPolicy::from(&OwnRetryPolicy { backoff, jitter: 0 });
+/// let seconds: Vec<u64> = policy.waits().map(|wait| wait.as_secs()).collect();
+/// assert_eq!(seconds, [10, 20, 40, 60]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct OwnRetryPolicy {
+    /// The waits.
+    #[serde(flatten)]
+    pub backoff: Backoff,
+    /// Percent by which a wait is longer or shorter.
+    pub jitter: u8,
+}
+
+/// The waits between attempts.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+pub enum Backoff {
+    /// These, in seconds.
+    Schedule {
+        /// One for each retry.
+        schedule: Vec<u32>,
+    },
+    /// Each twice as long as the one before, from the shortest to the longest.
+    Doubling {
+        /// All attempts, with the first.
+        attempts: u8,
+        /// The first wait.
+        min_seconds: u32,
+        /// No wait is longer.
+        max_seconds: u32,
+    },
+}
+
+impl Backoff {
+    /// Most attempts of one message, with the first.
+    pub const ATTEMPTS_MAX: u8 = 16;
+    /// Most seconds from the first attempt to the last, without jitter: a week.
+    pub const SECONDS_MAX: u32 = 7 * 24 * 3600;
+
+    /// The waits in seconds.
+    pub fn seconds(&self) -> Vec<u32> {
+        match self {
+            Self::Schedule { schedule } => schedule.clone(),
+            Self::Doubling { attempts, min_seconds, max_seconds } => {
+                let doubled = |wait: &u32| Some(wait.saturating_mul(2));
+                let waits = std::iter::successors(Some(*min_seconds), doubled);
+                waits
+                    .map(|wait| wait.min(*max_seconds))
+                    .take(usize::from(attempts.saturating_sub(1)))
+                    .collect()
+            }
+        }
+    }
+
+    /// Whether the last attempt is within [`Backoff::SECONDS_MAX`] of the first.
+    pub fn ends_in_time(&self) -> bool {
+        let seconds: u64 = self.seconds().into_iter().map(u64::from).sum();
+        seconds <= u64::from(Self::SECONDS_MAX)
+    }
+}
+
+impl From<&OwnRetryPolicy> for Value {
+    fn from(OwnRetryPolicy { backoff, jitter }: &OwnRetryPolicy) -> Self {
+        match backoff {
+            Backoff::Schedule { schedule } => json!({ "schedule": schedule, "jitter": jitter }),
+            Backoff::Doubling { attempts, min_seconds, max_seconds } => json!({
+                "attempts": attempts, "minSeconds": min_seconds, "maxSeconds": max_seconds, "jitter": jitter,
+            }),
+        }
+    }
+}
+
+impl From<&OwnRetryPolicy> for RetryPolicy {
+    fn from(own: &OwnRetryPolicy) -> Self {
+        let waits = own.backoff.seconds().into_iter().map(|wait| Duration::from_secs(wait.into()));
+        Self { waits: waits.collect(), jitter: own.jitter }
+    }
 }
 
 /// What a failure says about when to try again.
@@ -94,16 +184,22 @@ impl RetryPolicy {
         let wait = self.waits().nth(usize::try_from(number).ok()?.checked_sub(1)?)?;
         let wait = match hint.retry_after {
             Some(asked) => asked.clamp(wait, wait * 2),
-            None => wait.mul_f64(0.8 + 0.4 * jitter(message, endpoint, number)),
+            None => wait.mul_f64(self.factor(jitter(message, endpoint, number))),
         };
         Some(now.after(if hint.overloaded { wait.max(OVERLOADED_WAIT_MIN) } else { wait }))
+    }
+
+    /// What a wait is multiplied by, where `at`, from 0 to 1, says where in the jitter's range.
+    fn factor(&self, at: f64) -> f64 {
+        let jitter = f64::from(self.jitter) / 100.0;
+        1.0 - jitter + 2.0 * jitter * at
     }
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
         let waits = [5, 300, 1800, 7200, 18_000, 36_000, 36_000].map(Duration::from_secs);
-        Self { waits: waits.to_vec() }
+        Self { waits: waits.to_vec(), jitter: JITTER_DEFAULT }
     }
 }
 
@@ -112,14 +208,15 @@ impl FromStr for RetryPolicy {
 
     fn from_str(text: &str) -> Result<Self, NoRetryPolicy> {
         if text.is_empty() {
-            return Ok(Self { waits: Vec::new() });
+            return Ok(Self { waits: Vec::new(), jitter: JITTER_DEFAULT });
         }
         let waits = text.split(',').map(|wait| wait.trim().parse::<u32>().ok());
         let waits: Vec<u32> = waits.collect::<Option<_>>().ok_or(NoRetryPolicy)?;
         if waits.len() > RETRIES_MAX || waits.iter().any(|wait| *wait > WAIT_MAX_SECONDS) {
             return Err(NoRetryPolicy);
         }
-        Ok(Self { waits: waits.into_iter().map(|wait| Duration::from_secs(wait.into())).collect() })
+        let waits = waits.into_iter().map(|wait| Duration::from_secs(wait.into())).collect();
+        Ok(Self { waits, jitter: JITTER_DEFAULT })
     }
 }
 
@@ -185,6 +282,36 @@ mod tests {
             assert_eq!(policy.next_due(delivery(nth), 0, RetryHint::default(), NOW), None);
         }
         assert!((0.8..0.82).contains(&shortest) && (1.18..1.2001).contains(&longest), "{shortest} {longest}");
+    }
+
+    #[test]
+    fn own_policies_are_as_they_were_written() {
+        let doubling = |attempts, min_seconds, max_seconds| OwnRetryPolicy {
+            backoff: Backoff::Doubling { attempts, min_seconds, max_seconds },
+            jitter: 0,
+        };
+        let seconds = |own: &OwnRetryPolicy| own.backoff.seconds();
+        assert_eq!(seconds(&doubling(1, 1, 1)), Vec::<u32>::new());
+        assert_eq!(seconds(&doubling(6, 3, 20)), [3, 6, 12, 20, 20]);
+        assert_eq!(seconds(&doubling(16, Backoff::SECONDS_MAX, u32::MAX)).len(), 15);
+        assert!(!doubling(16, 40_321, 40_321).backoff.ends_in_time());
+        assert!(doubling(16, 40_320, 40_320).backoff.ends_in_time());
+        let listed = OwnRetryPolicy { backoff: Backoff::Schedule { schedule: vec![1, 600] }, jitter: 50 };
+        for (own, text) in [
+            (&listed, json!({"schedule": [1, 600], "jitter": 50})),
+            (&doubling(6, 3, 20), json!({"attempts": 6, "minSeconds": 3, "maxSeconds": 20, "jitter": 0})),
+        ] {
+            assert_eq!(Value::from(own), text);
+            assert_eq!(&serde_json::from_value::<OwnRetryPolicy>(text).unwrap(), own);
+        }
+        let due = |own: &OwnRetryPolicy, nth| {
+            let due = RetryPolicy::from(own).next_due(delivery(nth), 2, RetryHint::default(), NOW);
+            due.unwrap().since(NOW).as_millis()
+        };
+        assert_eq!(due(&doubling(6, 3, 20), 1), 6_000);
+        let waits: Vec<u128> = (0..200).map(|nth| due(&listed, nth)).collect();
+        assert!(waits.iter().all(|wait| (300_000..=900_000).contains(wait)), "{waits:?}");
+        assert!(waits.iter().any(|wait| *wait < 360_000) && waits.iter().any(|wait| *wait > 840_000));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub use domain::page::{Cursor, EXAMINED_MAX, Filling, ListQuery, Order, Page, TE
 pub use error::{ApiError, ApiResult};
 pub use gateway::serve;
 pub use idempotency::{Idempotent, Once};
-pub use input::{BodyType, Field, Fields, RequestBody, Rule, Shape, Shaped, Text};
+pub use input::{BodyType, Field, Fields, RETRY_POLICY, RequestBody, Rule, Shape, Shaped, Text};
 pub use list::{Ascending, Descending, ListOut};
 pub use missing::no_such_path;
 pub use openapi::Document;

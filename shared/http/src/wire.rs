@@ -12,6 +12,7 @@ use domain::error::{Result, corrupt};
 use domain::ids::{AppId, TaskId};
 pub use domain::limits::TEXT_LENGTH_MAX;
 use domain::message::{Message, NewMessage};
+use domain::retry::{Backoff, OwnRetryPolicy};
 use domain::task::{Task, TaskKind};
 pub use input::{ApplicationIn, ApplicationPatch};
 use runtime::clock::Timestamp;
@@ -32,6 +33,9 @@ pub struct ApplicationOut {
     /// The same as `rateLimit`.
     #[serde(skip_serializing_if = "Option::is_none")]
     throttle_rate: Option<u16>,
+    /// When failed deliveries are tried again, if not by the installation's schedule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_policy: Option<RetryPolicyOut>,
     /// Arbitrary key-value metadata.
     metadata: BTreeMap<String, String>,
     created_at: Timestamp,
@@ -40,13 +44,14 @@ pub struct ApplicationOut {
 
 impl From<Profile> for ApplicationOut {
     fn from(app: Profile) -> Self {
-        let ApplicationSettings { name, uid, rate_limit, metadata } = app.settings;
+        let ApplicationSettings { name, uid, rate_limit, retry_policy, metadata } = app.settings;
         Self {
             id: app.id,
             name,
             uid,
             rate_limit,
             throttle_rate: rate_limit,
+            retry_policy: retry_policy.map(RetryPolicyOut::from),
             metadata,
             created_at: app.created_at,
             updated_at: app.updated_at,
@@ -163,6 +168,41 @@ pub struct TaskBegunOut {
 impl From<&Task> for TaskBegunOut {
     fn from(task: &Task) -> Self {
         Self { id: task.id, status: task.into(), task: task.kind.into(), updated_at: task.updated_at }
+    }
+}
+
+/// A retry policy, as it appears in a response; a request takes it back as it is.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryPolicyOut {
+    /// The seconds to wait before each retry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schedule: Option<Vec<u32>>,
+    /// How many attempts there are, with the first; the waits between them double.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<u8>,
+    /// The wait before the first retry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    min_seconds: Option<u32>,
+    /// No wait is longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_seconds: Option<u32>,
+    /// Percent by which a wait is randomly longer or shorter.
+    jitter: u8,
+}
+
+impl From<OwnRetryPolicy> for RetryPolicyOut {
+    fn from(OwnRetryPolicy { backoff, jitter }: OwnRetryPolicy) -> Self {
+        match backoff {
+            Backoff::Schedule { schedule } => Self { schedule: Some(schedule), jitter, ..Self::default() },
+            Backoff::Doubling { attempts, min_seconds, max_seconds } => Self {
+                attempts: Some(attempts),
+                min_seconds: Some(min_seconds),
+                max_seconds: Some(max_seconds),
+                jitter,
+                ..Self::default()
+            },
+        }
     }
 }
 

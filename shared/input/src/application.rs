@@ -3,7 +3,7 @@
 use domain::application::ApplicationSettings;
 use domain::limits::TEXT_LENGTH_MAX;
 
-use crate::{BodyType, Fields, RequestBody, Text};
+use crate::{BodyType, Fields, RETRY_POLICY, RequestBody, Text};
 
 /// An application in a request.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ impl RequestBody for ApplicationIn {
             name: fields.required_text(&["name"], Text::Length(TEXT_LENGTH_MAX)).unwrap_or_default(),
             uid: fields.text(&["uid"], Text::Uid("app_")).value(),
             rate_limit: fields.rate_limit().value(),
+            retry_policy: fields.retry_policy().value(),
             metadata: fields.metadata().value().unwrap_or_default(),
         })
     }
@@ -49,6 +50,7 @@ impl RequestBody for ApplicationPatch {
             name: name.value().unwrap_or(before.name),
             uid: fields.text(&["uid"], Text::Uid("app_")).over(before.uid),
             rate_limit: fields.rate_limit().over(before.rate_limit),
+            retry_policy: fields.retry_policy().over(before.retry_policy),
             metadata: fields.metadata().over(Some(before.metadata)).unwrap_or_default(),
         })
     }
@@ -58,5 +60,11 @@ const APPLICATION_FIELDS: &[(&str, &str)] = &[
     ("name", "Display name."),
     ("uid", "Your own ID, unique within the organisation. Paths take it instead of the ID."),
     ("rateLimit", "Maximum messages per second to each of its endpoints; further ones wait."),
+    RETRY_POLICY[0],
+    RETRY_POLICY[1],
+    RETRY_POLICY[2],
+    RETRY_POLICY[3],
+    RETRY_POLICY[4],
+    RETRY_POLICY[5],
     ("metadata", "Arbitrary key-value metadata."),
 ];

@@ -5,6 +5,7 @@ mod application;
 mod field;
 mod fields;
 mod object;
+mod retry;
 mod schema;
 mod text;
 pub mod unknown;
@@ -12,6 +13,7 @@ pub mod unknown;
 pub use application::{ApplicationIn, ApplicationPatch};
 pub use field::Field;
 pub use fields::Fields;
+pub use retry::RETRY_POLICY;
 pub use schema::{Note, Rule, Shape, Shaped, of_shape};
 pub use text::Text;
 

@@ -19,7 +19,9 @@ use domain::caller::Caller;
 use domain::error::{Error, Result, corrupt};
 use domain::ids::{AppId, OrgId, Reference};
 use domain::page::{ListQuery, Page};
+use domain::retry::OwnRetryPolicy;
 use runtime::clock::Timestamp;
+use serde_json::Value;
 
 /// Applications that one instance knows by their uid.
 pub(super) const UIDS_MAX: usize = 10_000;
@@ -42,6 +44,7 @@ impl FromItem for Application {
             id: keys::application_of(item)?,
             uid: item.text_opt("uid").map(str::to_owned),
             rate_limit: item.number_opt("rateLimit"),
+            retry_policy: retry_policy_of(item)?,
             version: item.number("version")?,
             version_at: item.time("versionAt")?,
             slow_endpoints: health::slow_endpoints_of(item),
@@ -58,6 +61,7 @@ impl ToItem for Application {
             .with("org", s(self.org.to_string()))
             .with_some("uid", self.uid.as_ref().map(s))
             .with_some("rateLimit", self.rate_limit.map(n))
+            .with_some("retryPolicy", retry_policy(self.retry_policy.as_ref()))
             .with("endpoints", n(0))
             .with("version", n(self.version))
             .with("versionAt", n(self.version_at.ms()))
@@ -74,6 +78,7 @@ impl FromItem for Profile {
                 name: item.text("name")?.to_owned(),
                 uid: item.text_opt("uid").map(str::to_owned),
                 rate_limit: item.number_opt("rateLimit"),
+                retry_policy: retry_policy_of(item)?,
                 metadata: metadata_of(item),
             },
             created_at: item.time("createdAt")?,
@@ -89,6 +94,7 @@ impl ToItemOf<OrgId> for Profile {
             .with("name", s(&self.settings.name))
             .with_some("uid", self.settings.uid.as_ref().map(s))
             .with_some("rateLimit", self.settings.rate_limit.map(n))
+            .with_some("retryPolicy", retry_policy(self.settings.retry_policy.as_ref()))
             .with_some("metadata", metadata(&self.settings.metadata))
             .with("createdAt", n(self.created_at.ms()))
             .with("updatedAt", n(self.updated_at.ms()))
@@ -105,6 +111,17 @@ pub(super) fn metadata(map: &BTreeMap<String, String>) -> Option<AttributeValue>
 pub(super) fn metadata_of(item: &Item) -> BTreeMap<String, String> {
     let Some(AttributeValue::M(map)) = item.get("metadata") else { return BTreeMap::new() };
     map.iter().filter_map(|(key, value)| Some((key.clone(), value.as_s().ok()?.clone()))).collect()
+}
+
+/// A retry policy as an attribute.
+pub(super) fn retry_policy(policy: Option<&OwnRetryPolicy>) -> Option<AttributeValue> {
+    policy.map(|policy| s(Value::from(policy).to_string()))
+}
+
+/// The retry policy of an item.
+pub(super) fn retry_policy_of(item: &Item) -> Result<Option<OwnRetryPolicy>> {
+    let policy = item.text_opt("retryPolicy").map(serde_json::from_str);
+    policy.transpose().map_err(corrupt("a retry policy"))
 }
 
 impl Store {
@@ -124,6 +141,7 @@ impl Store {
             id,
             uid: settings.uid.clone(),
             rate_limit: settings.rate_limit,
+            retry_policy: settings.retry_policy.clone(),
             version: 1,
             version_at: now,
             slow_endpoints: Vec::new(),
@@ -373,9 +391,11 @@ impl Store {
             .expression_attribute_values(":now", n(now.ms()))
             .expression_attribute_values(":one", n(1));
         let mut remove = Vec::new();
-        for (name, value) in
-            [("uid", settings.uid.as_ref().map(s)), ("rateLimit", settings.rate_limit.map(n))]
-        {
+        for (name, value) in [
+            ("uid", settings.uid.as_ref().map(s)),
+            ("rateLimit", settings.rate_limit.map(n)),
+            ("retryPolicy", retry_policy(settings.retry_policy.as_ref())),
+        ] {
             match value {
                 Some(value) => {
                     set.push_str(&format!(", {name} = :{name}"));

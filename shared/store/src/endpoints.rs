@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use aws_sdk_dynamodb::types::builders::{DeleteBuilder, PutBuilder, UpdateBuilder};
 use aws_sdk_dynamodb::types::{AttributeValue, Delete, Update};
 
-use super::applications::{ENDPOINTS_MAX, metadata, metadata_of};
+use super::applications::{ENDPOINTS_MAX, metadata, metadata_of, retry_policy, retry_policy_of};
 use super::attempts::endpoint_of;
 use super::audit::{AuditAction, Change};
 use super::endpoint_secrets::EndpointHeaders;
@@ -69,6 +69,7 @@ impl Store {
             .with_some("rateLimit", settings.rate_limit.map(n))
             .with_some("fifo", settings.fifo.as_ref().map(|_| AttributeValue::Bool(true)))
             .with_some("fifoKey", settings.fifo.as_ref().and_then(|fifo| fifo.key.as_ref()).map(s))
+            .with_some("retryPolicy", retry_policy(settings.retry_policy.as_ref()))
             .with_some("metadata", metadata(&settings.metadata))
             .with("keys", self.sealed_keys(endpoint))
             .with_some("headers", self.sealed_headers(endpoint)?)
@@ -96,6 +97,7 @@ impl Store {
                 fifo: item
                     .contains_key("fifo")
                     .then(|| Fifo { key: item.text_opt("fifoKey").map(str::to_owned) }),
+                retry_policy: retry_policy_of(item)?,
                 metadata: metadata_of(item),
             },
             keys: self.opened_keys(id, item)?,
@@ -149,6 +151,7 @@ impl Store {
                         disabled: true,
                         rate_limit: item.number_opt("rateLimit"),
                         fifo: None,
+                        retry_policy: None,
                         metadata: BTreeMap::new(),
                     },
                     keys: Vec::new(),

@@ -154,7 +154,10 @@ impl Walk {
 
     async fn applications(&mut self) {
         const NONE: Value = Value::Null;
-        let body = json!({"name": "Acme", "uid": "acme", "rateLimit": 5, "metadata": {"k": "v"}});
+        let policy = json!({"schedule": [1], "jitter": 0});
+        let body = json!({
+            "name": "Acme", "uid": "acme", "rateLimit": 5, "retryPolicy": policy, "metadata": {"k": "v"},
+        });
         let after = body.clone();
         let created = json!("application.created");
         let made = self.change("POST", "/app", body, [created.clone(), NONE, NONE, after]).await;
@@ -171,7 +174,7 @@ impl Walk {
         let change = [
             updated.clone(),
             json!(id),
-            json!({"name": "Acme", "rateLimit": 5, "metadata": {"k": "v"}}),
+            json!({"name": "Acme", "rateLimit": 5, "retryPolicy": policy, "metadata": {"k": "v"}}),
             json!({"name": "ACME", "metadata": {}}),
         ];
         self.change("PUT", "/app/{app_id}", json!({"name": "ACME", "uid": "acme"}), change).await;
@@ -234,16 +237,17 @@ impl Walk {
     async fn endpoints(&mut self) {
         const NONE: Value = Value::Null;
         let address = self.receiver.address;
+        let policy = json!({"attempts": 3, "minSeconds": 1, "maxSeconds": 2, "jitter": 0});
         let body = json!({
             "url": format!("http://user:{}@{address}/?token={}", SECRETS[4], SECRETS[5]),
             "description": "d", "uid": "ep", "filterTypes": ["c.d"], "channels": ["x"], "rateLimit": 7,
-            "metadata": {"k": "v"}, "secret": format!("whsec_{}", SECRETS[0]), "headers": {"X-Own": SECRETS[2]},
+            "retryPolicy": policy, "metadata": {"k": "v"}, "secret": format!("whsec_{}", SECRETS[0]), "headers": {"X-Own": SECRETS[2]},
         });
         let url = format!("http://user:***@{address}/?token=***");
         let secret = json!({"kind": "hmac256", "until": null});
         let after = json!({
             "destination": "http", "url": url, "description": "d", "uid": "ep", "eventTypes": ["c.d"], "channels": ["x"],
-            "rateLimit": 7, "metadata": {"k": "v"}, "disabled": false, "headers": ["X-Own"],
+            "rateLimit": 7, "retryPolicy": policy, "metadata": {"k": "v"}, "disabled": false, "headers": ["X-Own"],
             "secrets": [secret],
         });
         let created = json!("endpoint.created");
@@ -264,7 +268,7 @@ impl Walk {
             id.clone(),
             json!({
                 "url": url, "description": "d", "eventTypes": ["c.d"], "channels": ["x"],
-                "rateLimit": 7, "metadata": {"k": "v"},
+                "rateLimit": 7, "retryPolicy": policy, "metadata": {"k": "v"},
             }),
             json!({"url": to, "description": "", "metadata": {}}),
         ];

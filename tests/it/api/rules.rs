@@ -144,6 +144,12 @@ fn application_rules() -> Vec<(Value, Broken)> {
             json!({"rateLimit": 1.5}),
             wrong_type(".rateLimit", "Invalid type: floating point `1.5`, expected u16"),
         ),
+        (json!({"retryPolicy": {}}), value(".retryPolicy", "Must have either schedule or attempts")),
+        (
+            json!({"retryPolicy": {"schedule": [604_800, 1]}}),
+            value(".retryPolicy", "The waits must be 7 days (604,800 seconds) or less in all"),
+        ),
+        (json!({"retryPolicy": {"attempts": 17}}), value(".retryPolicy.attempts", "Must be from 1 to 16")),
         (json!({"metadata": []}), wrong_type(".metadata", "Invalid type: sequence, expected a map")),
         (
             json!({"metadata": {"k": 1}}),
@@ -199,6 +205,7 @@ fn endpoint_rules() -> Vec<(Value, Broken)> {
         ),
         (json!({"rateLimit": 0}), value(".rateLimit", "Must be 1 or more")),
         (json!({"throttleRate": 65536}), wrong_type(".throttleRate", U16)),
+        (json!({"retryPolicy": {"attempts": 0}}), value(".retryPolicy.attempts", "Must be from 1 to 16")),
         (
             json!({"metadata": {"k": "v".repeat(4096)}}),
             value(".metadata", "Must have at most 4096 bytes in all"),

@@ -191,6 +191,58 @@ async fn a_chain_ends_with_its_schedule() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_endpoints_policy_goes_before_its_applications_and_that_before_the_schedule() {
+    let stack = TestStack::with(settings().with("POSTRIDER_RETRY_SCHEDULE", "3600")).await;
+    let ask = async |method: &str, path: &str, body: serde_json::Value| {
+        let answer = stack.request(method, &format!("/api/v1{path}"), &stack.token, body.to_string()).await;
+        assert!(answer.status.is_success(), "{method} {path}: {}", answer.text);
+        answer.json()
+    };
+    let of_app = json!({"schedule": [1], "jitter": 0});
+    let app = ask("POST", "/app", json!({"name": "Acme", "retryPolicy": of_app})).await;
+    assert_eq!(app["retryPolicy"], of_app);
+    let app = app["id"].as_str().unwrap().to_owned();
+    // Nobody listens here.
+    let all = format!("/app/{app}/endpoint");
+    let of_own = json!({"attempts": 3, "minSeconds": 1, "maxSeconds": 1, "jitter": 20});
+    let mut endpoints = Vec::new();
+    for policy in [json!(null), json!({"attempts": 1}), of_own.clone()] {
+        let made = ask("POST", &all, json!({"url": "http://127.0.0.1:9/", "retryPolicy": policy})).await;
+        endpoints.push(made["id"].as_str().unwrap().to_owned());
+    }
+    let last = format!("{all}/{}", endpoints[2]);
+    assert_eq!(ask("GET", &last, json!({})).await["retryPolicy"], of_own);
+    let made = async |body: serde_json::Value| {
+        let message = ask("POST", &format!("/app/{app}/msg"), body).await;
+        stack.idle().await;
+        let attempts = stack.attempts(&app, message["id"].as_str().unwrap()).await;
+        let of = |id: &String| attempts.iter().filter(|attempt| attempt.endpoint_id == *id).count();
+        endpoints.iter().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(made(json!({"eventType": "a", "payload": {}})).await, [2, 1, 3]);
+
+    // A PATCH leaves it alone; null clears it, as a PUT does that says nothing of it.
+    let patched = ask("PATCH", &last, json!({"description": "d"})).await;
+    assert_eq!(patched["retryPolicy"], of_own);
+    assert_eq!(ask("PATCH", &last, json!({"retryPolicy": null})).await.get("retryPolicy"), None);
+    assert_eq!(made(json!({"eventType": "a", "payload": {}})).await, [2, 1, 2]);
+    let cleared = ask("PUT", &format!("/app/{app}"), json!({"name": "Acme"})).await;
+    assert_eq!(cleared.get("retryPolicy"), None);
+    assert_eq!(made(json!({"eventType": "a", "payload": {}})).await, [1, 1, 1]);
+
+    // What is due after the payload is gone is not waited for.
+    let undelivered = async || {
+        let list = ask("GET", &format!("/app/{app}/undelivered?limit=250"), json!({})).await;
+        list["data"].as_array().unwrap().len()
+    };
+    ask("PATCH", &last, json!({"retryPolicy": {"schedule": [1, 86400]}})).await;
+    let before = undelivered().await;
+    let brief = json!({"eventType": "a", "payload": {}, "payloadRetentionHours": 1});
+    assert_eq!(made(brief).await, [1, 1, 2]);
+    assert_eq!(undelivered().await - before, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_that_hangs_meets_the_deadline_and_one_that_talks_too_much_is_cut() {
     let short = settings().with("POSTRIDER_RETRY_SCHEDULE", "").with("POSTRIDER_DELIVERY_TIMEOUT", "2");
     let stack = TestStack::with(short).await;

@@ -31,10 +31,18 @@ impl Kind {
             Self::EventType => {
                 &["name", "description", "archived", "deprecated", "featureFlags", "groupName", "schemas"]
             }
-            Self::Application => &["uid", "name", "metadata", "rateLimit"],
-            Self::Endpoint => {
-                &["uid", "url", "description", "disabled", "filterTypes", "channels", "metadata", "rateLimit"]
-            }
+            Self::Application => &["uid", "name", "metadata", "rateLimit", "retryPolicy"],
+            Self::Endpoint => &[
+                "uid",
+                "url",
+                "description",
+                "disabled",
+                "filterTypes",
+                "channels",
+                "metadata",
+                "rateLimit",
+                "retryPolicy",
+            ],
         }
     }
 
@@ -180,10 +188,10 @@ mod tests {
         let wanted = json!({"url": "http://a", "rateLimit": 7, "filterTypes": ["a", "b"], "channels": null});
         let (there, wanted) = (Kind::Endpoint.pick(&there), Kind::Endpoint.pick(&wanted));
         assert_eq!(Kind::Endpoint.differences(&wanted, &there), Vec::<&str>::new());
-        let other = Kind::Endpoint.pick(&json!({"url": "http://b", "disabled": true, "uid": "x"}));
+        let other = json!({"url": "http://b", "disabled": true, "uid": "x", "retryPolicy": {"attempts": 1}});
         assert_eq!(
-            Kind::Endpoint.differences(&other, &there),
-            ["uid", "url", "disabled", "filterTypes", "rateLimit"]
+            Kind::Endpoint.differences(&Kind::Endpoint.pick(&other), &there),
+            ["uid", "url", "disabled", "filterTypes", "rateLimit", "retryPolicy"]
         );
         let flag = Kind::EventType.pick(&json!({"name": "a", "description": "", "featureFlag": "beta"}));
         assert_eq!(Value::Object(flag), json!({"name": "a", "description": "", "featureFlags": ["beta"]}));

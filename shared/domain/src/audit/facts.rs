@@ -94,11 +94,12 @@ impl AuditSnapshot {
 
 impl From<&ApplicationSettings> for AuditSnapshot {
     fn from(settings: &ApplicationSettings) -> Self {
-        let ApplicationSettings { name, uid, rate_limit, metadata } = settings;
+        let ApplicationSettings { name, uid, rate_limit, retry_policy, metadata } = settings;
         Self::default()
             .with("name", name.as_str())
             .with("uid", uid.as_deref())
             .with("rateLimit", *rate_limit)
+            .with("retryPolicy", retry_policy.as_ref().map(Value::from))
             .with_metadata(metadata)
     }
 }
@@ -136,6 +137,7 @@ impl From<&Endpoint> for AuditSnapshot {
             .with("rateLimit", settings.rate_limit)
             .with("ordering", settings.fifo.as_ref().map(|_| "fifo"))
             .with("orderingKey", settings.fifo.as_ref().and_then(|fifo| fifo.key.as_deref()))
+            .with("retryPolicy", settings.retry_policy.as_ref().map(Value::from))
             .with_metadata(&settings.metadata)
             .with_hidden("headers", names, values.join("\n"))
             .with_hidden("secrets", keys, private.join("\n"))
