@@ -79,7 +79,7 @@ pub struct TaskData {
     error: Option<String>,
 }
 
-/// How many messages an application had.
+/// How many messages were sent for one application.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "AppUsageStats")]

@@ -19,7 +19,7 @@
 //! | log    | delivery state, with the first attempt | `EP#{ep}#{shard}` | `MSG#{msg}` |
 //! | log    | attempt            | `EP#{ep}#{shard}`           | `ATT#{atmpt}`         |
 //! | log    | probe before an attempt is made again | `EP#{ep}#{shard}` | `TRY#{atmpt}` |
-//! | log    | lane of ordered deliveries | `EP#{ep}#{shard}`   | `LANE#{lane}`         |
+//! | log    | ordering group      | `EP#{ep}#{shard}`     | `ORDER#{group}`       |
 //! | log    | counts of an hour  | `EP#{ep}#STATS`             | `H{hour}`             |
 //! | log    | how far was counted | `EP#{ep}#STATS`            | `F`                   |
 //! | log    | consumer of a polling endpoint | `EP#{ep}#POLL`  | `C#{name}`            |
@@ -171,8 +171,8 @@ pub(super) fn probe(endpoint: EndpointId, message: MessageId, attempt: AttemptId
 }
 
 /// In the endpoint's log, so that it is erased with that.
-pub(super) fn lane(endpoint: EndpointId, lane: Lane) -> Item {
-    key(log_pk(endpoint, lane.spread() % SHARDS), format!("LANE#{lane}"))
+pub(super) fn lane(endpoint: EndpointId, group: Lane) -> Item {
+    key(log_pk(endpoint, group.spread() % SHARDS), format!("ORDER#{group}"))
 }
 
 /// What is left of a deleted endpoint, in its log.
@@ -329,7 +329,7 @@ mod tests {
             (
                 lane(ep, Fifo::default().lane("{}")),
                 format!("EP#ep_{K}#3"),
-                "LANE#e3b0c44298fc1c149afbf4c8996fb924".into(),
+                "ORDER#e3b0c44298fc1c149afbf4c8996fb924".into(),
             ),
             (stats(ep, 490_000), format!("EP#ep_{K}#STATS"), "H0490000".into()),
             (stats_reach(ep), format!("EP#ep_{K}#STATS"), "F".into()),
