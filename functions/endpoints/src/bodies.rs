@@ -93,6 +93,7 @@ impl RequestBody for EndpointUpdate {
             metadata: fields.metadata().value().unwrap_or_default(),
         };
         refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
+        refuse_if_polled(fields, &settings, "retryPolicy", settings.retry_policy.is_some());
         Self(settings)
     }
 }
@@ -124,6 +125,7 @@ impl RequestBody for EndpointPatch {
             metadata: fields.metadata().over(Some(before.metadata)).unwrap_or_default(),
         };
         refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
+        refuse_if_polled(fields, &settings, "retryPolicy", settings.retry_policy.is_some());
         Self(settings)
     }
 }

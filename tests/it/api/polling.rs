@@ -361,7 +361,12 @@ async fn wrong_polls_are_told_what_to_do() {
     }
     // What is about sending means nothing to it.
     let key = format!("whsec_{}", "QUFB".repeat(8));
-    for (name, value) in [("rateLimit", json!(5)), ("headers", json!({"a": "b"})), ("secret", json!(key))] {
+    for (name, value) in [
+        ("rateLimit", json!(5)),
+        ("retryPolicy", json!({"attempts": 2})),
+        ("headers", json!({"a": "b"})),
+        ("secret", json!(key)),
+    ] {
         let body = json!({"destination": {"kind": "polling"}, name: value});
         let (status, text) = fixture.refused("POST", "endpoint", body).await;
         assert!(status == 422 && text.contains("is polled"), "{name}: {status} {text}");

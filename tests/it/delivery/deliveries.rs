@@ -192,7 +192,8 @@ async fn a_chain_ends_with_its_schedule() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_endpoints_policy_goes_before_its_applications_and_that_before_the_schedule() {
-    let stack = TestStack::with(settings().with("POSTRIDER_RETRY_SCHEDULE", "3600")).await;
+    // Twice the retention of the last message below: whatever the jitter, its payload is gone by then.
+    let stack = TestStack::with(settings().with("POSTRIDER_RETRY_SCHEDULE", "7200")).await;
     let ask = async |method: &str, path: &str, body: serde_json::Value| {
         let answer = stack.request(method, &format!("/api/v1{path}"), &stack.token, body.to_string()).await;
         assert!(answer.status.is_success(), "{method} {path}: {}", answer.text);
