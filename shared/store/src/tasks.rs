@@ -333,10 +333,11 @@ mod tests {
 
         let app = "app_23rb8YdGqMT0qIzpgGwdXfHirMu";
         let fields = Fields { app: Some(app.to_owned()), length: Some(9), ..fields };
-        let done = Some(app.parse().unwrap());
-        let progress = Progress::Count(Counting { done, shard: 3, after: message, count: 7, length: 9 });
+        let done = app.parse().unwrap();
+        let progress =
+            Progress::Count(Counting { done: Some(done), shard: 3, after: message, count: 7, length: 9 });
         assert_eq!(fields_of(&progress), fields);
         assert_eq!(progress_of(TaskKind::AppStats, &item(&fields)).unwrap(), progress);
-        assert_eq!(apps_of_bytes(apps_to_bytes(&[done.unwrap()]).as_b().unwrap().as_ref()), [done.unwrap()]);
+        assert_eq!(apps_of_bytes(apps_to_bytes(&[done]).as_b().unwrap().as_ref()), [done]);
     }
 }
