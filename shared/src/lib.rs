@@ -4,8 +4,8 @@
 
 pub use aws::{self as platform, Platform};
 pub use domain::{
-    Error, Result, error, idempotency, ids, labels, limits, operational, order, page, payload_filter,
-    polling, retry, signing, webhook,
+    Error, Result, error, idempotency, ids, labels, limits, operational, page, payload_filter, polling,
+    retry, signing, webhook,
 };
 #[cfg(feature = "http")]
 pub use http_api::{self as http, Api, wire};

@@ -49,7 +49,6 @@ async fn main() {
                 payload: None,
                 payload_until: now.after(Duration::from_secs(3600)),
                 slot: None,
-                after: None,
                 trace: None,
             };
             let body = Job::Deliver(job.clone()).body().expect("a body");

@@ -8,7 +8,6 @@ pub mod limits;
 pub mod loops;
 pub mod manual_resend;
 pub mod operational;
-pub mod order;
 pub mod proxies;
 pub mod responses;
 pub mod tls;

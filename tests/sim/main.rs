@@ -9,7 +9,6 @@ mod coverage;
 mod faults;
 mod journal;
 mod kept;
-mod order;
 mod pollers;
 mod promises;
 mod random;
@@ -81,8 +80,6 @@ fn what_is_broken_on_purpose_is_found() {
         InjectedBug::FailureIgnoresClaim,
         InjectedBug::StateBeforeSuccessor,
         InjectedBug::AckBeforeRecord,
-        InjectedBug::UnbegunIsPassed,
-        InjectedBug::LaneHeldByTwo,
     ];
     let others = [
         Bug::BlindList,

@@ -31,19 +31,8 @@ pub struct Target {
     pub secret: String,
     /// Only messages with this channel go to it.
     pub channel: Option<&'static str>,
-    /// It gets its messages in order.
-    pub fifo: Option<Fifo>,
     /// How many retries its policy has, or its application's; the installation's if neither has one.
     pub retries: Option<usize>,
-}
-
-/// Which of an endpoint's messages are in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fifo {
-    /// All of them.
-    All,
-    /// Those with the same key.
-    ByKey,
 }
 
 /// A message that a backend wants to be sent, and what it was told.
@@ -53,15 +42,11 @@ pub struct Wish {
     /// When it is sent first.
     pub at: Duration,
     pub payload: String,
-    /// The key in the payload.
-    pub key_of: u64,
     pub channel: Option<&'static str>,
     pub event_id: Option<String>,
     pub key: Option<String>,
     /// It is put into the queue of producers and not posted: nobody says what became of it.
     pub queued: bool,
-    /// When it was posted first.
-    pub begun_at: Option<Duration>,
     /// The ids of the answers that said yes, and when the first did.
     pub accepted: Vec<String>,
     pub accepted_at: Option<Duration>,
@@ -93,8 +78,6 @@ pub async fn customers(world: &World) -> Vec<Customer> {
     // Of their own, so that the rest of a seed's course depends on them as little as can be.
     let polling = Dice::new(world.seed, "pollers");
     let mut customers = Vec::new();
-    // Of their own, as below.
-    let order = Dice::new(world.seed, "order");
     let first_org = OrgId::new(shared::clock::Timestamp::from_ms(crate::time::START_MS), dice);
     // One in many runs has a customer with more endpoints than are served at once.
     let many = dice.chance(15);
@@ -135,19 +118,9 @@ pub async fn customers(world: &World) -> Vec<Customer> {
             if dice.chance(150) {
                 body["rateLimit"] = json!(dice.between(1, 3));
             }
-            let fifo = match order.below(8) {
-                0 => Some(Fifo::All),
-                1 => Some(Fifo::ByKey),
-                _ => None,
-            };
-            match fifo {
-                Some(Fifo::All) => body["ordering"] = json!({ "mode": "fifo" }),
-                Some(Fifo::ByKey) => body["ordering"] = json!({ "mode": "fifo", "key": "/key" }),
-                None => {}
-            }
             let endpoint = ask(&endpoints, "POST", &path, body).await;
             let id = endpoint["id"].as_str().expect("an id").parse().expect("an id");
-            made.push(Target { id, receiver, secret, channel, fifo, retries: retries.or(retries_of_all) });
+            made.push(Target { id, receiver, secret, channel, retries: retries.or(retries_of_all) });
         }
         let mut polled = Vec::new();
         if polling.chance(300) {
@@ -204,14 +177,14 @@ pub fn request(
 }
 
 /// JSON as people write it: spaces, escapes, numbers that no float holds, and who it belongs to.
-fn payload(world: &World, customer: usize, nth: usize, key: u64) -> String {
+fn payload(world: &World, customer: usize, nth: usize) -> String {
     let dice = &world.dice;
     // Unoptimised code takes long to sign and compress much, so large ones are rare.
     let length = if dice.chance(30) { 50_000 } else { *dice.pick(&[0, 10, 100, 100, 300, 2_000]) };
     let filler = dice.pick(&["x", "é", "\\u00e9", " ", "\\n"]).repeat(length / 2);
     let space = *dice.pick(&["", " ", "\n\t"]);
     format!(
-        "{{\"of\":{space}\"{customer}-{nth}\",\"key\":{key},{space}\"n\": 1.0, \"big\":12345678901234567890123.10e0,\"text\":\"{filler}\"{space}}}"
+        "{{\"of\":{space}\"{customer}-{nth}\",{space}\"n\": 1.0, \"big\":12345678901234567890123.10e0,\"text\":\"{filler}\"{space}}}"
     )
 }
 
@@ -222,30 +195,24 @@ pub fn start(world: &Arc<World>, customers: &[Customer]) -> (Book, Arc<Mutex<usi
     let busy = dice.chance(100);
     // Of their own, so that the rest of a seed's course does not depend on them.
     let doors = Dice::new(world.seed, "doors");
-    let order = Dice::new(world.seed, "order of messages");
     for (number, customer) in customers.iter().enumerate() {
-        let ordered = customer.endpoints.len() <= 3 && customer.endpoints.iter().any(|it| it.fifo.is_some());
-        let more = if ordered { order.between(1, 5) } else { 0 };
         let messages = if customer.endpoints.len() > 3 {
             1
         } else if busy && number == 0 {
             dice.between(6, 14)
         } else {
-            dice.between(1, 2) + more
+            dice.between(1, 2)
         };
         let span = world.faults.until().as_millis() as u64 / *dice.pick(&[2, 8, 1000]);
         for nth in 0..messages {
-            let key_of = order.between(0, 2);
             let mut wish = Wish {
                 customer: number,
                 at: Duration::ZERO,
-                payload: payload(world, number, nth as usize, key_of),
-                key_of,
+                payload: payload(world, number, nth as usize),
                 channel: *dice.pick(&[None, Some("a"), Some("b")]),
                 event_id: dice.chance(250).then(|| format!("event-{number}-{nth}")),
                 key: dice.chance(700).then(|| format!("key-{number}-{nth}")),
                 queued: doors.chance(250),
-                begun_at: None,
                 accepted: Vec::new(),
                 accepted_at: None,
                 conflict: false,
@@ -369,8 +336,6 @@ fn body(wish: &Wish) -> String {
 async fn send(world: &Arc<World>, customer: &Customer, wish: &Wish, book: &Book, index: usize) {
     let body = body(wish);
     let path = format!("/api/v1/app/{}/msg", customer.app);
-    let begun_at = world.sim.now();
-    book.change(index, |wish| wish.begun_at = Some(begun_at));
     let tries = if wish.key.is_some() { 8 } else { world.dice.between(1, 2) };
     for _ in 0..tries {
         let request = request("POST", &path, &customer.token, wish.key.as_deref(), body.clone());

@@ -28,9 +28,8 @@ impl Background {
         let free_at = message.id.time().after(DEDUP_FREE_WINDOW);
         let delay = if check { free_at.since(self.clock.now()) } else { Duration::ZERO };
         let step = endpoints.iter().skip(job.from).take(STEP).map(|endpoint| {
-            let place = job.places.iter().find(|place| place.endpoint == *endpoint);
-            let delivery = Deliver::first_of(&app, &message, payload.clone(), *endpoint, check);
-            Job::Deliver(delivery.placed(place.map(|place| place.after.clone()))).following(job.trace)
+            Job::Deliver(Deliver::first_of(&app, &message, payload.clone(), *endpoint, check))
+                .following(job.trace)
         });
         self.send_in(delay, &self.deliveries, &app, step).await?;
         let next = job.from + STEP;

@@ -25,13 +25,7 @@ impl Deliver {
     /// What follows an attempt on record.
     pub(crate) async fn finish(&self, app: &Application, job: &AttemptJob, attempt: &Attempt) -> Result<()> {
         match job {
-            AttemptJob::Scheduled(scheduled) => {
-                self.finish_scheduled(app, scheduled, attempt).await?;
-                if attempt.status == Status::Success || attempt.next.is_none() {
-                    self.wake_next(app, job).await?;
-                }
-                Ok(())
-            }
+            AttemptJob::Scheduled(job) => self.finish_scheduled(app, job, attempt).await,
             AttemptJob::Manual(_) => self.finish_manual(app, attempt).await,
         }
     }
@@ -70,15 +64,6 @@ impl Deliver {
             self.update_endpoint_health(app, attempt, attempt.status).await?;
         }
         self.store.note_by_hand(attempt).await?;
-        // What arrived by hand holds up nothing any more.
-        if attempt.status == Status::Success
-            && self
-                .endpoint(app, attempt.endpoint)
-                .await?
-                .is_some_and(|endpoint| endpoint.settings.fifo.is_some())
-        {
-            self.wake(app, attempt.endpoint, attempt.message).await?;
-        }
         Ok(())
     }
 
@@ -175,13 +160,13 @@ impl Deliver {
     }
 
     /// Ends without an attempt. A chain ends with it; a manual attempt was no part of one.
-    pub(crate) async fn abandon(&self, app: &Application, job: &AttemptJob, why: &'static str) -> Result<()> {
+    pub(crate) async fn abandon(&self, job: &AttemptJob, why: &'static str) -> Result<()> {
         tracing::info!(message_id = %job.message(), endpoint = %job.endpoint(), why, "a delivery stops");
-        if let AttemptJob::Scheduled(scheduled) = job {
-            let state = State { next: None, stopped: true, ..state_of(scheduled, Status::Fail) };
+        if let AttemptJob::Scheduled(job) = job {
+            let state = State { next: None, stopped: true, ..state_of(job, Status::Fail) };
             self.store.advance(&state).await?;
         }
-        self.wake_next(app, job).await
+        Ok(())
     }
 
     async fn queue_successor(&self, app: &Application, job: &DeliverJob, due: Timestamp) -> Result<()> {

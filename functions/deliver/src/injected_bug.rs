@@ -14,10 +14,6 @@ pub enum InjectedBug {
     StateBeforeSuccessor,
     /// The job is done with whether or not its attempt could be recorded.
     AckBeforeRecord,
-    /// An ordered delivery does not wait for one that has not begun: it takes it for one that was taken back.
-    UnbegunIsPassed,
-    /// An ordered delivery does not wait for one that is to be retried: two are under way in one lane.
-    LaneHeldByTwo,
 }
 
 impl Deliver {

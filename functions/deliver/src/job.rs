@@ -72,11 +72,6 @@ impl AttemptJob {
         }
     }
 
-    /// Whether others wait for the end of the delivery.
-    pub const fn is_ordered(&self) -> bool {
-        matches!(self, Self::Scheduled(job) if job.after.is_some())
-    }
-
     /// Whether the delivery went past this attempt.
     pub fn is_past(&self, state: Option<&State>) -> bool {
         match self {

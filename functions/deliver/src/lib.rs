@@ -10,7 +10,6 @@ mod circuit;
 mod destination;
 mod injected_bug;
 mod job;
-mod order;
 mod requeue;
 mod throttle;
 
@@ -188,13 +187,11 @@ impl Deliver {
         let read = self.application(job.org(), job.app(), job.endpoint());
         let Some(app) = batch.application(job.app(), read).await? else { return Ok(()) };
         let (id, message) = (job.id(), job.message());
-        let mut needless = false;
         if check_before_send || job.checks_before_send(self.clock.now()) {
             let (state, recorded) =
                 self.store.delivery(job.endpoint(), message, &job.ids_on_record()).await?;
             if job.is_past(state.as_ref()) {
-                // It may have died after it ended the delivery and before it woke what waits for that.
-                return if again { self.wake_next(&app, &job).await } else { Ok(()) };
+                return Ok(());
             }
             if let Some(attempt) = recorded {
                 self.wait_for_a_copy(&attempt)?;
@@ -204,18 +201,13 @@ impl Deliver {
                 }
                 return self.finish(&app, &job, &attempt).await;
             }
-            needless = job.is_needless(state.as_ref());
-        }
-        // Before anything ends the delivery: what comes after it waits for those before it as well.
-        if self.waits(&app, &job).await? {
-            return Ok(());
-        }
-        if needless {
-            return self.abandon(&app, &job, "a resend delivered it").await;
+            if job.is_needless(state.as_ref()) {
+                return self.abandon(&job, "a resend delivered it").await;
+            }
         }
         let Some(endpoint) = self.endpoint(&app, job.endpoint()).await? else { return Ok(()) };
         if endpoint.settings.disabled {
-            return self.abandon(&app, &job, "the endpoint is disabled").await;
+            return self.abandon(&job, "the endpoint is disabled").await;
         }
         let Some(_turn) = self.turn(batch, &app, endpoint.id, priority).await? else {
             return self.to_low_priority(job).await;
@@ -224,10 +216,7 @@ impl Deliver {
             return self.put_back(priority, job, slot).await;
         }
         let Some((payload, labels)) = self.content(&app, &job).await? else {
-            if job.is_ordered() && self.store.find_message(app.id, message).await?.is_none() {
-                return self.pass_over(&app, &job).await;
-            }
-            return self.abandon(&app, &job, "the payload is gone").await;
+            return self.abandon(&job, "the payload is gone").await;
         };
         if again {
             self.store.probe_log(endpoint.id, message, id).await?;
@@ -244,10 +233,10 @@ impl Deliver {
             recorded => recorded?,
         }
         self.count(app.id, &attempt);
-        if let Some(due) = job.first_due().filter(|_| !job.is_ordered()) {
+        if let Some(due) = job.first_due() {
             self.metrics.first_attempt_after(attempt.at.since(due));
         }
-        if settled { self.wake_next(&app, &job).await } else { self.finish(&app, &job, &attempt).await }
+        if settled { Ok(()) } else { self.finish(&app, &job, &attempt).await }
     }
 
     /// The policy of an endpoint: its own, its application's or the installation's.

@@ -8,7 +8,7 @@ use shared::store::endpoint_secrets::EndpointHeaders;
 use shared::store::endpoints::{Destination, EndpointSettings};
 use shared::wire::TEXT_LENGTH_MAX;
 
-use crate::{destination, filter, headers, order, secret};
+use crate::{destination, filter, headers, secret};
 
 const CHANNELS_MAX: usize = 10;
 /// Most event types that one endpoint may name: each is looked up when the endpoint is written.
@@ -41,9 +41,6 @@ impl RequestBody for EndpointIn {
             filter::ABOUT,
             DISABLED,
             RATE_LIMIT,
-            order::ABOUT[0],
-            order::ABOUT[1],
-            order::ABOUT[2],
             RETRY_POLICY[0],
             RETRY_POLICY[1],
             RETRY_POLICY[2],
@@ -88,7 +85,6 @@ impl RequestBody for EndpointUpdate {
             filter: filter::read(fields).value(),
             disabled: fields.or(&["disabled"], false),
             rate_limit: fields.rate_limit().value(),
-            fifo: order::read(fields).value(),
             retry_policy: fields.retry_policy().value(),
             metadata: fields.metadata().value().unwrap_or_default(),
         };
@@ -120,7 +116,6 @@ impl RequestBody for EndpointPatch {
             filter: filter::read(fields).over(before.filter),
             disabled: fields.take(&["disabled"]).over(Some(before.disabled)).unwrap_or(false),
             rate_limit: fields.rate_limit().over(before.rate_limit),
-            fifo: order::read(fields).over(before.fifo),
             retry_policy: fields.retry_policy().over(before.retry_policy),
             metadata: fields.metadata().over(Some(before.metadata)).unwrap_or_default(),
         };
@@ -149,9 +144,6 @@ const SETTINGS: &[(&str, &str)] = &[
     filter::ABOUT,
     DISABLED,
     RATE_LIMIT,
-    order::ABOUT[0],
-    order::ABOUT[1],
-    order::ABOUT[2],
     RETRY_POLICY[0],
     RETRY_POLICY[1],
     RETRY_POLICY[2],

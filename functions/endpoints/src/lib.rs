@@ -33,7 +33,6 @@ mod filter;
 mod first_sdks;
 mod headers;
 mod needs;
-mod order;
 mod polling_keys;
 mod replays;
 mod secret;
@@ -43,7 +42,6 @@ mod url_rule;
 mod usage;
 
 use destination::DestinationOut;
-use order::OrderingOut;
 
 use bodies::{EndpointIn, EndpointPatch, EndpointUpdate};
 
@@ -182,9 +180,6 @@ struct EndpointOut {
     /// The same as `rateLimit`.
     #[serde(skip_serializing_if = "Option::is_none")]
     throttle_rate: Option<u16>,
-    /// That messages are delivered in order.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ordering: Option<OrderingOut>,
     /// When failed deliveries are tried again, if not by the application's policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_policy: Option<RetryPolicyOut>,
@@ -212,7 +207,6 @@ impl From<Endpoint> for EndpointOut {
             disabled: settings.disabled,
             rate_limit: settings.rate_limit,
             throttle_rate: settings.rate_limit,
-            ordering: settings.fifo.map(OrderingOut::from),
             retry_policy: settings.retry_policy.map(RetryPolicyOut::from),
             metadata: settings.metadata,
             created_at: endpoint.created_at,
@@ -250,7 +244,6 @@ impl Endpoints {
         headers: EndpointHeaders,
     ) -> Result<Endpoint> {
         self.check_event_types(caller, &settings).await?;
-        self.check_ordered(app, None, &settings).await?;
         let key = key.unwrap_or_else(|| SigningKey::generate(self.key_kind, &*self.api.random));
         self.api.store.create_endpoint(caller, app, settings, key, headers).await
     }
@@ -315,7 +308,6 @@ async fn replace(
         };
         let settings = read(Some(old.settings.destination.clone()))?;
         state.check_event_types(&caller, &settings).await?;
-        state.check_ordered(&app, old.settings.fifo.as_ref(), &settings).await?;
         let new = state.api.store.update_endpoint(&caller, &app, &old, settings).await?;
         Ok(new.map(|new| Either::First(Json(new.into()))))
     });
@@ -334,7 +326,6 @@ async fn patch(
         if settings.event_types != old.settings.event_types {
             state.check_event_types(&caller, &settings).await?;
         }
-        state.check_ordered(&app, old.settings.fifo.as_ref(), &settings).await?;
         state.api.store.update_endpoint(&caller, &app, &old, settings).await
     });
     Ok(Json(patched.await?.into()))

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::ids::{AppId, EndpointId};
 use crate::labels::Labels;
-use crate::order::Fifo;
 use crate::payload_filter::{PayloadFilter, PayloadView};
 use crate::retry::OwnRetryPolicy;
 use crate::signing::SigningKey;
@@ -66,8 +65,6 @@ pub struct EndpointSettings {
     pub disabled: bool,
     /// Messages per second that it takes.
     pub rate_limit: Option<u16>,
-    /// That messages are delivered in order.
-    pub fifo: Option<Fifo>,
     /// When its failed deliveries are tried again, instead of the application's policy.
     pub retry_policy: Option<OwnRetryPolicy>,
     /// The owner's notes.
@@ -197,13 +194,12 @@ pub struct Filter {
     channels: Option<Vec<String>>,
     payload: Option<PayloadFilter>,
     disabled: bool,
-    fifo: Option<Fifo>,
 }
 
 impl From<EndpointSettings> for Filter {
     fn from(settings: EndpointSettings) -> Self {
-        let EndpointSettings { event_types, channels, filter: payload, disabled, fifo, .. } = settings;
-        Self { event_types, channels, payload, disabled, fifo }
+        let EndpointSettings { event_types, channels, filter: payload, disabled, .. } = settings;
+        Self { event_types, channels, payload, disabled }
     }
 }
 
@@ -232,11 +228,6 @@ fn is_of_type(wanted: &str, event_type: &str) -> bool {
 }
 
 impl Filter {
-    /// That the endpoint's messages are in order.
-    pub const fn fifo(&self) -> Option<&Fifo> {
-        self.fifo.as_ref()
-    }
-
     /// Whether a message with those labels and that payload goes to the endpoint. The payload is looked at if
     /// nothing else decides.
     pub fn wants(&self, labels: &Labels, payload: &PayloadView<'_>) -> bool {

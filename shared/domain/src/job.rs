@@ -14,7 +14,6 @@ use crate::error::{Result, corrupt};
 use crate::ids::{AppId, AttemptId, EndpointId, MessageId, OrgId, TaskId};
 use crate::labels::Labels;
 use crate::message::{Message, NewMessage, Payload};
-use crate::order::Place;
 use runtime::clock::{Timestamp, millis, millis_list, millis_opt};
 use runtime::trace::{self, Trace};
 
@@ -49,8 +48,6 @@ pub struct Deliver {
     pub payload_until: Timestamp,
     /// The slot of its rate limit that this attempt has taken.
     pub slot: Option<Timestamp>,
-    /// Of an ordered delivery: the messages before it, the nearest first, as far as it has to wait for them.
-    pub after: Option<Vec<MessageId>>,
     /// The trace of the request that it follows from.
     pub trace: Option<Trace>,
 }
@@ -70,7 +67,6 @@ impl Deliver {
             payload: Some(new.payload.clone()),
             payload_until: new.payload_until(),
             slot: None,
-            after: None,
             trace: None,
         }
     }
@@ -95,15 +91,8 @@ impl Deliver {
             payload,
             payload_until: message.payload_until,
             slot: None,
-            after: None,
             trace: None,
         }
-    }
-
-    /// This delivery at its place in the order, if it has one.
-    #[must_use]
-    pub fn placed(self, after: Option<Vec<MessageId>>) -> Self {
-        Self { after, ..self }
     }
 
     /// The number of this attempt, from 1.
@@ -153,9 +142,6 @@ pub struct FanOut {
     pub from: usize,
     /// Another copy of this job may exist or have existed.
     pub check: bool,
-    /// The places of the ordered deliveries among them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub places: Vec<Place>,
     /// The trace of the request that it follows from.
     #[serde(default, deserialize_with = "trace::lenient", skip_serializing_if = "Option::is_none")]
     pub trace: Option<Trace>,
@@ -238,8 +224,6 @@ struct DeliverV1<'a> {
     payload_until: Timestamp,
     #[serde(default, with = "millis_opt", skip_serializing_if = "Option::is_none")]
     slot: Option<Timestamp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    after: Option<Vec<MessageId>>,
     #[serde(default, deserialize_with = "trace::lenient", skip_serializing_if = "Option::is_none")]
     trace: Option<Trace>,
     /// As text within text it would grow; as JSON within JSON it stays as it was posted.
@@ -331,7 +315,6 @@ impl Job {
                     check: job.check,
                     payload_until: job.payload_until,
                     slot: job.slot,
-                    after: job.after.clone(),
                     trace: job.trace,
                     payload: json.transpose().map_err(corrupt(WHAT))?,
                     raw: inline
@@ -388,7 +371,6 @@ impl Job {
                     payload,
                     payload_until: job.payload_until,
                     slot: job.slot,
-                    after: job.after,
                     trace: job.trace,
                 }))
             }
@@ -432,7 +414,6 @@ mod tests {
             payload: Some(Payload { raw: raw.map(|raw| Arc::new(raw.to_owned())), ..Payload::of(json) }),
             payload_until: Timestamp::from_ms(9),
             slot: None,
-            after: None,
             trace: None,
         }
     }

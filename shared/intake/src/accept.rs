@@ -5,7 +5,6 @@
 //! request, under the id that the first record holds.
 
 mod claims;
-mod places;
 mod queueing;
 mod repair;
 
@@ -25,7 +24,6 @@ use crate::Intake;
 use crate::incoming::MessageIn;
 use crate::targets::Target;
 use claims::KeyClaim;
-use places::Lanes;
 
 /// With more endpoints than this, the background function sends the jobs.
 const ENDPOINTS_AT_ONCE_MAX: usize = 50;
@@ -54,8 +52,6 @@ pub enum Stored<'a> {
 pub struct PendingMessage<'a> {
     app: &'a Application,
     new: NewMessage,
-    /// The lanes of those of its endpoints that get their messages in order.
-    lanes: Lanes,
     duplicate_risk: DuplicateRisk,
     origin: Origin,
     trace: Option<Trace>,
@@ -252,7 +248,6 @@ impl Intake {
         only: Option<EndpointId>,
         trace: Option<Trace>,
     ) -> Result<Stored<'a>> {
-        let mut lanes = Lanes::new();
         let (endpoints, polled) = match only {
             // Whether anybody polls need not be known: keeping to the time costs nothing.
             Some(endpoint) => (vec![endpoint], true),
@@ -260,17 +255,10 @@ impl Intake {
                 let targets = self.targets.of(&self.store, &*self.clock, app).await?;
                 let payload = PayloadView::new(&message.payload.json);
                 // Pollers come for it themselves.
-                let wanting: Vec<&Target> = targets
+                let wanting = targets
                     .iter()
-                    .filter(|target| !target.is_polled() && target.wants(&message.labels, &payload))
-                    .collect();
-                if message.deliver_at.is_none() {
-                    let ordered = wanting.iter().filter_map(|target| Some((target.endpoint, target.fifo()?)));
-                    lanes
-                        .extend(ordered.map(|(endpoint, fifo)| (endpoint, fifo.lane(&message.payload.json))));
-                }
-                let endpoints = wanting.into_iter().map(|target| target.endpoint).collect();
-                (endpoints, targets.iter().any(Target::is_polled))
+                    .filter(|target| !target.is_polled() && target.wants(&message.labels, &payload));
+                (wanting.map(|target| target.endpoint).collect(), targets.iter().any(Target::is_polled))
             }
         };
         let new = NewMessage {
@@ -300,7 +288,7 @@ impl Intake {
             (Origin::Drawn, false) => DuplicateRisk::Here,
             (Origin::Drawn | Origin::Derived { again: false }, true) => DuplicateRisk::None,
         };
-        Ok(Stored::New(Box::new(PendingMessage { app, new, lanes, duplicate_risk, origin, trace })))
+        Ok(Stored::New(Box::new(PendingMessage { app, new, duplicate_risk, origin, trace })))
     }
 
     /// Stores the message of an event that comes so late that pollers may have passed its ID: under another

@@ -8,7 +8,6 @@ use domain::caller::Caller;
 use domain::endpoint::{Endpoint, Filter};
 use domain::ids::{AppId, EndpointId, Reference};
 use domain::labels::Labels;
-use domain::order::Fifo;
 use domain::payload_filter::PayloadView;
 use runtime::cache::VersionedCache;
 use runtime::clock::Clock;
@@ -36,11 +35,6 @@ impl Target {
     /// Whether messages with those labels are for it if their payload matches.
     pub fn may_want(&self, labels: &Labels) -> bool {
         self.filter.may_want(labels)
-    }
-
-    /// That its messages are in order.
-    pub const fn fifo(&self) -> Option<&Fifo> {
-        self.filter.fifo()
     }
 
     /// Whether it is polled: nothing is sent to it.

@@ -18,7 +18,6 @@ use domain::caller::Caller;
 use domain::error::{Error, Result, corrupt};
 use domain::ids::{AppId, EndpointId, Reference};
 use domain::operational::EndpointEvent;
-use domain::order::Fifo;
 use domain::page::{ListQuery, Page};
 use domain::payload_filter::PayloadFilter;
 use domain::signing::SigningKey;
@@ -67,8 +66,6 @@ impl Store {
             .with_some("filter", settings.filter.as_ref().map(|filter| s(filter.text())))
             .with("disabled", AttributeValue::Bool(settings.disabled))
             .with_some("rateLimit", settings.rate_limit.map(n))
-            .with_some("fifo", settings.fifo.as_ref().map(|_| AttributeValue::Bool(true)))
-            .with_some("fifoKey", settings.fifo.as_ref().and_then(|fifo| fifo.key.as_ref()).map(s))
             .with_some("retryPolicy", retry_policy(settings.retry_policy.as_ref()))
             .with_some("metadata", metadata(&settings.metadata))
             .with("keys", self.sealed_keys(endpoint))
@@ -94,9 +91,6 @@ impl Store {
                 filter: filter_of(item)?,
                 disabled: item.get("disabled").and_then(|flag| flag.as_bool().ok()).copied().unwrap_or(false),
                 rate_limit: item.number_opt("rateLimit"),
-                fifo: item
-                    .contains_key("fifo")
-                    .then(|| Fifo { key: item.text_opt("fifoKey").map(str::to_owned) }),
                 retry_policy: retry_policy_of(item)?,
                 metadata: metadata_of(item),
             },
@@ -150,7 +144,6 @@ impl Store {
                         // Nothing is sent to it.
                         disabled: true,
                         rate_limit: item.number_opt("rateLimit"),
-                        fifo: None,
                         retry_policy: None,
                         metadata: BTreeMap::new(),
                     },

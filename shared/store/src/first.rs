@@ -48,14 +48,9 @@ fn bare_item(attempt: &Attempt) -> Item {
     item
 }
 
-/// Whether a state holds the result of a first attempt.
-pub(super) fn is_claimed(state: &Item) -> bool {
-    state.contains_key(STATUS)
-}
-
 /// The first attempt as a state has it.
 pub(super) fn of_state(endpoint: EndpointId, item: &Item) -> Result<Option<FirstAttempt>> {
-    if !is_claimed(item) {
+    if !item.contains_key(STATUS) {
         return Ok(None);
     }
     if !item.contains_key("u") {

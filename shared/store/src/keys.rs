@@ -19,7 +19,6 @@
 //! | log    | delivery state, with the first attempt | `EP#{ep}#{shard}` | `MSG#{msg}` |
 //! | log    | attempt            | `EP#{ep}#{shard}`           | `ATT#{atmpt}`         |
 //! | log    | probe before an attempt is made again | `EP#{ep}#{shard}` | `TRY#{atmpt}` |
-//! | log    | ordering group      | `EP#{ep}#{shard}`     | `ORDER#{group}`       |
 //! | log    | counts of an hour  | `EP#{ep}#STATS`             | `H{hour}`             |
 //! | log    | how far was counted | `EP#{ep}#STATS`            | `F`                   |
 //! | log    | consumer of a polling endpoint | `EP#{ep}#POLL`  | `C#{name}`            |
@@ -44,7 +43,6 @@ use super::needs::FailingKey;
 use super::throttles::Limited;
 use domain::error::{Result, corrupt};
 use domain::ids::{AppId, AttemptId, AuditId, EndpointId, Id, MessageId, OrgId, TaskId};
-use domain::order::Lane;
 use runtime::clock::Timestamp;
 
 /// Partitions that one application's messages, and one endpoint's log, are spread over. A
@@ -170,11 +168,6 @@ pub(super) fn probe(endpoint: EndpointId, message: MessageId, attempt: AttemptId
     key(log_pk(endpoint, shard(message)), format!("TRY#{attempt}"))
 }
 
-/// In the endpoint's log, so that it is erased with that.
-pub(super) fn lane(endpoint: EndpointId, group: Lane) -> Item {
-    key(log_pk(endpoint, group.spread() % SHARDS), format!("ORDER#{group}"))
-}
-
 /// What is left of a deleted endpoint, in its log.
 pub(super) fn deleted_endpoint(endpoint: EndpointId) -> Item {
     key(log_pk(endpoint, 0), "GONE")
@@ -293,7 +286,6 @@ pub(super) fn timer(due: Timestamp, subject: impl Id, what: impl Display) -> Ite
 #[cfg(test)]
 mod tests {
     use super::*;
-    use domain::order::Fifo;
 
     fn shown(key: &Item) -> (String, String) {
         (key.text("pk").unwrap().to_owned(), key.text("sk").unwrap().to_owned())
@@ -326,11 +318,6 @@ mod tests {
             (event_id(app, "e"), format!("APP#app_{K}#EVENT#e"), "-".into()),
             (state(ep, msg), format!("EP#ep_{K}#{sh}"), format!("MSG#msg_{K}")),
             (attempt(ep, msg, att), format!("EP#ep_{K}#{sh}"), format!("ATT#atmpt_{K}")),
-            (
-                lane(ep, Fifo::default().lane("{}")),
-                format!("EP#ep_{K}#3"),
-                "ORDER#e3b0c44298fc1c149afbf4c8996fb924".into(),
-            ),
             (stats(ep, 490_000), format!("EP#ep_{K}#STATS"), "H0490000".into()),
             (stats_reach(ep), format!("EP#ep_{K}#STATS"), "F".into()),
             (consumer(ep, "c"), format!("EP#ep_{K}#POLL"), "C#c".into()),

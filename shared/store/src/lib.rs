@@ -19,7 +19,6 @@ mod item;
 pub mod keys;
 pub mod messages;
 pub mod needs;
-pub mod order;
 pub mod payloads;
 pub mod polling;
 pub mod polling_keys;

@@ -338,7 +338,13 @@ async fn every_example_of_a_body_is_accepted() {
     let mut accepted = 0;
     for operation in fixture.operations() {
         let Some(body) = fixture.body(&operation) else { continue };
-        let answer = fixture.ask(&operation, "", &fixture.stack.token, &body["example"]).await;
+        let mut example = body["example"].clone();
+        // Messages are counted for as long as they are kept, which is over for the dates of examples.
+        if operation.path.ends_with("/stats/usage/app") {
+            let now = fixture.stack.stack.platform().clock.now().to_string();
+            (example["since"], example["until"]) = (json!(now), json!(now));
+        }
+        let answer = fixture.ask(&operation, "", &fixture.stack.token, &example).await;
         // Of a one-time token there is no second one; the others are there already, or locked by an earlier task.
         let allowed = match operation.said["operationId"].as_str().expect("an id") {
             "v1.authentication.exchange-one-time-token" => [StatusCode::UNAUTHORIZED, StatusCode::NOT_FOUND],

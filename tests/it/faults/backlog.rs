@@ -33,7 +33,6 @@ fn job(now: Timestamp) -> Deliver {
         payload: None,
         payload_until: now.after(Duration::from_secs(60)),
         slot: None,
-        after: None,
         trace: None,
     }
 }

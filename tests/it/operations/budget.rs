@@ -302,15 +302,6 @@ async fn every_operation_costs_what_the_budget_says() {
     at.post(&payload(ONE_KB), None, None).await;
     at.cost("deliver, a first attempt that fails at length", Counted::work_off).await;
 
-    // An ordered endpoint: the second message has one before it.
-    at.app = at.stack.app().await;
-    let body = json!({"url": at.receiver.url("/"), "ordering": {"mode": "fifo"}}).to_string();
-    let path = format!("/api/v1/app/{}/endpoint", at.app);
-    assert_eq!(at.stack.request("POST", &path, &at.stack.token, body).await.status, 201);
-    at.warm_up().await;
-    at.cost("message.create, ordered", async |at| at.post(&payload(ONE_KB), None, None).await).await;
-    at.cost("deliver, ordered", Counted::work_off).await;
-
     let measured = json!(at.costs);
     println!("{measured:#}");
     let budget: Value = serde_json::from_str(BUDGET).expect("the budget is JSON");
@@ -336,7 +327,6 @@ fn the_budget_keeps_within_the_design() {
     assert!(writes("message.create, with an eventId", "deliver") <= base + 1.0);
     assert!(writes("message.create, 3 endpoints", "deliver, 3 endpoints") <= base + 2.0);
     assert!(writes("message.create, 3 kB", "deliver, 3 kB") <= base + 1.0);
-    assert!(writes("message.create, ordered", "deliver, ordered") <= base + 1.0);
     for reads in [
         both("message.create", "deliver", "read_units"),
         both("message.create, nothing cached", "deliver, nothing cached", "read_units"),

@@ -135,8 +135,6 @@ impl From<&Endpoint> for AuditSnapshot {
             .with("filter", settings.filter.as_ref().map(PayloadFilter::text))
             .with("disabled", settings.disabled)
             .with("rateLimit", settings.rate_limit)
-            .with("ordering", settings.fifo.as_ref().map(|_| "fifo"))
-            .with("orderingKey", settings.fifo.as_ref().and_then(|fifo| fifo.key.as_deref()))
             .with("retryPolicy", settings.retry_policy.as_ref().map(Value::from))
             .with_metadata(&settings.metadata)
             .with_hidden("headers", names, values.join("\n"))

@@ -8,12 +8,10 @@ use domain::application::Application;
 use domain::error::Chain;
 use domain::ids::{EndpointId, MessageId};
 use domain::job::{Deliver, FanOut, Job};
-use domain::order::Place;
 use queue::{DEDUP_FREE_WINDOW, Outgoing};
 use runtime::clock::Timestamp;
 use runtime::trace::Trace;
 
-use super::places;
 use super::{DuplicateRisk, ENDPOINTS_AT_ONCE_MAX, Origin, PendingMessage};
 use crate::Intake;
 
@@ -27,29 +25,19 @@ impl Intake {
         let mut queued: Vec<Result<()>> = Vec::with_capacity(placed.len());
         // The jobs of all of them, and whose each is.
         let (mut jobs, mut owners) = (Vec::new(), Vec::new());
-        let mut all_places = Vec::with_capacity(placed.len());
-        for (nth, (one, claimed)) in placed.iter().zip(self.claim_places(placed).await).enumerate() {
+        for (nth, one) in placed.iter().enumerate() {
             let endpoints = &one.new.endpoints;
-            let places = match claimed {
-                Ok(places) => places,
-                Err(error) => {
-                    queued.push(self.undo_unless(Err(error), one, true).await);
-                    all_places.push(Vec::new());
-                    continue;
-                }
-            };
-            all_places.push(places.clone());
             if one.new.deliver_at.is_some() {
                 queued.push(self.schedule(one).await);
                 continue;
             }
             if endpoints.len() > ENDPOINTS_AT_ONCE_MAX {
-                queued.push(self.queue_fan_out(one, places).await);
+                queued.push(self.queue_fan_out(one).await);
                 continue;
             }
             let (check, delay) = (one.duplicate_risk != DuplicateRisk::None, self.delay(one));
             let of_one: Result<Vec<_>> =
-                endpoints.iter().map(|endpoint| one.first_job(*endpoint, &places, check, delay)).collect();
+                endpoints.iter().map(|endpoint| one.first_job(*endpoint, check, delay)).collect();
             queued.push(of_one.map(|of_one| {
                 owners.extend((0..of_one.len()).map(|at| (nth, at)));
                 jobs.extend(of_one);
@@ -64,7 +52,7 @@ impl Intake {
             }
         }
         for (nth, endpoints) in unsent {
-            queued[nth] = self.park(&placed[nth], &endpoints, &all_places[nth], placed[nth].free_at()).await;
+            queued[nth] = self.park(&placed[nth], &endpoints, placed[nth].free_at()).await;
         }
         queued
     }
@@ -73,26 +61,19 @@ impl Intake {
     async fn schedule(&self, one: &PendingMessage<'_>) -> Result<()> {
         let (endpoints, due) = (&one.new.endpoints, one.new.first_due());
         if endpoints.len() > ENDPOINTS_AT_ONCE_MAX {
-            let job =
-                outgoing(one.app, fan_out(one.app, one.new.id, Vec::new(), true, one.trace), Duration::ZERO)?;
+            let job = outgoing(one.app, fan_out(one.app, one.new.id, true, one.trace), Duration::ZERO)?;
             let set = self.store.set_timer(due, one.new.id, "fan-out", &job.group, &job.body).await;
             return self.undo_unless(set, one, true).await;
         }
-        self.park(one, endpoints, &[], due).await
+        self.park(one, endpoints, due).await
     }
 
     /// Keeps as timers what the queue did not take, or is not to take yet, of a message's deliveries.
-    async fn park(
-        &self,
-        one: &PendingMessage<'_>,
-        unsent: &[EndpointId],
-        places: &[Place],
-        due: Timestamp,
-    ) -> Result<()> {
+    async fn park(&self, one: &PendingMessage<'_>, unsent: &[EndpointId], due: Timestamp) -> Result<()> {
         let none_sent = unsent.len() == one.new.endpoints.len();
         for (nth, endpoint) in unsent.iter().enumerate() {
             // The queue may have taken what it did not acknowledge.
-            let parked = one.first_job(*endpoint, places, true, Duration::ZERO)?;
+            let parked = one.first_job(*endpoint, true, Duration::ZERO)?;
             let set = self.store.set_timer(due, one.new.id, endpoint, &parked.group, &parked.body).await;
             self.undo_unless(set, one, none_sent && nth == 0).await?;
         }
@@ -100,14 +81,14 @@ impl Intake {
     }
 
     /// Leaves a message's deliveries to the background function.
-    async fn queue_fan_out(&self, one: &PendingMessage<'_>, places: Vec<Place>) -> Result<()> {
+    async fn queue_fan_out(&self, one: &PendingMessage<'_>) -> Result<()> {
         let (app, message, trace) = (one.app, one.new.id, one.trace);
         let delay = self.delay(one);
-        let check = one.duplicate_risk != DuplicateRisk::None;
-        let job = outgoing(app, fan_out(app, message, places.clone(), check, trace), delay)?;
+        let job =
+            outgoing(app, fan_out(app, message, one.duplicate_risk != DuplicateRisk::None, trace), delay)?;
         let Err(error) = self.sqs.send_one(&self.background, job).await else { return Ok(()) };
         tracing::warn!(error = %Chain(&error), message_id = %message, "a fan-out is parked");
-        let parked = outgoing(app, fan_out(app, message, places, true, trace), Duration::ZERO)?;
+        let parked = outgoing(app, fan_out(app, message, true, trace), Duration::ZERO)?;
         let set = self.store.set_timer(one.free_at(), message, "fan-out", &parked.group, &parked.body).await;
         self.undo_unless(set, one, true).await
     }
@@ -146,28 +127,14 @@ impl PendingMessage<'_> {
         self.new.id.time().after(DEDUP_FREE_WINDOW)
     }
 
-    fn first_job(
-        &self,
-        endpoint: EndpointId,
-        places: &[Place],
-        check: bool,
-        delay: Duration,
-    ) -> Result<Outgoing> {
-        let job = Deliver::first(self.app, &self.new, endpoint, check);
-        let job = Job::Deliver(job.placed(places::after(places, endpoint)));
+    fn first_job(&self, endpoint: EndpointId, check: bool, delay: Duration) -> Result<Outgoing> {
+        let job = Job::Deliver(Deliver::first(self.app, &self.new, endpoint, check));
         outgoing(self.app, job.following(self.trace), delay)
     }
 }
 
-pub(super) fn fan_out(
-    app: &Application,
-    message: MessageId,
-    places: Vec<Place>,
-    check: bool,
-    trace: Option<Trace>,
-) -> Job {
-    let (org, app, version) = (app.org, app.id, app.version);
-    Job::FanOut(FanOut { org, app, version, message, from: 0, check, places, trace })
+pub(super) fn fan_out(app: &Application, message: MessageId, check: bool, trace: Option<Trace>) -> Job {
+    Job::FanOut(FanOut { org: app.org, app: app.id, version: app.version, message, from: 0, check, trace })
 }
 
 pub(super) fn outgoing(app: &Application, job: Job, delay: Duration) -> Result<Outgoing> {

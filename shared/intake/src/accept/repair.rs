@@ -11,7 +11,6 @@ use domain::message::Message;
 use queue::DEDUP_FREE_WINDOW;
 use runtime::trace::Trace;
 
-use super::places;
 use super::queueing::{fan_out, outgoing};
 use super::{ENDPOINTS_AT_ONCE_MAX, MARGIN};
 use crate::Intake;
@@ -46,15 +45,13 @@ impl Intake {
         // those that are still in the queue look before they post.
         let free_at = message.id.time().after((self.delivery_timeout + MARGIN).max(DEDUP_FREE_WINDOW));
         let delay = free_at.since(now);
-        let places = self.places_again(app, message, &missing).await?;
         if missing.len() > ENDPOINTS_AT_ONCE_MAX {
-            let job = fan_out(app, message.id, places, true, trace);
+            let job = fan_out(app, message.id, true, trace);
             return self.sqs.send_one(&self.background, outgoing(app, job, delay)?).await;
         }
         let payload = self.store.payload(message).await?;
         let job = |endpoint| {
-            let job = Deliver::first_of(app, message, payload.clone(), endpoint, true);
-            let job = Job::Deliver(job.placed(places::after(&places, endpoint)));
+            let job = Job::Deliver(Deliver::first_of(app, message, payload.clone(), endpoint, true));
             outgoing(app, job.following(trace), delay)
         };
         let jobs: Result<Vec<_>> = missing.into_iter().map(job).collect();
@@ -72,7 +69,7 @@ impl Intake {
     ) -> Result<()> {
         let (id, due) = (message.id, message.first_due());
         if missing.len() > ENDPOINTS_AT_ONCE_MAX {
-            let job = outgoing(app, fan_out(app, id, Vec::new(), true, trace), Duration::ZERO)?;
+            let job = outgoing(app, fan_out(app, id, true, trace), Duration::ZERO)?;
             return self.store.set_timer(due, id, "fan-out", &job.group, &job.body).await;
         }
         for endpoint in missing {
