@@ -144,7 +144,7 @@ async fn lease(
         Some((leases, version)) => (leases, Some(version)),
         None => {
             let begin = match start {
-                Start::Earliest => Position::at(endpoint.created_at),
+                Start::Earliest => Position::since_creation(endpoint.created_at),
                 Start::Latest => Position::at(now),
             };
             (Leases::new(begin), None)

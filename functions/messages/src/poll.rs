@@ -266,7 +266,7 @@ async fn poll(
 ) -> ApiResult<Json<PollOut>> {
     let (app, endpoint) = state.polled(&poller, &app, &sink).await?;
     let store = &state.api.store;
-    let created = Position::at(endpoint.created_at);
+    let created = Position::since_creation(endpoint.created_at);
     let position = match (&iterator, narrowing.after) {
         (Some(iterator), _) => store.open_iterator(app.id, endpoint.id, iterator)?,
         (None, Some(after)) => Position::behind(after),
@@ -294,7 +294,7 @@ async fn consumer_poll(
         }
         None => {
             let kept = store.consumer(endpoint.id, &consumer).await?;
-            kept.unwrap_or_else(|| Position::at(endpoint.created_at))
+            kept.unwrap_or_else(|| Position::since_creation(endpoint.created_at))
         }
     };
     Ok(Json(state.page((&app, &endpoint), position, limit, &Narrowing::default()).await?))

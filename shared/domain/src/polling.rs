@@ -74,6 +74,12 @@ impl Position {
         Self { base: Ksuid::new(time.before(Duration::from_millis(4)), [0xff; 15]), ahead: BTreeSet::new() }
     }
 
+    /// Before everything that was posted since an endpoint was created, by whatever clock: an ID of what was
+    /// posted after that may be older by as much as clocks differ.
+    pub fn since_creation(created_at: Timestamp) -> Self {
+        Self::at(created_at.before(CLOCKS_DIFFER_MAX))
+    }
+
     /// Behind everything that was posted at that time or earlier.
     pub fn behind(time: Timestamp) -> Self {
         Self { base: Ksuid::new(time, [0xff; 15]), ahead: BTreeSet::new() }

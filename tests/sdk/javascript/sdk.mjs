@@ -52,8 +52,10 @@ export class Sdk {
   /** Calls it as a caller of this release would, and records it once it has answered. */
   async call(operation, ...args) {
     const name = this.#name(operation);
-    const [resource, method] = name.split(".");
-    const answer = await this.client[resource][method](...args);
+    const parts = name.split(".");
+    const method = parts.pop();
+    const resource = parts.reduce((within, part) => within[part], this.client);
+    const answer = await resource[method](...args);
     this.walked.add(name);
     return answer;
   }
