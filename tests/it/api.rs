@@ -7,6 +7,7 @@ pub mod conformance;
 pub mod contract;
 pub mod destinations;
 pub mod endpoint_settings;
+pub mod environment;
 pub mod event_types;
 pub mod idempotency;
 pub mod input;

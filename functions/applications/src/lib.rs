@@ -1,7 +1,5 @@
 //! Applications: one for each customer of an organisation.
 
-mod theme;
-
 use axum::Router;
 use axum::extract::State;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -36,7 +34,6 @@ fn operations<R: Registry<Api>>(to: R) -> R {
     const TAG: &str = "Application";
     const ALL: &str = "/api/v1/app";
     const ONE: &str = "/api/v1/app/{app_id}";
-    const SETTINGS: &str = "/api/v1/environment/settings";
     to.get(ALL, list, |operation| {
         operation
             .named("v1.application.list", TAG)
@@ -74,19 +71,6 @@ fn operations<R: Registry<Api>>(to: R) -> R {
             .summary("Delete an application")
             .text("Nothing is delivered to its endpoints any more, and its uid can be used again.")
             .returns("Deleted.")
-    })
-    .get(SETTINGS, theme::read, |operation| {
-        operation
-            .named("v1.environment.get-settings", "Environment")
-            .summary("Get the organisation's portal theme")
-            .returns("The values that were set.")
-    })
-    .put(SETTINGS, theme::replace, |operation| {
-        operation
-            .named("v1.environment.update-settings", "Environment")
-            .summary("Replace the organisation's portal theme")
-            .text("What the body leaves out takes the portal's default.")
-            .returns("The values that were set.")
     })
 }
 

@@ -13,7 +13,7 @@ use shared::error::{Violation, ViolationKind, corrupt};
 use shared::http::{
     ApiResult, Body, BodyType, Cursor, Fields, Idempotent, Json, ListQuery, Once, Order, RequestBody,
 };
-use shared::ids::Name;
+use shared::ids::{Name, OrgId};
 use shared::store::event_types::EventType;
 use shared::{Api, Error, Result};
 
@@ -21,10 +21,10 @@ use crate::openapi;
 
 /// How many are read at once: each may have schemas of 256 KB.
 const PAGE: usize = 50;
-/// Most event types of an organisation that an import looks through.
+/// Most event types of an organisation that one request looks through.
 const LISTED_MAX: usize = 10_000;
 /// Most changes of one request, which has half a minute; only `replaceAll` makes more than a document can hold.
-const CHANGES_MAX: usize = 1_000;
+pub const CHANGES_MAX: usize = 1_000;
 /// How many of them are made at the same time.
 const AT_ONCE: usize = 8;
 
@@ -180,19 +180,33 @@ pub async fn import(
     }
     idempotent
         .once(&caller, async || {
-            let mut changes = changes(&api, &caller, wanted, replace_all).await?;
-            let is_finished = changes.len() <= CHANGES_MAX;
-            changes.truncate(CHANGES_MAX);
-            let writes: Vec<_> = changes.iter().map(|change| apply(&api, &caller, change)).collect();
-            stream::iter(writes).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
-            if !is_finished {
-                return Err(UNFINISHED);
-            }
-            let modified = changes.into_iter().map(|change| change.new.name).collect();
+            let modified = make(&api, &caller, wanted, replace_all).await?;
             let data = Imported { modified, to_modify: None };
             Ok(Json(EventTypeImportOpenApiOut { data }))
         })
         .await
+}
+
+/// Makes the organisation's event types those of `wanted`, by name, and answers which changed. Of the others none
+/// changes, unless they are to be archived.
+///
+/// # Errors
+/// `Unfinished` if there is more to change than one request may.
+pub async fn make(
+    api: &Api,
+    caller: &Caller,
+    wanted: Vec<EventType>,
+    replace_all: bool,
+) -> Result<Vec<String>> {
+    let mut changes = changes(api, caller, wanted, replace_all).await?;
+    let is_finished = changes.len() <= CHANGES_MAX;
+    changes.truncate(CHANGES_MAX);
+    let writes: Vec<_> = changes.iter().map(|change| apply(api, caller, change)).collect();
+    stream::iter(writes).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+    if !is_finished {
+        return Err(UNFINISHED);
+    }
+    Ok(changes.into_iter().map(|change| change.new.name).collect())
 }
 
 /// What makes the organisation's event types those of the document, by name. Of those that are there, only what
@@ -205,29 +219,43 @@ async fn changes(
 ) -> Result<Vec<Change>> {
     let mut wanted: BTreeMap<String, EventType> =
         wanted.into_iter().map(|new| (new.name.clone(), new)).collect();
-    let (mut changes, mut seen) = (Vec::new(), 0);
+    let mut changes = Vec::new();
+    each(api, caller.org(), |old| {
+        match wanted.remove(&old.name) {
+            Some(new) if differs(&new, Some(&old)) => {
+                changes.push(Change { new, creates: false, archives: false });
+            }
+            None if replace_all && !old.archived => {
+                let new = EventType { schemas: None, archived: true, ..old };
+                changes.push(Change { new, creates: false, archives: true });
+            }
+            _ => {}
+        }
+        Ok(())
+    })
+    .await?;
+    changes.extend(wanted.into_values().map(|new| Change { new, creates: true, archives: false }));
+    changes.sort_by(|one, other| one.new.name.cmp(&other.new.name));
+    Ok(changes)
+}
+
+/// Shows every event type of an organisation, archived ones too, to `look`, by name.
+///
+/// # Errors
+/// `LimitReached` if there are too many for one request; those of `look`.
+pub async fn each(api: &Api, org: OrgId, mut look: impl FnMut(EventType) -> Result<()>) -> Result<()> {
+    let mut seen = 0;
     let mut query = ListQuery::<Name> { limit: PAGE, cursor: Cursor::Start, order: Order::Ascending };
     loop {
-        let page = api.store.list_event_types(caller.org(), &query, |_| true).await?;
+        let page = api.store.list_event_types(org, &query, |_| true).await?;
         seen += page.entries.len();
         let last = page.entries.last().map(|last| last.name.clone());
-        for old in page.entries {
-            match wanted.remove(&old.name) {
-                Some(new) if differs(&new, Some(&old)) => {
-                    changes.push(Change { new, creates: false, archives: false });
-                }
-                None if replace_all && !old.archived => {
-                    let new = EventType { schemas: None, archived: true, ..old };
-                    changes.push(Change { new, creates: false, archives: true });
-                }
-                _ => {}
-            }
-        }
+        page.entries.into_iter().try_for_each(&mut look)?;
         if page.done {
-            break;
+            return Ok(());
         }
         if seen > LISTED_MAX {
-            let msg = format!("An import looks through at most {LISTED_MAX} event types.");
+            let msg = format!("One request looks through at most {LISTED_MAX} event types.");
             return Err(Error::LimitReached(msg));
         }
         let next = match page.resume {
@@ -236,9 +264,6 @@ async fn changes(
         };
         query.cursor = Cursor::Behind(next.parse().map_err(corrupt("the name of an event type"))?);
     }
-    changes.extend(wanted.into_values().map(|new| Change { new, creates: true, archives: false }));
-    changes.sort_by(|one, other| one.new.name.cmp(&other.new.name));
-    Ok(changes)
 }
 
 /// Makes one of the changes to what is there now.

@@ -1,4 +1,5 @@
-//! Event types: the names that an organisation's messages carry.
+//! Event types, the names that an organisation's messages carry, and the rest of what an organisation sets for all of
+//! its applications.
 
 use std::collections::BTreeMap;
 
@@ -21,10 +22,12 @@ use shared::{Api, Error, Platform, Result};
 
 use incoming::{EventTypeIn, EventTypePatch, EventTypeUpdate};
 
+mod environment;
 mod import;
 mod incoming;
 mod json_schema;
 mod openapi;
+mod theme;
 
 /// The routes of this function.
 ///
@@ -41,6 +44,10 @@ pub fn describe(document: Document) -> Document {
 }
 
 fn operations<R: Registry<Api>>(to: R) -> R {
+    environment::operations(of_event_types(to))
+}
+
+fn of_event_types<R: Registry<Api>>(to: R) -> R {
     const TAG: &str = "Event Type";
     const ALL: &str = "/api/v1/event-type";
     const ONE: &str = "/api/v1/event-type/{event_type_name}";

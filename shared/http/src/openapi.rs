@@ -287,8 +287,12 @@ impl Writer {
             match (&note.parts, body.parts.iter().find(|(named, _)| *named == place)) {
                 (_, Some((_, part))) => {
                     let reference = self.body(part);
-                    schema = Map::from_iter([("allOf".to_owned(), json!([reference]))]);
-                    schema.insert("nullable".into(), note.nullable.into());
+                    if schema.contains_key("items") {
+                        schema.insert("items".into(), reference);
+                    } else {
+                        schema = Map::from_iter([("allOf".to_owned(), json!([reference]))]);
+                        schema.insert("nullable".into(), note.nullable.into());
+                    }
                     let own = note.parts.as_deref().unwrap_or_default();
                     let written = self.object(part, "", own, &mut Vec::new());
                     if self.bodies.get(part.name) != Some(&written) {

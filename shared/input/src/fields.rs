@@ -369,6 +369,37 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// The fields of each object in the list in the field `name`.
+    pub fn objects(&mut self, name: &'static str) -> Field<Vec<Fields<'a>>> {
+        let mut at = self.at.clone();
+        at.push(name.to_owned());
+        if let Some(notes) = &mut self.notes {
+            notes.push(Note::new(&[name], Shape::List(&Shape::Object)));
+            return Field::Value(vec![Fields { at, ..Self::describing() }]);
+        }
+        let Some((_, raw)) = self.raw(&[name]) else {
+            return if self.values.contains_key(name) { Field::Null } else { Field::Absent };
+        };
+        match serde_json::from_str::<Vec<Object<'a>>>(raw.get()) {
+            Ok(objects) => {
+                let part = |(nth, object): (usize, Object<'a>)| {
+                    let at = at.iter().cloned().chain([nth.to_string()]).collect();
+                    Fields::of(at, object)
+                };
+                Field::Value(objects.into_iter().enumerate().map(part).collect())
+            }
+            Err(error) => {
+                self.violation_of(ViolationKind::TypeError, &[name], reason(&error));
+                Field::Absent
+            }
+        }
+    }
+
+    /// Fields that mean nothing here, and that a response shows: it can be sent back as it is.
+    pub fn ignore(&mut self, names: &[&'static str]) {
+        self.asked.extend(names);
+    }
+
     /// The fields of the object in the field `name`, which may be null.
     pub fn part(&mut self, name: &'static str) -> Field<Fields<'a>> {
         let is_null = self.values.get(name).is_some_and(|raw| raw.get() == "null");
@@ -425,6 +456,16 @@ impl<'a> Fields<'a> {
         let others: Vec<String> =
             self.values.keys().filter(|name| !names.contains(&&***name)).map(ToString::to_string).collect();
         for name in others {
+            self.violation(&name, "There is no such field");
+        }
+    }
+
+    /// Holds the object to having no values but of the fields that were asked for.
+    pub fn no_unknown(&mut self) {
+        let unknown =
+            self.values.iter().filter(|(name, raw)| raw.get() != "null" && !self.asked.contains(&&***name));
+        let unknown: Vec<String> = unknown.map(|(name, _)| name.to_string()).collect();
+        for name in unknown {
             self.violation(&name, "There is no such field");
         }
     }

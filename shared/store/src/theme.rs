@@ -27,6 +27,19 @@ pub struct Theme {
 }
 
 impl Theme {
+    /// These values, and those of `old` where there are none.
+    #[must_use]
+    pub fn over(self, old: Self) -> Self {
+        Self {
+            display_name: self.display_name.or(old.display_name),
+            logo_url: self.logo_url.or(old.logo_url),
+            primary_color_light: self.primary_color_light.or(old.primary_color_light),
+            primary_color_dark: self.primary_color_dark.or(old.primary_color_dark),
+            font_family: self.font_family.or(old.font_family),
+            dark_mode: self.dark_mode.or(old.dark_mode),
+        }
+    }
+
     fn fields(&self) -> [(&'static str, Option<&String>); 6] {
         [
             ("displayName", self.display_name.as_ref()),
@@ -73,13 +86,16 @@ impl Store {
         item.map(|item| Ok((Theme::from_item(&item)?, item.time("updatedAt")?))).transpose()
     }
 
-    /// Replaces how the portal of the caller's organisation looks.
+    /// Changes how the portal of the caller's organisation looks to what `change` makes of how it does; nothing is
+    /// written if it makes nothing of it.
     ///
     /// # Errors
     /// The store's own.
-    pub async fn put_theme(&self, by: &Caller, theme: &Theme) -> Result<()> {
+    pub async fn change_theme(&self, by: &Caller, change: impl Fn(Theme) -> Option<Theme>) -> Result<()> {
         self.retry_on_conflict(async || {
             let old = self.find_theme(by.org()).await?;
+            let before = old.as_ref().map(|(theme, _)| theme.clone()).unwrap_or_default();
+            let Some(theme) = change(before) else { return Ok(Some(())) };
             let now = self.clock.now();
             let now = old.as_ref().map_or(now, |(_, at)| now.max(Timestamp::from_ms(at.ms() + 1)));
             let item = keys::theme(by.org()).with("v", n(SCHEMA)).with("updatedAt", n(now.ms()));

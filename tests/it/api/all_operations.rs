@@ -229,6 +229,9 @@ impl Walk {
         let spec = json!({"openapi": "3.1.0", "webhooks": {"e.f": {"post": {"summary": "h"}}}});
         let change = [created.clone(), json!("e.f"), NONE, fresh("h")];
         self.change("POST", "/event-type/import/openapi", json!({ "spec": spec }), change).await;
+        let body = json!({"eventTypes": [{"name": "g.h", "description": "i"}]});
+        let change = [created.clone(), json!("g.h"), NONE, fresh("i")];
+        self.change("POST", "/environment/import", body, change).await;
         self.name("event_type_name", "c.d");
         let change = [created, json!("c.d"), NONE, fresh("g")];
         self.change("PUT", ONE, json!({"description": "g"}), change).await;

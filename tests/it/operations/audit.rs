@@ -13,7 +13,7 @@ use crate::api::all_operations::{SECRETS, Walk};
 use crate::test_stack::{Ahead, TestStack, settings};
 
 /// Operations that change something, and no configuration.
-const OTHERS: [(&str, &str); 15] = [
+const OTHERS: [(&str, &str); 16] = [
     ("POST", "/app/{app_id}/msg"),
     ("POST", "/app/{app_id}/msg/batch"),
     ("POST", "/app/{app_id}/msg/precheck/active"),
@@ -27,6 +27,8 @@ const OTHERS: [(&str, &str); 15] = [
     // It makes a token, which is kept nowhere.
     ("POST", "/auth/app-portal-access/{app_id}"),
     ("POST", "/auth/dashboard-access/{app_id}"),
+    // It only reads.
+    ("POST", "/environment/export"),
     // It stores nothing.
     ("POST", "/app/{app_id}/endpoint/filter/test"),
     // It hands out a token that was made before.

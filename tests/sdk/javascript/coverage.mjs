@@ -8,7 +8,6 @@ const NOT_OFFERED_RESOURCES = [
   "autoconfigSubscription",
   "connector",
   "destination",
-  "environment",
   "ingest",
   "integration",
   "operationalWebhook",

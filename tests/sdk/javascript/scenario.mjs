@@ -192,6 +192,21 @@ async function eventTypes() {
   await refused(404, "not_found", call("eventType.get", "no.such"));
 }
 
+async function environment() {
+  if (!sdk.offers("environment.export")) return;
+  const exported = await call("environment.export");
+  const names = exported.eventTypes.map((entry) => entry.name);
+  for (const name of ["beta.thing", "invoice.paid"]) assert.ok(names.includes(name));
+  assert.deepEqual([exported.version, exported.connectors], [1, []]);
+  const eventTypes = [{ name: "imported", description: "By a document" }];
+  await call("environment.import", { eventTypes, settings: { displayName: "Acme" } });
+  assert.equal((await call("eventType.get", "imported")).description, "By a document");
+  assert.deepEqual((await call("environment.export")).settings, { displayName: "Acme" });
+  const connectors = [{ name: "Slack", transformation: "function handler(webhook) { return webhook; }" }];
+  await refused(422, ["body", "connectors"], call("environment.import", { connectors }));
+  await call("eventType.delete", "imported", { expunge: true });
+}
+
 async function endpoints() {
   const given = {
     description: "Books",
@@ -483,6 +498,7 @@ const sections = {
   health,
   applications,
   eventTypes,
+  environment,
   endpoints,
   rotation,
   messages,

@@ -6,7 +6,6 @@ NOT_OFFERED_RESOURCES = {
     "autoconfig_subscription",
     "connector",
     "destination",
-    "environment",
     "ingest",
     "integration",
     "operational_webhook",

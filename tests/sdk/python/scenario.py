@@ -198,6 +198,22 @@ class Scenario:
             refused(404, self.call, "event_type.get", "invoice.sent", code="not_found")
         refused(404, self.call, "event_type.get", "no.such", code="not_found")
 
+    def environment(self):
+        if not self.sdk.offers("environment.export"):
+            return
+        call = self.call
+        exported = call("environment.export")
+        assert {"beta.thing", "invoice.paid"} <= {entry.name for entry in exported.event_types}
+        assert exported.version == 1 and exported.connectors == []
+        imported = model("EventTypeIn", name="imported", description="By a document")
+        call("environment.import_", model("EnvironmentIn", event_types=[imported], settings={"displayName": "Acme"}))
+        assert call("event_type.get", "imported").description == "By a document"
+        assert read(call("environment.export"), "settings") == {"displayName": "Acme"}
+        connector = model("ConnectorIn", name="Slack", transformation="function handler(webhook) { return webhook; }")
+        with_connectors = model("EnvironmentIn", connectors=[connector])
+        refused(422, call, "environment.import_", with_connectors, loc=["body", "connectors"])
+        call("event_type.delete", "imported", expunge=True)
+
     def endpoints(self):
         given = dict(
             description="Books",
@@ -543,6 +559,7 @@ SECTIONS = [
     "health",
     "applications",
     "event_types",
+    "environment",
     "endpoints",
     "rotation",
     "messages",

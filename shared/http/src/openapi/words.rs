@@ -55,7 +55,7 @@ pub(super) const TAGS: &[(&str, &str)] = &[
     ("Message", "Events: each is delivered to every endpoint that is subscribed to it."),
     ("Message Attempt", "The delivery log."),
     ("Authentication", "Tokens for an application's users."),
-    ("Environment", "An organisation's portal theme."),
+    ("Environment", "What an organisation sets for all of its applications."),
     ("Audit Event", "Who changed what, and when."),
     ("Statistics", "How much an organisation's applications use."),
     ("Background Task", "Work that continues after its request was answered."),

@@ -8,9 +8,10 @@ use svix::api::{
     EventTypeListOptions,
 };
 use svix::models::{
-    AppPortalAccessIn, ApplicationIn, ApplicationPatch, ApplicationTokenExpireIn, EndpointHeadersIn,
-    EndpointHeadersPatchIn, EndpointIn, EndpointOut, EndpointPatch, EndpointSecretRotateIn, EndpointUpsertIn,
-    EventTypeImportOpenApiIn, EventTypeIn, EventTypePatch, EventTypeUpsertIn, Ordering,
+    AppPortalAccessIn, ApplicationIn, ApplicationPatch, ApplicationTokenExpireIn, ConnectorIn,
+    EndpointHeadersIn, EndpointHeadersPatchIn, EndpointIn, EndpointOut, EndpointPatch,
+    EndpointSecretRotateIn, EndpointUpsertIn, EnvironmentIn, EventTypeImportOpenApiIn, EventTypeIn,
+    EventTypePatch, EventTypeUpsertIn, Ordering,
 };
 
 use super::{Walk, invalid, refused, walk};
@@ -128,6 +129,27 @@ pub(super) async fn event_types(walk: &mut Walk) {
     assert_eq!((done.modified, done.to_modify), (vec!["invoice.sent".to_owned()], None));
     let options = Some(EventTypeDeleteOptions { expunge: Some(true) });
     walk!(walk, event_type.delete("invoice.sent".into(), options)).unwrap();
+}
+
+pub(super) async fn environment(walk: &mut Walk) {
+    let exported = walk!(walk, environment.export(None)).unwrap();
+    let names: Vec<_> = exported.event_types.iter().map(|entry| &*entry.name).collect();
+    assert_eq!((&names[..], exported.version), (&["beta.thing", "invoice.paid"][..], Some(1)));
+    assert!(exported.connectors.is_empty());
+    let given = EnvironmentIn {
+        event_types: Some(vec![EventTypeIn::new("imported".into(), "By a document".into())]),
+        settings: Some(json!({"displayName": "Acme"})),
+        ..EnvironmentIn::new()
+    };
+    walk!(walk, environment.import(given, None)).unwrap();
+    assert_eq!(walk!(walk, event_type.get("imported".into())).unwrap().description, "By a document");
+    let exported = walk!(walk, environment.export(None)).unwrap();
+    assert_eq!(exported.settings, Some(json!({"displayName": "Acme"})));
+    let connector = ConnectorIn::new("Slack".into(), "function handler(webhook) { return webhook; }".into());
+    let given = EnvironmentIn { connectors: Some(vec![connector]), ..EnvironmentIn::new() };
+    invalid(walk!(walk, environment.import(given, None)), ["body", "connectors"]);
+    let options = Some(EventTypeDeleteOptions { expunge: Some(true) });
+    walk!(walk, event_type.delete("imported".into(), options)).unwrap();
 }
 
 pub(super) async fn endpoints(walk: &mut Walk, app: &str) -> EndpointOut {

@@ -48,7 +48,7 @@ impl From<Theme> for ThemeOut {
 }
 
 /// How the portal looks, as a body.
-pub struct ThemeIn(Theme);
+pub struct ThemeIn(pub Theme);
 
 impl RequestBody for ThemeIn {
     type With = ();
@@ -102,18 +102,18 @@ fn parse(fields: &mut Fields<'_>) -> Theme {
     }
 }
 
-/// `GET /api/v1/environment/settings`
+/// Reads how the portal looks.
 pub async fn read(State(api): State<Api>, Authenticated(caller): Authenticated) -> ApiResult<Json<ThemeOut>> {
     Ok(Json(api.store.theme(caller.org()).await?.into()))
 }
 
-/// `PUT /api/v1/environment/settings`
+/// Replaces how the portal looks.
 pub async fn replace(
     State(api): State<Api>,
     Organisation(caller): Organisation,
     body: Body<ThemeIn>,
 ) -> ApiResult<Json<ThemeOut>> {
     let ThemeIn(theme) = body.read()?;
-    api.store.put_theme(&caller, &theme).await?;
+    api.store.change_theme(&caller, |_| Some(theme.clone())).await?;
     Ok(Json(theme.into()))
 }
