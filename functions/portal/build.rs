@@ -6,6 +6,8 @@
 
 #[path = "build/bundle.rs"]
 mod bundle;
+#[path = "build/keys.rs"]
+mod keys;
 #[path = "build/names.rs"]
 mod names;
 #[path = "build/script.rs"]
@@ -99,9 +101,15 @@ fn read(folder: &Path) -> BTreeMap<String, String> {
 fn served(sources: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
     let mut files = BTreeMap::new();
     let is_apart = |name: &str| name == VENDORED || name.starts_with(TEXTS);
+    let scripts = |of: &dyn Fn(&str) -> bool| -> BTreeMap<_, _> {
+        let scripts = sources.iter().filter(|(name, _)| name.ends_with(".js") && of(name));
+        scripts.map(|(name, text)| (name.clone(), text.clone())).collect()
+    };
+    let scripts =
+        keys::shorten(&scripts(&|name| name.starts_with(TEXTS)), &scripts(&|name| !is_apart(name)))?;
     let module = |specifier: &str| {
         let name = specifier.strip_prefix("./")?;
-        sources.get(name).filter(|_| !is_apart(name)).cloned()
+        scripts.get(name).filter(|_| !is_apart(name)).cloned()
     };
     files.insert(SCRIPT.to_owned(), bundle::bundle(&format!("./{SCRIPT}"), &module)?);
     // The cascade is by name: what is in the sheet of that name comes first.
@@ -112,7 +120,7 @@ fn served(sources: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>
         let text = match name.rsplit_once('.').map_or("", |(_, kind)| kind) {
             "html" | "css" => continue,
             "js" if name == VENDORED => format!("{BANNER}{text}"),
-            "js" if is_apart(name) => script::write(&script::read(text).map_err(|e| format!("{name}: {e}"))?),
+            "js" if is_apart(name) => scripts[name].clone(),
             "js" => continue,
             _ => text.clone(),
         };

@@ -2,9 +2,9 @@
 /** A portal link for an application's customer, and the end of their sessions. */
 import { html, useState } from './preact.js';
 import { change } from './api.js';
-import { Button, Confirm, Dialog, Field, LinkButton, Select, useWork } from './ui.js';
+import { Button, Choice, Confirm, Dialog, Line, LinkButton, useWork } from './ui.js';
 import { Copy } from './code.js';
-import { t } from './i18n.js';
+import { lasting, t } from './i18n.js';
 
 const ALL = ['ViewBase', 'ViewEndpointSecret', 'ManageEndpointSecret', 'ManageEndpoint', 'CreateAttempts', 'ManageTransformations'];
 /** Seconds that a session lasts. */
@@ -21,6 +21,6 @@ export default function Access({ app, close }) {
   if (ending) return html`<${Confirm} danger title=${t('endSessions')} text=${t('endSessionsText')} yes=${t('endSessions')} close=${close} act=${() => change('POST', `/auth/app/${encodeURIComponent(app.id)}/expire-all`, sessionId ? { sessionIds: [sessionId] } : {})} />`;
   return html`<${Dialog} title=${t('portalLink')} close=${close} submit=${() => run()} foot=${html`<${Button} kind="danger" onClick=${() => end(true)}>${t('endSessions')}<//><span class="grow"></span><${Button} kind="primary" type="submit" icon="link" busy=${busy} disabled=${!caps.length}>${t('makeLink')}<//>`}><p class="dim">${t('portalLinkText')}</p>
     <fieldset class="field"><legend>${t('capabilities')}</legend>${ALL.map((each) => html`<label class="check"><input type="checkbox" checked=${caps.includes(each)} onChange=${() => set(caps.includes(each) ? caps.filter((c) => c !== each) : [...caps, each])} /><span>${t('cap_' + each)} <span class="dim mono">${each}</span></span></label>`)}</fieldset>
-    <div class="grid2"><${Field} label=${t('lasts')}>${(/** @type {any} */ p) => html`<${Select} label=${t('lasts')} value=${expiry} set=${last} options=${LASTS.map((s) => [s, t('grace_' + s)])} ...${p} />`}<//><${Field} label=${t('sessionId')} hint=${t('sessionHint')}>${(/** @type {any} */ p) => html`<input class="in" pattern="[a-zA-Z0-9@_\\-]{1,64}" ...${p} value=${sessionId} onInput=${(/** @type {any} */ e) => name(e.target.value)} />`}<//></div>
+    <div class="grid2"><${Choice} label=${t('lasts')} value=${expiry} set=${last} options=${LASTS.map((s) => [s, lasting(Number(s))])} /><${Line} label=${t('sessionId')} hint=${t('sessionHint')} pattern="[a-zA-Z0-9@_\\-]{1,64}" value=${sessionId} set=${name} /></div>
     ${url && html`<div class="note ok"><span class="grow mono wrapany">${url.slice(0, 90)}…</span><${Copy} text=${url} kind="" /><${LinkButton} small href=${url} target="_blank" rel="noopener">${t('open')}<//></div>`}<//>`;
 }

@@ -49,6 +49,18 @@ export function address(path, query = {}) {
   return path + (text ? '?' + text : '');
 }
 
+/** The server's reasons, by field; where it is inside of one, the place is said. @param {any} error @returns {Record<string, string>} */
+export function reasons(error) {
+  /** @type {Record<string, string>} */
+  const found = {};
+  for (const { loc, msg } of error?.violations || []) {
+    const [name = '', ...inside] = loc.slice(1);
+    const place = inside.filter(Boolean).join('.');
+    found[name] ||= place ? `${place}: ${msg}` : msg;
+  }
+  return found;
+}
+
 /** @param {Response} response @param {string} text */
 function failure(response, text) {
   let body;

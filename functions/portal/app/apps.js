@@ -1,11 +1,10 @@
 // @ts-check
 /** Applications of the organisation; where there are none, the first steps. */
 import { html, useEffect, useState } from './preact.js';
-import { call, change } from './api.js';
+import { call, change, reasons } from './api.js';
 import { useGet, usePages, useSeen } from './data.js';
 import { filter, go, href } from './router.js';
-import { Button, Dialog, Empty, Field, Head, Listed, Pill, Search, Segments, Skeleton, Time, useWork } from './ui.js';
-import { reasons } from './endpoint-form.js';
+import { Button, Dialog, Empty, Head, Line, Listed, Pill, Search, Segments, Skeleton, Time, useWork } from './ui.js';
 import FirstRun from './first.js';
 import { t } from './i18n.js';
 
@@ -21,7 +20,7 @@ function Create({ close }) {
       throw error;
     }
   });
-  const input = (/** @type {'name' | 'uid'} */ name) => html`<${Field} label=${t(name)} hint=${name === 'uid' ? t('uidHint') : ''} why=${why[name]}>${(/** @type {any} */ p) => html`<input class="in" ...${p} required=${name === 'name'} value=${v[name]} onInput=${(/** @type {any} */ e) => set({ ...v, [name]: e.target.value })} />`}<//>`;
+  const input = (/** @type {'name' | 'uid'} */ name) => html`<${Line} label=${t(name)} hint=${name === 'uid' ? t('uidHint') : ''} why=${why[name]} required=${name === 'name'} value=${v[name]} set=${(/** @type {string} */ text) => set({ ...v, [name]: text })} />`;
   return html`<${Dialog} title=${t('newApplication')} close=${close} submit=${() => run()} foot=${html`<${Button} onClick=${close}>${t('cancel')}<//><${Button} kind="primary" type="submit" busy=${busy}>${t('create')}<//>`}>${input('name')}${input('uid')}<//>`;
 }
 

@@ -58,6 +58,16 @@ function colours(text) {
   return out;
 }
 
+/** What is wrong with a text that is to be a JSON object. @param {string} text */
+export function jsonProblem(text) {
+  try {
+    const value = JSON.parse(text);
+    return value && typeof value === 'object' && !Array.isArray(value) ? '' : t('mustObject');
+  } catch (error) {
+    return t('notJson', { why: /** @type {Error} */ (error).message });
+  }
+}
+
 const PIECE = /"(?:\\.|[^"\\])*"|[{}[\],:]|[^\s{}[\],:"]+/g;
 
 /** JSON text, indented, its numbers digit by digit as they came; as it is where it is none. @param {string} text */

@@ -6,7 +6,7 @@ import { change } from './api.js';
 import { Kept, Rows, useAgain, useGet, useNow, usePages, useSeen } from './data.js';
 import { filter, go, href } from './router.js';
 import { Icon } from './icons.js';
-import { Button, Code, Empty, Head, Listed, look, Pill, Segments, Select, Status, Text, Time, useWork } from './ui.js';
+import { Button, called, Code, Empty, Head, isSentTo, Listed, look, Pill, Segments, Select, Status, Text, Time, useWork } from './ui.js';
 import Undelivered from './undelivered.js';
 import { date, duration, num, relative, t, zone } from './i18n.js';
 
@@ -32,7 +32,7 @@ function Filters({ query, one, endpoints }) {
   const own = query.span === 'own' || query.from || query.to;
   const wide = one || query.endpoint;
   return html`<div class="row filters">
-    ${!one && endpoints && html`<${Select} label=${t('endpoint')} value=${query.endpoint || ''} set=${(/** @type {string} */ v) => filter({ endpoint: v, status: v && query.status })} options=${[['', t('allEndpoints')], ...endpoints.map((e) => [e.id, e.description || e.url])]} />`}
+    ${!one && endpoints && html`<${Select} label=${t('endpoint')} value=${query.endpoint || ''} set=${(/** @type {string} */ v) => filter({ endpoint: v, status: v && query.status })} options=${[['', t('allEndpoints')], ...endpoints.filter(isSentTo).map((e) => [e.id, called(e)])]} />`}
     ${wide ? html`<${Segments} label=${t('status')} value=${query.status || ''} set=${(/** @type {string} */ v) => filter({ status: v })} options=${[['', t('all')], ...Object.keys(STATUS).map((s) => [s, t('st_' + s)])]} />` : ''}
     ${wide ? html`<${Select} label=${t('codeClass')} value=${query.class || ''} set=${(/** @type {string} */ v) => filter({ class: v })} options=${[['', t('codeClass')], ...['200', '300', '400', '500'].map((c) => [c, c[0] + 'xx']), ['0', t('noAnswer')]]} />` : ''}
     <${Select} label=${t('time')} value=${own ? 'own' : query.span || ''} set=${(/** @type {string} */ v) => filter({ span: v, from: '', to: '' })} options=${[['', t('anyTime')], ...Object.keys(SPANS).map((s) => [s, t('span_' + s)]), ['own', t('ownRange')]]} />

@@ -1,26 +1,45 @@
 // @ts-check
 /** The fields of an endpoint: for adding one and for changing one. */
 import { html, useState } from './preact.js';
-import { ApiError } from './api.js';
+import { reasons } from './api.js';
 import { Icon } from './icons.js';
-import { Button, Field } from './ui.js';
+import { Button, Choice, Line, Segments } from './ui.js';
+import { jsonProblem } from './code.js';
+import FilterField from './endpoint-filter.js';
 import TypePicker from './typepicker.js';
 import { t } from './i18n.js';
 
-/** @typedef {{url: string, description: string, eventTypes: string[], channels: string, rateLimit: string, uid: string, metadata: [string, string][], headers: [string, string][], secret: string}} Values */
+/** @typedef {{kind: string, url: string, description: string, eventTypes: string[], channels: string, rateLimit: string, uid: string, metadata: [string, string][], headers: [string, string][], secret: string, filter: string, retries: string, schedule: string, attempts: string, minSeconds: string, maxSeconds: string, jitter: string}} Values */
 
 /** @param {any} [endpoint] @returns {Values} */
-export const values = (endpoint = {}) => ({
-  url: endpoint.url || '', description: endpoint.description || '', eventTypes: endpoint.eventTypes || [], channels: (endpoint.channels || []).join(', '),
-  rateLimit: String(endpoint.rateLimit || ''), uid: endpoint.uid || '', metadata: Object.entries(endpoint.metadata || {}), headers: [], secret: '',
-});
+export function values(endpoint = {}) {
+  const policy = endpoint.retryPolicy || {};
+  const text = (/** @type {any} */ value) => String(value ?? '');
+  return {
+    kind: endpoint.destination?.kind || 'http', url: endpoint.url || '', description: endpoint.description || '', eventTypes: endpoint.eventTypes || [], channels: (endpoint.channels || []).join(', '),
+    rateLimit: text(endpoint.rateLimit), uid: endpoint.uid || '', metadata: Object.entries(endpoint.metadata || {}), headers: [], secret: '', filter: endpoint.filter ? JSON.stringify(endpoint.filter, null, 2) : '',
+    retries: policy.schedule ? 'list' : policy.attempts ? 'double' : '', schedule: (policy.schedule || []).join(', '), attempts: text(policy.attempts), minSeconds: text(policy.minSeconds), maxSeconds: text(policy.maxSeconds), jitter: text(policy.jitter),
+  };
+}
 
-/** What the API takes. @param {Values} v */
-export const body = (v) => ({
-  url: v.url.trim(), description: v.description, eventTypes: v.eventTypes.length ? v.eventTypes : null,
-  channels: v.channels.trim() ? v.channels.split(/[\s,]+/).filter(Boolean) : null,
-  rateLimit: v.rateLimit ? Number(v.rateLimit) : null, uid: v.uid || null, metadata: Object.fromEntries(v.metadata.filter(([name]) => name)),
-});
+/** Words of a list, as people separate them. @param {string} text */
+const parts = (text) => text.split(/[\s,]+/).filter(Boolean);
+
+/** A number, or what was typed instead: the server says what is wrong with it. @param {string} text */
+const number = (text) => (text.trim() ? (Number.isNaN(Number(text)) ? text : Number(text)) : undefined);
+
+/** @param {Values} v */
+const policyOf = (v) => v.retries && { ...(v.retries === 'list' ? { schedule: parts(v.schedule).map(number) } : { attempts: number(v.attempts), minSeconds: number(v.minSeconds), maxSeconds: number(v.maxSeconds) }), jitter: number(v.jitter) };
+
+/** What the API takes, as text: a filter is sent as it is written. @param {Values} v @param {Values} start @param {any} [more] */
+export function body(v, start, more) {
+  const fields = {
+    url: v.kind === 'http' ? v.url.trim() : undefined, destination: v.kind === 'polling' ? { kind: 'polling' } : undefined,
+    description: v.description, eventTypes: v.eventTypes.length ? v.eventTypes : null, channels: v.channels.trim() ? parts(v.channels) : null, uid: v.uid || null, metadata: Object.fromEntries(v.metadata.filter(([name]) => name)),
+    ...(v.kind !== 'polling' && { rateLimit: number(v.rateLimit) ?? null, retryPolicy: policyOf(v) || null, ...more }),
+  };
+  return JSON.stringify(fields).slice(0, -1) + (v.filter === start.filter ? '' : `,"filter":${v.filter.trim() || 'null'}`) + '}';
+}
 
 /** What is wrong with an address, before the server says it. @param {string} url */
 function urlProblem(url) {
@@ -33,38 +52,33 @@ function urlProblem(url) {
   }
 }
 
-/** The server's reasons, by field. @param {any} error @returns {Record<string, string>} */
-export function reasons(error) {
-  if (!(error instanceof ApiError)) return {};
-  /** @type {Record<string, string>} */
-  const found = {};
-  for (const each of error.violations) found[/** @type {string} */ (each.loc.slice(1).find((part) => typeof part === 'string' && part !== 'body')) || ''] ||= each.msg;
-  return found;
-}
-
 /** Names and values, a row each. @param {{label: string, pairs: [string, string][], set: (pairs: [string, string][]) => void, fixed?: string[]}} props */
 export function Pairs({ label, pairs, set, fixed = [] }) {
   const edit = (/** @type {number} */ at, /** @type {number} */ part, /** @type {string} */ text) => set(pairs.map((pair, i) => /** @type {[string, string]} */ (i === at ? (part ? [pair[0], text] : [text, pair[1]]) : pair)));
+  const input = (/** @type {number} */ i, /** @type {number} */ part) => html`<input class="in mono" aria-label=${t(part ? 'value' : 'name')} placeholder=${t(part ? 'value' : 'name')} value=${pairs[i][part]} onInput=${(/** @type {any} */ e) => edit(i, part, e.target.value)} />`;
   return html`<fieldset class="field"><legend>${label}</legend><div class="col tight">
     ${fixed.map((name) => html`<div class="row nowrap"><span class="tag grow">${name}</span><span class="dim grow">••••••••</span></div>`)}
-    ${pairs.map(([name, value], i) => html`<div class="row nowrap"><input class="in mono" aria-label=${t('name')} placeholder=${t('name')} value=${name} onInput=${(/** @type {any} */ e) => edit(i, 0, e.target.value)} /><input class="in mono" aria-label=${t('value')} placeholder=${t('value')} value=${value} onInput=${(/** @type {any} */ e) => edit(i, 1, e.target.value)} /><${Button} icon="x" kind="ghost" small label=${t('remove')} onClick=${() => set(pairs.filter((_, at) => at !== i))} /></div>`)}
+    ${pairs.map((_, i) => html`<div class="row nowrap">${input(i, 0)}${input(i, 1)}<${Button} icon="x" kind="ghost" small label=${t('remove')} onClick=${() => set(pairs.filter((_, at) => at !== i))} /></div>`)}
     <div><${Button} small icon="plus" onClick=${() => set([...pairs, ['', '']])}>${t('add')}<//></div></div></fieldset>`;
 }
 
+/** Fields that are folded until somebody wants them. @type {(keyof Values)[]} */
+const FOLDED = ['channels', 'rateLimit', 'uid', 'filter', 'retries'];
+
 /**
- * @param {{start: Values, isNew?: boolean, save: (v: Values) => Promise<any>, yes: string, cancel?: any, check?: (v: Values) => Promise<any>}} props
+ * @param {{app: any, start: Values, isNew?: boolean, save: (v: Values) => Promise<any>, yes: string, cancel?: any}} props
  */
-export default function EndpointForm({ start, isNew, save, yes, cancel }) {
+export default function EndpointForm({ app, start, isNew, save, yes, cancel }) {
   const [v, setAll] = useState(start);
   const [error, fail] = useState(/** @type {any} */ (null));
   const [busy, work] = useState(false);
-  const [more, open] = useState(!isNew && !!(start.channels || start.rateLimit || start.uid || start.metadata.length));
+  const [more, open] = useState(!isNew && (FOLDED.some((name) => start[name]) || start.metadata.length > 0));
   const set = (/** @type {Partial<Values>} */ part) => {
     setAll({ ...v, ...part });
     if (error) fail(null);
   };
   const why = reasons(error);
-  const known = ['url', 'description', 'eventTypes', 'filterTypes', 'channels', 'rateLimit', 'uid', 'secret'];
+  const known = ['url', 'description', 'eventTypes', 'filterTypes', 'secret', 'retryPolicy', ...FOLDED];
   const rest = error && !Object.keys(why).some((name) => known.includes(name)) ? error.message : '';
   const submit = async (/** @type {Event} */ e) => {
     e.preventDefault();
@@ -74,23 +88,29 @@ export default function EndpointForm({ start, isNew, save, yes, cancel }) {
     } catch (failed) {
       fail(failed);
       // What is wrong may be among the folded fields.
-      if (['channels', 'rateLimit', 'uid', 'secret', 'metadata', 'headers'].some((name) => reasons(failed)[name])) open(true);
+      if ([...FOLDED, 'retryPolicy', 'secret', 'metadata', 'headers'].some((name) => reasons(failed)[name])) open(true);
     } finally {
       work(false);
     }
   };
-  const input = (/** @type {keyof Values} */ name, /** @type {any} */ props = {}) => (/** @type {any} */ p) => html`<input class="in" ...${p} ...${props} value=${v[name]} onInput=${(/** @type {any} */ e) => set({ [name]: e.target.value })} />`;
+  const line = (/** @type {keyof Values} */ name, /** @type {any} */ props = {}) => html`<${Line} label=${t(name)} why=${why[name]} spellcheck=${false} ...${props} value=${v[name]} set=${(/** @type {string} */ text) => set({ [name]: text })} />`;
+  const whole = (/** @type {keyof Values} */ name, most = 604800, props = {}) => line(name, { type: 'number', min: 1, max: most, ...props });
+  const sends = v.kind !== 'polling';
+  const bad = (sends && urlProblem(v.url)) || (v.filter.trim() && jsonProblem(v.filter));
   return html`<form class="card" onSubmit=${submit}><div class="pad col">
-    <${Field} label=${t('url')} hint=${t('urlHint')} why=${urlProblem(v.url) || why.url}>${input('url', { class: 'in mono', placeholder: 'https://example.com/webhooks', required: true, spellcheck: false, autocomplete: 'url', dir: 'ltr' })}<//>
-    <${Field} label=${t('description')} why=${why.description}>${input('description', { maxlength: 4096 })}<//>
+    ${isNew && html`<div class="field"><span class="lab">${t('kind')}</span><${Segments} label=${t('kind')} value=${v.kind} set=${(/** @type {string} */ kind) => set({ kind })} options=${['http', 'polling'].map((kind) => [kind, t('kind_' + kind)])} /></div>`}
+    ${sends ? v.kind === 'http' && line('url', { hint: t('urlHint'), why: urlProblem(v.url) || why.url, cls: 'mono', placeholder: 'https://example.com/webhooks', required: true, autocomplete: 'url', dir: 'ltr' }) : html`<p class="hint">${t('pollAbout')}</p>`}
+    ${line('description', { maxlength: 4096, spellcheck: true })}
     <fieldset class="field"><legend>${t('subscribeTo')}</legend><${TypePicker} value=${v.eventTypes} set=${(/** @type {string[]} */ eventTypes) => set({ eventTypes })} />${(why.eventTypes || why.filterTypes) && html`<div class="why">${why.eventTypes || why.filterTypes}</div>`}</fieldset>
     <details class="fold" open=${more} onToggle=${(/** @type {any} */ e) => open(e.target.open)}><summary class="lab"><span class="row tight"><${Icon} name=${more ? 'down' : 'chevron'} size=${14} />${t('advanced')}</span></summary><div class="col pad">
-      <div class="grid2"><${Field} label=${t('rateLimit')} hint=${t('rateLimitHint')} why=${why.rateLimit}>${input('rateLimit', { type: 'number', min: 1, max: 65535 })}<//>
-      <${Field} label=${t('uid')} hint=${t('uidHint')} why=${why.uid}>${input('uid', { spellcheck: false })}<//></div>
-      <${Field} label=${t('channels')} hint=${t('channelsHint')} why=${why.channels}>${input('channels', { spellcheck: false })}<//>
-      ${isNew && html`<${Field} label=${t('ownSecret')} hint=${t('ownSecretHint')} why=${why.secret}>${input('secret', { spellcheck: false, autocomplete: 'off', placeholder: 'whsec_…' })}<//>`}
+      ${more && html`<${FilterField} app=${app} value=${v.filter} set=${(/** @type {string} */ filter) => set({ filter })} why=${why.filter} types=${v.eventTypes} />`}
+      ${sends && html`<${Choice} label=${t('retries')} why=${why.retryPolicy} value=${v.retries} set=${(/** @type {string} */ retries) => set({ retries })} options=${[['', t('retries_usual')], ['list', t('retries_list')], ['double', t('retries_double')]]} />
+      ${v.retries && html`<div class="grid2">${v.retries === 'list' ? line('schedule', { hint: t('scheduleHint'), placeholder: '5, 300, 1800' }) : html`${whole('attempts', 16, { required: true })}${whole('minSeconds')}${whole('maxSeconds')}`}${whole('jitter', 50, { min: 0 })}</div>`}`}
+      <div class="grid2">${sends && whole('rateLimit', 65535, { hint: t('rateLimitHint') })}${line('uid', { hint: t('uidHint') })}</div>
+      ${line('channels', { hint: t('channelsHint') })}
+      ${isNew && sends && line('secret', { label: t('ownSecret'), hint: t('ownSecretHint'), autocomplete: 'off', placeholder: 'whsec_…' })}
       <${Pairs} label=${t('metadata')} pairs=${v.metadata} set=${(/** @type {any} */ metadata) => set({ metadata })} />
-      ${isNew && html`<${Pairs} label=${t('headers')} pairs=${v.headers} set=${(/** @type {any} */ headers) => set({ headers })} />`}</div></details>
+      ${isNew && sends && html`<${Pairs} label=${t('headers')} pairs=${v.headers} set=${(/** @type {any} */ headers) => set({ headers })} />`}</div></details>
     ${rest && html`<div class="note bad" role="alert">${rest}</div>`}</div>
-    <div class="dlg-f">${cancel}<${Button} kind="primary" type="submit" busy=${busy} disabled=${!!urlProblem(v.url)}>${yes}<//></div></form>`;
+    <div class="dlg-f">${cancel}<${Button} kind="primary" type="submit" busy=${busy} disabled=${!!bad}>${yes}<//></div></form>`;
 }

@@ -4,7 +4,7 @@ import { html } from './preact.js';
 import { can } from './session.js';
 import { change } from './api.js';
 import { go, href } from './router.js';
-import { Empty, Head, LinkButton, toast } from './ui.js';
+import { Empty, Head, isSentTo, LinkButton, toast } from './ui.js';
 import EndpointForm, { body, values } from './endpoint-form.js';
 import { t } from './i18n.js';
 
@@ -14,10 +14,10 @@ export default function EndpointNew({ app, route }) {
   const head = html`<${Head} crumbs=${[[t('endpoints'), back], [t('addEndpoint')]]} title=${t('addEndpoint')} sub=${t('addEndpointSub')} />`;
   if (!can('ManageEndpoint')) return html`${head}<div class="card"><${Empty} icon="shield" title=${t('e_403')}>${t('needs', { capability: 'ManageEndpoint' })}<//></div>`;
   const start = values({ url: route.query.url, eventTypes: route.query.type ? [route.query.type] : [] });
-  return html`${head}<${EndpointForm} isNew start=${start} yes=${t('addEndpoint')} cancel=${html`<${LinkButton} href=${back}>${t('cancel')}<//>`} save=${async (/** @type {any} */ v) => {
+  return html`${head}<${EndpointForm} isNew app=${app} start=${start} yes=${t('addEndpoint')} cancel=${html`<${LinkButton} href=${back}>${t('cancel')}<//>`} save=${async (/** @type {any} */ v) => {
     const headers = Object.fromEntries(v.headers.filter((/** @type {string[]} */ pair) => pair[0]));
-    const made = await change('POST', app.path + '/endpoint', { ...body(v), secret: v.secret || undefined, headers: Object.keys(headers).length ? headers : undefined });
-    toast(t('endpointAdded'));
-    go(`${app.base}/endpoints/${made.id}/test`);
+    const made = await change('POST', app.path + '/endpoint', body(v, start, { secret: v.secret || undefined, headers: Object.keys(headers).length ? headers : undefined }));
+    toast(t(isSentTo(made) ? 'endpointAdded' : 'saved'));
+    go(`${app.base}/endpoints/${made.id}${isSentTo(made) ? '/test' : ''}`);
   }} />`;
 }

@@ -4,13 +4,16 @@ import { html, useState } from './preact.js';
 import { can } from './session.js';
 import { call, change } from './api.js';
 import { Icon } from './icons.js';
-import { Button, Dialog, Field, Select, useWork } from './ui.js';
+import { Button, Choice, Dialog, Line, useWork } from './ui.js';
 import { Copy } from './code.js';
 import Verify from './verify.js';
-import { date, t } from './i18n.js';
+import { date, lasting, t } from './i18n.js';
 
 /** How long the secret before stays valid: seconds. */
-const GRACES = ['0', '3600', '86400', '259200', '604800'];
+const GRACES = [0, 3600, 86400, 259200, 604800];
+
+/** Times to choose. @param {number[]} seconds @returns {[string, string][]} */
+export const graces = (seconds) => seconds.map((each) => [String(each), each ? lasting(each) : t('grace_0')]);
 
 /** @param {{path: string, close: () => void, done: (secret: any) => void}} props */
 function Rotate({ path, close, done }) {
@@ -21,8 +24,8 @@ function Rotate({ path, close, done }) {
     close();
   }, t('rotated'));
   return html`<${Dialog} title=${t('rotate')} close=${close} submit=${() => run()} foot=${html`<${Button} onClick=${close}>${t('cancel')}<//><${Button} kind="primary" type="submit" busy=${busy}>${t('rotate')}<//>`}><p class="dim">${t('rotateText')}</p>
-    <${Field} label=${t('grace')} hint=${t('graceHint')}>${(/** @type {any} */ p) => html`<${Select} label=${t('grace')} value=${grace} set=${set} options=${GRACES.map((g) => [g, t('grace_' + g)])} ...${p} />`}<//>
-    <${Field} label=${t('ownSecret')} hint=${t('ownSecretHint')}>${(/** @type {any} */ p) => html`<input class="in mono" autocomplete="off" spellcheck=${false} placeholder="whsec_…" ...${p} value=${key} onInput=${(/** @type {any} */ e) => own(e.target.value.trim())} />`}<//><//>`;
+    <${Choice} label=${t('grace')} hint=${t('graceHint')} value=${grace} set=${set} options=${graces(GRACES)} />
+    <${Line} label=${t('ownSecret')} hint=${t('ownSecretHint')} cls="mono" autocomplete="off" spellcheck=${false} placeholder="whsec_…" value=${key} set=${(/** @type {string} */ text) => own(text.trim())} /><//>`;
 }
 
 /** @param {{app: any, endpoint: any, path: string}} props */

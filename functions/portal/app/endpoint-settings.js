@@ -4,7 +4,7 @@ import { html, useEffect, useState } from './preact.js';
 import { can } from './session.js';
 import { change } from './api.js';
 import { useGet } from './data.js';
-import { Button, Failure, Skeleton, toast, useWork } from './ui.js';
+import { Button, Failure, isSentTo, Skeleton, toast, useWork } from './ui.js';
 import EndpointForm, { body, Pairs, values } from './endpoint-form.js';
 import { t } from './i18n.js';
 
@@ -26,12 +26,14 @@ function Headers({ path }) {
     <div class="row end"><${Button} kind="primary" busy=${busy} onClick=${() => save()}>${t('save')}<//></div>` : html`<dl class="kv small mono">${[...pairs, ...sensitive.map((/** @type {string} */ name) => [name, '••••••••'])].map(([name, value]) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`}</div></div>`;
 }
 
-/** @param {{endpoint: any, path: string, reload: () => void}} props */
-export default function Settings({ endpoint, path, reload }) {
-  if (!can('ManageEndpoint')) return html`<div class="note warn">${t('needs', { capability: 'ManageEndpoint' })}</div><${Headers} path=${path} />`;
-  return html`<${EndpointForm} key=${endpoint.updatedAt} start=${values(endpoint)} yes=${t('save')} save=${async (/** @type {any} */ v) => {
-    await change('PATCH', path, body(v));
+/** @param {{app: any, endpoint: any, path: string, reload: () => void}} props */
+export default function Settings({ app, endpoint, path, reload }) {
+  const headers = isSentTo(endpoint) && html`<${Headers} path=${path} />`;
+  if (!can('ManageEndpoint')) return html`<div class="note warn">${t('needs', { capability: 'ManageEndpoint' })}</div>${headers}`;
+  const start = values(endpoint);
+  return html`<${EndpointForm} key=${endpoint.updatedAt} app=${app} start=${start} yes=${t('save')} save=${async (/** @type {any} */ v) => {
+    await change('PATCH', path, body(v, start));
     toast(t('saved'));
     reload();
-  }} /><${Headers} path=${path} />`;
+  }} />${headers}`;
 }

@@ -6,7 +6,7 @@ import { call, change } from './api.js';
 import { useGet } from './data.js';
 import { href } from './router.js';
 import { Button, Code, Failure, LinkButton, Select, Skeleton, Status, useWork } from './ui.js';
-import { Answer, pretty } from './code.js';
+import { Answer, jsonProblem, pretty } from './code.js';
 import { useTypes } from './typepicker.js';
 import { duration, t } from './i18n.js';
 
@@ -49,13 +49,7 @@ export default function Test({ app, endpoint }) {
   // What was edited is of one example, and goes with it.
   const text = edited.of === type + start ? edited.text : start;
   const edit = (/** @type {string} */ now) => set({ of: type + start, text: now });
-  let bad = '';
-  try {
-    const payload = JSON.parse(text);
-    if (!payload || typeof payload !== 'object' || Array.isArray(payload)) bad = t('mustObject');
-  } catch (error) {
-    bad = t('notJson', { why: /** @type {Error} */ (error).message });
-  }
+  const bad = jsonProblem(text);
   const none = !own && !given;
   const [busy, send] = useWork(async () => {
     show(null);

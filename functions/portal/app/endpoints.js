@@ -5,7 +5,7 @@ import { can, operator } from './session.js';
 import { change, stale } from './api.js';
 import { useGet, usePages, useSeen } from './data.js';
 import { filter, go, href } from './router.js';
-import { Button, Confirm, Empty, Head, LinkButton, Listed, Pill, Search, Segments, Time, Url, useWork } from './ui.js';
+import { Button, called, Confirm, Empty, Head, isSentTo, LinkButton, Listed, Pill, Search, Segments, Time, Url, useWork } from './ui.js';
 import { Spark, quantile, rate, totals } from './charts.js';
 import { duration, since, t } from './i18n.js';
 
@@ -29,15 +29,17 @@ export const typesText = (types) => (!types?.length ? t('allTypes') : types.leng
 /** @param {{app: any, endpoint: any, failing: any, sure: boolean, picked: boolean, pick: () => void}} props */
 function EndpointRow({ app, endpoint, failing, sure, picked, pick }) {
   const [ref, seen] = useSeen();
-  const path = seen ? `${app.path}/endpoint/${endpoint.id}` : null;
-  const series = useGet(path && path + '/stats/series');
-  const attempts = useGet(seen ? `${app.path}/attempt/endpoint/${endpoint.id}` : null, { limit: 20, with_content: false });
+  // Of one that is polled there is nothing to count: nothing is sent.
+  const asks = seen && isSentTo(endpoint);
+  const path = asks && `${app.path}/endpoint/${endpoint.id}`;
+  const series = useGet(path ? path + '/stats/series' : null);
+  const attempts = useGet(asks ? `${app.path}/attempt/endpoint/${endpoint.id}` : null, { limit: 20, with_content: false });
   const points = series.data?.points;
   const times = (attempts.data?.data || []).filter((/** @type {any} */ a) => a.status === 0).map((/** @type {any} */ a) => a.responseDurationMs);
   const to = href(`${app.base}/endpoints/${endpoint.id}`);
-  const wait = html`<svg class="sk" width="48" />`;
+  const wait = isSentTo(endpoint) ? html`<svg class="sk" width="48" />` : '–';
   return html`<tr ref=${ref} class="go" onClick=${(/** @type {any} */ e) => e.target.closest('a,input,label') || go(to.slice(1))}>
-    ${can('ManageEndpoint') && html`<td class="hide-s"><input type="checkbox" checked=${picked} onChange=${pick} aria-label=${t('pick', { name: endpoint.url })} /></td>`}
+    ${can('ManageEndpoint') && html`<td class="hide-s"><input type="checkbox" checked=${picked} onChange=${pick} aria-label=${t('pick', { name: endpoint.url || called(endpoint) })} /></td>`}
     <td><div class="col tight"><a class="plain cut" href=${to}><${Url} url=${endpoint.url} /></a>
       <div class="row tight small dim">${sure || endpoint.disabled ? html`<${EndpointState} endpoint=${endpoint} failing=${failing} />` : wait}<span class="cut">${endpoint.description || typesText(endpoint.eventTypes)}</span></div></div></td>
     <td>${points ? html`<${Spark} points=${points} />` : series.error ? html`<span class="dim small">${t('noSeries')}</span>` : wait}</td>

@@ -2,7 +2,7 @@
 /** What is shown where there is no session. */
 import { html, useState } from './preact.js';
 import { Mark } from './icons.js';
-import { Button, Failure, Field } from './ui.js';
+import { Button, Failure, Line } from './ui.js';
 import { t } from './i18n.js';
 
 /** @param {{title: string, text: string, children?: any}} props */
@@ -19,6 +19,6 @@ export function SignIn({ broken, use }) {
   const [token, set] = useState('');
   return html`<${Page} title=${broken ? t('brokenTitle') : t('signInTitle')} text=${t('signInText')}>
     <form class="card pad col" onSubmit=${(/** @type {Event} */ e) => { e.preventDefault(); if (token.trim()) use(token.trim()); }}>
-      <${Field} label=${t('token')} hint=${t('tokenHint')}>${(/** @type {any} */ p) => html`<input class="in" type="password" autocomplete="off" spellcheck=${false} ...${p} value=${token} onInput=${(/** @type {any} */ e) => set(e.target.value)} />`}<//>
+      <${Line} label=${t('token')} hint=${t('tokenHint')} type="password" autocomplete="off" spellcheck=${false} value=${token} set=${set} />
       <div class="row"><${Button} kind="primary" type="submit">${t('signIn')}<//></div></form><//>`;
 }

@@ -111,6 +111,12 @@ export function since(at) {
   return num(Math.trunc(seconds / size), { style: 'unit', unit, unitDisplay: 'short' });
 }
 
+/** A span of time, exactly. @param {number} seconds */
+export function lasting(seconds) {
+  const [unit, size] = STEPS.find(([, each]) => seconds % each === 0) || STEPS[3];
+  return num(seconds / size, { style: 'unit', unit, unitDisplay: 'long' });
+}
+
 /** How long ago, or in how long. @param {string | number | Date} at @param {number} [now] */
 export function relative(at, now = Date.now()) {
   const seconds = (new Date(at).getTime() - now) / 1000;

@@ -4,7 +4,7 @@ import { html, useEffect, useRef, useState } from './preact.js';
 import { call } from './api.js';
 import { useEvery, useGet } from './data.js';
 import { filter, href } from './router.js';
-import { Button, Code, Empty, Failure, Head, Pill, Select, Status, Time, Url } from './ui.js';
+import { Button, called, Code, Empty, Failure, Head, isSentTo, Pill, Select, Status, Time, Url } from './ui.js';
 import { duration, t } from './i18n.js';
 
 /** Endpoints that are watched at once. */
@@ -21,7 +21,7 @@ export default function Live({ app, route }) {
   const [idle, rest] = useState(0);
   const seen = useRef(new Set());
   const started = useRef(false);
-  const list = endpoints.data?.data || [];
+  const list = (endpoints.data?.data || []).filter(isSentTo);
   const active = list.filter((/** @type {any} */ e) => !e.disabled);
   const watched = endpoint ? [endpoint] : active.slice(0, WATCHED).map((/** @type {any} */ e) => e.id);
   const now = useRef({ watched: '', paused });
@@ -58,7 +58,7 @@ export default function Live({ app, route }) {
   const urls = Object.fromEntries(list.map((/** @type {any} */ e) => [e.id, e.url]));
   const shown = rows.filter((a) => !only || a.status === 2);
   return html`<${Head} title=${t('live')} sub=${t('liveSub')}><${Pill} kind=${paused ? '' : 'ok'} icon=${paused ? 'pause' : 'live'}>${t(paused ? 'paused' : 'listening')}<//><${Button} icon=${paused ? 'play' : 'pause'} onClick=${() => pause(!paused)}>${t(paused ? 'resume' : 'pause')}<//><//>
-    <div class="row spread"><${Select} label=${t('endpoint')} value=${endpoint} set=${(/** @type {string} */ v) => filter({ endpoint: v })} options=${[['', t('allEndpoints')], ...list.map((/** @type {any} */ e) => [e.id, e.description || e.url])]} /><label class="check"><input type="checkbox" checked=${!!only} onChange=${(/** @type {any} */ e) => filter({ only: e.target.checked && 'failing' })} />${t('onlyFailing')}</label></div>
+    <div class="row spread"><${Select} label=${t('endpoint')} value=${endpoint} set=${(/** @type {string} */ v) => filter({ endpoint: v })} options=${[['', t('allEndpoints')], ...list.map((/** @type {any} */ e) => [e.id, called(e)])]} /><label class="check"><input type="checkbox" checked=${!!only} onChange=${(/** @type {any} */ e) => filter({ only: e.target.checked && 'failing' })} />${t('onlyFailing')}</label></div>
     ${!endpoint && active.length > WATCHED && html`<div class="note">${t('watchedOnly', { n: WATCHED })}</div>`}
     ${endpoints.error ? html`<${Failure} error=${endpoints.error} retry=${endpoints.reload} />` : error && html`<${Failure} error=${error} retry=${poll} />`}
     <div class="card" aria-live="off">${shown.length ? html`<ul class="list">${shown.map((a) => html`<li key=${a.id} class=${a.fresh ? 'fresh' : ''}><a class="item stack" href=${href(`${app.base}/messages/${a.msgId}`)}><${Status} state=${a.statusText} /><span class="strong cut">${a.msg?.eventType || a.msgId}</span><span class="grow cut hide-s small"><${Url} url=${a.url || urls[a.endpointId] || ''} /></span><${Code} code=${a.responseStatusCode} /><span class="dim num small">${duration(a.responseDurationMs)}</span><span class="dim small"><${Time} at=${a.timestamp} /></span></a></li>`)}</ul>` : html`<${Empty} icon="live" title=${t('liveEmpty')}>${t('liveEmptyText')}<//>`}</div>`;

@@ -1,11 +1,10 @@
 // @ts-check
 /** The look of the portal for all customers, with a preview on the page itself. */
 import { html, useEffect, useState } from './preact.js';
-import { change, stale } from './api.js';
+import { change, reasons, stale } from './api.js';
 import { useGet } from './data.js';
-import { Button, Failure, Field, Head, Pill, Select, Skeleton, Status, useWork } from './ui.js';
+import { Button, Choice, Failure, Field, Head, Line, Pill, Skeleton, Status, useWork } from './ui.js';
 import { Spark } from './charts.js';
-import { reasons } from './endpoint-form.js';
 import { apply, isDark, toggle } from './theme.js';
 import { t } from './i18n.js';
 
@@ -42,8 +41,8 @@ export default function Look() {
   if (!now.data) return html`<${Skeleton} />`;
   const color = (/** @type {string} */ name) => html`<${Field} label=${t(name)} why=${why[name]}>${(/** @type {any} */ p) => html`<div class="row nowrap"><input type="color" aria-label=${t(name)} value=${'#' + (v[name] || (name.endsWith('Dark') ? '6560e8' : '4f46e5'))} onInput=${(/** @type {any} */ e) => set({ [name]: e.target.value.slice(1) })} /><input class="in mono" ...${p} maxlength="6" placeholder="4f46e5" value=${v[name] || ''} onInput=${(/** @type {any} */ e) => set({ [name]: e.target.value.replace('#', '') })} /></div>`}<//>`;
   return html`<${Head} title=${t('theme')} sub=${t('themeSub')}><${Button} icon=${isDark() ? 'sun' : 'moon'} onClick=${() => { toggle(); redraw((n) => n + 1); }}>${t(isDark() ? 'lightMode' : 'darkMode')}<//><//>
-    <div class="grid2"><form class="card" onSubmit=${(/** @type {Event} */ e) => { e.preventDefault(); save(); }}><div class="pad col">${NAMES.map((name) => html`<${Field} key=${name} label=${t(name)} hint=${t(name + 'Hint')} why=${why[name]}>${(/** @type {any} */ p) => html`<input class="in" ...${p} value=${v[name] || ''} onInput=${(/** @type {any} */ e) => set({ [name]: e.target.value })} />`}<//>`)}
+    <div class="grid2"><form class="card" onSubmit=${(/** @type {Event} */ e) => { e.preventDefault(); save(); }}><div class="pad col">${NAMES.map((name) => html`<${Line} key=${name} label=${t(name)} hint=${t(name + 'Hint')} why=${why[name]} value=${v[name] || ''} set=${(/** @type {string} */ text) => set({ [name]: text })} />`)}
       <div class="grid2">${color('primaryColorLight')}${color('primaryColorDark')}</div>
-      <${Field} label=${t('mode')} why=${why.darkMode}>${(/** @type {any} */ p) => html`<${Select} label=${t('mode')} value=${String(v.darkMode ?? 'auto')} set=${(/** @type {string} */ m) => set({ darkMode: m })} options=${[['auto', t('modeAuto')], ['false', t('lightMode')], ['true', t('darkMode')]]} ...${p} />`}<//></div><div class="dlg-f"><${Button} kind="primary" type="submit" busy=${busy}>${t('save')}<//></div></form>
+      <${Choice} label=${t('mode')} why=${why.darkMode} value=${String(v.darkMode ?? 'auto')} set=${(/** @type {string} */ m) => set({ darkMode: m })} options=${[['auto', t('modeAuto')], ['false', t('lightMode')], ['true', t('darkMode')]]} /></div><div class="dlg-f"><${Button} kind="primary" type="submit" busy=${busy}>${t('save')}<//></div></form>
       <section class="card" aria-label=${t('preview')}><header><h2>${v.displayName || t('webhooks')}</h2><${Button} kind="primary" small icon="plus">${t('addEndpoint')}<//></header><div class="pad col"><div class="row spread"><div><span class="strong">api.example.com</span><span class="dim">/webhooks</span></div><${Pill} kind="ok" icon="check">${t('ep_active')}<//></div><${Spark} points=${POINTS} /><div class="row"><${Status} state="success" /><${Status} state="pending" /><${Status} state="fail" /><a href="#/theme">${t('openMessage', { id: '' })}</a></div><input class="in" aria-label=${t('preview')} placeholder="https://…" /></div></section></div>`;
 }

@@ -3,7 +3,7 @@
 import { html, useState } from './preact.js';
 import { can } from './session.js';
 import { call, change } from './api.js';
-import { Button, Dialog, Field, Segments, Select, useWork } from './ui.js';
+import { Button, Dialog, Line, Segments, Select, useWork } from './ui.js';
 import { TaskHistory } from './tasks.js';
 import { num, t } from './i18n.js';
 
@@ -36,7 +36,7 @@ export default function Recover({ app, endpoint, path }) {
     again((n) => n + 1);
   }, t('taskStarted'));
   if (!can('CreateAttempts')) return html`<div class="note warn">${t('needs', { capability: 'CreateAttempts' })}</div>`;
-  const text = (/** @type {keyof typeof filters} */ name) => html`<${Field} label=${t(name === 'eventTypes' ? 'eventTypes' : name)}>${(/** @type {any} */ p) => html`<input class="in" ...${p} value=${filters[name]} onInput=${(/** @type {any} */ e) => only({ ...filters, [name]: e.target.value })} />`}<//>`;
+  const text = (/** @type {keyof typeof filters} */ name) => html`<${Line} label=${t(name)} value=${filters[name]} set=${(/** @type {string} */ typed) => only({ ...filters, [name]: typed })} />`;
   return html`<div class="card"><header><h2>${t('tab_recovery')}</h2></header><div class="pad col"><div><${Segments} label=${t('what')} value=${kind} set=${choose} options=${KINDS.map((k) => [k, t('do_' + k)])} /></div><p class="dim">${t('about_' + kind)}</p>
       <div class="row"><span class="lab">${t('period')}</span><${Select} label=${t('period')} value=${hours} set=${span} options=${[...HOURS.map((h) => [h, t('lastHours', { n: Number(h) })]), ['own', t('ownRange')]]} />
         ${hours === 'own' && ['from', 'to'].map((name) => html`<label class="row tight small">${t(name)}<input class="in" type="datetime-local" value=${own[/** @type {'from' | 'to'} */ (name)]} onChange=${(/** @type {any} */ e) => range({ ...own, [name]: e.target.value })} /></label>`)}</div>

@@ -1,11 +1,10 @@
 // @ts-check
 /** Event types, as the organisation keeps them. */
 import { html, useState } from './preact.js';
-import { call, change } from './api.js';
+import { call, change, reasons } from './api.js';
 import { useGet, usePages } from './data.js';
 import { filter, go, href } from './router.js';
-import { Button, Confirm, Dialog, Empty, Failure, Field, Head, Listed, Search, Skeleton, Time, toast, useWork } from './ui.js';
-import { reasons } from './endpoint-form.js';
+import { Button, Confirm, Dialog, Empty, Failure, Head, Line, Listed, Search, Skeleton, Time, toast, useWork } from './ui.js';
 import { TypeView } from './catalogue.js';
 import { t } from './i18n.js';
 
@@ -37,10 +36,10 @@ function Editor({ type, close, saved }) {
       throw error;
     }
   });
-  const input = (/** @type {'name' | 'description' | 'groupName' | 'flags'} */ name, /** @type {any} */ props = {}) => html`<${Field} label=${t(name)} why=${why[name === 'flags' ? 'featureFlags' : name]} hint=${name === 'flags' ? t('flagsHint') : ''}>${(/** @type {any} */ p) => html`<input class="in" ...${p} ...${props} value=${v[name]} onInput=${(/** @type {any} */ e) => set({ [name]: e.target.value })} />`}<//>`;
+  const input = (/** @type {'name' | 'description' | 'groupName' | 'flags'} */ name, /** @type {any} */ props = {}) => html`<${Line} label=${t(name)} why=${why[name === 'flags' ? 'featureFlags' : name]} hint=${name === 'flags' ? t('flagsHint') : ''} ...${props} value=${v[name]} set=${(/** @type {string} */ text) => set({ [name]: text })} />`;
   return html`<${Dialog} wide title=${type ? type.name : t('newType')} close=${close} submit=${() => run()} foot=${html`<${Button} onClick=${close}>${t('cancel')}<//><${Button} kind="primary" type="submit" busy=${busy}>${t('save')}<//>`}>
-    ${!type && input('name', { required: true, placeholder: 'invoice.paid', pattern: '[a-zA-Z0-9\\-_.]+', class: 'in mono' })}${input('description')}<div class="grid2">${input('groupName')}${input('flags')}</div>
-    <${Field} label=${t('schemas')} hint=${t('schemasHint')} why=${why.schemas}>${(/** @type {any} */ p) => html`<textarea rows="12" spellcheck=${false} dir="ltr" ...${p} value=${v.schemas} onInput=${(/** @type {any} */ e) => set({ schemas: e.target.value })}></textarea>`}<//>
+    ${!type && input('name', { required: true, placeholder: 'invoice.paid', pattern: '[a-zA-Z0-9\\-_.]+', cls: 'mono' })}${input('description')}<div class="grid2">${input('groupName')}${input('flags')}</div>
+    <${Line} rows=${12} label=${t('schemas')} hint=${t('schemasHint')} why=${why.schemas} value=${v.schemas} set=${(/** @type {string} */ schemas) => set({ schemas })} />
     <label class="check"><input type="checkbox" checked=${v.deprecated} onChange=${(/** @type {any} */ e) => set({ deprecated: e.target.checked })} />${t('deprecated')}</label><//>`;
 }
 
@@ -55,7 +54,7 @@ function Import({ close, saved }) {
     saved();
     return close();
   });
-  return html`<${Dialog} wide title=${t('importOpenapi')} close=${close} submit=${() => run()} foot=${html`<${Button} onClick=${close}>${t('cancel')}<//><${Button} kind="primary" type="submit" busy=${busy} disabled=${diff?.length === 0}>${t(diff ? 'importNow' : 'showChanges')}<//>`}><${Field} label="OpenAPI" hint=${t('importHint')}>${(/** @type {any} */ p) => html`<textarea rows="12" required spellcheck=${false} ...${p} value=${spec} onInput=${(/** @type {any} */ e) => { set(e.target.value); plan(null); }}></textarea>`}<//>
+  return html`<${Dialog} wide title=${t('importOpenapi')} close=${close} submit=${() => run()} foot=${html`<${Button} onClick=${close}>${t('cancel')}<//><${Button} kind="primary" type="submit" busy=${busy} disabled=${diff?.length === 0}>${t(diff ? 'importNow' : 'showChanges')}<//>`}><${Line} rows=${12} required label="OpenAPI" hint=${t('importHint')} value=${spec} set=${(/** @type {string} */ text) => { set(text); plan(null); }} />
     ${diff && html`<div class="note"><div><p class="strong">${t('nTypes', { n: diff.length })}</p>${diff.map((each) => html`<span class="tag">${each.created ? '+ ' : each.archived ? '− ' : '± '}${each.name}</span> `)}</div></div>`}<//>`;
 }
 

@@ -32,13 +32,19 @@ export const Code = ({ code }) => code ? html`<span class=${'mono ' + (code < 30
 /** @param {{at: any, now?: number}} props */
 export const Time = ({ at, now }) => at ? html`<time datetime=${new Date(at).toISOString()} title=${date(at)} class="nowrap">${relative(at, now)}</time>` : html`<span class="dim">–</span>`;
 
-/** An address: the host strong, the path dim. @param {{url: string}} props */
+/** Whether messages are sent there: others are polled. @param {any} endpoint */
+export const isSentTo = (endpoint) => endpoint.destination?.kind !== 'polling';
+
+/** What an endpoint is called in a line of text. @param {any} endpoint */
+export const called = (endpoint) => endpoint.description || endpoint.url || t('kind_polling');
+
+/** An address: the host strong, the path dim. One that is polled has none. @param {{url: string}} props */
 export function Url({ url }) {
   let parts;
   try {
     parts = new URL(url);
   } catch {
-    return html`<span class="cut">${url}</span>`;
+    return html`<span class="cut">${url || t('kind_polling')}</span>`;
   }
   return html`<span class="cut" title=${url} dir="ltr"><span class="dim">${parts.protocol === 'http:' ? 'http://' : ''}</span><span class="strong">${parts.host}</span><span class="dim">${parts.pathname === '/' ? '' : parts.pathname}${parts.search}</span></span>`;
 }
@@ -151,6 +157,15 @@ export function Field({ label, hint, why, children }) {
   return html`<div class="field"><label for=${id}>${label}</label>${children({ id, 'aria-describedby': by, 'aria-invalid': why ? 'true' : undefined })}
     ${why && html`<div class="why" id=${id + 'w'}><${Icon} name="alert" size=${14} />${why}</div>`}${hint && html`<small id=${id + 'h'}>${hint}</small>`}</div>`;
 }
+
+/** A field that is typed into, of one line or of `rows`. @param {{label: any, hint?: any, why?: any, value: any, set: (value: string) => void, cls?: string, rows?: number, [attribute: string]: any}} props */
+export const Line = ({ label, hint, why, set, cls = '', ...rest }) => html`<${Field} label=${label} hint=${hint} why=${why}>${(/** @type {any} */ p) => {
+  const props = { ...p, ...rest, onInput: (/** @type {any} */ e) => set(e.target.value) };
+  return rest.rows ? html`<textarea spellcheck=${false} dir="ltr" ...${props}></textarea>` : html`<input class=${'in ' + cls} ...${props} />`;
+}}<//>`;
+
+/** A field that is chosen. @param {{label: string, hint?: any, why?: any, value: string, options: [string, any][], set: (value: string) => void}} props */
+export const Choice = ({ hint, why, ...rest }) => html`<${Field} label=${rest.label} hint=${hint} why=${why}>${(/** @type {any} */ p) => html`<${Select} ...${rest} ...${p} />`}<//>`;
 
 /** @param {{label: string, value: string, options: [string, any][], set: (value: string) => void}} props */
 export const Segments = ({ label, value, options, set }) => html`<div class="seg" role="group" aria-label=${label}>${options.map(([key, text]) => html`<button type="button" aria-pressed=${key === value ? 'true' : 'false'} onClick=${() => set(key)}>${text}</button>`)}</div>`;

@@ -3,7 +3,7 @@
 import { html, useEffect, useState } from './preact.js';
 import { useGet, usePages, useSeen } from './data.js';
 import { filter, href } from './router.js';
-import { Empty, Field, Head, Listed, Segments } from './ui.js';
+import { Empty, Head, Line, Listed, Segments } from './ui.js';
 import { date, num, percent, t } from './i18n.js';
 
 const DAY = 864e5;
@@ -52,7 +52,7 @@ export default function Usage({ route }) {
   const total = (/** @type {number} */ at) => Object.values(sums).reduce((sum, each) => sum + each[at], 0);
   const name = (/** @type {number} */ n) => date(month(n) + 12 * 36e5, { month: 'long', year: 'numeric', timeZone: 'UTC' });
   return html`<${Head} title=${t('usage')} sub=${t('usageSub')} />
-    <div class="row spread"><${Segments} label=${t('period')} value=${String(ago)} set=${(/** @type {string} */ v) => filter({ ago: v === '0' ? '' : v })} options=${[0, 1, 2].map((n) => [String(n), name(n)])} /><${Field} label=${t('usageRate')} hint=${t('usageHint')}>${(/** @type {any} */ p) => html`<input class="in" type="number" min="0" step="0.01" ...${p} value=${rate} onInput=${(/** @type {any} */ e) => set(e.target.value)} />`}<//></div>
+    <div class="row spread"><${Segments} label=${t('period')} value=${String(ago)} set=${(/** @type {string} */ v) => filter({ ago: v === '0' ? '' : v })} options=${[0, 1, 2].map((n) => [String(n), name(n)])} /><${Line} label=${t('usageRate')} hint=${t('usageHint')} type="number" min="0" step="0.01" value=${rate} set=${set} /></div>
     <div class="card"><${Listed} list=${list} empty=${html`<${Empty} icon="apps" title=${t('noMatch')} />`}><div class="tablebox"><table class="fixed"><colgroup><col /><col width="120" /><col class="hide-s" width="110" /><col class="hide-s" width="110" /><col width="110" /></colgroup><thead><tr><th>${t('application')}</th><th>${t('deliveries')}</th><th class="hide-s">${t('st_fail')}</th><th class="hide-s">${t('successRate')}</th><th>${t('cost')}</th></tr></thead>
       <tbody>${list.items.map((app) => html`<${UsageRow} key=${app.id + ago} app=${app} from=${from} to=${to} rate=${Number(rate)} found=${(/** @type {string} */ id, /** @type {number[]} */ n) => add((old) => ({ ...old, [id]: n }))} />`)}</tbody>
       <tfoot><tr><th>${t('nApps', { n: Object.keys(sums).length })}</th><td class="num strong">${num(total(2))}</td><td class="num hide-s">${num(total(1))}</td><td class="num hide-s">${total(0) + total(1) ? percent(total(0) / (total(0) + total(1))) : '–'}</td><td class="num strong">${dollars(total(2), Number(rate))}</td></tr></tfoot></table></div><//></div>`;

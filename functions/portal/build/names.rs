@@ -71,7 +71,7 @@ pub fn shorten(tokens: &mut [Token], imported: &BTreeSet<String>, kept: &[&str])
 }
 
 /// Short names, the shortest first.
-fn candidates() -> impl Iterator<Item = String> {
+pub fn candidates() -> impl Iterator<Item = String> {
     let letters = || ('a'..='z').chain('A'..='Z');
     let two = letters().flat_map(move |first| letters().map(move |second| format!("{first}{second}")));
     letters().map(String::from).chain(two)

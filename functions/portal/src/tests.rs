@@ -1,6 +1,8 @@
 // What the build does to scripts and sheets has tests of its own.
 #[path = "../build/bundle.rs"]
 mod bundle;
+#[path = "../build/keys.rs"]
+mod keys;
 #[path = "../build/names.rs"]
 mod names;
 #[path = "../build/script.rs"]

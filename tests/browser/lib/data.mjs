@@ -44,6 +44,8 @@ async function make(stack, receivers) {
   const acme = await api('POST', '/app', { name: 'Acme', uid: 'acme' });
   const endpoint = (path, description) => api('POST', `/app/${acme.id}/endpoint`, { url: `${receivers.url}/${path}`, description });
   const endpoints = { ok: await endpoint('ok', 'Works'), fail: await endpoint('fail', 'Fails'), hang: await endpoint('hang', 'Hangs'), binary: await endpoint('binary', 'Binary'), script: await endpoint('script', NASTY.html) };
+  endpoints.polled = await api('POST', `/app/${acme.id}/endpoint`, { destination: { kind: 'polling' }, description: 'Polled', filter: { amount: [{ numeric: ['>', 10] }] } });
+  await api('PATCH', `/app/${acme.id}/endpoint/${endpoints.ok.id}`, { retryPolicy: { schedule: [1, 4] } });
   const messages = [];
   for (const payload of [{ id: 'inv_1', amount: 100 }, { text: NASTY.html, arabic: NASTY.arabic, big: 12345678901234567890n.toString() }]) messages.push(await api('POST', `/app/${acme.id}/msg`, { eventType: 'invoice.paid', payload }));
   const big = await api('POST', `/app/${acme.id}/msg`, { eventType: 'user.created', payload: { text: 'y'.repeat(900_000) } });
@@ -58,12 +60,13 @@ async function make(stack, receivers) {
 }
 
 /** Every screen of an application: its route below the application's, and something that it shows. */
-export const screens = ({ endpoints: { ok, fail }, messages }) => ({
+export const screens = ({ endpoints: { ok, fail, polled }, messages }) => ({
   endpoints: ['/endpoints', '/hang'],
   'add an endpoint': ['/endpoints/new', 'invoice.paid'],
-  endpoint: [`/endpoints/${fail.id}`, T('latestErrors')],
+  endpoint: [`/endpoints/${fail.id}`, T('commonErrors')],
   'endpoint: deliveries': [`/endpoints/${fail.id}/deliveries`, messages[0].id],
   'endpoint: test': [`/endpoints/${ok.id}/test`, T('testSend')],
+  'an endpoint that is polled': [`/endpoints/${polled.id}`, T('pollHow')],
   'endpoint: settings': [`/endpoints/${ok.id}/settings`, T('headersHint')],
   'endpoint: secret': [`/endpoints/${ok.id}/secret`, T('secretText')],
   'endpoint: recovery': [`/endpoints/${fail.id}/recovery`, T('about_recover')],
