@@ -44,7 +44,7 @@ function retryText(policy) {
 
 /** What an endpoint is set to. @param {{endpoint: any}} props */
 function About({ endpoint: e }) {
-  return html`<div class="card pad"><dl class="kv"><dt>${t('url')}</dt><dd class="mono">${e.url || t('kind_polling')}</dd><dt>${t('eventTypes')}</dt><dd>${e.eventTypes?.length ? html`<span class="row tight">${e.eventTypes.map((/** @type {string} */ name) => html`<span class="tag">${name}</span>`)}</span>` : t('allTypes')}</dd>
+  return html`<div class="card pad"><dl class="kv"><dt>${t(e.url ? 'url' : 'kind')}</dt><dd class="mono">${e.url || t('kind_polling')}</dd><dt>${t('eventTypes')}</dt><dd>${e.eventTypes?.length ? html`<span class="row tight">${e.eventTypes.map((/** @type {string} */ name) => html`<span class="tag">${name}</span>`)}</span>` : t('allTypes')}</dd>
     ${e.filter ? html`<dt>${t('filter')}</dt><dd><${Block} json text=${JSON.stringify(e.filter, null, 2)} label=${t('filter')} /></dd>` : ''}${isSentTo(e) && html`<dt>${t('retries')}</dt><dd>${retryText(e.retryPolicy)}</dd>`}
     ${e.channels?.length ? html`<dt>${t('channels')}</dt><dd>${e.channels.join(', ')}</dd>` : ''}${e.rateLimit ? html`<dt>${t('rateLimit')}</dt><dd>${t('perSecond', { n: e.rateLimit })}</dd>` : ''}
     <dt>ID</dt><dd class="row tight"><span class="mono">${e.id}</span><${Copy} text=${e.id} /></dd><dt>${t('created')}</dt><dd><${Time} at=${e.createdAt} /></dd></dl></div>`;

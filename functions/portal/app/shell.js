@@ -118,6 +118,13 @@ export function Shell({ find, leave }) {
   const [name, View, props] = find(route);
   const bare = params.hideNavigation === 'true';
   useHeight(wrap);
+  // The device turns dark: what leads to the other mode says so.
+  useEffect(() => {
+    const scheme = matchMedia('(prefers-color-scheme: dark)');
+    const turned = () => redraw((n) => n + 1);
+    scheme.addEventListener('change', turned);
+    return () => scheme.removeEventListener('change', turned);
+  }, []);
   const first = useRef(true);
   useEffect(() => {
     if (!first.current) {

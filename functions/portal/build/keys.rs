@@ -24,7 +24,7 @@ pub fn shorten(
     let counts = counts(&catalogues, &modules);
     let known: BTreeSet<String> =
         catalogues.values().flat_map(|tokens| keys(tokens)).map(|(_, key)| key).collect();
-    let mut by_use: Vec<_> = counts.iter().collect();
+    let mut by_use: Vec<_> = counts.iter().filter(|(key, _)| key.len() > 2).collect();
     by_use.sort_by_key(|(key, count)| (std::cmp::Reverse(**count), (*key).clone()));
     let free = names::candidates().filter(|name| !known.contains(name));
     let renamed: BTreeMap<&String, String> =

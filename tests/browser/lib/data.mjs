@@ -42,10 +42,9 @@ async function make(stack, receivers) {
     ['user.created', 'Users', LOOP],
   ]) await api('PUT', `/event-type/${name}`, { description: `${name}, described`, groupName, schemas: schema && { 1: schema } }); // The first minute made one of them.
   const acme = await api('POST', '/app', { name: 'Acme', uid: 'acme' });
-  const endpoint = (path, description) => api('POST', `/app/${acme.id}/endpoint`, { url: `${receivers.url}/${path}`, description });
-  const endpoints = { ok: await endpoint('ok', 'Works'), fail: await endpoint('fail', 'Fails'), hang: await endpoint('hang', 'Hangs'), binary: await endpoint('binary', 'Binary'), script: await endpoint('script', NASTY.html) };
+  const endpoint = (path, description, more = {}) => api('POST', `/app/${acme.id}/endpoint`, { url: `${receivers.url}/${path}`, description, ...more });
+  const endpoints = { ok: await endpoint('ok', 'Works', { retryPolicy: { schedule: [1, 4] } }), fail: await endpoint('fail', 'Fails'), hang: await endpoint('hang', 'Hangs'), binary: await endpoint('binary', 'Binary'), script: await endpoint('script', NASTY.html) };
   endpoints.polled = await api('POST', `/app/${acme.id}/endpoint`, { destination: { kind: 'polling' }, description: 'Polled', filter: { amount: [{ numeric: ['>', 10] }] } });
-  await api('PATCH', `/app/${acme.id}/endpoint/${endpoints.ok.id}`, { retryPolicy: { schedule: [1, 4] } });
   const messages = [];
   for (const payload of [{ id: 'inv_1', amount: 100 }, { text: NASTY.html, arabic: NASTY.arabic, big: 12345678901234567890n.toString() }]) messages.push(await api('POST', `/app/${acme.id}/msg`, { eventType: 'invoice.paid', payload }));
   const big = await api('POST', `/app/${acme.id}/msg`, { eventType: 'user.created', payload: { text: 'y'.repeat(900_000) } });

@@ -1,21 +1,38 @@
-// The pictures of README and docs/PORTAL.md: run.mjs PROGRAM --pictures docs/pictures
-import { writeFileSync } from 'node:fs';
+// The pictures of README, docs/PORTAL.md and docs/SCREENS.md: run.mjs PROGRAM --pictures docs/pictures portal
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { go, settled } from '../lib/browser.mjs';
+import { OPERATOR, screens } from '../lib/data.mjs';
 import { eventually } from '../lib/stack.mjs';
 
 const SIZE = { width: 1180, height: 720 };
 /** A picture in the repository stays small. */
 const LENGTH_MAX = 150_000;
+/** Of screens: their size, all of them together, and the quality that they are kept with. */
+const SCREEN = { width: 1000, height: 650 };
+const SCREENS_MAX = 1_100_000;
+const QUALITY = 0.35;
+/** What is to be read on a screen, not in a picture of it. */
+const LEFT_OUT = ['no such screen'];
+/** Screens that are shown whole. */
+const TALL = ['endpoint: settings', 'an endpoint that is polled'];
+
+let made;
+/** Made once: both tests look at it. */
+const world = (all) => (made ||= acme(all));
 
 /** A customer's application with a day's work in it. */
 async function acme({ stack, receivers }) {
   const api = (method, path, body) => stack.api(method, path, body);
-  for (const name of ['invoice.paid', 'invoice.voided', 'order.shipped', 'user.created']) await api('PUT', `/event-type/${name}`, { description: name });
+  const types = [['invoice.paid', 'Billing', 'A customer paid an invoice'], ['invoice.voided', 'Billing', 'An invoice was cancelled'], ['order.shipped', 'Orders', 'A parcel left the warehouse'], ['user.created', 'Users', 'Somebody signed up']];
+  const schema = { type: 'object', required: ['id', 'amount'], properties: { id: { type: 'string', description: 'The event' }, customer: { type: 'string' }, amount: { type: 'integer', description: 'In cents' }, currency: { type: 'string', enum: ['EUR', 'USD'] } }, examples: [{ id: 'evt_1001', customer: 'cus_4QFJ', amount: 1200, currency: 'EUR' }] };
+  for (const [name, groupName, description] of types) await api('PUT', `/event-type/${name}`, { description, groupName, schemas: { 1: schema } });
+  for (const name of ['Globex', 'Initech', 'Umbrella']) await api('POST', '/app', { name, uid: name.toLowerCase() });
   const app = await api('POST', '/app', { name: 'Acme', uid: 'acme' });
   const endpoint = (path, description, more = {}) => api('POST', `/app/${app.id}/endpoint`, { url: `${receivers.url}/${path}`, description, ...more });
-  const billing = await endpoint('ok/billing', 'Billing', { filterTypes: ['invoice.paid', 'invoice.voided'] });
+  const polled = await api('POST', `/app/${app.id}/endpoint`, { destination: { kind: 'polling' }, description: 'Archive', filterTypes: ['invoice.paid'], filter: { amount: [{ numeric: ['>', 5000] }] } });
+  const ok = await endpoint('ok/billing', 'Billing', { filterTypes: ['invoice.paid', 'invoice.voided'], filter: { currency: ['EUR', { prefix: 'US' }] }, retryPolicy: { attempts: 8, minSeconds: 5, maxSeconds: 3600 } });
   await endpoint('ok/warehouse', 'Warehouse', { filterTypes: ['order.shipped'] });
-  const crm = await endpoint('fail', 'CRM');
+  const fail = await endpoint('fail', 'CRM');
   await endpoint('ok/analytics', 'Analytics');
   let message;
   for (let nth = 1; nth <= 24; nth += 1) {
@@ -25,12 +42,14 @@ async function acme({ stack, receivers }) {
     if (eventType === 'invoice.paid') message = sent;
   }
   await eventually('what fails is exhausted', async () => (await api('GET', `/app/${app.id}/undelivered`)).data.length >= 24, 60_000);
-  return { app, billing, crm, message };
+  // One of what failed is recovered: a task.
+  await api('POST', `/app/${app.id}/endpoint/${fail.id}/recover`, { since: new Date(Date.now() - 3.6e6).toISOString() });
+  return { app, message, endpoints: { ok, fail, polled }, messages: [message] };
 }
 
 export default {
   'the portal, light and dark': async (all) => {
-    const { app, message } = await acme(all);
+    const { app, message } = await world(all);
     const { url } = await all.stack.linkTo(app.id);
     const visit = all.visitor();
     const page = await visit.open(url, { size: SIZE });
@@ -46,6 +65,41 @@ export default {
         writeFileSync(`${all.pictures}/${name}-${colorScheme}.png`, picture);
       }
     }
+    await visit.close();
+  },
+  'every screen, light and dark': async (all) => {
+    const data = await world(all);
+    const visit = all.visitor();
+    const page = await visit.open(all.stack.link, { size: SCREEN });
+    await settled(page);
+    mkdirSync(`${all.pictures}/screens`, { recursive: true });
+    const own = Object.entries(screens(data)).map(([name, [route]]) => [name, `#/app/${data.app.id}${route}`]);
+    const team = Object.entries(OPERATOR).map(([name, [route]]) => [name, route]);
+    const taken = new Map();
+    for (const [name, route] of [...own, ...team].filter(([name]) => !LEFT_OUT.includes(name))) {
+      await go(page, route);
+      for (const colorScheme of ['light', 'dark']) {
+        await page.emulateMedia({ colorScheme });
+        await settled(page);
+        taken.set(`${name.replace(/\W+/g, '-')}-${colorScheme}.webp`, await page.screenshot({ fullPage: TALL.includes(name) }));
+      }
+    }
+    // Chromium writes WebP in a page: another one, at the end, as one that is not in front does not draw.
+    const encoder = await page.context().newPage();
+    let length = 0;
+    for (const [name, png] of taken) {
+      const text = await encoder.evaluate(async ([text, quality]) => {
+        const picture = await createImageBitmap(await (await fetch(`data:image/png;base64,${text}`)).blob());
+        const canvas = Object.assign(document.createElement('canvas'), { width: picture.width, height: picture.height });
+        canvas.getContext('2d').drawImage(picture, 0, 0);
+        return canvas.toDataURL('image/webp', quality).split(',')[1];
+      }, [png.toString('base64'), QUALITY]);
+      const picture = Buffer.from(text, 'base64');
+      length += picture.length;
+      writeFileSync(`${all.pictures}/screens/${name}`, picture);
+    }
+    all.report.push(`pictures of screens: ${length} bytes`);
+    if (length > SCREENS_MAX) throw new Error(`the pictures of screens have ${length} bytes`);
     await visit.close();
   },
 };
