@@ -37,9 +37,9 @@ pub fn shorten(
         }
     }
     for tokens in modules.values_mut() {
-        for at in 0..tokens.len() {
-            if let Some(short) = literal(&tokens[at]).and_then(|key| renamed.get(&key.to_owned())) {
-                tokens[at].text = format!("'{short}'");
+        for token in tokens {
+            if let Some(short) = literal(token).and_then(|key| renamed.get(&key.to_owned())) {
+                token.text = format!("'{short}'");
             }
         }
     }
