@@ -3,12 +3,10 @@
 
 usage: million.py FOLDER APP ENDPOINT COUNT
 
-Copies of the messages of APP that were delivered to ENDPOINT, a second apart and the newest a minute old, under IDs
-of their own. The endpoint has to be as old as they are for statistics to look at them, so both IDs become older ones,
-which are printed: `APP ENDPOINT`.
+Copies of a message of APP that was delivered to ENDPOINT, a second apart and the newest a minute old, under IDs of
+their own. Statistics begin with the endpoint: those that are older than it are in no chart.
 """
 
-import base64
 import hashlib
 import json
 import secrets
@@ -31,22 +29,8 @@ def text_of(raw):
     return text
 
 
-def bytes_of(text):
-    number = 0
-    for digit in text:
-        number = number * 62 + ALPHABET.index(digit)
-    return number.to_bytes(20, "big")
-
-
 def ksuid(ms, random):
     return (ms // 1000 - EPOCH).to_bytes(4, "big") + bytes([ms % 1000 // 4]) + random
-
-
-def older(identifier, seconds):
-    """The same ID, made `seconds` before."""
-    kind, text = identifier.split("_")
-    raw = bytes_of(text)
-    return f"{kind}_{text_of((int.from_bytes(raw[:4], 'big') - seconds).to_bytes(4, 'big') + raw[4:])}"
 
 
 def prefix_of(pk):
@@ -57,20 +41,8 @@ folder, app, endpoint, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.ar
 store = sqlite3.connect(f"{folder}/dynamodb.sqlite")
 store.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;")
 
-# Older IDs, as text and, in messages, as bytes.
-names = {each: older(each, count + DAY) for each in (app, endpoint)}
-was, now = (base64.b64encode(bytes_of(each.split("_")[1])).decode() for each in (endpoint, names[endpoint]))
-for table in ("postrider-config", "postrider-log"):
-    for rowid, *columns in store.execute(f'select rowid, pk, sk, item_json from "{table}"').fetchall():
-        pk, sk, item = columns
-        for old, new in [*names.items(), (was, now)]:
-            pk, sk, item = (text.replace(old, new) for text in (pk, sk, item))
-        if [pk, sk, item] != columns:
-            row = (pk, sk, item, prefix_of(pk.removeprefix("S:")), rowid)
-            store.execute(f'update "{table}" set pk = ?, sk = ?, item_json = ?, hash_prefix = ? where rowid = ?', row)
-
 # A message and the state of its delivery, to copy.
-app_pk, endpoint_pk = (f"{kind}#{names[each]}#" for kind, each in (("APP", app), ("EP", endpoint)))
+app_pk, endpoint_pk = f"APP#{app}#", f"EP#{endpoint}#"
 find = 'select pk, sk, item_json, item_size from "postrider-log" where pk like ? and sk like ?'
 states = store.execute(find, (f"S:{endpoint_pk}_", "S:MSG#%")).fetchall()
 state = next(row for row in states if json.loads(row[2]).get("s") == {"N": "0"})
@@ -98,4 +70,3 @@ columns = "(pk, sk, item_json, item_size, hash_prefix)"
 store.executemany(f'insert into "postrider-log" {columns} values (?, ?, ?, ?, ?)', rows())
 store.commit()
 store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-print(names[app], names[endpoint])
