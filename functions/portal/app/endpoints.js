@@ -9,6 +9,9 @@ import { Button, called, Confirm, Empty, Head, isSentTo, LinkButton, Listed, Pil
 import { Spark, quantile, rate, totals } from './charts.js';
 import { duration, since, t } from './i18n.js';
 
+/** Endpoints of a page: what a tall screen shows. */
+export const FIRST = 30;
+
 /** @param {any} endpoint @param {any} failing the entry among failing endpoints, if there is one */
 export function state(endpoint, failing) {
   if (endpoint.disabled) return failing ? (failing.lastStatus === 410 ? 'off410' : 'offFailing') : 'off';
@@ -51,7 +54,7 @@ function EndpointRow({ app, endpoint, failing, sure, picked, pick }) {
 /** @param {{app: any, route: import('./router.js').Route}} props */
 export default function Endpoints({ app, route }) {
   const { q = '', state: wanted = '' } = route.query;
-  const list = usePages(app.path + '/endpoint', {}, 50);
+  const list = usePages(app.path + '/endpoint', {}, FIRST);
   const failing = useGet(app.path + '/failing-endpoint', { limit: 250 });
   const [picked, pick] = useState(/** @type {string[]} */ ([]));
   const [asking, ask] = useState(false);

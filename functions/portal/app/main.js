@@ -8,7 +8,7 @@ import { apply } from './theme.js';
 import { application, Shell } from './shell.js';
 import { Ended, SignIn, Trouble } from './entry.js';
 import { parse } from './router.js';
-import Endpoints from './endpoints.js';
+import Endpoints, { FIRST } from './endpoints.js';
 import EndpointNew from './endpoint-new.js';
 import Endpoint from './endpoint.js';
 import Deliveries from './deliveries.js';
@@ -86,11 +86,12 @@ function askAhead() {
   if (!session.appId || first !== 'endpoints' || Object.keys(query).length) return;
   const path = '/app/' + encodeURIComponent(session.appId);
   const one = `${path}/endpoint/${encodeURIComponent(id)}`;
-  ahead(path + '/failing-endpoint', { limit: 250 });
-  if (!id) return ahead(path + '/endpoint', { limit: 50 });
   if (id === 'new') return;
-  ahead(one);
+  if (!id) ahead(path + '/endpoint', { limit: FIRST });
+  else ahead(one);
   if (tab === 'deliveries') ahead(one + '/msg', { with_content: false, limit: 50 });
+  // Rows are there without it.
+  ahead(path + '/failing-endpoint', { limit: 250 });
 }
 
 async function start() {
@@ -101,8 +102,9 @@ async function start() {
       await spoken;
       return signIn();
     }
+    const asked = Promise.all([call('GET', '/auth/whoami'), call('GET', '/environment/settings').catch(() => ({})), spoken]);
     askAhead();
-    const [who, theme] = await Promise.all([call('GET', '/auth/whoami'), call('GET', '/environment/settings').catch(() => ({})), spoken]);
+    const [who, theme] = await asked;
     session.who = who;
     apply(theme || {});
   } catch (error) {
