@@ -2,16 +2,25 @@
 #
 #   docker build -t postrider . && docker run -p 127.0.0.1:8071:8071 -v postrider:/data postrider
 #
-# Releases do not carry an image yet, and no check builds this file: it needs base images from a registry.
-FROM rust:1-bookworm AS build
-WORKDIR /src
-COPY . .
-RUN cargo build --release --locked -p local
+# A release builds it around the binary that it has anyway: `.ci/image BINARY`.
 
 # A C library and certificates, no shell, an unprivileged user.
-FROM gcr.io/distroless/cc-debian12:nonroot
-COPY --from=build /src/target/release/postrider /usr/local/bin/postrider
+FROM gcr.io/distroless/cc-debian12:nonroot AS runtime
 VOLUME /data
 EXPOSE 8071
 ENTRYPOINT ["postrider"]
-CMD ["dev", "--data", "/data", "--listen", "0.0.0.0:8071"]
+CMD ["dev", "--data", "/data", "--listen", "0.0.0.0:8071", "--receiver"]
+
+# A folder with the binary and an empty folder `data`: a volume begins with its owner.
+FROM runtime AS released
+COPY --chown=65532:65532 data /data
+COPY postrider /usr/local/bin/postrider
+
+FROM rust:1-bookworm AS build
+WORKDIR /src
+COPY . .
+RUN cargo build --release --locked -p local && mkdir /data
+
+FROM runtime
+COPY --from=build --chown=65532:65532 /data /data
+COPY --from=build /src/target/release/postrider /usr/local/bin/postrider

@@ -1,7 +1,7 @@
 //! A receiver of webhooks for the first minutes: the portal sends a test message to it and shows it arrive.
 //!
-//! It is the runner's own, below `/dev`, and there only while the API listens on a loopback address: no
-//! function knows it. It keeps the last requests in memory.
+//! It is the runner's own, below `/dev`, and there only while the API listens on a loopback address or a setting asks for it:
+//! no function knows it. It keeps the last requests in memory.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};

@@ -32,6 +32,7 @@ mod poller;
 mod portal;
 mod proxy;
 mod role_policy;
+mod requests;
 mod routes;
 pub mod runner;
 mod schedule;

@@ -96,7 +96,8 @@ impl Listeners {
             api: Arc::new(api),
             cors: Cors::new(settings.cors_origins.clone()),
             pace: if settings.poll { pace(services, &pollers) } else { None },
-            dev: self.api.address.ip().is_loopback().then(|| Dev::new(url.clone(), clock.clone())),
+            dev: (settings.receiver || self.api.address.ip().is_loopback())
+                .then(|| Dev::new(url.clone(), clock.clone())),
             sources: Sources::new(template, services),
             url,
         };
@@ -129,7 +130,7 @@ fn pace(services: &Services, pollers: &[Poller]) -> Option<Pace> {
 }
 
 /// The API's URL as a browser on this machine opens it.
-fn own_url(mut address: SocketAddr) -> String {
+pub(crate) fn own_url(mut address: SocketAddr) -> String {
     if address.ip().is_unspecified() {
         address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
     }

@@ -41,15 +41,16 @@ const fn help(metric: Metric) -> &'static str {
     }
 }
 
+/// How often something took how long.
 #[derive(Clone, Debug, Default)]
-struct Histogram {
+pub(crate) struct Histogram {
     /// How many fell into each class, and behind the last bound.
     classes: [u64; LATENCY_BOUNDS.len() + 1],
     sum: f64,
 }
 
 impl Histogram {
-    fn add(&mut self, seconds: f64) {
+    pub(crate) fn add(&mut self, seconds: f64) {
         let class = LATENCY_BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(LATENCY_BOUNDS.len());
         self.classes[class] += 1;
         self.sum += seconds;
@@ -167,7 +168,7 @@ impl Values {
             Self::Histogram(histograms) => {
                 text.head(name, "histogram", help);
                 for (function, histogram) in histograms {
-                    text.histogram(name, function, histogram);
+                    text.histogram(name, &[("function", function)], histogram);
                 }
             }
         }
@@ -194,15 +195,16 @@ impl Text {
         let _infallible = writeln!(self.0, "{name}{labels} {value}");
     }
 
-    fn histogram(&mut self, name: &str, function: &str, histogram: &Histogram) {
+    /// The classes of a histogram with these labels, each with those below it, their sum and their count.
+    pub(crate) fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &Histogram) {
         let (bucket, mut count) = (format!("{name}_bucket"), 0);
         let bounds = LATENCY_BOUNDS.iter().map(f64::to_string).chain(["+Inf".to_owned()]);
         for (bound, class) in bounds.zip(histogram.classes) {
             count += class;
-            self.value(&bucket, &[("function", function), ("le", &bound)], count as f64);
+            self.value(&bucket, &[labels, &[("le", &bound)]].concat(), count as f64);
         }
-        self.value(&format!("{name}_sum"), &[("function", function)], histogram.sum);
-        self.value(&format!("{name}_count"), &[("function", function)], count as f64);
+        self.value(&format!("{name}_sum"), labels, histogram.sum);
+        self.value(&format!("{name}_count"), labels, count as f64);
     }
 
     pub(crate) fn into_string(self) -> String {

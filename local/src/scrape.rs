@@ -22,6 +22,7 @@ use crate::dev::{self, Dev};
 use crate::meter::Metered;
 use crate::metrics::{Registry, Text};
 use crate::pace::Pace;
+use crate::requests::Requests;
 use crate::routes::Api;
 use crate::services::Services;
 
@@ -49,6 +50,7 @@ pub(crate) struct Sources {
     platform: Platform,
     meter: Metered,
     registry: Arc<Registry>,
+    requests: Requests,
 }
 
 impl Sources {
@@ -70,6 +72,7 @@ impl Sources {
             platform: services.platform.clone(),
             meter: services.meter.clone(),
             registry: services.registry.clone(),
+            requests: Requests::default(),
         }
     }
 
@@ -78,6 +81,7 @@ impl Sources {
         let mut text = self.registry.text();
         self.write_queues(&mut text).await;
         self.write_requests(&mut text);
+        self.requests.write(&mut text);
         text
     }
 
@@ -190,7 +194,9 @@ impl ApiFrontend {
         {
             pace.admit().await;
         }
+        let (method, begun) = (request.method().clone(), platform.clock.now());
         let mut response = self.api.clone().answer(request).await;
+        self.sources.requests.add(method, &response, platform.clock.now().since(begun));
         if let Ok(id) = id.try_into() {
             response.headers_mut().insert("apigw-requestid", id);
         }

@@ -54,6 +54,9 @@ pub struct Settings {
     pub poll: bool,
     /// Whether deliveries reach the machine itself, although it is no public network.
     pub allow_loopback: bool,
+    /// Whether the built-in receiver of test messages is there although the API listens on more than loopback, as it
+    /// does in a container.
+    pub receiver: bool,
     /// The template's text.
     pub template: String,
 }
@@ -75,6 +78,7 @@ impl Settings {
             prefix: "postrider".to_owned(),
             poll: true,
             allow_loopback: true,
+            receiver: false,
             template: TEMPLATE.to_owned(),
         }
     }

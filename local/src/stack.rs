@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use local_sqs::Counts;
 use sam_template::{Grant, Template};
 use shared::Platform;
 use shared::auth::{DEFAULT_ORG, Tokens};
@@ -97,7 +98,7 @@ impl Stack {
 
     /// The API's URL, without a slash at its end.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        crate::listeners::own_url(self.address)
     }
 
     /// How many routes the API has.
@@ -229,13 +230,33 @@ impl Stack {
     /// Counts the messages in the embedded queues that feed no function, which are the dead-letter queues: whenever
     /// it is called, and also when the stack has ended. `None` beside foreign services.
     pub fn dead_letters(&self) -> Option<impl Fn() -> usize + Send + Sync + use<>> {
+        let counts = self.embedded_queues(false)?;
+        Some(move || counts().map(|(_, counts)| counts.visible + counts.in_flight + counts.delayed).sum())
+    }
+
+    /// Counts the jobs in the embedded queues that feed functions and that are due or in a function's hands, by the
+    /// queue's name, where there are any. Those that wait for their time are none of them. `None` beside foreign
+    /// services.
+    pub fn jobs_due(&self) -> Option<impl Fn() -> BTreeMap<String, usize> + Send + Sync + use<>> {
+        let counts = self.embedded_queues(true)?;
+        Some(move || {
+            let due = counts().map(|(queue, counts)| (queue, counts.visible + counts.in_flight));
+            due.filter(|(_, count)| *count > 0).collect()
+        })
+    }
+
+    /// Looks at the embedded queues that feed functions, or at those that do not.
+    fn embedded_queues(
+        &self,
+        feeding: bool,
+    ) -> Option<impl Fn() -> std::vec::IntoIter<(String, Counts)> + Send + Sync + use<>> {
         let engine = self.services.engine()?.clone();
         let feeds = |queue: &QueueRef| self.functions.sources.iter().any(|source| source.url == queue.url);
-        let dead = self.services.names.queues.values().filter(|queue| !feeds(queue));
-        let dead: Vec<String> = dead.map(|queue| queue.name.clone()).collect();
+        let queues = self.services.names.queues.values().filter(|queue| feeds(queue) == feeding);
+        let queues: Vec<String> = queues.map(|queue| queue.name.clone()).collect();
         Some(move || {
-            let counts = dead.iter().filter_map(|queue| engine.counts(queue));
-            counts.map(|counts| counts.visible + counts.in_flight + counts.delayed).sum()
+            let counts = queues.iter().filter_map(|queue| Some((queue.clone(), engine.counts(queue)?)));
+            counts.collect::<Vec<_>>().into_iter()
         })
     }
 

@@ -17,3 +17,4 @@ pub mod layers;
 pub mod metrics;
 pub mod rotation;
 pub mod runner;
+pub mod upgrade;

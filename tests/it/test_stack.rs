@@ -1,5 +1,6 @@
 //! What every journey starts with: the whole stack on free ports, the official SDK, and a receiver.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -73,6 +74,11 @@ impl Default for Still {
 }
 
 impl Still {
+    /// One that stands at `at`.
+    pub fn at(at: Timestamp) -> Self {
+        Self(watch::Sender::new(at))
+    }
+
     pub fn skip(&self, time: Duration) {
         self.0.send_modify(|now| *now = now.after(time));
     }
@@ -101,12 +107,52 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
+/// How often a stack that ends looks whether its jobs are done.
+const JOBS_LOOK: Duration = Duration::from_millis(10);
+/// How many times it does so: for half a minute. A job that is due then is one that nobody works at.
+const JOBS_LOOKS: u32 = 3_000;
+
 /// The stack, and an SDK that speaks to it.
 pub struct TestStack {
+    /// Ends before the stack does: fields end in this order.
+    jobs: Jobs,
     pub stack: Stack,
     pub svix: Svix,
     pub token: String,
     dead_letters: DeadLetters,
+}
+
+/// Fails a test that leaves jobs behind which are due and never done, while its functions still run: an endpoint that
+/// hangs, a queue that nobody reads, a job that comes again for ever.
+struct Jobs {
+    due: Option<Box<dyn Fn() -> BTreeMap<String, usize> + Send + Sync>>,
+    expected: AtomicBool,
+}
+
+impl Drop for Jobs {
+    fn drop(&mut self) {
+        let Some(due) = &self.due else { return };
+        // A test that has failed already has said why.
+        if self.expected.load(Ordering::Relaxed) || std::thread::panicking() || due().is_empty() {
+            return;
+        }
+        // On a runtime of one thread, which tests that read their own thread's log lines need, nobody would work.
+        let flavor = tokio::runtime::Handle::try_current().map(|runtime| runtime.runtime_flavor());
+        if !matches!(flavor, Ok(tokio::runtime::RuntimeFlavor::MultiThread)) {
+            return;
+        }
+        let left = tokio::task::block_in_place(|| {
+            (0..JOBS_LOOKS).find(|_| {
+                std::thread::sleep(JOBS_LOOK);
+                due().is_empty()
+            });
+            due()
+        });
+        assert!(
+            left.is_empty(),
+            "the test leaves jobs: {left:?}. If it means to, it says so by `leaves_jobs`"
+        );
+    }
 }
 
 /// Fails a test that leaves dead letters behind: nothing else would tell of a job that was given up.
@@ -135,12 +181,24 @@ impl TestStack {
     }
 
     pub async fn with(settings: Settings) -> Self {
+        let polls = settings.poll;
         let stack = Stack::start(settings).await.expect("the stack starts");
         let token = stack.org_token(None);
         let svix = sdk(stack.address(), &token);
         let count = stack.dead_letters().map(|count| Box::new(count) as Box<dyn Fn() -> usize + Send + Sync>);
         let dead_letters = DeadLetters { count, expected: AtomicBool::new(false) };
-        Self { stack, svix, token, dead_letters }
+        // Where nobody polls, the test itself takes the jobs that it wants.
+        let due = stack
+            .jobs_due()
+            .filter(|_| polls)
+            .map(|due| Box::new(due) as Box<dyn Fn() -> BTreeMap<String, usize> + Send + Sync>);
+        let jobs = Jobs { due, expected: AtomicBool::new(false) };
+        Self { jobs, stack, svix, token, dead_letters }
+    }
+
+    /// This test ends while jobs are under way or wait for somebody: its functions do not run, or a receiver hangs.
+    pub fn leaves_jobs(&self) {
+        self.jobs.expected.store(true, Ordering::Relaxed);
     }
 
     /// This test is about jobs that end as dead letters.
@@ -159,6 +217,20 @@ impl TestStack {
             let (waiting, progress) = (self.stack.waiting().await, self.stack.in_progress());
             panic!("not idle after {PATIENCE:?}: {waiting:?} jobs, in progress: {:?}", progress.now());
         }
+    }
+
+    /// Waits until no job is due or in a function's hands, but not for ever; those that wait for their time may.
+    pub async fn jobs_are_done(&self) {
+        let due = self.stack.jobs_due().expect("the embedded services");
+        let done = async {
+            // Two looks in a row: a job can go on in a queue that was looked at already.
+            let mut empty = 0;
+            while empty < 2 {
+                empty = if due().is_empty() { empty + 1 } else { 0 };
+                tokio::time::sleep(JOBS_LOOK).await;
+            }
+        };
+        soon("jobs that are done", done).await;
     }
 
     /// Runs what has a schedule now, and says how much that did.
@@ -342,6 +414,14 @@ impl Webhook {
             .unwrap_or_else(|| panic!("no {name} in {:?}", self.headers))
             .to_str()
             .expect("text")
+    }
+
+    /// Whether one of its signatures is that of `secret`; unlike [`Self::verify`], whatever time it says.
+    pub fn is_signed_by(&self, secret: &str) -> bool {
+        let standard = standardwebhooks::Webhook::new(secret).expect("a secret");
+        let at = self.header("webhook-timestamp").parse().expect("seconds");
+        let signature = standard.sign(self.header("webhook-id"), at, &self.body).expect("a signature");
+        self.header("webhook-signature").split(' ').any(|one| one == signature)
     }
 
     /// Verifies with both published libraries.

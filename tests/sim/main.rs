@@ -33,7 +33,7 @@ const SEEDS_DEFAULT: u64 = 300;
 const SEEDS_THOROUGH: u64 = 2_000;
 /// … that was taken so often: the rarest fault strikes some one in a thousand, and what hangs on a single strike is
 /// lost with the next change of the workload.
-const TAKEN_OFTEN: u64 = 4_000;
+const TAKEN_OFTEN: u64 = 2_500;
 
 fn number(name: &str) -> Option<u64> {
     Env::process().optional(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))

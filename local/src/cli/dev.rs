@@ -120,6 +120,17 @@ pub(super) struct DevFlags {
     /// http://localhost:3000; * for all [default: none; in the cloud the parameter CorsOrigins].
     #[arg(long, env = "POSTRIDER_CORS_ORIGINS", value_name = "ORIGINS")]
     cors_origins: Option<String>,
+    /// Keep the built-in receiver, to which the portal sends test messages, although the API listens on more than
+    /// loopback: for a container whose port is published on loopback [default: false].
+    #[arg(
+        long,
+        env = "POSTRIDER_RECEIVER",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    receiver: Option<String>,
     /// Write the environments of all functions into this file, for `sam local … --env-vars`. It holds the
     /// secrets [default: none].
     #[arg(long, env = "POSTRIDER_ENV_VARS", value_name = "FILE")]
@@ -212,6 +223,7 @@ impl DevFlags {
             aws_endpoint,
             aws_listen,
             env_vars: set(&self.env_vars).map(PathBuf::from),
+            receiver: flag("POSTRIDER_RECEIVER", &self.receiver)?,
             cors_origins: origins(set(&self.cors_origins).unwrap_or_default())?,
             platform,
             template,

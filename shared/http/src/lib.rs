@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body as HttpBody;
-use axum::extract::State;
+use axum::extract::{MatchedPath, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 use serde::Serialize;
@@ -94,12 +94,17 @@ async fn explain(request: http::Request<HttpBody>, next: axum::middleware::Next)
     if percent_encoding::percent_decode_str(uri.path()).decode_utf8().is_err() {
         return no_such_path(request.method(), &uri);
     }
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let parameters = RawQuery::parse(uri.query().unwrap_or_default()).into_names();
     let (response, unknown) = input::unknown::noting(parameters, next.run(request)).await;
     let mut response = missing::named(response, &uri);
     let unknown = unknown.filter(|_| response.status().is_success());
     if let Some(unknown) = unknown.and_then(|names| HeaderValue::from_str(&names).ok()) {
         response.headers_mut().insert(input::unknown::HEADER, unknown);
+    }
+    // For whoever counts answers by route; it does not leave the process.
+    if let Some(route) = route {
+        response.extensions_mut().insert(route);
     }
     response
 }

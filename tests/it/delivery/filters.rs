@@ -16,7 +16,7 @@ fn json_of(answer: &Answer) -> Value {
     serde_json::from_str(&answer.text).unwrap_or_else(|error| panic!("{error}: {}", answer.text))
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_endpoint_gets_the_payloads_that_its_filter_matches() {
     let stack = TestStack::start().await;
     let (mut gold, mut all) = (Receiver::start().await, Receiver::start().await);
@@ -60,7 +60,7 @@ async fn an_endpoint_gets_the_payloads_that_its_filter_matches() {
     assert_eq!(listed["data"].as_array().map(Vec::len), Some(1), "{listed}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_filter_is_changed_cleared_and_heeded_by_replays() {
     let stack = TestStack::start().await;
     let mut receiver = Receiver::start().await;
@@ -100,7 +100,7 @@ async fn a_filter_is_changed_cleared_and_heeded_by_replays() {
     assert_eq!(receiver.rest().len(), 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_filter_is_refused_with_its_place() {
     let stack = TestStack::start().await;
     let app = stack.app().await;
@@ -118,7 +118,7 @@ async fn what_is_no_filter_is_refused_with_its_place() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_filter_is_tried_before_it_is_used() {
     let stack = TestStack::start().await;
     let app = stack.app().await;
@@ -142,7 +142,7 @@ async fn a_filter_is_tried_before_it_is_used() {
     assert_eq!(stack.request("POST", &path, &token, body).await.status, 200);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pattern_takes_all_event_types_of_a_group() {
     let stack = TestStack::start().await;
     let mut receiver = Receiver::start().await;

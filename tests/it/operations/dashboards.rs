@@ -32,6 +32,7 @@ async fn what_prometheus_is_asked_for_is_what_the_runner_tells() {
     }
     let stack = TestStack::start().await;
     stack.run_timers().await;
+    stack.app().await;
     let told = stack.request("GET", "/metrics", "", "").await.text;
     let told = series(&told);
     let (dashboard, rules, tests) = (read("prometheus.json"), read("alerts.yml"), read("alerts.test.yml"));

@@ -99,7 +99,7 @@ async fn a_key_is_claimed_while_the_application_is_read() {
     assert_eq!(answer.status, 202, "{}", answer.text);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_is_in_flight_all_at_once() {
     let (stack, deliver) = stack().await;
     // None of them answers before all of them are asked.
@@ -119,7 +119,7 @@ async fn a_batch_is_in_flight_all_at_once() {
     assert_eq!((written.write_units, receiver.connections.load(Ordering::Relaxed)), (10.0, 10));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn connections_are_used_again_by_later_invocations() {
     let (stack, deliver) = stack().await;
     let receiver = Counting::start(1).await;

@@ -77,6 +77,32 @@ async fn deliveries_failures_and_disabled_endpoints_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn requests_are_counted_by_route_method_and_status() {
+    let stack = TestStack::start().await;
+    let (app, other) = (stack.app().await, stack.app().await);
+    for path in [format!("/api/v1/app/{app}"), format!("/api/v1/app/{other}/"), "/api/v1/app/app_no".to_owned()] {
+        stack.request("GET", &path, &stack.token, "").await;
+    }
+    stack.request("GET", &format!("/api/v1/app/{app}"), "", "").await;
+    stack.request("BREW", "/no/such/path", &stack.token, "").await;
+    let now = scrape(&stack).await;
+    let requests = |labels: &str| now.get(&format!("postrider_http_requests_total{{{labels}}}")).copied();
+    for (labels, count) in [
+        (r#"route="/api/v1/app",method="POST",status="201""#, 2.0),
+        (r#"route="/api/v1/app/{app_id}",method="GET",status="200""#, 2.0),
+        (r#"route="/api/v1/app/{app_id}",method="GET",status="404""#, 1.0),
+        (r#"route="/api/v1/app/{app_id}",method="GET",status="401""#, 1.0),
+        (r#"route="none",method="GET",status="404""#, 1.0),
+    ] {
+        assert_eq!(requests(labels), Some(count), "{labels}");
+    }
+    let count = r#"postrider_http_request_seconds_count{route="/api/v1/app/{app_id}",method="GET"}"#;
+    assert_eq!(now[count], 4.0);
+    // No path of a customer is a label.
+    assert!(now.keys().all(|series| !series.contains(&app)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_is_repeated_counts_once_and_a_refused_one_not_at_all() {
     let stack = TestStack::start().await;
     let app = stack.app().await;

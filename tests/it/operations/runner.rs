@@ -86,7 +86,7 @@ async fn silent_and_idle_connections_make_room_for_requests() {
     stack.stack.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_does_not_arrive_is_a_408() {
     let clock = Fast::default();
     let mut settings = settings();
@@ -108,7 +108,7 @@ async fn a_body_that_does_not_arrive_is_a_408() {
     stack.stack.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn browsers_are_answered_as_api_gateway_does() {
     const PAGE: &str = "https://app.example";
     let mut settings = settings();
@@ -198,6 +198,7 @@ async fn a_process_that_ends_begins_no_delivery() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_waits_for_one_deadline_and_says_for_what() {
     let stack = TestStack::with(settings().with("POSTRIDER_DELIVERY_TIMEOUT", "4")).await;
+    stack.leaves_jobs();
     let app = stack.app().await;
     let (address, count, arrived) = hanging().await;
     stack.endpoint(&app, &format!("http://{address}/")).await;
@@ -222,6 +223,7 @@ async fn more_receivers_hang_than_invocations_run_and_hold_up_nobody() {
     let mut settings = settings();
     settings.platform.clock = Arc::new(Still::default());
     let stack = TestStack::with(settings).await;
+    stack.leaves_jobs();
     let (hangs, count, arrived) = hanging().await;
     let mut receiver = Receiver::start().await;
     let (theirs, app) = (stack.app().await, stack.app().await);
