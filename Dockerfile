@@ -4,8 +4,9 @@
 #
 # A release builds it around the binary that it has anyway: `.ci/image BINARY`.
 
-# A C library and certificates, no shell, an unprivileged user.
-FROM gcr.io/distroless/cc-debian12:nonroot AS runtime
+# A C library and certificates, no shell, an unprivileged user. Its C library is newer than those that binaries are
+# built with: Debian 12's below, Ubuntu 24.04's for a release.
+FROM gcr.io/distroless/cc-debian13:nonroot AS runtime
 VOLUME /data
 EXPOSE 8071
 ENTRYPOINT ["postrider"]

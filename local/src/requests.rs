@@ -44,7 +44,8 @@ impl Requests {
         text.head(REQUESTS, "counter", "Requests to the API, by route and status of the response.");
         for ((route, method), counts) in &*all {
             for (status, count) in &counts.by_status {
-                let labels = [("route", route.as_str()), ("method", method.as_str()), ("status", &status.to_string())];
+                let labels =
+                    [("route", route.as_str()), ("method", method.as_str()), ("status", &status.to_string())];
                 text.value(REQUESTS, &labels, *count as f64);
             }
         }

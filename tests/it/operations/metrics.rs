@@ -80,7 +80,9 @@ async fn deliveries_failures_and_disabled_endpoints_are_counted() {
 async fn requests_are_counted_by_route_method_and_status() {
     let stack = TestStack::start().await;
     let (app, other) = (stack.app().await, stack.app().await);
-    for path in [format!("/api/v1/app/{app}"), format!("/api/v1/app/{other}/"), "/api/v1/app/app_no".to_owned()] {
+    for path in
+        [format!("/api/v1/app/{app}"), format!("/api/v1/app/{other}/"), "/api/v1/app/app_no".to_owned()]
+    {
         stack.request("GET", &path, &stack.token, "").await;
     }
     stack.request("GET", &format!("/api/v1/app/{app}"), "", "").await;
