@@ -11,7 +11,7 @@ use shared::signing;
 use shared::store::attempts::Attempt;
 use shared::store::endpoint_secrets::EndpointHeaders;
 use shared::store::messages::Message;
-use shared::webhook::{Webhook, is_sensitive};
+use shared::webhook::{Webhook, attributes, is_sensitive};
 use url::Url;
 
 use crate::Attempts;
@@ -19,7 +19,7 @@ use crate::Attempts;
 /// What callers should know of it.
 pub const ABOUT: &str = "\
 The request's headers are computed again, with the keys and the headers that the endpoint has now: without the signature \
-where the payload or the endpoint is gone, and without the connection's own (`host`, `content-length`). Of the response's, \
+where the payload or the endpoint is gone, and without the connection's own (`host`, `content-length`); of what was sent to a place in AWS, they are the attributes. Of the response's, \
 up to 2 KB of a failure's are kept, and of a success's what fits its record.";
 /// What is shown for a value that is not.
 const MASKED: &str = "********";
@@ -69,6 +69,13 @@ impl Attempts {
             }
             _ => None,
         };
+        // A place in AWS: what it was sent has attributes.
+        if url.scheme() == "arn" {
+            let content_type = message.stored.content_type.as_deref();
+            let event_type = &message.labels.event_type;
+            let sent = attributes(self.style, &id, timestamp, signature.as_deref(), content_type, event_type);
+            return Ok(sent.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
+        }
         let none = EndpointHeaders::default();
         let webhook = Webhook {
             style: self.style,

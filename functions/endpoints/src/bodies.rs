@@ -1,5 +1,6 @@
 //! An endpoint as it is posted, replaced and changed.
 
+use shared::Error;
 use shared::http::{BodyType, Field, Fields, RETRY_POLICY, RequestBody, Text};
 use shared::ids::NAME_LENGTH_MAX;
 use shared::limits::CHANNEL_LENGTH_MAX;
@@ -8,14 +9,12 @@ use shared::store::endpoint_secrets::EndpointHeaders;
 use shared::store::endpoints::{Destination, EndpointSettings};
 use shared::wire::TEXT_LENGTH_MAX;
 
+use crate::destination::Rules;
 use crate::{destination, filter, headers, secret};
 
 const CHANNELS_MAX: usize = 10;
 /// Most event types that one endpoint may name: each is looked up when the endpoint is written.
 pub const EVENT_TYPES_MAX: usize = 1_000;
-
-/// Which URLs an installation takes: https alone if it is true.
-pub type HttpsOnly = bool;
 
 /// A new endpoint.
 pub struct EndpointIn {
@@ -26,7 +25,7 @@ pub struct EndpointIn {
 }
 
 impl RequestBody for EndpointIn {
-    type With = HttpsOnly;
+    type With = Rules;
     const TYPE: BodyType = BodyType::of::<Self>(
         "EndpointIn",
         &[
@@ -34,6 +33,12 @@ impl RequestBody for EndpointIn {
             destination::ABOUT[0],
             destination::ABOUT[1],
             destination::ABOUT[2],
+            destination::ABOUT[3],
+            destination::ABOUT[4],
+            destination::ABOUT[5],
+            destination::ABOUT[6],
+            destination::ABOUT[7],
+            destination::ABOUT[8],
             DESCRIPTION,
             UID,
             EVENT_TYPES,
@@ -56,11 +61,16 @@ impl RequestBody for EndpointIn {
         ],
     );
 
-    fn read(fields: &mut Fields<'_>, https_only: HttpsOnly) -> Self {
-        let EndpointUpdate(settings) = EndpointUpdate::read(fields, (None, https_only));
+    fn read(fields: &mut Fields<'_>, rules: Rules) -> Self {
+        let EndpointUpdate(settings) = EndpointUpdate::read(fields, (None, rules));
         let (key, headers) = (secret::chosen(fields, &["secret"]), headers::whole(fields, false));
         refuse_if_polled(fields, &settings, "secret", key.is_some());
-        refuse_if_polled(fields, &settings, "headers", !headers.is_empty());
+        if !headers.is_empty()
+            && let Err(Error::Conflict(text)) = settings.destination.check_has_headers()
+            && !fields.has_violation("headers")
+        {
+            fields.violation("headers", text);
+        }
         Self { settings, key, headers }
     }
 }
@@ -70,11 +80,11 @@ pub struct EndpointUpdate(pub EndpointSettings);
 
 impl RequestBody for EndpointUpdate {
     /// The destination before.
-    type With = (Option<Destination>, HttpsOnly);
+    type With = (Option<Destination>, Rules);
     const TYPE: BodyType = BodyType::of::<Self>("EndpointUpdate", SETTINGS);
 
-    fn read(fields: &mut Fields<'_>, (before, https_only): Self::With) -> Self {
-        let destination = destination::read(fields, https_only, before.as_ref(), false);
+    fn read(fields: &mut Fields<'_>, (before, rules): Self::With) -> Self {
+        let destination = destination::read(fields, &rules, before.as_ref(), false);
         let description = fields.text(&["description"], Text::UpTo(TEXT_LENGTH_MAX)).value();
         let settings = EndpointSettings {
             destination,
@@ -99,11 +109,11 @@ pub struct EndpointPatch(pub EndpointSettings);
 
 impl RequestBody for EndpointPatch {
     /// The settings before.
-    type With = (EndpointSettings, HttpsOnly);
+    type With = (EndpointSettings, Rules);
     const TYPE: BodyType = BodyType::of::<Self>("EndpointPatch", SETTINGS);
 
-    fn read(fields: &mut Fields<'_>, (before, https_only): Self::With) -> Self {
-        let destination = destination::read(fields, https_only, Some(&before.destination), true);
+    fn read(fields: &mut Fields<'_>, (before, rules): Self::With) -> Self {
+        let destination = destination::read(fields, &rules, Some(&before.destination), true);
         let settings = EndpointSettings {
             destination,
             description: fields
@@ -137,6 +147,12 @@ const SETTINGS: &[(&str, &str)] = &[
     destination::ABOUT[0],
     destination::ABOUT[1],
     destination::ABOUT[2],
+    destination::ABOUT[3],
+    destination::ABOUT[4],
+    destination::ABOUT[5],
+    destination::ABOUT[6],
+    destination::ABOUT[7],
+    destination::ABOUT[8],
     DESCRIPTION,
     UID,
     EVENT_TYPES,

@@ -244,6 +244,7 @@ pub async fn replace(
 ) -> ApiResult<NoContent> {
     let replaced = state.api.store.retry_on_conflict(async || {
         let (app, old) = state.find(&caller, &path).await?;
+        old.settings.destination.check_has_headers()?;
         let HeadersIn(headers) = body.read()?;
         state.api.store.set_endpoint_headers(&caller, &app, &old, headers).await
     });
@@ -259,6 +260,7 @@ pub async fn patch(
 ) -> ApiResult<NoContent> {
     let changed = state.api.store.retry_on_conflict(async || {
         let (app, old) = state.find(&caller, &path).await?;
+        old.settings.destination.check_has_headers()?;
         let HeadersPatch(headers) = body.read_with(old.headers.clone())?;
         state.api.store.set_endpoint_headers(&caller, &app, &old, headers).await
     });

@@ -41,7 +41,7 @@ mod tasks;
 mod url_rule;
 mod usage;
 
-use destination::DestinationOut;
+use destination::{DestinationOut, Rules};
 
 use bodies::{EndpointIn, EndpointPatch, EndpointUpdate};
 
@@ -54,7 +54,8 @@ struct Endpoints {
     api: Api,
     /// Accepts examples, and begins tasks.
     intake: Intake,
-    https_only: bool,
+    /// Which destinations it takes.
+    rules: Rules,
     key_kind: KeyKind,
 }
 
@@ -84,7 +85,11 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
     let state = Endpoints {
         intake: Intake::connect(env, platform, api.store.clone(), "endpoints")?.limited(env)?,
         api,
-        https_only: flag(env, "POSTRIDER_HTTPS_ONLY", true)?,
+        rules: Rules {
+            https_only: flag(env, "POSTRIDER_HTTPS_ONLY", true)?,
+            roles: env.optional("POSTRIDER_DESTINATION_ROLES").map(Arc::from),
+            app: None,
+        },
         key_kind,
     };
     Ok(shared::http::finish(operations(Router::new()), state))
@@ -194,7 +199,7 @@ impl From<Endpoint> for EndpointOut {
         let settings = endpoint.settings;
         Self {
             id: endpoint.id,
-            destination: DestinationOut::from(&settings.destination),
+            destination: DestinationOut::new(&settings.destination, endpoint.app),
             url: settings.destination.into_address(),
             // Old clients want a number here; it has meant nothing for years.
             version: 1,
@@ -249,6 +254,16 @@ impl Endpoints {
     }
 }
 
+/// Refuses to move an endpoint with headers to where there are none: they would be ignored.
+fn check_headers(old: &Endpoint, new: &EndpointSettings) -> Result<()> {
+    if old.headers.is_empty() || old.settings.destination.kind() == new.destination.kind() {
+        return Ok(());
+    }
+    new.destination.check_has_headers().map_err(|_| {
+        Error::Conflict("The endpoint has headers, which mean nothing at the new destination: remove them first.".into())
+    })
+}
+
 async fn create(
     State(state): State<Endpoints>,
     Authenticated(caller): Authenticated,
@@ -259,7 +274,7 @@ async fn create(
     idempotent
         .once(&caller, async || {
             let app = state.api.store.application_for(&caller, &app).await?;
-            let EndpointIn { settings, key, headers } = body.read_with(state.https_only)?;
+            let EndpointIn { settings, key, headers } = body.read_with(state.rules.of(app.id))?;
             Ok(Created(state.make(&caller, &app, settings, key, headers).await?.into()))
         })
         .await
@@ -294,7 +309,7 @@ async fn replace(
     let app = state.api.store.application_for(&caller, &app).await?;
     let replaced = state.api.store.retry_on_conflict(async || {
         let read =
-            |before| body.read_with((before, state.https_only)).map(|EndpointUpdate(settings)| settings);
+            |before| body.read_with((before, state.rules.of(app.id))).map(|EndpointUpdate(settings)| settings);
         let old = match (state.api.store.endpoint_for(app.id, &wanted).await, &wanted) {
             (Ok(old), _) => old,
             (Err(Error::NotFound(_)), Reference::Uid(uid)) => {
@@ -307,6 +322,7 @@ async fn replace(
             (Err(error), _) => return Err(error),
         };
         let settings = read(Some(old.settings.destination.clone()))?;
+        check_headers(&old, &settings)?;
         state.check_event_types(&caller, &settings).await?;
         let new = state.api.store.update_endpoint(&caller, &app, &old, settings).await?;
         Ok(new.map(|new| Either::First(Json(new.into()))))
@@ -322,7 +338,8 @@ async fn patch(
 ) -> ApiResult<Json<EndpointOut>> {
     let patched = state.api.store.retry_on_conflict(async || {
         let (app, old) = state.find(&caller, &path).await?;
-        let EndpointPatch(settings) = body.read_with((old.settings.clone(), state.https_only))?;
+        let EndpointPatch(settings) = body.read_with((old.settings.clone(), state.rules.of(app.id)))?;
+        check_headers(&old, &settings)?;
         if settings.event_types != old.settings.event_types {
             state.check_event_types(&caller, &settings).await?;
         }

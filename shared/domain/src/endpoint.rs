@@ -6,6 +6,7 @@ use std::fmt;
 use runtime::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::aws_place::AwsPlace;
 use crate::error::{Error, Result};
 use crate::ids::{AppId, EndpointId};
 use crate::labels::Labels;
@@ -81,6 +82,8 @@ pub enum Destination {
     },
     /// Nowhere: its owner polls for its messages.
     Polling,
+    /// To a place in AWS.
+    Aws(Box<AwsPlace>),
 }
 
 impl Destination {
@@ -89,14 +92,16 @@ impl Destination {
         match self {
             Self::Http { .. } => "http",
             Self::Polling => "polling",
+            Self::Aws(place) => place.service.kind(),
         }
     }
 
-    /// What names the place: the URL, where it is one.
+    /// What names the place: the URL or the ARN, where it has one.
     pub fn address(&self) -> &str {
         match self {
             Self::Http { url } => url,
             Self::Polling => "",
+            Self::Aws(place) => &place.arn,
         }
     }
 
@@ -113,6 +118,23 @@ impl Destination {
         Ok(())
     }
 
+    /// Refuses headers of the endpoint's owner where messages have none.
+    ///
+    /// # Errors
+    /// `Conflict`, which says why.
+    pub fn check_has_headers(&self) -> Result<()> {
+        match self {
+            Self::Http { .. } => Ok(()),
+            Self::Polling => Err(Error::Conflict(
+                "This endpoint is polled, so nothing is sent to it: it has no headers.".into(),
+            )),
+            Self::Aws(place) => Err(Error::Conflict(format!(
+                "What is sent to {} carries no headers of your own, only the signature's: this endpoint has no headers.",
+                place.service.place()
+            ))),
+        }
+    }
+
     /// Whether messages wait for a poller, and are not sent.
     pub const fn is_polled(&self) -> bool {
         matches!(self, Self::Polling)
@@ -123,6 +145,7 @@ impl Destination {
         match self {
             Self::Http { url } => url,
             Self::Polling => String::new(),
+            Self::Aws(place) => place.arn,
         }
     }
 }

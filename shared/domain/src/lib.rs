@@ -3,6 +3,7 @@
 pub mod application;
 pub mod attempt;
 pub mod audit;
+pub mod aws_place;
 pub mod caller;
 pub mod capability;
 pub mod endpoint;

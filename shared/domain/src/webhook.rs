@@ -64,8 +64,7 @@ impl<'a> Webhook<'a> {
         {
             set(&mut headers, "authorization", credentials);
         }
-        let sendable = |text: &&str| text.bytes().all(|byte| (0x20..0x7f).contains(&byte) || byte == b'\t');
-        set(&mut headers, "content-type", self.content_type.filter(sendable).unwrap_or(JSON));
+        set(&mut headers, "content-type", self.content_type.filter(is_sendable).unwrap_or(JSON));
         set(&mut headers, "user-agent", AGENT);
         set(&mut headers, DELIVERY_HEADER, "1");
         if self.empty {
@@ -81,6 +80,33 @@ impl<'a> Webhook<'a> {
         }
         headers
     }
+}
+
+/// What a message carries where there are attributes in place of headers: the signature's parts as headers spell
+/// them, the type of what is sent, and the event's type. At most eight, of the ten that SQS takes.
+pub fn attributes(
+    style: HeaderStyle,
+    message: &str,
+    timestamp: u64,
+    signature: Option<&str>,
+    content_type: Option<&str>,
+    event_type: &str,
+) -> Vec<(&'static str, String)> {
+    let mut attributes = vec![
+        ("content-type", content_type.filter(is_sendable).unwrap_or(JSON).to_owned()),
+        ("event-type", event_type.to_owned()),
+    ];
+    for [id, at, signed] in names(style) {
+        attributes.push((id, message.to_owned()));
+        attributes.push((at, timestamp.to_string()));
+        attributes.extend(signature.map(|signature| (*signed, signature.to_owned())));
+    }
+    attributes
+}
+
+/// Whether a type is a header's text.
+fn is_sendable(text: &&str) -> bool {
+    text.bytes().all(|byte| (0x20..0x7f).contains(&byte) || byte == b'\t')
 }
 
 /// Sets a header in place of one of the same name.
@@ -164,6 +190,20 @@ mod tests {
         let none = EndpointHeaders::default();
         let headers = Webhook { headers: &none, ..webhook }.headers();
         assert!(headers.contains(&("authorization", "Basic bWU6cGFzcw==".into())), "{headers:?}");
+    }
+
+    #[test]
+    fn attributes_are_the_signatures_and_two_more() {
+        let of = |style, signature| {
+            let attributes = attributes(style, "msg_1", 7, signature, Some("text/\u{e9}"), "a.b");
+            attributes.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            of(HeaderStyle::Webhook, Some("v1,x")),
+            "content-type=application/json event-type=a.b webhook-id=msg_1 webhook-timestamp=7 webhook-signature=v1,x"
+        );
+        assert!(of(HeaderStyle::Both, Some("v1,x")).ends_with("svix-timestamp=7 svix-signature=v1,x"));
+        assert!(!of(HeaderStyle::Svix, None).contains("signature"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::item::{Get as _, Item, Put as _, SCHEMA, n, s, texts};
 use super::messages::log_ttl_at;
 use super::transaction::{Guard, Transacted, Transaction, create, put};
 use super::{BATCH_GET_MAX, Range, Store, Table, keys};
+use domain::aws_place::{AwsPlace, AwsService};
 use domain::caller::Caller;
 use domain::error::{Error, Result, corrupt};
 use domain::ids::{AppId, EndpointId, Reference};
@@ -37,8 +38,29 @@ fn destination_of(item: &Item) -> Result<Destination> {
     match item.text_opt("destination") {
         None | Some("http") => Ok(Destination::Http { url: item.text("url")?.to_owned() }),
         Some("polling") => Ok(Destination::Polling),
-        Some(kind) => Err(corrupt("an endpoint")(format!("its destination is {kind:?}"))),
+        Some(kind) => match AwsService::of_kind(kind) {
+            Some(service) => Ok(Destination::Aws(Box::new(AwsPlace {
+                service,
+                arn: item.text("url")?.to_owned(),
+                region: item.text("region")?.to_owned(),
+                role_arn: item.text("roleArn")?.to_owned(),
+                fifo_key: item.text_opt("fifoKey").map(str::to_owned),
+                key_template: item.text_opt("keyTemplate").map(str::to_owned),
+            }))),
+            None => Err(corrupt("an endpoint")(format!("its destination is {kind:?}"))),
+        },
     }
+}
+
+/// An item, and where its endpoint's messages go.
+fn with_destination(item: Item, destination: &Destination) -> Item {
+    let item =
+        item.with("destination", s(destination.kind())).with("url", s(destination.address()));
+    let Destination::Aws(place) = destination else { return item };
+    item.with("region", s(&place.region))
+        .with("roleArn", s(&place.role_arn))
+        .with_some("fifoKey", place.fifo_key.as_ref().map(s))
+        .with_some("keyTemplate", place.key_template.as_ref().map(s))
 }
 
 fn filter_of(item: &Item) -> Result<Option<PayloadFilter>> {
@@ -55,10 +77,9 @@ const INVALIDATED_AT_ONCE: usize = 50;
 impl Store {
     fn endpoint_item(&self, endpoint: &Endpoint) -> Result<Item> {
         let settings = &endpoint.settings;
-        Ok(keys::endpoint(endpoint.app, endpoint.id)
+        let item = with_destination(keys::endpoint(endpoint.app, endpoint.id), &settings.destination);
+        Ok(item
             .with("v", n(SCHEMA))
-            .with("destination", s(settings.destination.kind()))
-            .with("url", s(settings.destination.address()))
             .with("description", s(&settings.description))
             .with_some("uid", settings.uid.as_ref().map(s))
             .with_some("eventTypes", texts(settings.event_types.as_deref()))
@@ -106,10 +127,8 @@ impl Store {
     /// to it: no key, no header, nothing of its owner's notes.
     fn deleted_item(&self, endpoint: &Endpoint) -> Item {
         let settings = &endpoint.settings;
-        keys::deleted_endpoint(endpoint.id)
+        with_destination(keys::deleted_endpoint(endpoint.id), &settings.destination)
             .with("v", n(SCHEMA))
-            .with("destination", s(settings.destination.kind()))
-            .with("url", s(settings.destination.address()))
             .with("description", s(&settings.description))
             .with_some("uid", settings.uid.as_ref().map(s))
             .with_some("eventTypes", texts(settings.event_types.as_deref()))
@@ -546,5 +565,22 @@ mod tests {
         assert_eq!(destination_of(&item(None)).unwrap(), http);
         assert_eq!(destination_of(&item(Some(http.kind()))).unwrap(), http);
         assert!(destination_of(&item(Some("of another age"))).is_err());
+    }
+
+    #[test]
+    fn a_place_in_aws_is_kept_as_it_is() {
+        for service in AwsService::ALL {
+            for optional in [None, Some("x".to_owned())] {
+                let place = Destination::Aws(Box::new(AwsPlace {
+                    service,
+                    arn: "arn".into(),
+                    region: "r".into(),
+                    role_arn: "role".into(),
+                    fifo_key: optional.clone(),
+                    key_template: optional,
+                }));
+                assert_eq!(destination_of(&with_destination(Item::default(), &place)).unwrap(), place);
+            }
+        }
     }
 }

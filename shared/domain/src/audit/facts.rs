@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::application::ApplicationSettings;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Destination, Endpoint};
 use crate::event_type::EventType;
 use crate::payload_filter::PayloadFilter;
 use crate::signing::SigningKey;
@@ -56,6 +56,15 @@ impl AuditSnapshot {
         let map: Map<String, Value> =
             metadata.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
         self.with("metadata", map)
+    }
+
+    /// How a place in AWS is reached, where an endpoint has one: nothing of it is secret.
+    fn with_aws(self, destination: &Destination) -> Self {
+        let Destination::Aws(place) = destination else { return self };
+        self.with("roleArn", place.role_arn.as_str())
+            .with("region", place.region.as_str())
+            .with("fifoKey", place.fifo_key.as_deref())
+            .with("keyTemplate", place.key_template.as_deref())
     }
 
     /// Both without what is the same in them.
@@ -128,6 +137,7 @@ impl From<&Endpoint> for AuditSnapshot {
                 masked(settings.destination.address()),
                 settings.destination.address().to_owned(),
             )
+            .with_aws(&settings.destination)
             .with("description", settings.description.as_str())
             .with("uid", settings.uid.as_deref())
             .with("eventTypes", settings.event_types.as_deref())
