@@ -4,6 +4,8 @@
 //! message costs. The key holds for a day. Whatever is not as plain as that, is repeated, or follows
 //! upon a sign that this machine's clock is wrong, is left to the SDK. A test compares the two.
 
+mod any;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +33,9 @@ use serde::Deserialize;
 
 use runtime::clock::Timestamp;
 use runtime::{AGENT, hex};
+
+pub use any::{Unsigned, escaped, sign};
+pub use aws_credential_types::Credentials as AwsCredentials;
 
 /// From then on another clock than ours is at fault, or ours is. AWS takes what is five minutes off.
 const CLOCKS_APART_MAX: Duration = Duration::from_secs(60);
