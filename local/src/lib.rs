@@ -43,6 +43,7 @@ mod services;
 mod settings;
 mod sqs;
 mod stack;
+mod sts;
 mod token;
 mod wiring;
 

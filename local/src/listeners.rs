@@ -87,7 +87,7 @@ impl Listeners {
         stopped: &watch::Receiver<bool>,
     ) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        if let (Some(aws), Some(Embedded { sqs, dynamo })) = (self.aws, &services.embedded) {
+        if let (Some(aws), Some(Embedded { sqs, dynamo, .. })) = (self.aws, &services.embedded) {
             tasks.spawn(proxy::serve(aws.socket, dynamo.address, sqs.address, stopped.clone()));
         }
         let url = own_url(self.api.address);

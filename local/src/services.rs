@@ -20,6 +20,7 @@ use crate::metrics::Registry;
 use crate::secrets::Folder;
 use crate::settings::{self, REGION, Settings};
 use crate::sqs::Sqs;
+use crate::sts::Sts;
 
 /// In the data folder.
 const TABLES_FILE: &str = "dynamodb.sqlite";
@@ -29,6 +30,7 @@ const QUEUES_FILE: &str = "sqs.sqlite";
 pub(crate) struct Embedded {
     pub(crate) sqs: Sqs,
     pub(crate) dynamo: Dynamo,
+    pub(crate) sts: Sts,
 }
 
 /// Both services, and how they are reached.
@@ -65,20 +67,28 @@ impl Services {
                 let file = |name: &str| folder.map(|folder| folder.file(name));
                 let dynamo = Dynamo::start(file(TABLES_FILE).as_deref(), clock.clone())?;
                 let sqs = Sqs::start(file(QUEUES_FILE).as_deref(), clock.clone()).await?;
-                Some(Embedded { sqs, dynamo })
+                let sts = Sts::start(clock.clone()).await?;
+                Some(Embedded { sqs, dynamo, sts })
             }
         };
         let endpoint = |own: Option<SocketAddr>| {
             settings.aws_endpoint.clone().or_else(|| own.map(|address| format!("http://{address}")))
         };
-        let variables = lambda_variables(
+        let mut variables = lambda_variables(
             overrides,
             endpoint(embedded.as_ref().map(|embedded| embedded.dynamo.address)),
             endpoint(embedded.as_ref().map(|embedded| embedded.sqs.address)),
+            endpoint(embedded.as_ref().map(|embedded| embedded.sts.address)),
         );
+        if let Some(address) = &settings.aws_endpoint {
+            // It serves what endpoints in AWS need as well.
+            for service in ["STS", "SNS", "EVENTBRIDGE", "S3", "LAMBDA"] {
+                variables.entry(format!("AWS_ENDPOINT_URL_{service}")).or_insert_with(|| address.clone());
+            }
+        }
         let aws = Aws::read(&settings::env(&variables))?;
         let http = match &embedded {
-            Some(Embedded { sqs, dynamo }) if !settings.sockets => SharedHttpClient::new(InProcess {
+            Some(Embedded { sqs, dynamo, .. }) if !settings.sockets => SharedHttpClient::new(InProcess {
                 network: settings.platform.http.clone(),
                 dynamodb: (dynamo.address, dynamo.ask.clone()),
                 sqs: (sqs.address, sqs.engine.clone()),
@@ -126,7 +136,7 @@ impl Services {
 
     /// Ends the embedded services.
     pub(crate) async fn stop(self) {
-        if let Some(Embedded { sqs, dynamo }) = self.embedded {
+        if let Some(Embedded { sqs, dynamo, .. }) = self.embedded {
             sqs.stop().await;
             dynamo.stop().await;
         }
@@ -138,6 +148,7 @@ fn lambda_variables(
     given: &BTreeMap<String, String>,
     dynamodb: Option<String>,
     sqs: Option<String>,
+    sts: Option<String>,
 ) -> BTreeMap<String, String> {
     let mut variables: BTreeMap<String, String> =
         [("AWS_REGION", REGION), ("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]
@@ -146,6 +157,9 @@ fn lambda_variables(
     let aws = given.iter().filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty());
     variables.extend(aws.map(|(name, value)| (name.clone(), value.clone())));
     variables.extend(dynamodb.map(|url| ("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), url)));
+    if let Some(sts) = sts {
+        variables.entry("AWS_ENDPOINT_URL_STS".to_owned()).or_insert(sts);
+    }
     variables.extend(sqs.map(|url| ("AWS_ENDPOINT_URL_SQS".to_owned(), url)));
     variables
 }

@@ -21,6 +21,9 @@ const LOOPBACK: &str = "127.0.0.0/8,::1/128";
 const CONNECTIONS_MAX: usize = 512;
 const ALLOWED_SUBNETS: &str = "POSTRIDER_ALLOWED_SUBNETS";
 const HTTPS_ONLY: &str = "POSTRIDER_HTTPS_ONLY";
+const DESTINATION_ROLES: &str = "POSTRIDER_DESTINATION_ROLES";
+/// Locally any role can be named: it is the embedded STS that is asked for it.
+const ANY_ROLE: &str = "arn:*:iam::*:role/*";
 
 /// What a stack is started with.
 #[derive(Clone, Debug)]
@@ -94,6 +97,7 @@ impl Settings {
     pub(crate) fn overrides(&self) -> BTreeMap<String, String> {
         let mut overrides = self.settings.clone();
         overrides.entry(HTTPS_ONLY.to_owned()).or_insert_with(|| "false".to_owned());
+        overrides.entry(DESTINATION_ROLES.to_owned()).or_insert_with(|| ANY_ROLE.to_owned());
         if self.allow_loopback {
             let subnets = overrides.entry(ALLOWED_SUBNETS.to_owned()).or_default();
             *subnets = match subnets.trim() {

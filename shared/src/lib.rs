@@ -4,13 +4,13 @@
 
 pub use aws::{self as platform, Platform};
 pub use domain::{
-    Error, Result, aws_place, error, idempotency, ids, labels, limits, operational, page, payload_filter, polling,
-    retry, signing, webhook,
+    Error, Result, aws_place, error, idempotency, ids, labels, limits, operational, page, payload_filter,
+    polling, retry, signing, webhook,
 };
 #[cfg(feature = "http")]
 pub use http_api::{self as http, Api, wire};
 pub use queue::{self, consumer as batch};
-pub use runtime::{cache, clock, config, draining, metrics, random, telemetry, trace};
+pub use runtime::{AGENT, cache, clock, config, draining, metrics, random, telemetry, trace};
 pub use signer;
 pub use store::{self, seal};
 #[cfg(feature = "intake")]

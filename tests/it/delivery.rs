@@ -1,5 +1,6 @@
 //! What reaches receivers, when, and how.
 
+pub mod aws_places;
 pub mod cache_consistency;
 pub mod deliveries;
 pub mod filters;

@@ -1,6 +1,7 @@
 //! Rules over `template.yaml` and what is nested in it: what the functions need is there, and nothing else.
 
 mod contradictions;
+mod destinations;
 mod document;
 mod rules;
 

@@ -1,6 +1,7 @@
 //! Where webhooks go. Each kind of destination has an implementation of [`Sender`], which alone knows the
 //! protocol; what it gives back is the same for all of them.
 
+pub mod aws;
 pub mod http;
 
 use std::sync::Arc;
@@ -15,13 +16,20 @@ use shared::store::attempts::{Attempt, ResponseBody, Status, Trigger, keep_heade
 use shared::store::endpoints::{Destination, Endpoint};
 use shared::store::messages::Payload;
 
+use self::aws::{Aws, OwnAws};
 use self::http::{Http, HttpSender};
 
 /// A webhook that is sent now.
 #[derive(Clone, Copy, Debug)]
 pub struct Webhook<'a> {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Why it is made.
+    pub trigger: Trigger,
     /// The message.
     pub message: MessageId,
+    /// Its event type.
+    pub event_type: &'a str,
     /// The endpoint, whose keys sign it.
     pub endpoint: &'a Endpoint,
     /// What is sent.
@@ -121,22 +129,26 @@ pub struct Attempted {
 #[derive(Clone, Debug)]
 pub struct Destinations {
     http: Http,
+    aws: Aws,
     clock: SharedClock,
 }
 
 impl Destinations {
-    /// Sends over HTTP by `transport`.
-    pub fn new(transport: Arc<dyn HttpSender>, clock: SharedClock, settings: &Delivery) -> Self {
-        Self { http: Http::new(transport, clock.clone(), settings), clock }
+    /// Sends over HTTP by `transport`, to places in AWS as `aws`.
+    pub fn new(transport: Arc<dyn HttpSender>, clock: SharedClock, settings: &Delivery, aws: OwnAws) -> Self {
+        let http = Http::new(transport.clone(), clock.clone(), settings);
+        Self { http, aws: Aws::new(transport, clock.clone(), settings, aws), clock }
     }
 
     /// Makes one attempt.
     pub async fn attempt(&self, request: AttemptRequest<'_>) -> Result<Attempted> {
         let AttemptRequest { id, message, endpoint, payload, labels, trigger } = request;
         let at = self.clock.now();
-        let webhook = Webhook { message, endpoint, payload, at };
+        let event_type = labels.event_type.as_str();
+        let webhook = Webhook { attempt: id, trigger, message, event_type, endpoint, payload, at };
         let result = match &endpoint.settings.destination {
             Destination::Http { url } => self.http.send(url, webhook).await?,
+            Destination::Aws(place) => self.aws.send(place, webhook).await?,
             // It was sent to when its job was queued.
             Destination::Polling => {
                 AttemptResult::failed("the endpoint is polled now: nothing is sent to it")

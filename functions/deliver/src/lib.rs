@@ -44,6 +44,7 @@ use shared::{Platform, Result};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use circuit::{Circuits, SLOW_AFTER};
+use destination::aws::OwnAws;
 use destination::http::network;
 use destination::{AttemptRequest, Attempted, Destinations};
 use job::AttemptJob;
@@ -140,7 +141,7 @@ impl Deliver {
             operational_queue,
             sqs,
             clock: platform.clock.clone(),
-            destinations: Destinations::new(transport, platform.clock.clone(), &settings),
+            destinations: Destinations::new(transport, platform.clock.clone(), &settings, OwnAws::read(env)?),
             retries: RetryPolicy::read(env)?,
             sources: [Queue::Deliveries.source(env)?, Queue::Retries.source(env)?],
             endpoints: VersionedCache::new(ENDPOINTS_MAX),

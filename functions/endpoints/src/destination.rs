@@ -44,7 +44,10 @@ pub const ABOUT: [(&str, &str); 9] = [
         "destination.keyTemplate",
         "`s3`: what objects are called; names in braces are `{application}`, `{endpoint}`, `{message}`, `{eventType}`, `{year}`, `{month}`, `{day}` and `{hour}`. `{eventType}/{year}/{month}/{day}/{message}.json` if absent.",
     ),
-    ("destination.externalId", "Made by Postrider for each application: leave it out, or repeat it as it was shown."),
+    (
+        "destination.externalId",
+        "Made by Postrider for each application: leave it out, or repeat it as it was shown.",
+    ),
 ];
 
 /// What an installation takes, and whose endpoint it is.

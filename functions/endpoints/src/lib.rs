@@ -260,7 +260,9 @@ fn check_headers(old: &Endpoint, new: &EndpointSettings) -> Result<()> {
         return Ok(());
     }
     new.destination.check_has_headers().map_err(|_| {
-        Error::Conflict("The endpoint has headers, which mean nothing at the new destination: remove them first.".into())
+        Error::Conflict(
+            "The endpoint has headers, which mean nothing at the new destination: remove them first.".into(),
+        )
     })
 }
 
@@ -308,8 +310,9 @@ async fn replace(
 ) -> ApiResult<Either<Json<EndpointOut>, Created<EndpointOut>>> {
     let app = state.api.store.application_for(&caller, &app).await?;
     let replaced = state.api.store.retry_on_conflict(async || {
-        let read =
-            |before| body.read_with((before, state.rules.of(app.id))).map(|EndpointUpdate(settings)| settings);
+        let read = |before| {
+            body.read_with((before, state.rules.of(app.id))).map(|EndpointUpdate(settings)| settings)
+        };
         let old = match (state.api.store.endpoint_for(app.id, &wanted).await, &wanted) {
             (Ok(old), _) => old,
             (Err(Error::NotFound(_)), Reference::Uid(uid)) => {

@@ -67,6 +67,9 @@ pub(super) struct DevFlags {
         default_missing_value = "true"
     )]
     https_only: Option<String>,
+    /// The IAM roles that endpoints in AWS may name, as a pattern [default: any; in the cloud none].
+    #[arg(long, env = "POSTRIDER_DESTINATION_ROLES", value_name = "PATTERN")]
+    destination_roles: Option<String>,
     /// The kind of key that a new endpoint gets: hmac256 or ed25519 [default: hmac256].
     #[arg(long, env = "POSTRIDER_SIGNATURE", value_name = "KIND")]
     signature: Option<String>,
@@ -235,6 +238,7 @@ impl DevFlags {
             ("POSTRIDER_DELIVERY_TIMEOUT", &self.delivery_timeout),
             ("POSTRIDER_ALLOWED_SUBNETS", &self.allowed_subnets),
             ("POSTRIDER_HTTPS_ONLY", &self.https_only),
+            ("POSTRIDER_DESTINATION_ROLES", &self.destination_roles),
             ("POSTRIDER_SIGNATURE", &self.signature),
             ("POSTRIDER_HEADER_STYLE", &self.header_style),
             ("POSTRIDER_OPERATIONAL_WEBHOOKS", &self.operational_webhooks),
@@ -250,6 +254,13 @@ impl DevFlags {
         // The one setting whose empty value means something: no retry.
         if let Some(schedule) = &self.retry_schedule {
             settings = settings.with("POSTRIDER_RETRY_SCHEDULE", schedule.trim());
+        }
+        // Where the services are that endpoints in AWS name, if not in AWS.
+        for service in ["STS", "SNS", "EVENTBRIDGE", "S3", "LAMBDA"] {
+            let name = format!("AWS_ENDPOINT_URL_{service}");
+            if let Some(value) = env.optional(&name) {
+                settings = settings.with(&name, &value);
+            }
         }
         // The embedded services need none of these, and real credentials do not belong there.
         if settings.aws_endpoint.is_some() {

@@ -93,9 +93,9 @@ impl AwsService {
         match self {
             Self::Sqs => made_of(without_fifo, b"-_", 1..=80) && resource.len() <= 80,
             Self::Sns => made_of(without_fifo, b"-_", 1..=256) && resource.len() <= 256,
-            Self::EventBridge => resource
-                .strip_prefix("event-bus/")
-                .is_some_and(|name| made_of(name, b"-_./", 1..=256)),
+            Self::EventBridge => {
+                resource.strip_prefix("event-bus/").is_some_and(|name| made_of(name, b"-_./", 1..=256))
+            }
             Self::S3 => made_of(resource, b"-.", 3..=63) && !resource.bytes().any(|b| b.is_ascii_uppercase()),
             Self::Lambda => resource.strip_prefix("function:").is_some_and(|function| {
                 let (name, alias) = function.split_once(':').unwrap_or((function, "live"));
@@ -228,7 +228,8 @@ impl AwsPlace {
         }
         let region = match (service, place.region) {
             (AwsService::S3, None) => {
-                broken.push(("region", "The ARN of a bucket does not name its region: it is required".into()));
+                broken
+                    .push(("region", "The ARN of a bucket does not name its region: it is required".into()));
                 String::new()
             }
             (AwsService::S3, Some(region)) => {
@@ -248,12 +249,15 @@ impl AwsPlace {
         if let Some(key) = &place.fifo_key {
             let is_fifo = arn.is_some_and(|arn| is_fifo(service, arn.resource));
             if arn.is_some() && !is_fifo {
-                let text = "Only queues and topics whose names end with .fifo have message groups: leave it out";
+                let text =
+                    "Only queues and topics whose names end with .fifo have message groups: leave it out";
                 broken.push(("fifoKey", text.into()));
             } else if !is_pointer(key) {
                 broken.push((
                     "fifoKey",
-                    format!("Must be a JSON pointer of at most {FIFO_KEY_LENGTH_MAX} bytes, such as /customer/id"),
+                    format!(
+                        "Must be a JSON pointer of at most {FIFO_KEY_LENGTH_MAX} bytes, such as /customer/id"
+                    ),
                 ));
             }
         }
@@ -483,8 +487,16 @@ mod tests {
             |text: &'static str| move |place: &mut AwsPlaceIn| place.key_template = Some(text.into());
         let bucket = AwsService::S3.example();
         assert_eq!(with(AwsService::S3, bucket, &template("in/{year}/{message}")), [""; 0]);
-        for bad in ["", "x", "{message", "{messages}", "{message}{message}", "/{message}", "a//{message}", "ä{message}"]
-        {
+        for bad in [
+            "",
+            "x",
+            "{message",
+            "{messages}",
+            "{message}{message}",
+            "/{message}",
+            "a//{message}",
+            "ä{message}",
+        ] {
             assert_eq!(with(AwsService::S3, bucket, &template(bad)), ["keyTemplate"], "{bad}");
         }
         assert_eq!(with(AwsService::Sqs, fifo, &template("{message}")), ["keyTemplate"]);

@@ -196,7 +196,11 @@ mod tests {
     fn attributes_are_the_signatures_and_two_more() {
         let of = |style, signature| {
             let attributes = attributes(style, "msg_1", 7, signature, Some("text/\u{e9}"), "a.b");
-            attributes.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+            attributes
+                .into_iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         assert_eq!(
             of(HeaderStyle::Webhook, Some("v1,x")),

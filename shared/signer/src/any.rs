@@ -53,7 +53,8 @@ pub fn sign(
     all.sort_unstable();
     let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
     let names = names.join(";");
-    let lines: String = all.iter().map(|(name, value)| format!("{name}:{}\n", single_spaced(value))).collect();
+    let lines: String =
+        all.iter().map(|(name, value)| format!("{name}:{}\n", single_spaced(value))).collect();
     // All services but S3 have the path escaped once more.
     let path = if service == "s3" { path.to_owned() } else { path.replace('%', "%25") };
     let canonical = format!("{method}\n{path}\n\n{lines}\n{names}\n{hash}");
@@ -129,8 +130,7 @@ mod tests {
         let headers = headers.chain([("host", request.host)]);
         let signable =
             SignableRequest::new(request.method, url, headers, SignableBody::Bytes(request.body)).unwrap();
-        let (instructions, _) =
-            aws_sigv4::http_request::sign(signable, &params.into()).unwrap().into_parts();
+        let (instructions, _) = aws_sigv4::http_request::sign(signable, &params.into()).unwrap().into_parts();
         let (headers, _) = instructions.into_parts();
         headers.into_iter().find(|header| header.name() == "authorization").unwrap().value().to_owned()
     }

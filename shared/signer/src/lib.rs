@@ -191,7 +191,8 @@ fn canonical(request: &HttpRequest, host: &str, hash: &str) -> Option<(String, S
     Some((signed, canonical))
 }
 
-fn sha256(bytes: &[u8]) -> String {
+/// The SHA-256 of `bytes`, in lower-case hexadecimal digits.
+pub fn sha256(bytes: &[u8]) -> String {
     hex(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 

@@ -54,8 +54,7 @@ fn destination_of(item: &Item) -> Result<Destination> {
 
 /// An item, and where its endpoint's messages go.
 fn with_destination(item: Item, destination: &Destination) -> Item {
-    let item =
-        item.with("destination", s(destination.kind())).with("url", s(destination.address()));
+    let item = item.with("destination", s(destination.kind())).with("url", s(destination.address()));
     let Destination::Aws(place) = destination else { return item };
     item.with("region", s(&place.region))
         .with("roleArn", s(&place.role_arn))

@@ -18,7 +18,7 @@ use crate::destination::Webhook;
 pub fn build(
     url: &str,
     style: HeaderStyle,
-    Webhook { message, endpoint, payload, at }: Webhook<'_>,
+    Webhook { message, endpoint, payload, at, .. }: Webhook<'_>,
 ) -> Result<std::result::Result<Request<Full<Bytes>>, String>> {
     let Ok(url) = Url::parse(url) else {
         return Ok(Err("the endpoint's URL is not one".into()));
