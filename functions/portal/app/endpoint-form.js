@@ -46,7 +46,7 @@ function urlProblem(url) {
   if (!url) return '';
   try {
     const parsed = new URL(url);
-    return /^https?:$/.test(parsed.protocol) ? '' : t('urlScheme');
+    return /^(https?|arn):$/.test(parsed.protocol) ? '' : t('urlScheme');
   } catch {
     return /^[\w.-]+(:\d+)?(\/|$)/.test(url) ? t('urlMean', { url: 'https://' + url }) : t('urlBad');
   }

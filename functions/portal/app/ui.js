@@ -46,6 +46,8 @@ export function Url({ url }) {
   } catch {
     return html`<span class="cut">${url || t('kind_polling')}</span>`;
   }
+  // A place in AWS: its ARN has no host.
+  if (!parts.host) return html`<span class="cut">${url}</span>`;
   return html`<span class="cut" title=${url} dir="ltr"><span class="dim">${parts.protocol === 'http:' ? 'http://' : ''}</span><span class="strong">${parts.host}</span><span class="dim">${parts.pathname === '/' ? '' : parts.pathname}${parts.search}</span></span>`;
 }
 

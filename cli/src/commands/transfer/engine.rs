@@ -225,7 +225,7 @@ impl Engine {
             let new_secret = endpoint.secret.is_none() || endpoint.secret_is_hidden();
             let note = if new_secret { format!("{note} (a new secret)") } else { note };
             self.count(|tally| tally.new_secrets += u64::from(new_secret));
-            self.created(KIND, &format!("{label} {}", text(&json!(endpoint.fields), "url")), &note)?;
+            self.created(KIND, &format!("{label} {}", endpoint.address()), &note)?;
             let Some(list) = list.as_ref().filter(|_| self.mode.apply) else { return Ok(()) };
             let mut body = json!(endpoint.fields);
             body["uid"] = json!(uid.unwrap_or(&made));

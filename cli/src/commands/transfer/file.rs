@@ -91,7 +91,8 @@ impl Reader {
             return Err(self.wrong(&format!("unknown field {name:?} of an {}", kind.name())));
         }
         let must = if kind == Kind::Endpoint { "url" } else { "name" };
-        if !object.get(must).is_some_and(Value::is_string) {
+        let elsewhere = kind == Kind::Endpoint && object.get("destination").is_some_and(Value::is_object);
+        if !elsewhere && !object.get(must).is_some_and(Value::is_string) {
             return Err(self.wrong(&format!("an {} needs a {must}", kind.name())));
         }
         Ok(kind.pick(&Value::Object(object)))

@@ -35,6 +35,7 @@ impl Kind {
             Self::Endpoint => &[
                 "uid",
                 "url",
+                "destination",
                 "description",
                 "disabled",
                 "filterTypes",
@@ -53,6 +54,9 @@ impl Kind {
         for name in self.fields() {
             let value = match *name {
                 "rateLimit" => first(value, &["rateLimit", "throttleRate"]),
+                "destination" => destination(&value["destination"]),
+                // The destination says it; as a URL it would be refused.
+                "url" if !destination(&value["destination"]).is_null() => Value::Null,
                 "filterTypes" => first(value, &["filterTypes", "eventTypes"]),
                 "featureFlags" => match first(value, &["featureFlags"]) {
                     Value::Null if value["featureFlag"].is_string() => {
@@ -91,6 +95,17 @@ impl Kind {
         };
         self.fields().iter().filter(differs).copied().collect()
     }
+}
+
+/// Where messages go, if not to a URL: servers that know no other kinds have no such field. The external ID is the
+/// application's, which has another one at the target.
+fn destination(value: &Value) -> Value {
+    let mut fields = match value {
+        Value::Object(fields) if value["kind"] != "http" => fields.clone(),
+        _ => return Value::Null,
+    };
+    fields.remove("externalId");
+    Value::Object(fields)
 }
 
 /// Counts by kind, in words; empty if all are zero.
@@ -162,6 +177,14 @@ impl Endpoint {
         label(&self.fields, &self.id)
     }
 
+    /// What names the place that its messages go to.
+    pub(super) fn address(&self) -> String {
+        let fields = Value::Object(self.fields.clone());
+        let destination = &fields["destination"];
+        let named = [text(&fields, "url"), text(destination, "arn"), text(destination, "kind")];
+        named.into_iter().find(|name| !name.is_empty()).unwrap_or_default()
+    }
+
     /// Whether the secret can be given to another server: of an ed25519 key the API shows the public half.
     pub(super) fn secret_is_hidden(&self) -> bool {
         self.secret.as_deref().is_some_and(|secret| secret.starts_with("whpk_"))
@@ -193,6 +216,13 @@ mod tests {
             Kind::Endpoint.differences(&Kind::Endpoint.pick(&other), &there),
             ["uid", "url", "disabled", "filterTypes", "rateLimit", "retryPolicy"]
         );
+        let queue =
+            json!({"kind": "sqs", "arn": "arn:q", "roleArn": "arn:r", "externalId": "postrider-app_1"});
+        let picked = Kind::Endpoint.pick(&json!({"url": "arn:q", "destination": queue}));
+        let there = json!({"destination": {"kind": "sqs", "arn": "arn:q", "roleArn": "arn:r"}});
+        assert_eq!(Value::Object(picked), there);
+        let http = json!({"url": "http://a/", "destination": {"kind": "http", "url": "http://a/"}});
+        assert_eq!(Value::Object(Kind::Endpoint.pick(&http)), json!({"url": "http://a/"}));
         let flag = Kind::EventType.pick(&json!({"name": "a", "description": "", "featureFlag": "beta"}));
         assert_eq!(Value::Object(flag), json!({"name": "a", "description": "", "featureFlags": ["beta"]}));
     }
