@@ -256,7 +256,7 @@ impl DevFlags {
             settings = settings.with("POSTRIDER_RETRY_SCHEDULE", schedule.trim());
         }
         // Where the services are that endpoints in AWS name, if not in AWS.
-        for service in ["STS", "SNS", "EVENTBRIDGE", "S3", "LAMBDA"] {
+        for service in ["STS", "SNS", "EVENTBRIDGE", "S3", "LAMBDA_DESTINATIONS"] {
             let name = format!("AWS_ENDPOINT_URL_{service}");
             if let Some(value) = env.optional(&name) {
                 settings = settings.with(&name, &value);

@@ -409,8 +409,9 @@ async fn a_functions_own_answer_is_the_attempts() {
         _ => (StatusCode::OK, r#"{"statusCode":200}"#.into()),
     });
     let mut lambda = lambda.await;
-    let given =
-        settings().with("POSTRIDER_RETRY_SCHEDULE", "").with("AWS_ENDPOINT_URL_LAMBDA", &lambda.url(""));
+    let given = settings()
+        .with("POSTRIDER_RETRY_SCHEDULE", "")
+        .with("AWS_ENDPOINT_URL_LAMBDA_DESTINATIONS", &lambda.url(""));
     let stack = TestStack::with(given).await;
     let app = stack.app().await;
     let function = arn("lambda", "function:orders");

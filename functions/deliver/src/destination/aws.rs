@@ -40,7 +40,8 @@ impl OwnAws {
             ("sns", "SNS"),
             ("events", "EVENTBRIDGE"),
             ("s3", "S3"),
-            ("lambda", "LAMBDA"),
+            // Of its own: `AWS_ENDPOINT_URL_LAMBDA` is where this installation's own functions are.
+            ("lambda", "LAMBDA_DESTINATIONS"),
         ];
         let address = |(code, name): (&'static str, &str)| {
             let given = env.optional(&format!("AWS_ENDPOINT_URL_{name}"));
