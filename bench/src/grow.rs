@@ -10,7 +10,7 @@ use shared::ids::{AppId, AttemptId, EndpointId, MessageId};
 use shared::labels::Labels;
 use shared::random::SystemRandom;
 use shared::store::Store;
-use shared::store::attempts::{Attempt, ResponseBody, Status, Trigger};
+use shared::store::attempts::{Attempt, Passage, ResponseBody, Status, Trigger};
 use shared::store::messages::{NewMessage, Payload};
 use tokio::task::JoinSet;
 
@@ -97,6 +97,7 @@ async fn one(
         trigger: Trigger::Scheduled,
         next: None,
         disables: false,
+        passage: Passage::Untransformed,
         labels,
     };
     store.record_first_attempt(&attempt, true).await.map(drop)

@@ -55,6 +55,8 @@ impl Names {
         match value {
             Value::Ref(name) if name == "AWS::Region" => Some(self.region.clone()),
             Value::Ref(name) if name == "AWS::StackName" => Some(self.prefix.clone()),
+            // Of a function there is the one that is linked.
+            Value::Ref(name) if name.ends_with(".Alias") => name.strip_suffix(".Alias").map(str::to_owned),
             Value::Ref(id) => {
                 let queue = || self.queues.get(id).map(|queue| queue.url.clone());
                 self.tables.get(id).cloned().or_else(queue)

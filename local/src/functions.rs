@@ -14,6 +14,7 @@ use shared::Platform;
 use shared::clock::Timestamp;
 use shared::config::{ConfigError, Env};
 use tokio::sync::watch;
+use transform::Program;
 
 use crate::cpu::Cpu;
 
@@ -26,12 +27,19 @@ pub(crate) enum Code {
     Http(Router),
     /// Batches of a queue's messages.
     Queue(Handler<SqsEvent, SqsBatchResponse>),
+    /// Invocations by other functions: the text of the event, and that of the answer.
+    Invoked(Handler<Vec<u8>, Result<Vec<u8>, String>>),
     /// A schedule; told when it has to be done, it says how much it did.
     Schedule(Handler<Timestamp, shared::Result<usize>>),
 }
 
 /// Connects the function of this name, as its `main` does in the cloud. None if there is no such code.
-pub(crate) fn connect(name: &str, env: &Env<'_>, platform: &Platform) -> Result<Option<Code>, ConfigError> {
+pub(crate) fn connect(
+    name: &str,
+    env: &Env<'_>,
+    platform: &Platform,
+    transformer: &Program,
+) -> Result<Option<Code>, ConfigError> {
     Ok(Some(match name {
         "applications" => Code::Http(applications::router(env, platform)?),
         "attempts" => Code::Http(attempts::router(env, platform)?),
@@ -59,6 +67,18 @@ pub(crate) fn connect(name: &str, env: &Env<'_>, platform: &Platform) -> Result<
             Code::Queue(Arc::new(move |event| {
                 let code = code.clone();
                 async move { code.handle(event).await }.boxed()
+            }))
+        }
+        "transform" => {
+            let code = transform::Transform::new(transformer.clone(), platform.clock.clone());
+            Code::Invoked(Arc::new(move |event| {
+                let code = code.clone();
+                async move {
+                    let batch = serde_json::from_slice(&event).map_err(|error| error.to_string())?;
+                    let outcomes = code.handle(batch).await.map_err(|error| error.to_string())?;
+                    serde_json::to_vec(&outcomes).map_err(|error| error.to_string())
+                }
+                .boxed()
             }))
         }
         "timers" => {

@@ -22,6 +22,7 @@ mod env_vars;
 mod error;
 mod functions;
 mod in_process;
+mod invocations;
 mod listeners;
 mod logging;
 mod meter;

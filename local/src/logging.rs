@@ -20,7 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 pub(crate) const VARIABLE: &str = "POSTRIDER_LOG";
 /// The workspace's own crates, by the names that their lines carry. What they depend on says nothing
 /// below a warning unless it is named.
-const OWN: [&str; 26] = [
+const OWN: [&str; 27] = [
     "applications",
     "attempts",
     "auth",
@@ -46,6 +46,7 @@ const OWN: [&str; 26] = [
     "signer",
     "store",
     "timers",
+    "transform",
     "transformer",
 ];
 /// Successful attempts. Functions log them at debug, as each line costs in the cloud.

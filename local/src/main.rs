@@ -7,7 +7,15 @@ use std::process::ExitCode;
 #[global_allocator]
 static HEAP: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+fn main() -> ExitCode {
+    // Before anything is started or read: the process that runs customers' code has nothing else in it.
+    if let Some(code) = local::runner::transformer() {
+        return code;
+    }
+    serve()
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn serve() -> ExitCode {
     local::runner::main().await
 }

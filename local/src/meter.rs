@@ -18,6 +18,8 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use serde::Deserialize;
 
+use crate::invocations::invoked;
+
 /// What SQS charges as one request.
 const CHUNK: usize = 64 * 1024;
 /// Who asked, where no function did: the pollers, and whoever uses the stack's own clients.
@@ -28,11 +30,11 @@ const RUNNER: &str = "runner";
 pub struct Call {
     /// The function's name, or `runner`.
     pub by: String,
-    /// `DynamoDB` or `SQS`.
+    /// `DynamoDB`, `SQS` or `Lambda`.
     pub service: &'static str,
     /// Such as `PutItem`.
     pub operation: String,
-    /// The table or queue, without the stack's prefix; empty where there is none.
+    /// The table, queue or function, without the stack's prefix; empty where there is none.
     pub on: String,
 }
 
@@ -163,6 +165,12 @@ struct Connector {
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        if let Some(function) = invoked(&request) {
+            let (service, operation) = ("Lambda", "Invoke".to_owned());
+            let call = Call { by: self.by.to_string(), service, operation, on: function.to_owned() };
+            self.book.add(call, Spent { requests: 1, ..Spent::default() });
+            return self.inner.call(request);
+        }
         let target = request.headers().get("x-amz-target").and_then(|target| target.split_once('.'));
         let Some((service, operation)) = target else { return self.inner.call(request) };
         let service = if service == "AmazonSQS" { "SQS" } else { "DynamoDB" };

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::aws::Names;
+use crate::invocations::invoked;
 
 /// What one function may do.
 #[derive(Clone, Debug)]
@@ -56,6 +57,10 @@ impl RolePolicy {
     /// What of a request is not allowed; what is allowed is noted.
     fn check(&self, target: &str, body: &[u8]) -> Result<(), String> {
         let needed = needed(target, body).ok_or_else(|| format!("{target}, which cannot be understood"))?;
+        self.permit(needed)
+    }
+
+    fn permit(&self, needed: Vec<(String, String)>) -> Result<(), String> {
         for (action, name) in needed {
             let resource = self.resources.get(&name).cloned().unwrap_or(name);
             let grant = Grant { action, resource };
@@ -88,7 +93,13 @@ struct Connector {
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let target = request.headers().get("x-amz-target").unwrap_or_default();
-        match self.role_policies.check(target, request.body().bytes().unwrap_or_default()) {
+        let checked = match invoked(&request) {
+            Some(function) => {
+                self.role_policies.permit(vec![("lambda:InvokeFunction".into(), function.into())])
+            }
+            None => self.role_policies.check(target, request.body().bytes().unwrap_or_default()),
+        };
+        match checked {
             Ok(()) => self.inner.call(request),
             Err(refused) => {
                 let function = &*self.role_policies.function;

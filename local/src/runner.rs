@@ -29,6 +29,16 @@ const DELIVERY_TIMEOUT: &str = "POSTRIDER_DELIVERY_TIMEOUT";
 /// What is logged if nothing else is said.
 const LOG_DEFAULT: &str = "info";
 
+/// Runs customers' code until the parent is gone, where this process was started for that; none where it was not.
+pub fn transformer() -> Option<ExitCode> {
+    if !transform::is_child() {
+        return None;
+    }
+    let clock: SharedClock = std::sync::Arc::new(shared::clock::SystemClock);
+    let served = transformer::serve(&clock);
+    Some(if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
 /// Does what the process's command line says.
 pub async fn main() -> ExitCode {
     run_line(std::env::args_os()).await.into()

@@ -10,11 +10,13 @@ use shared::Platform;
 use shared::config::{Aws, ConfigError};
 use shared::draining::Draining;
 use tokio::sync::watch;
+use transform::Program;
 
 use crate::aws::{Clients, Names, QueueRef};
 use crate::dynamo::Dynamo;
 use crate::error::StartError;
 use crate::in_process::InProcess;
+use crate::invocations::{self, Invocations, Registry as Invoked};
 use crate::meter::Metered;
 use crate::metrics::Registry;
 use crate::secrets::Folder;
@@ -45,6 +47,10 @@ pub(crate) struct Services {
     pub(crate) platform: Platform,
     pub(crate) meter: Metered,
     pub(crate) registry: Arc<Registry>,
+    /// The functions that others invoke.
+    pub(crate) invoked: Invoked,
+    /// Starts the processes that run transformations.
+    pub(crate) transformer: Program,
     pub(crate) embedded: Option<Embedded>,
 }
 
@@ -95,6 +101,8 @@ impl Services {
             }),
             _ => settings.platform.http.clone(),
         };
+        let invoked = Invoked::default();
+        let http = SharedHttpClient::new(Invocations { inner: http, registry: invoked.clone() });
         let meter = Metered::new(http, &settings.prefix);
         let registry = Arc::new(Registry::default());
         let platform = Platform {
@@ -113,7 +121,14 @@ impl Services {
             }
             (error, _) => error,
         })?;
-        Ok(Self { aws, variables, clients, names, platform, meter, registry, embedded })
+        let transformer = match &settings.transformer {
+            Some(program) => program.clone(),
+            None => Program::own().map_err(|error| StartError::Embedded {
+                service: "process for transformations",
+                problem: error.to_string(),
+            })?,
+        };
+        Ok(Self { aws, variables, clients, names, platform, meter, registry, invoked, transformer, embedded })
     }
 
     /// The embedded queues.
@@ -156,6 +171,8 @@ fn lambda_variables(
             .into();
     let aws = given.iter().filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty());
     variables.extend(aws.map(|(name, value)| (name.clone(), value.clone())));
+    // A given one wins: a test has its own.
+    variables.entry("AWS_ENDPOINT_URL_LAMBDA".to_owned()).or_insert_with(|| invocations::ADDRESS.to_owned());
     variables.extend(dynamodb.map(|url| ("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), url)));
     if let Some(sts) = sts {
         variables.entry("AWS_ENDPOINT_URL_STS".to_owned()).or_insert(sts);

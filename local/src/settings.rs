@@ -62,6 +62,9 @@ pub struct Settings {
     pub receiver: bool,
     /// The template's text.
     pub template: String,
+    /// Starts a program that calls `transformer::serve`, for code that transforms webhooks. None: this program once
+    /// more, whose `main` asks [`transform::is_child`] first.
+    pub transformer: Option<transform::Program>,
 }
 
 impl Settings {
@@ -83,6 +86,7 @@ impl Settings {
             allow_loopback: true,
             receiver: false,
             template: TEMPLATE.to_owned(),
+            transformer: None,
         }
     }
 

@@ -13,6 +13,7 @@ use crate::aws::QueueRef;
 use crate::cpu::Cpu;
 use crate::error::StartError;
 use crate::functions::{Code, InProgress, Invoker, connect};
+use crate::invocations::Invoked;
 use crate::poller::{BUSY_MAX, PollMode, Poller};
 use crate::role_policy::RolePolicy;
 use crate::routes::{Api, HttpFunction};
@@ -57,6 +58,7 @@ impl Functions {
         let Services { platform, meter, clients, names, .. } = services;
         let poll_mode = if services.embedded.is_some() { PollMode::Embedded } else { PollMode::Foreign };
         let (mut http, mut pollers, mut scheduled) = (Vec::new(), Vec::new(), Vec::new());
+        let mut invoked = BTreeMap::new();
         let (mut role_policies, mut cpu, mut progress) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for function in &template.functions {
             let wrong = |problem: &str| StartError::Function(format!("{}: {problem}", function.logical_id));
@@ -68,7 +70,7 @@ impl Functions {
             let invoker = Invoker::new(timeout(function));
             cpu.insert(function.name.clone(), invoker.cpu.clone());
             progress.insert(function.name.clone(), invoker.progress.clone());
-            let code = connect(&function.name, &env, &permitted)?
+            let code = connect(&function.name, &env, &permitted, &services.transformer)?
                 .ok_or_else(|| wrong("the local runner has no such function"))?;
             let kinds =
                 (function.routes.is_empty(), function.queues.is_empty(), function.schedules.is_empty());
@@ -94,6 +96,9 @@ impl Functions {
                         });
                     }
                 }
+                (Code::Invoked(code), (true, true, true)) => {
+                    invoked.insert(function.logical_id.clone(), Invoked { invoker, code });
+                }
                 (Code::Schedule(code), (true, true, _)) => {
                     let (rates, clock) = (function.schedules.clone(), platform.clock.clone());
                     scheduled.push(Arc::new(Scheduled::new(&function.name, rates, invoker, clock, code)));
@@ -104,6 +109,7 @@ impl Functions {
         let api = Api::new(http).map_err(|route| {
             StartError::Function(format!("the route {} {} is invalid", route.method, route.path))
         })?;
+        services.invoked.fill(invoked);
         let sources = pollers.iter().map(|poller| poller.queue.clone()).collect();
         let longest = template.functions.iter().map(timeout).max().unwrap_or_default();
         let functions = Self { environments, role_policies, cpu, progress, scheduled, sources, longest };

@@ -9,7 +9,7 @@ import time
 import aws
 
 ORG = "org_23rb8YdGqMT0qIzpgGwdXfHirMu"
-FUNCTIONS = ["applications", "attempts", "auth", "background", "deliver", "endpoints", "event-types", "ingest", "messages", "portal", "timers"]
+FUNCTIONS = ["applications", "attempts", "auth", "background", "deliver", "endpoints", "event-types", "ingest", "messages", "portal", "timers", "transform"]
 
 
 class Walk:

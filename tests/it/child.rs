@@ -22,6 +22,24 @@ async fn stack() {
     std::future::pending::<()>().await;
 }
 
+/// Starts this test binary as a process that runs customers' code.
+pub fn transformer() -> transform::Program {
+    let path = std::env::current_exe().expect("this binary");
+    transform::Program::new(move || {
+        let mut command = Command::new(&path);
+        command.args(["--exact", "child::runs_code", "--ignored", "--nocapture"]);
+        command
+    })
+}
+
+/// That process. It is never run as a test, which has no questions for it.
+#[test]
+#[ignore = "the process that runs customers' code"]
+fn runs_code() {
+    let clock: shared::clock::SharedClock = std::sync::Arc::new(shared::clock::SystemClock);
+    transformer::serve(&clock).expect("it serves");
+}
+
 /// Killed (SIGKILL) when it is dropped.
 pub struct Child {
     process: std::process::Child,

@@ -13,3 +13,4 @@ pub mod proxies;
 pub mod responses;
 pub mod tls;
 pub mod traces;
+pub mod transformations;

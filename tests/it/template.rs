@@ -22,6 +22,7 @@ fn reads(connect: impl Fn(&Env<'_>, &Platform) -> Result<(), ConfigError>) -> BT
     let env = Env::new(|name| {
         asked.borrow_mut().insert(name.to_owned());
         Some(match name {
+            "POSTRIDER_TRANSFORM_FUNCTION" => "transform".to_owned(),
             name if name.ends_with("_QUEUE") => "http://127.0.0.1:1/000000000000/q".to_owned(),
             "POSTRIDER_JWT_SECRET" | "POSTRIDER_ENCRYPTION_KEY" => "x".repeat(32),
             // Asked for where the endpoints of the two services are not there.
@@ -42,7 +43,7 @@ fn reads(connect: impl Fn(&Env<'_>, &Platform) -> Result<(), ConfigError>) -> BT
 #[test]
 fn each_function_is_given_just_the_variables_that_it_reads() {
     let template = template();
-    let functions: [(&str, BTreeSet<String>); 11] = [
+    let functions: [(&str, BTreeSet<String>); 12] = [
         ("applications", reads(|env, platform| applications::router(env, platform).map(drop))),
         ("attempts", reads(|env, platform| attempts::router(env, platform).map(drop))),
         ("auth", reads(|env, platform| auth::router(env, platform).map(drop))),
@@ -54,6 +55,8 @@ fn each_function_is_given_just_the_variables_that_it_reads() {
         ("messages", reads(|env, platform| messages::router(env, platform).map(drop))),
         ("portal", reads(|env, _| portal::router(env).map(drop))),
         ("timers", reads(|env, platform| timers::Timers::connect(env, platform).map(drop))),
+        // Nothing but what every entry point reads: it has no secret.
+        ("transform", reads(|_, _| Ok(()))),
     ];
     assert_eq!(template.functions.len(), functions.len());
     for (name, read) in functions {

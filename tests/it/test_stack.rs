@@ -34,6 +34,7 @@ pub fn settings() -> Settings {
         .with("POSTRIDER_DELIVERY_TIMEOUT", "20")
         .with("POSTRIDER_JWT_SECRET", "a secret of the tests, long enough")
         .with("POSTRIDER_ENCRYPTION_KEY", "another secret of the tests, long enough");
+    settings.transformer = Some(crate::child::transformer());
     if let Some(endpoint) = shared::config::Env::process().optional(ENDPOINT_VARIABLE) {
         settings.aws_endpoint = Some(endpoint);
         // Stacks share that endpoint: each has tables and queues of its own.
@@ -402,6 +403,7 @@ pub struct Endpoint {
 /// One webhook as it arrived.
 #[derive(Clone, Debug)]
 pub struct Webhook {
+    pub method: http::Method,
     pub path: String,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -452,8 +454,8 @@ impl Receiver {
     ) -> Self {
         let (send, arrived) = mpsc::unbounded_channel();
         let answer: Answerer = Arc::new(answer);
-        let handler = move |uri: http::Uri, headers: HeaderMap, body: Bytes| {
-            let webhook = Webhook { path: uri.to_string(), headers, body };
+        let handler = move |method: http::Method, uri: http::Uri, headers: HeaderMap, body: Bytes| {
+            let webhook = Webhook { method, path: uri.to_string(), headers, body };
             let answered = answer(&webhook);
             let _ = send.send(webhook);
             async move { answered }

@@ -43,6 +43,9 @@ impl std::fmt::Debug for Inner {
     }
 }
 
+/// What stands for the target of an invocation, whose API has none.
+const LAMBDA: &str = "Lambda.Invoke";
+
 /// An answer: status and body.
 type Answer = (u16, Vec<u8>);
 
@@ -129,7 +132,10 @@ impl HttpClient for Connector {
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
+        let target = match request.uri().ends_with("/invocations") {
+            true => LAMBDA.to_owned(),
+            false => request.headers().get("x-amz-target").unwrap_or_default().to_owned(),
+        };
         let body = request.body().bytes().unwrap_or_default().to_vec();
         let (answer, answered) = oneshot::channel();
         let (inner, faulty) = (self.aws.0.clone(), self.faulty);
@@ -159,6 +165,7 @@ impl Inner {
     ) {
         let (service, operation) = match target.split_once('.') {
             Some(("AmazonSQS", operation)) => (Service::Sqs, operation),
+            Some(("Lambda", operation)) => (Service::Lambda, operation),
             Some((_, operation)) => (Service::DynamoDb, operation),
             None => panic!("{target} is no operation"),
         };
@@ -221,6 +228,12 @@ impl Inner {
     async fn serve(&self, service: Service, operation: &str, body: Vec<u8>, invocation: u64) -> Answer {
         let answer = match service {
             Service::Sqs => self.sqs(operation, body).await,
+            // In this process: the machine's time has no part in a run.
+            Service::Lambda => {
+                let clock: shared::clock::SharedClock = Arc::new(SimClock::new(&self.sim));
+                let batch = serde_json::from_slice(&body).expect("a batch");
+                (200, serde_json::to_vec(&transformer::run_batch(&clock, &batch)).expect("JSON"))
+            }
             Service::DynamoDb => {
                 let body = String::from_utf8(body).expect("text");
                 let answer = self.dynamodb(operation, &body);
@@ -336,6 +349,7 @@ fn throttled(service: Service) -> Answer {
             error(400, "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException")
         }
         Service::Sqs => error(403, "com.amazonaws.sqs#RequestThrottled"),
+        Service::Lambda => error(429, "TooManyRequestsException"),
     }
 }
 
@@ -343,5 +357,6 @@ fn internal(service: Service) -> Answer {
     match service {
         Service::DynamoDb => error(500, "com.amazonaws.dynamodb.v20120810#InternalServerError"),
         Service::Sqs => error(503, "com.amazonaws.sqs#ServiceUnavailable"),
+        Service::Lambda => error(500, "ServiceException"),
     }
 }

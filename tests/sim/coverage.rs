@@ -92,6 +92,7 @@ pub fn step(function: &str, service: Service, operation: &str, body: &[u8]) -> S
         Service::Sqs => {
             request["QueueUrl"].as_str().and_then(|url| url.rsplit('/').next()).unwrap_or_default().to_owned()
         }
+        Service::Lambda => "TransformFunction".to_owned(),
         Service::DynamoDb => items(&request).join(" + "),
     };
     format!("{function}: {operation} {what}")

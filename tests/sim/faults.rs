@@ -30,6 +30,8 @@ pub struct Rates {
 pub enum Service {
     DynamoDb,
     Sqs,
+    /// The function that runs transformations, and the way to it.
+    Lambda,
 }
 
 /// What becomes of one request to a service.
@@ -146,7 +148,11 @@ impl Faults {
     pub fn fate(&self, service: Service) -> Fate {
         self.may_go_down(service);
         if self.is_down(service) {
-            self.count(if service == Service::Sqs { "SQS down" } else { "DynamoDB down" });
+            self.count(match service {
+                Service::DynamoDb => "DynamoDB down",
+                Service::Sqs => "SQS down",
+                Service::Lambda => "Lambda down",
+            });
             return Fate::Down;
         }
         let rates = &self.rates;

@@ -15,7 +15,7 @@ use standardwebhooks::Webhook;
 use crate::journal::{Events, Post, Record};
 use crate::pollers::Pollers;
 use crate::receivers::Manner;
-use crate::workload::{Customer, Target, Wish, request};
+use crate::workload::{Code, Customer, Target, Wish, request};
 use crate::world::{World, answer};
 
 /// How long it takes at most to put an attempt on record where nothing strikes.
@@ -308,7 +308,17 @@ fn find(customers: &[Customer], wanted: impl Fn(&Target) -> bool) -> Option<&Tar
 
 /// Promises 3 and 4: what arrives is what this customer posted, signed with this endpoint's key.
 fn webhook(post: &Post, customers: &[Customer], wishes: &[Wish]) -> Result<(), String> {
-    let wish = wishes.iter().find(|wish| wish.payload.as_bytes() == post.body);
+    // Behind code, a payload is what the code makes of it.
+    let target = find(customers, |target| target.receiver == post.receiver);
+    let code = target.and_then(|target| target.code);
+    let sent = |wish: &Wish| match code {
+        Some(Code::Reduces) => {
+            let posted: serde_json::Value = serde_json::from_str(&wish.payload).expect("JSON");
+            serde_json::json!({ "of": posted["of"] }).to_string()
+        }
+        _ => wish.payload.clone(),
+    };
+    let wish = wishes.iter().find(|wish| sent(wish).as_bytes() == post.body);
     let wish = wish.ok_or_else(|| format!("nobody posted {:?}", String::from_utf8_lossy(&post.body)))?;
     let target = customers[wish.customer].endpoints.iter().find(|target| target.receiver == post.receiver);
     let target = target.ok_or("the payload is another customer's")?;
@@ -321,6 +331,10 @@ fn webhook(post: &Post, customers: &[Customer], wishes: &[Wish]) -> Result<(), S
         |name: &str| post.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let at = header("webhook-timestamp").parse().map_err(|_| "the timestamp is no number")?;
     let signature = verifier.sign(&post.message, at, &post.body).map_err(|error| error.to_string())?;
+    let mark = code.map_or("", |_| Code::MARK);
+    if header("x-code") != mark {
+        return Err(format!("the code {code:?} and the header {:?}", header("x-code")));
+    }
     if header("webhook-signature") == signature { Ok(()) } else { Err("the signature is wrong".into()) }
 }
 

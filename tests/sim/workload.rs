@@ -33,6 +33,31 @@ pub struct Target {
     pub channel: Option<&'static str>,
     /// How many retries its policy has, or its application's; the installation's if neither has one.
     pub retries: Option<usize>,
+    /// The code that its webhooks pass, if they do.
+    pub code: Option<Code>,
+}
+
+/// What an endpoint's transformation does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// Sets a header, and leaves the payload byte for byte.
+    Marks,
+    /// Sends a part of the payload.
+    Reduces,
+}
+
+impl Code {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Marks => "const handler = (w) => { w.headers = { 'x-code': w.env.mark }; return w }",
+            Self::Reduces => {
+                "const handler = (w) => ({ payload: { of: w.payload.of }, headers: { 'x-code': w.env.mark } })"
+            }
+        }
+    }
+
+    /// What the code puts into a header.
+    pub const MARK: &str = "the simulation's";
 }
 
 /// A message that a backend wants to be sent, and what it was told.
@@ -83,6 +108,7 @@ pub async fn customers(world: &World) -> Vec<Customer> {
     let many = dice.chance(15);
     // Of their own, so that the rest of a seed's course does not depend on them.
     let policies = Dice::new(world.seed, "policies");
+    let codes = Dice::new(world.seed, "transformations");
     for nth in 0..2 + u64::from(dice.chance(200)) {
         let org = if nth == 0 || dice.chance(500) {
             first_org
@@ -119,8 +145,17 @@ pub async fn customers(world: &World) -> Vec<Customer> {
                 body["rateLimit"] = json!(dice.between(1, 3));
             }
             let endpoint = ask(&endpoints, "POST", &path, body).await;
-            let id = endpoint["id"].as_str().expect("an id").parse().expect("an id");
-            made.push(Target { id, receiver, secret, channel, retries: retries.or(retries_of_all) });
+            let id: EndpointId = endpoint["id"].as_str().expect("an id").parse().expect("an id");
+            let code = codes.chance(150).then(|| *codes.pick(&[Code::Marks, Code::Reduces]));
+            if let Some(code) = code {
+                let path = format!("{path}/{id}/transformation");
+                let body =
+                    json!({ "code": code.text(), "enabled": true, "variables": { "mark": Code::MARK } });
+                let request = request("PATCH", &path, &token, None, body.to_string());
+                let (status, answer) = answer(endpoints.clone(), request).await;
+                assert_eq!(status, 204, "{path}: {}", String::from_utf8_lossy(&answer));
+            }
+            made.push(Target { id, receiver, secret, channel, retries: retries.or(retries_of_all), code });
         }
         let mut polled = Vec::new();
         if polling.chance(300) {

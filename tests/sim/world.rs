@@ -174,12 +174,13 @@ impl World {
             TemplateValue::Ref(id) if template().tables.iter().any(|table| table.logical_id == *id) => {
                 Some(table(id))
             }
+            TemplateValue::Ref(name) if name.ends_with(".Alias") => Some("transform".to_owned()),
             TemplateValue::GetAtt(id, attribute) if attribute == "Arn" => Some(arn(id)),
             _ => None,
         };
         let lambda = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]
             .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let services = ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS"]
+        let services = ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_LAMBDA"]
             .map(|name| (name.to_owned(), "http://in.process".to_owned()));
         let named = of.iter().filter_map(|(name, value)| {
             let value = own.get(name.as_str()).cloned().or_else(|| template().resolve(value, lookup));

@@ -19,7 +19,7 @@ use shared::store::shards::LogQuery;
 use shared::wire::{MessageOut, Shown};
 
 use crate::Attempts;
-use crate::filter::Filter;
+use crate::filter::{ExpandedStatuses, Filter};
 use crate::out::{EndpointMessageOut, MessageEndpointOut};
 
 /// Most deliveries that one request joins with their messages or endpoints: one that finds too few
@@ -56,11 +56,11 @@ pub async fn messages(
         let page = store.with_payloads(page, backward, |(message, _)| message).await?;
         page.try_map(|((message, state), payload)| {
             let shown = payload.as_ref().map_or(Shown::Expired, |text| Shown::Payload(&text.json));
-            Ok(EndpointMessageOut::new(MessageOut::new(&message, &shown)?, &state))
+            Ok(EndpointMessageOut::new(MessageOut::new(&message, &shown)?, &state, filter.statuses))
         })?
     } else {
         page.try_map(|(message, state)| {
-            Ok(EndpointMessageOut::new(MessageOut::new(&message, &Shown::Withheld)?, &state))
+            Ok(EndpointMessageOut::new(MessageOut::new(&message, &Shown::Withheld)?, &state, filter.statuses))
         })?
     };
     Ok(Json(ListOut::new(page, |out| out.id().to_string(), |out| out)))
@@ -82,8 +82,9 @@ async fn messages_of(
     let mut entries = Vec::new();
     let mut joined = 0;
     loop {
-        let mut page =
-            store.list_states(endpoint, &query, |state| filter.keeps_status(state.standing())).await?;
+        let mut page = store
+            .list_states(endpoint, &query, |state| filter.keeps_status(state.standing(), state.is_canceled()))
+            .await?;
         if backward {
             page.entries.reverse();
         }
@@ -125,8 +126,9 @@ pub async fn destinations(
     let now = held.api.clock.now();
     let due = message.deliver_at.filter(|at| *at > now);
     let page = destinations_of(store, &message, &list).await?;
-    let show =
-        |(endpoint, state): (Endpoint, Option<State>)| MessageEndpointOut::new(endpoint, state.as_ref(), due);
+    let show = |(endpoint, state): (Endpoint, Option<State>)| {
+        MessageEndpointOut::new(endpoint, state.as_ref(), due, ExpandedStatuses::default())
+    };
     Ok(Json(ListOut::new(page, |(endpoint, _)| endpoint.id.to_string(), show)))
 }
 

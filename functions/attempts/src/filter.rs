@@ -7,23 +7,34 @@ use shared::ids::NAME_LENGTH_MAX;
 use shared::labels::Labels;
 use shared::limits::{CHANNEL_LENGTH_MAX, TAG_LENGTH_MAX};
 use shared::page::Made;
-use shared::store::attempts::{Attempt, Status};
+use shared::store::attempts::{Attempt, CANCELED, Passage, Status};
 use shared::store::messages::Message;
 
-/// What is checked and changes nothing: no delivery is ever cancelled.
-pub struct ExpandedStatuses;
+/// Whether the caller knows the status of what a transformation cancelled. To all others it is a success. The list of
+/// a message's endpoints has no such parameter.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExpandedStatuses(bool);
 
 impl QueryParams for ExpandedStatuses {
     fn read(query: &RawQuery, _: Timestamp) -> Result<Self> {
-        query.flag("expanded_statuses", false).map(|_| Self)
+        query.flag("expanded_statuses", false).map(Self)
+    }
+}
+
+impl ExpandedStatuses {
+    /// Number and word of a status.
+    pub const fn shown(self, status: Status, canceled: bool) -> (u8, &'static str) {
+        if self.0 && canceled { CANCELED } else { (status as u8, status.text()) }
     }
 }
 
 /// What the query asks for; what it does not mention does not matter.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Its number: there is one more in the contract than there are here, and nothing has it.
+    /// Its number, as the caller knows it.
     status: Option<u8>,
+    /// How statuses are shown.
+    pub statuses: ExpandedStatuses,
     /// The first digit of the status code, 0 for no answer.
     code_class: Option<u16>,
     channel: Option<String>,
@@ -35,8 +46,8 @@ pub struct Filter {
 
 impl QueryParams for Filter {
     fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
-        ExpandedStatuses::read(query, now)?;
         Ok(Self {
+            statuses: ExpandedStatuses::read(query, now)?,
             status: query.code("status", &[0, 1, 2, 3, 4].map(|number| (number, number as u8)))?,
             code_class: query
                 .code("status_code_class", &[0, 1, 2, 3, 4, 5].map(|class| (class * 100, class)))?,
@@ -52,14 +63,14 @@ impl Filter {
     /// Whether `attempt` is shown.
     pub fn keeps(&self, attempt: &Attempt) -> bool {
         self.made.holds(attempt.at)
-            && self.keeps_status(attempt.status)
+            && self.keeps_status(attempt.status, attempt.passage == Passage::Canceled)
             && self.code_class.is_none_or(|class| attempt.code / 100 == class)
             && self.keeps_labels(&attempt.labels)
     }
 
     /// Whether a delivery that stands so is shown.
-    pub fn keeps_status(&self, status: Status) -> bool {
-        self.status.is_none_or(|wanted| status as u8 == wanted)
+    pub fn keeps_status(&self, status: Status, canceled: bool) -> bool {
+        self.status.is_none_or(|wanted| self.statuses.shown(status, canceled).0 == wanted)
     }
 
     /// Whether a delivery of `message` is shown, as far as the message decides.

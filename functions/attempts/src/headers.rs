@@ -8,7 +8,7 @@ use shared::auth::Authenticated;
 use shared::http::{ApiResult, AppRef, Json, MessageRef, Path};
 use shared::ids::AttemptId;
 use shared::signing;
-use shared::store::attempts::Attempt;
+use shared::store::attempts::{Attempt, Passage};
 use shared::store::endpoint_secrets::EndpointHeaders;
 use shared::store::messages::Message;
 use shared::webhook::{Webhook, attributes, is_sensitive};
@@ -19,7 +19,7 @@ use crate::Attempts;
 /// What callers should know of it.
 pub const ABOUT: &str = "\
 The request's headers are computed again, with the keys and the headers that the endpoint has now: without the signature \
-where the payload or the endpoint is gone, and without the connection's own (`host`, `content-length`); of what was sent to a place in AWS, they are the attributes. Of the response's, \
+where the payload or the endpoint is gone or a transformation changed the webhook, whose own headers are not kept, and without the connection's own (`host`, `content-length`); of what was sent to a place in AWS, they are the attributes. Of the response's, \
 up to 2 KB of a failure's are kept, and of a success's what fits its record.";
 /// What is shown for a value that is not.
 const MASKED: &str = "********";
@@ -57,12 +57,17 @@ pub async fn read(
 impl Attempts {
     /// The headers that the attempt was sent with; none where its URL could not be sent to.
     async fn sent(&self, message: &Message, attempt: &Attempt) -> Result<Vec<(String, String)>> {
+        if attempt.passage == Passage::Canceled {
+            return Ok(Vec::new());
+        }
         let Ok(url) = Url::parse(&attempt.url) else { return Ok(Vec::new()) };
         let store = &self.api.store;
         let endpoint = store.find_endpoint(message.app, attempt.endpoint).await?;
         let payload = store.payload(message).await?;
         let (id, timestamp) = (message.id.to_string(), attempt.at.seconds());
         let signature = match (&endpoint, &payload) {
+            // What was sent then is not kept.
+            _ if attempt.passage != Passage::Untransformed => None,
             (Some(endpoint), Some(payload)) => {
                 let keys = endpoint.valid_keys(attempt.at);
                 Some(signing::signatures(keys, &id, timestamp, payload.sent().as_bytes())?)

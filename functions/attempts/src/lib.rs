@@ -212,7 +212,7 @@ impl Attempts {
         let endpoints: Vec<EndpointId> = endpoints.into_iter().collect();
         let page = by_message::list(&self.api.store, message.id, &endpoints, &list, &filter).await?;
         let page = fit(page, with_content, list.list.is_backward());
-        let show = |attempt| AttemptOut::new(attempt, with_content);
+        let show = |attempt| AttemptOut::new(attempt, with_content, filter.statuses);
         Ok(Json(ListOut::new(page, |attempt| attempt.id.to_string(), show)))
     }
 
@@ -263,7 +263,7 @@ async fn list_by_endpoint(
     }
     let page = page.try_map(|attempt| {
         let (id, message) = (attempt.id, messages.get(&attempt.message));
-        Ok((id, AttemptOut::new(attempt, with_content).of_message(message)?))
+        Ok((id, AttemptOut::new(attempt, with_content, filter.statuses).of_message(message)?))
     })?;
     Ok(Json(ListOut::new(page, |(id, _)| id.to_string(), |(_, out)| out)))
 }
@@ -289,11 +289,11 @@ async fn list_at_endpoint(
 async fn read(
     State(state): State<Attempts>,
     Authenticated(caller): Authenticated,
-    Query(_): Query<ExpandedStatuses>,
+    Query(statuses): Query<ExpandedStatuses>,
     Path(path): Path<(AppRef, MessageRef, AttemptId)>,
 ) -> ApiResult<Json<AttemptOut>> {
     let (_, found, _) = state.attempt(&caller, path).await?;
-    Ok(Json(AttemptOut::new(found, true)))
+    Ok(Json(AttemptOut::new(found, true, statuses)))
 }
 
 /// Takes the text of an endpoint's answer out of the log. Whoever may read it may.

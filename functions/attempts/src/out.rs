@@ -5,10 +5,18 @@ use serde::Serialize;
 use shared::Result;
 use shared::clock::Timestamp;
 use shared::ids::{AttemptId, EndpointId, MessageId};
-use shared::store::attempts::{Attempt, State, Status, Trigger};
+use shared::store::attempts::{Attempt, CANCELED, Passage, State, Status, Trigger};
 use shared::store::endpoints::Endpoint;
 use shared::store::messages::Message;
 use shared::wire::{MessageOut, Shown};
+
+use crate::filter::ExpandedStatuses;
+
+/// Every status that there is, as a number and as a word.
+fn statuses() -> [(u8, &'static str); 5] {
+    let [success, pending, fail, sending] = Status::ALL.map(|status| (status as u8, status.text()));
+    [success, pending, fail, sending, CANCELED]
+}
 
 macro_rules! values {
     ($($(#[doc = $doc:literal])* $name:ident: $kind:literal of $values:expr,)*) => {$(
@@ -30,10 +38,10 @@ macro_rules! values {
 }
 
 values! {
-    /// 0 success, 1 pending, 2 failed, 3 sending. An attempt is never 1 or 3, a delivery is 3 until it ends.
-    StatusNumber: "integer" of Status::ALL.map(|status| status as u8),
+    /// 0 success, 1 pending, 2 failed, 3 sending, and with `expanded_statuses` 4 cancelled by the endpoint's transformation. An attempt is never 1 or 3, a delivery is 3 until it ends.
+    StatusNumber: "integer" of statuses().map(|(number, _)| number),
     /// Its status, as a word.
-    StatusText: "string" of Status::ALL.map(Status::text),
+    StatusText: "string" of statuses().map(|(_, text)| text),
     /// What triggered it: 0 the schedule, 1 a manual resend.
     TriggerNumber: "integer" of [Trigger::Scheduled, Trigger::Manual].map(|trigger| trigger as u8),
 }
@@ -67,7 +75,8 @@ pub struct AttemptOut {
 }
 
 impl AttemptOut {
-    pub fn new(attempt: Attempt, with_content: bool) -> Self {
+    pub fn new(attempt: Attempt, with_content: bool, statuses: ExpandedStatuses) -> Self {
+        let (status, status_text) = statuses.shown(attempt.status, attempt.passage == Passage::Canceled);
         let response = if with_content { attempt.response_text() } else { String::new() };
         Self {
             id: attempt.id,
@@ -77,8 +86,8 @@ impl AttemptOut {
             response,
             response_status_code: attempt.code,
             response_duration_ms: attempt.duration_ms,
-            status: attempt.status as u8,
-            status_text: attempt.status.text(),
+            status,
+            status_text,
             trigger_type: attempt.trigger as u8,
             timestamp: attempt.at,
             msg: None,
@@ -107,13 +116,10 @@ struct StandingOut {
 
 impl StandingOut {
     /// Without a state the first attempt is on its way, or will be at `due`.
-    fn new(state: Option<&State>, due: Option<Timestamp>) -> Self {
-        let status = state.map_or(Status::Sending, State::standing);
-        Self {
-            status: status as u8,
-            status_text: status.text(),
-            next_attempt: state.map_or(due, State::next_attempt),
-        }
+    fn new(state: Option<&State>, due: Option<Timestamp>, statuses: ExpandedStatuses) -> Self {
+        let canceled = state.is_some_and(State::is_canceled);
+        let (status, status_text) = statuses.shown(state.map_or(Status::Sending, State::standing), canceled);
+        Self { status, status_text, next_attempt: state.map_or(due, State::next_attempt) }
     }
 }
 
@@ -131,8 +137,8 @@ impl EndpointMessageOut {
         self.message.id()
     }
 
-    pub fn new(message: MessageOut, state: &State) -> Self {
-        Self { message, standing: StandingOut::new(Some(state), None) }
+    pub fn new(message: MessageOut, state: &State, statuses: ExpandedStatuses) -> Self {
+        Self { message, standing: StandingOut::new(Some(state), None, statuses) }
     }
 }
 
@@ -174,7 +180,12 @@ pub struct MessageEndpointOut {
 }
 
 impl MessageEndpointOut {
-    pub fn new(endpoint: Endpoint, state: Option<&State>, due: Option<Timestamp>) -> Self {
+    pub fn new(
+        endpoint: Endpoint,
+        state: Option<&State>,
+        due: Option<Timestamp>,
+        statuses: ExpandedStatuses,
+    ) -> Self {
         let settings = endpoint.settings;
         Self {
             id: endpoint.id,
@@ -191,7 +202,7 @@ impl MessageEndpointOut {
             throttle_rate: settings.rate_limit,
             created_at: endpoint.created_at,
             updated_at: endpoint.updated_at,
-            standing: StandingOut::new(state, due),
+            standing: StandingOut::new(state, due, statuses),
         }
     }
 }

@@ -9,7 +9,7 @@ use shared::ids::{AttemptId, EndpointId, MessageId};
 use shared::operational::{self, AttemptEvent, FAILING_AFTER, OperationalEvents as _};
 use shared::queue::{DELAY_MAX, Deliver as DeliverJob, Job, Outgoing};
 use shared::store::applications::Application;
-use shared::store::attempts::{Attempt, State, Status};
+use shared::store::attempts::{Attempt, Passage, State, Status};
 use shared::store::endpoints::Endpoint;
 
 use crate::job::AttemptJob;
@@ -43,7 +43,8 @@ impl Deliver {
         for event in events(status, job.number()) {
             self.enqueue_attempt_event(app, job, attempt, event).await?;
         }
-        let state = State { next: attempt.next, ..state_of(job, status) };
+        let canceled = attempt.passage == Passage::Canceled;
+        let state = State { next: attempt.next, canceled, ..state_of(job, status) };
         if self.has_bug(InjectedBug::StateBeforeSuccessor) {
             self.store.advance(&state).await?;
         }
@@ -86,7 +87,8 @@ impl Deliver {
             tracing::info!(endpoint = %attempt.endpoint, "an endpoint asks to be disabled");
             return self.disable(app, attempt.endpoint, attempt.at, attempt.id).await;
         }
-        if status == Status::Pending {
+        // What was not sent says nothing of whoever it was for.
+        if status == Status::Pending || attempt.passage == Passage::Canceled {
             return Ok(());
         }
         let Some(endpoint) = self.endpoint(app, attempt.endpoint).await? else { return Ok(()) };
@@ -197,7 +199,7 @@ impl Deliver {
 
 /// Whether a success makes its endpoint forget that it fails since then.
 fn forgets(success: &Attempt, since: Timestamp) -> bool {
-    success.at.since(since) > FAILING_KEPT_MIN
+    success.passage != Passage::Canceled && success.at.since(since) > FAILING_KEPT_MIN
 }
 
 /// The state of a delivery after the attempt of `job`.
@@ -211,6 +213,7 @@ fn state_of(job: &DeliverJob, status: Status) -> State {
         stopped: false,
         by_hand: Vec::new(),
         delivered_by_hand: false,
+        canceled: false,
         first: None,
     }
 }

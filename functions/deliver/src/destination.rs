@@ -6,6 +6,7 @@ pub mod http;
 
 use std::sync::Arc;
 
+use ::http::Method;
 use shared::Result;
 use shared::clock::{SharedClock, Timestamp};
 use shared::config::Delivery;
@@ -18,6 +19,7 @@ use shared::store::messages::Payload;
 
 use self::aws::{Aws, OwnAws};
 use self::http::{Http, HttpSender};
+use crate::transform::Prepared;
 
 /// A webhook that is sent now.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +38,8 @@ pub struct Webhook<'a> {
     pub payload: &'a Payload,
     /// When: it is signed with the rest.
     pub at: Timestamp,
+    /// The method of the request, where the protocol has one.
+    pub method: &'a Method,
 }
 
 /// How sending a webhook ended.
@@ -58,6 +62,12 @@ pub struct AttemptResult {
 }
 
 impl AttemptResult {
+    /// The endpoint's transformation said that nothing is to be sent.
+    fn canceled() -> Self {
+        let text = "the endpoint's transformation cancelled the webhook: nothing was sent";
+        Self { success: true, ..Self::failed(text) }
+    }
+
     /// There was no response.
     pub fn failed(reason: impl Into<String>) -> Self {
         Self {
@@ -112,6 +122,8 @@ pub struct AttemptRequest<'a> {
     pub labels: Labels,
     /// Why it is sent.
     pub trigger: Trigger,
+    /// What the endpoint's transformation made of it.
+    pub prepared: &'a Prepared,
 }
 
 /// An attempt as it was made, and what the response says of those to come.
@@ -142,15 +154,21 @@ impl Destinations {
 
     /// Makes one attempt.
     pub async fn attempt(&self, request: AttemptRequest<'_>) -> Result<Attempted> {
-        let AttemptRequest { id, message, endpoint, payload, labels, trigger } = request;
+        let AttemptRequest { id, message, endpoint, payload, labels, trigger, prepared } = request;
         let at = self.clock.now();
         let event_type = labels.event_type.as_str();
-        let webhook = Webhook { attempt: id, trigger, message, event_type, endpoint, payload, at };
-        let result = match &endpoint.settings.destination {
-            Destination::Http { url } => self.http.send(url, webhook).await?,
-            Destination::Aws(place) => self.aws.send(place, webhook).await?,
+        let (endpoint, payload, method) = match prepared {
+            Prepared::Changed(changed) => (&changed.endpoint, &changed.payload, &changed.method),
+            _ => (endpoint, payload, &Method::POST),
+        };
+        let webhook = Webhook { attempt: id, trigger, message, event_type, endpoint, payload, at, method };
+        let result = match (prepared, &endpoint.settings.destination) {
+            (Prepared::Canceled, _) => AttemptResult::canceled(),
+            (Prepared::Failed(reason), _) => AttemptResult::failed(reason),
+            (_, Destination::Http { url }) => self.http.send(url, webhook).await?,
+            (_, Destination::Aws(place)) => self.aws.send(place, webhook).await?,
             // It was sent to when its job was queued.
-            Destination::Polling => {
+            (_, Destination::Polling) => {
                 AttemptResult::failed("the endpoint is polled now: nothing is sent to it")
             }
         };
@@ -170,6 +188,7 @@ impl Destinations {
             trigger,
             next: None,
             disables: result.directive == ReceiverDirective::Disable,
+            passage: prepared.passage(),
             labels,
         };
         keep_headers(

@@ -12,6 +12,7 @@ mod injected_bug;
 mod job;
 mod requeue;
 mod throttle;
+mod transform;
 
 pub use destination::http::{Answer, Guard, HttpSender, SendError, SendFuture};
 pub use injected_bug::InjectedBug;
@@ -50,6 +51,7 @@ use destination::{AttemptRequest, Attempted, Destinations};
 use job::AttemptJob;
 use requeue::Priority;
 use throttle::Slots;
+use transform::{Gathered, Prepared, Transformations};
 
 /// Endpoints that one instance remembers.
 const ENDPOINTS_MAX: usize = 10_000;
@@ -74,6 +76,7 @@ pub struct Deliver {
     operational_queue: Option<OperationalQueue>,
     endpoints: VersionedCache<EndpointId, Arc<Endpoint>>,
     circuits: Circuits,
+    transformations: Transformations,
     metrics: Arc<Metrics>,
     draining: Draining,
     /// None but in the simulation's own tests.
@@ -86,6 +89,7 @@ struct Batch {
     applications: Mutex<HashMap<AppId, Arc<OnceCell<Option<Application>>>>>,
     turns: Mutex<HashMap<EndpointId, Arc<Semaphore>>>,
     slots: Slots,
+    transformations: Gathered,
 }
 
 impl Batch {
@@ -146,6 +150,7 @@ impl Deliver {
             sources: [Queue::Deliveries.source(env)?, Queue::Retries.source(env)?],
             endpoints: VersionedCache::new(ENDPOINTS_MAX),
             circuits: Circuits::default(),
+            transformations: Transformations::new(platform.transformer(env)?),
             metrics: platform.metrics("deliver"),
             draining: platform.draining.clone(),
             bug: None,
@@ -210,20 +215,36 @@ impl Deliver {
         if endpoint.settings.disabled {
             return self.abandon(&job, "the endpoint is disabled").await;
         }
+        let is_known_to_hang = priority == Priority::Normal && app.slow_endpoints.contains(&endpoint.id);
+        // Before it waits for its turn: so all of a batch are transformed in one call.
+        let transformed = if endpoint.transformation.is_some() && !is_known_to_hang {
+            let Some((payload, labels)) = self.content(&app, &job).await? else {
+                return self.abandon(&job, "the payload is gone").await;
+            };
+            let prepared = self.transformed(batch, &app, &endpoint, &payload, &labels).await?;
+            Some((payload, labels, prepared))
+        } else {
+            None
+        };
         let Some(_turn) = self.turn(batch, &app, endpoint.id, priority).await? else {
             return self.to_low_priority(job).await;
         };
         if let Some(slot) = self.slot_to_wait_for(batch, &app, &endpoint, job.slot()).await? {
             return self.put_back(priority, job, slot).await;
         }
-        let Some((payload, labels)) = self.content(&app, &job).await? else {
-            return self.abandon(&job, "the payload is gone").await;
+        let (payload, labels, prepared) = match transformed {
+            Some(transformed) => transformed,
+            None => match self.content(&app, &job).await? {
+                Some((payload, labels)) => (payload, labels, Prepared::AsItIs),
+                None => return self.abandon(&job, "the payload is gone").await,
+            },
         };
         if again {
             self.store.probe_log(endpoint.id, message, id).await?;
         }
         let (endpoint, payload, trigger) = (&endpoint, &payload, job.trigger());
-        let request = AttemptRequest { id, message, endpoint, payload, labels, trigger };
+        let prepared = &prepared;
+        let request = AttemptRequest { id, message, endpoint, payload, labels, trigger, prepared };
         let Attempted { mut attempt, hint, aborted } = self.send(&app, request).await?;
         if attempt.status != Status::Success && !aborted && !attempt.disables {
             attempt.next = job.next_due(&self.retries(&app, endpoint), hint, self.clock.now());

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use http::{HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Serialize;
 use shared::auth::Authenticated;
 use shared::error::ViolationKind;
+use shared::header_rules::{HEADERS_MAX, LENGTH_MAX, broken_name, broken_value};
 use shared::http::{
     ApiResult, Body, BodyType, Field, Fields, Json, NoContent, Path, Registry, RequestBody, Rule,
 };
@@ -37,81 +37,6 @@ pub fn operations<R: Registry<Endpoints>>(to: R) -> R {
             .summary("Change some of an endpoint's headers")
             .returns("The headers are changed.")
     })
-}
-
-/// Most headers of one endpoint.
-const HEADERS_MAX: usize = 50;
-/// Most bytes of all names and values of one endpoint: receivers take little more.
-const LENGTH_MAX: usize = 32 * 1024;
-const NAME_LENGTH_MAX: usize = 256;
-const VALUE_LENGTH_MAX: usize = 4096;
-
-/// Ours to set, or to do with the connection and not with what is sent.
-const FORBIDDEN: [&str; 27] = [
-    "user-agent",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "te",
-    "trailers",
-    "transfer-encoding",
-    "upgrade",
-    "age",
-    "cache-control",
-    "clear-site-data",
-    "expires",
-    "pragma",
-    "warning",
-    "content-length",
-    "content-type",
-    "content-encoding",
-    "content-language",
-    "content-location",
-    "host",
-    "connection",
-    "expect",
-    "trailer",
-    "proxy-connection",
-    "http2-settings",
-    "via",
-    "forwarded",
-];
-/// Of infrastructure, which trusts them, and of webhooks' own headers.
-const FORBIDDEN_PREFIXES: [&str; 12] = [
-    "x-amz-",
-    "x-amzn-",
-    "x-google",
-    "x-goog-",
-    "x-gfe",
-    "x-azure-",
-    "x-fd-",
-    "x-svix-",
-    "svix-",
-    "webhook-",
-    "x-forwarded-",
-    "postrider-",
-];
-/// What is wrong with a header's name; none if nothing is.
-fn broken_name(name: &str) -> Option<String> {
-    let lower = name.to_ascii_lowercase();
-    if name.len() > NAME_LENGTH_MAX || HeaderName::from_bytes(name.as_bytes()).is_err() {
-        return Some(format!("Not a header's name of 1 to {NAME_LENGTH_MAX} characters"));
-    }
-    if FORBIDDEN.contains(&lower.as_str()) {
-        return Some("This header cannot be set".into());
-    }
-    let prefix = FORBIDDEN_PREFIXES.iter().find(|prefix| lower.starts_with(**prefix))?;
-    Some(format!("Headers that begin with {prefix} cannot be set"))
-}
-
-/// What is wrong with a header's value; none if nothing is.
-fn broken_value(value: &str) -> Option<String> {
-    if value.len() > VALUE_LENGTH_MAX {
-        return Some(format!("Must have at most {VALUE_LENGTH_MAX} bytes"));
-    }
-    // The library would let other bytes pass; what a receiver makes of them nobody knows.
-    let valid = value.is_ascii() && HeaderValue::from_str(value).is_ok();
-    (!valid).then(|| "Must be visible ASCII characters and spaces".into())
 }
 
 /// A whole set of headers.
@@ -266,31 +191,4 @@ pub async fn patch(
     });
     changed.await?;
     Ok(NoContent)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_values() {
-        for good in ["X-Api-Key", "authorization", "x_under", "Accept", "X-Goo"] {
-            assert_eq!(broken_name(good), None, "{good}");
-        }
-        for bad in
-            FORBIDDEN.iter().chain(&FORBIDDEN_PREFIXES).chain(&["", "a b", "a:b", "Webhook-Id", "HOST"])
-        {
-            assert!(broken_name(bad).is_some() && broken_name(&bad.to_uppercase()).is_some(), "{bad}");
-        }
-        for bad in
-            ["Expect", "Trailer", "Proxy-Connection", "HTTP2-Settings", "Via", "Forwarded", "X-Forwarded-For"]
-        {
-            assert!(broken_name(bad).is_some(), "{bad}");
-        }
-        assert!(broken_name(&"x".repeat(257)).is_some());
-        assert_eq!(broken_value(&"x".repeat(4096)), None);
-        for bad in ["x".repeat(4097), "a\r\nb: c".to_owned(), "\0".to_owned(), "\u{e9}".to_owned()] {
-            assert!(broken_value(&bad).is_some(), "{bad:?}");
-        }
-    }
 }

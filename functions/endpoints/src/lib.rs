@@ -18,6 +18,7 @@ use shared::http::{
 use shared::ids::{EndpointId, Reference};
 use shared::intake::Intake;
 use shared::operational::{self, OperationalEvents};
+use shared::platform::TransformerClient;
 use shared::queue::{OperationalQueue, Queue};
 use shared::signing::{KeyKind, SigningKey};
 use shared::store::applications::Application;
@@ -38,6 +39,7 @@ mod replays;
 mod secret;
 mod stats;
 mod tasks;
+mod transformation;
 mod url_rule;
 mod usage;
 
@@ -57,6 +59,8 @@ struct Endpoints {
     /// Which destinations it takes.
     rules: Rules,
     key_kind: KeyKind,
+    /// Checks and tries transformations.
+    transformer: TransformerClient,
 }
 
 impl FromRef<Endpoints> for Api {
@@ -91,6 +95,7 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
             app: None,
         },
         key_kind,
+        transformer: platform.transformer(env)?,
     };
     Ok(shared::http::finish(operations(Router::new()), state))
 }
@@ -106,7 +111,7 @@ const TAG: &str = "Endpoint";
 fn operations<R: Registry<Endpoints>>(to: R) -> R {
     let to = usage::operations(tasks::operations(replays::operations(to)));
     let to = stats::operations(needs::operations(to));
-    let to = polling_keys::operations(filter::operations(to));
+    let to = polling_keys::operations(transformation::operations(filter::operations(to)));
     of_endpoints(example::operations(headers::operations(secret::operations(to))))
 }
 

@@ -73,7 +73,7 @@ pub struct StatsOut {
     pending: u64,
     sending: u64,
     fail: u64,
-    /// Nothing is canceled here.
+    /// Always 0: what a transformation cancelled is counted as a success.
     canceled: u64,
 }
 

@@ -24,7 +24,9 @@ impl Grant {
     /// Whether it is about a service that functions ask by way of the SDK. Logs and traces are sent by
     /// Lambda.
     pub fn is_of_the_sdk(&self) -> bool {
-        self.action.starts_with("dynamodb:") || self.action.starts_with("sqs:")
+        self.action.starts_with("dynamodb:")
+            || self.action.starts_with("sqs:")
+            || self.action == "lambda:InvokeFunction"
     }
 }
 
@@ -46,7 +48,7 @@ pub(super) fn grants(role: &Node<'_>, scope: &Scope) -> Result<BTreeSet<Grant>, 
                     let grant = Grant::new(&action, name(resource));
                     if grant.is_of_the_sdk() && (grant.resource.is_empty() || action.contains('*')) {
                         return Err(statement.error(
-                            "should name actions, and by !GetAtt the table or queue of this template",
+                            "should name actions, and by !GetAtt the table or queue of this template, or by !Ref a function's alias",
                         ));
                     }
                     grants.insert(grant);
@@ -61,6 +63,8 @@ pub(super) fn grants(role: &Node<'_>, scope: &Scope) -> Result<BTreeSet<Grant>, 
 fn name(resource: &Node<'_>) -> String {
     match resource.value() {
         Value::GetAtt(logical_id, attribute) if attribute == "Arn" => logical_id,
+        // SAM makes the alias of a function, and its ARN is what this stands for.
+        Value::Ref(name) => name.strip_suffix(".Alias").unwrap_or_default().to_owned(),
         Value::Text(text) if text == "*" => text,
         _ => String::new(),
     }

@@ -1,5 +1,9 @@
 //! What a function is given from outside: time, randomness, and the ways to AWS and out of it.
 
+mod transformer;
+
+pub use transformer::TransformerClient;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -106,6 +110,19 @@ impl Platform {
             .retry_config(RetryConfig::disabled());
         config.set_endpoint_url(aws.sqs_endpoint);
         Ok(Sqs::new(aws_sdk_sqs::Client::from_conf(config.build()), self.clock.clone()))
+    }
+
+    /// The function that runs customers' code.
+    ///
+    /// # Errors
+    /// A setting is missing.
+    pub fn transformer(&self, env: &Env<'_>) -> Result<TransformerClient, ConfigError> {
+        let aws = Aws::read(env)?;
+        let function = env.required(
+            "POSTRIDER_TRANSFORM_FUNCTION",
+            "the name or the ARN of the function that runs transformations",
+        )?;
+        Ok(TransformerClient::new(self, &aws, credentials(&aws), &function))
     }
 
     /// How the SDK waits: by the injected clock.

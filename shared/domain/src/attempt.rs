@@ -49,6 +49,22 @@ impl Status {
     }
 }
 
+/// The status of what a transformation cancelled, for clients that know it: a success to all others. The number and
+/// the word are the contract's.
+pub const CANCELED: (u8, &str) = (4, "canceled");
+
+/// What the endpoint's transformation made of a webhook.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Passage {
+    /// There is none, or it failed.
+    #[default]
+    Untransformed,
+    /// What was sent came out of it.
+    Transformed,
+    /// It said that nothing is to be sent.
+    Canceled,
+}
+
 /// Why an attempt was made. The numbers are the contract's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
@@ -77,6 +93,8 @@ pub struct State {
     pub by_hand: Vec<AttemptId>,
     /// One of those succeeded: the message is delivered, however the chain stands.
     pub delivered_by_hand: bool,
+    /// A transformation cancelled it: a success without a webhook.
+    pub canceled: bool,
     /// The first attempt, where this state says how it ended; else it has an item of its own.
     pub first: Option<FirstAttempt>,
 }
@@ -107,6 +125,11 @@ impl State {
             Status::Pending => Status::Sending,
             ended => ended,
         }
+    }
+
+    /// Whether a transformation ended it without a webhook, and nobody sent it by hand.
+    pub fn is_canceled(&self) -> bool {
+        self.canceled && !self.delivered_by_hand
     }
 
     /// When the next attempt is due, if there is to be one.
@@ -176,6 +199,8 @@ pub struct Attempt {
     pub next: Option<Timestamp>,
     /// The endpoint asked to be disabled.
     pub disables: bool,
+    /// What the endpoint's transformation made of it.
+    pub passage: Passage,
     /// The message's, to filter by.
     pub labels: Labels,
 }

@@ -56,6 +56,8 @@ audit_actions! {
     EndpointDisabled "endpoint.disabled",
     /// Its headers were changed.
     EndpointHeadersUpdated "endpoint.headers-updated",
+    /// Its transformation was changed.
+    EndpointTransformationUpdated "endpoint.transformation-updated",
     /// It got another key to sign with.
     EndpointSecretRotated "endpoint.secret-rotated",
     /// It got another key to be polled with.

@@ -15,7 +15,7 @@ pub enum Capability {
     ViewEndpointSecret,
     /// Rotate an endpoint's signing secret.
     ManageEndpointSecret,
-    /// Change an endpoint's transformation.
+    /// Read, change and try an endpoint's transformation.
     ManageTransformations,
     /// Resend, send an example, recover and replay.
     CreateAttempts,
@@ -141,6 +141,22 @@ pub const NEEDS: &[(&str, &str, Need)] = &[
         "POST",
         "/api/v1/app/{app_id}/endpoint/{endpoint_id}/secret/rotate",
         Need::Of(Capability::ManageEndpointSecret),
+    ),
+    // Its variables are often secrets: who may not change them may not read them either.
+    (
+        "GET",
+        "/api/v1/app/{app_id}/endpoint/{endpoint_id}/transformation",
+        Need::Of(Capability::ManageTransformations),
+    ),
+    (
+        "PATCH",
+        "/api/v1/app/{app_id}/endpoint/{endpoint_id}/transformation",
+        Need::Of(Capability::ManageTransformations),
+    ),
+    (
+        "POST",
+        "/api/v1/app/{app_id}/endpoint/{endpoint_id}/transformation/simulate",
+        Need::Of(Capability::ManageTransformations),
     ),
     ("GET", "/api/v1/app/{app_id}/poller/{sink_id}", VIEW),
     // A consumer's position is its endpoint's: whoever moves it changes what others are given.

@@ -13,6 +13,7 @@ use crate::labels::Labels;
 use crate::payload_filter::{PayloadFilter, PayloadView};
 use crate::retry::OwnRetryPolicy;
 use crate::signing::SigningKey;
+use crate::transformation::TransformationId;
 
 /// An endpoint as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Endpoint {
     pub keys: Vec<EndpointKey>,
     /// What its webhooks carry besides ours.
     pub headers: EndpointHeaders,
+    /// The transformation that its webhooks pass, if there is one that is enabled. The code is stored apart.
+    pub transformation: Option<TransformationId>,
     /// Since when nothing has arrived: the first message whose last attempt failed, with no success
     /// since then. None while it works.
     pub failing_since: Option<Timestamp>,

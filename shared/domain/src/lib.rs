@@ -9,6 +9,7 @@ pub mod capability;
 pub mod endpoint;
 pub mod error;
 pub mod event_type;
+pub mod header_rules;
 pub mod idempotency;
 pub mod ids;
 pub mod job;
@@ -24,6 +25,7 @@ pub mod retry;
 pub mod signing;
 pub mod task;
 pub mod token;
+pub mod transformation;
 pub mod webhook;
 
 pub use error::{Error, Result};

@@ -130,17 +130,20 @@ pub struct Aws {
     pub dynamodb_endpoint: Option<String>,
     /// Another address for SQS.
     pub sqs_endpoint: Option<String>,
+    /// Another address for Lambda.
+    pub lambda_endpoint: Option<String>,
     /// Access key id, secret key and, for temporary credentials, the session token.
     pub credentials: (String, String, Option<String>),
 }
 
 impl fmt::Debug for Aws {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { region, dynamodb_endpoint, sqs_endpoint, credentials: _ } = self;
+        let Self { region, dynamodb_endpoint, sqs_endpoint, lambda_endpoint, credentials: _ } = self;
         f.debug_struct("Aws")
             .field("region", region)
             .field("dynamodb_endpoint", dynamodb_endpoint)
             .field("sqs_endpoint", sqs_endpoint)
+            .field("lambda_endpoint", lambda_endpoint)
             .finish_non_exhaustive()
     }
 }
@@ -164,6 +167,7 @@ impl Aws {
             region,
             dynamodb_endpoint: endpoint("DYNAMODB"),
             sqs_endpoint: endpoint("SQS"),
+            lambda_endpoint: endpoint("LAMBDA"),
             credentials: (
                 env.required("AWS_ACCESS_KEY_ID", "an access key id")?,
                 env.required("AWS_SECRET_ACCESS_KEY", "the secret of that access key")?,

@@ -1,4 +1,4 @@
-//! Signature Version 4 for nearly every request there is: a POST of a text to `/`.
+//! Signature Version 4 for nearly every request there is: a POST of a text to a plain URL.
 //!
 //! The SDK derives its key anew for each request and takes each apart again, which was a third of what a
 //! message costs. The key holds for a day. Whatever is not as plain as that, is repeated, or follows
@@ -110,9 +110,11 @@ impl Signer {
         Some(kept.insert(key).clone())
     }
 
-    /// Signs a request that is plain enough; says whether it was.
-    fn sign(&self, request: &mut HttpRequest, credentials: &Credentials, now: SystemTime) -> bool {
-        let Some(host) = plain_host(request.uri()).map(str::to_owned) else { return false };
+    /// Signs a request that is plain enough: a POST to a URL without a query, whose body is at hand. Says whether it
+    /// was. For requests that no client of the SDK makes.
+    pub fn sign(&self, request: &mut HttpRequest, credentials: &Credentials, now: SystemTime) -> bool {
+        let Some((host, path)) = plain(request.uri()) else { return false };
+        let (host, path) = (host.to_owned(), path.to_owned());
         let Some(hash) = request.body().bytes().map(sha256) else { return false };
         let Ok(seconds) = now.duration_since(UNIX_EPOCH).map(|since| since.as_secs()) else { return false };
         let Some(key) = self.key(credentials, seconds / SECONDS_OF_A_DAY) else { return false };
@@ -134,7 +136,7 @@ impl Signer {
         if let Some(token) = token {
             headers.insert("x-amz-security-token", token);
         }
-        let Some((signed, canonical)) = canonical(request, &host, &hash) else { return false };
+        let Some((signed, canonical)) = canonical(request, &host, &path, &hash) else { return false };
         let text = format!("AWS4-HMAC-SHA256\n{at}\n{}\n{}", key.scope, sha256(canonical.as_bytes()));
         let signature = hex(hmac::sign(&key.key, text.as_bytes()).as_ref());
         let id = credentials.access_key_id();
@@ -149,20 +151,26 @@ impl Signer {
     }
 }
 
-/// The host of a URL that has nothing behind it and no port that its scheme implies.
-fn plain_host(uri: &str) -> Option<&str> {
+/// Host and path of a URL that has nothing behind them and no port that its scheme implies.
+fn plain(uri: &str) -> Option<(&str, &str)> {
     let (rest, implied) = match uri.strip_prefix("https://") {
         Some(rest) => (rest, ":443"),
         None => (uri.strip_prefix("http://")?, ":80"),
     };
-    let host = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-:".contains(&byte);
-    (!host.is_empty() && host.bytes().all(is_plain) && !host.ends_with(implied)).then_some(host)
+    // What AWS makes of two slashes, and of dots, is for the SDK to know.
+    let is_plain_path = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_~%.".contains(&byte);
+    let plain = !host.is_empty() && host.bytes().all(is_plain) && !host.ends_with(implied);
+    let path_is_plain = path.bytes().all(is_plain_path)
+        && !path.contains("//")
+        && !path.split('/').any(|part| part.starts_with('.'));
+    (plain && path_is_plain).then_some((host, if path.is_empty() { "/" } else { path }))
 }
 
 /// The names of the headers that are signed, and the text that they, the body's `hash` and the rest make.
 /// None if a header's text would have to be changed for that.
-fn canonical(request: &HttpRequest, host: &str, hash: &str) -> Option<(String, String)> {
+fn canonical(request: &HttpRequest, host: &str, path: &str, hash: &str) -> Option<(String, String)> {
     let wanted = |name: &str| name == "content-type" || name.starts_with("x-amz-");
     let mut headers: Vec<(&str, &str)> = vec![("host", host)];
     headers.extend(request.headers().iter().filter(|(name, _)| wanted(name)));
@@ -175,7 +183,10 @@ fn canonical(request: &HttpRequest, host: &str, hash: &str) -> Option<(String, S
     }
     let length: usize = headers.iter().map(|(name, value)| 2 * name.len() + value.len() + 3).sum();
     let (mut signed, mut canonical) = (String::with_capacity(length / 2), String::with_capacity(length + 80));
-    canonical.push_str("POST\n/\n\n");
+    // A path is escaped once more than it is on the wire.
+    canonical.push_str("POST\n");
+    canonical.push_str(&path.replace('%', "%25"));
+    canonical.push_str("\n\n");
     for (name, value) in headers {
         if !signed.is_empty() {
             signed.push(';');
@@ -365,6 +376,10 @@ mod tests {
                 ("https://dynamodb.eu-central-1.amazonaws.com", "dynamodb.eu-central-1.amazonaws.com"),
                 ("https://dynamodb.eu-central-1.amazonaws.com/", "dynamodb.eu-central-1.amazonaws.com"),
                 ("http://localhost:8072/", "localhost:8072"),
+                (
+                    "https://lambda.eu-central-1.amazonaws.com/2015-03-31/functions/arn%3Aaws%3Alambda%3Aeu-central-1%3A1%3Afunction%3Aa_b%3Alive/invocations",
+                    "lambda.eu-central-1.amazonaws.com",
+                ),
             ] {
                 for body in ["", "{}", &long] {
                     for headers in [&[][..], &[target, kind], &[kind, ("amz-sdk-request", "attempt=1")]] {
@@ -390,7 +405,9 @@ mod tests {
         };
         assert!(sign("https://a.b/", &[]));
         for url in [
-            "https://a.b/c",
+            "https://a.b//c",
+            "https://a.b/c/../d",
+            "https://a.b/c d",
             "https://a.b/?c",
             "https://c@a.b/",
             "https://A.b/",

@@ -23,7 +23,9 @@ use domain::ids::{AppId, AttemptId, EndpointId, Id as _, Ksuid, MessageId};
 use domain::page::Page;
 use runtime::clock::Timestamp;
 
-pub use domain::attempt::{Attempt, FirstAttempt, RESENDS_MAX, ResponseBody, State, Status, Trigger};
+pub use domain::attempt::{
+    Attempt, CANCELED, FirstAttempt, Passage, RESENDS_MAX, ResponseBody, State, Status, Trigger,
+};
 
 /// What is shown in place of an answer that was expunged.
 const EXPUNGED: &str = "EXPUNGED";
@@ -49,6 +51,7 @@ impl FromItemOf<EndpointId> for State {
                 .map(|set| ids_of_set(set))
                 .unwrap_or_default(),
             delivered_by_hand: item.contains_key("ms"),
+            canceled: item.contains_key("cs"),
             first: first::of_state(endpoint, item)?,
         })
     }
@@ -132,9 +135,18 @@ pub(super) fn with_details(item: Item, attempt: &Attempt) -> Item {
         .with("d", n(attempt.duration_ms))
         .with("at", n(attempt.at.ms()))
         .with_some("di", attempt.disables.then(|| n(1)))
+        .with_some("tf", passage(attempt.passage))
         .with("et", s(&attempt.labels.event_type))
         .with_some("ch", texts(attempt.labels.channels.as_deref()))
         .with_some("tg", texts(attempt.labels.tags.as_deref()))
+}
+
+fn passage(passage: Passage) -> Option<AttributeValue> {
+    match passage {
+        Passage::Untransformed => None,
+        Passage::Transformed => Some(n(1)),
+        Passage::Canceled => Some(n(2)),
+    }
 }
 
 /// What of an attempt is in its item or state, and what only one of them has or names differently.
@@ -167,6 +179,11 @@ pub(super) fn of_details(item: &Item, named: Named) -> Result<Attempt> {
         trigger,
         next,
         disables: item.contains_key("di"),
+        passage: match item.number_opt::<u8>("tf") {
+            None => Passage::Untransformed,
+            Some(2) => Passage::Canceled,
+            Some(_) => Passage::Transformed,
+        },
         labels: labels_of(item)?,
     })
 }
@@ -233,9 +250,11 @@ impl Store {
             (":t", AttributeValue::L(due)),
             (":ttl", n(log_ttl(state.message))),
         ];
-        for (name, value, present) in
-            [("nx", ":nx", state.next.map(|at| n(at.ms()))), ("st", ":st", state.stopped.then(|| n(1)))]
-        {
+        for (name, value, present) in [
+            ("nx", ":nx", state.next.map(|at| n(at.ms()))),
+            ("st", ":st", state.stopped.then(|| n(1))),
+            ("cs", ":cs", state.canceled.then(|| n(1))),
+        ] {
             match present {
                 Some(present) => {
                     set.push_str(&format!(", {name} = {value}"));
@@ -467,6 +486,7 @@ mod tests {
             trigger: Trigger::Scheduled,
             next: None,
             disables: false,
+            passage: Passage::Untransformed,
             labels: Labels::of("invoice.paid"),
         }
     }

@@ -22,6 +22,7 @@ use domain::operational::EndpointEvent;
 use domain::page::{ListQuery, Page};
 use domain::payload_filter::PayloadFilter;
 use domain::signing::SigningKey;
+use domain::transformation::TransformationId;
 use runtime::clock::Timestamp;
 
 use super::applications::Application;
@@ -90,6 +91,7 @@ impl Store {
             .with_some("metadata", metadata(&settings.metadata))
             .with("keys", self.sealed_keys(endpoint))
             .with_some("headers", self.sealed_headers(endpoint)?)
+            .with_some("transformation", endpoint.transformation.as_ref().map(|id| s(id.text())))
             .with_some("failingSince", endpoint.failing_since.map(|at| n(at.ms())))
             .with("createdAt", n(endpoint.created_at.ms()))
             .with("updatedAt", n(endpoint.updated_at.ms())))
@@ -116,6 +118,7 @@ impl Store {
             },
             keys: self.opened_keys(id, item)?,
             headers: self.opened_headers(id, item)?,
+            transformation: item.text_opt("transformation").map(TransformationId::from_text),
             failing_since: item.time_opt("failingSince"),
             created_at: item.time("createdAt")?,
             updated_at: item.time("updatedAt")?,
@@ -167,6 +170,7 @@ impl Store {
                     },
                     keys: Vec::new(),
                     headers: EndpointHeaders::default(),
+                    transformation: None,
                     failing_since: None,
                     created_at: item.time("createdAt")?,
                     updated_at: item.time("updatedAt")?,
@@ -295,6 +299,7 @@ impl Store {
             settings,
             keys: vec![EndpointKey { key, until: None }],
             headers,
+            transformation: None,
             failing_since: None,
             created_at: now,
             updated_at: now,
@@ -455,6 +460,19 @@ impl Store {
         new: Endpoint,
         what: AuditAction,
     ) -> Result<Option<Endpoint>> {
+        self.replace_endpoint_and(by, app, old, new, what, None).await
+    }
+
+    /// The same, with another item that is written in the same transaction.
+    pub(super) async fn replace_endpoint_and(
+        &self,
+        by: &Caller,
+        app: &Application,
+        old: &Endpoint,
+        new: Endpoint,
+        what: AuditAction,
+        beside: Option<PutBuilder>,
+    ) -> Result<Option<Endpoint>> {
         // Never the same time twice: it is what the condition compares.
         let updated_at = self.clock.now().max(Timestamp::from_ms(old.updated_at.ms() + 1));
         let enabled = old.settings.disabled && !new.settings.disabled;
@@ -475,6 +493,9 @@ impl Store {
         let raise =
             if disabled { self.raise_version_without(app, 0, old.id) } else { self.raise_version(app, 0) };
         let mut tx = Transaction::new("update an endpoint");
+        if let Some(write) = beside {
+            tx.add(Guard::Unchanged, write)?;
+        }
         tx.add(Guard::Application, raise)?;
         tx.add(Guard::Unchanged, put)?;
         tx.add(Guard::Fresh, self.audit(Change::new(by, what, old.id).within(app.id).from(old).to(&new)))?;
@@ -526,6 +547,7 @@ impl Store {
         if let Some(uid) = &endpoint.settings.uid {
             tx.add(Guard::Unchanged, self.free_endpoint_uid(app.id, uid, endpoint.id))?;
         }
+        tx.add(Guard::Fresh, self.without_transformation(app.id, endpoint.id))?;
         if endpoint.settings.destination.is_polled() {
             tx.add(Guard::Fresh, self.without_polling_keys(app.id, endpoint.id))?;
         }

@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 
-use super::attempts::{Attempt, FirstAttempt, Named, Status, Trigger, of_details, status_in, with_details};
+use super::attempts::{
+    Attempt, FirstAttempt, Named, Passage, Status, Trigger, of_details, status_in, with_details,
+};
 use super::item::{FromItemOf as _, Get as _, Item, Put as _, SCHEMA, n};
 use super::messages::{log_ttl, size};
 use super::shards::{LogQuery, Source};
@@ -37,6 +39,7 @@ pub(super) fn state_item(attempt: &Attempt, settled: bool) -> Item {
         .with("t", AttributeValue::L(due))
         .with(STATUS, n(attempt.status as u8))
         .with_some(NEXT, attempt.next.map(|at| n(at.ms())))
+        .with_some("cs", (settled && attempt.passage == Passage::Canceled).then(|| n(1)))
         .with("ttl", n(log_ttl(attempt.message)));
     with_details(item, attempt)
 }
@@ -219,6 +222,7 @@ mod tests {
             trigger: Trigger::Scheduled,
             next: (status == Status::Fail).then_some(at),
             disables: false,
+            passage: Passage::Untransformed,
             labels: Labels {
                 event_type: "invoice.paid".into(),
                 channels: Some(vec!["a".into()]),
@@ -246,6 +250,18 @@ mod tests {
         let state = State::from_item(attempt.endpoint, &bare_item(&attempt)).unwrap();
         assert_eq!(state.first, Some(FirstAttempt::Apart));
         assert_eq!(state.attempts().collect::<Vec<_>>(), [attempt.id]);
+    }
+
+    #[test]
+    fn what_was_cancelled_is_a_success_that_says_so() {
+        let canceled = Attempt { passage: Passage::Canceled, ..first(Status::Success, 0) };
+        for (attempt, expected) in [(&canceled, true), (&first(Status::Success, 0), false)] {
+            let state = State::from_item(attempt.endpoint, &state_item(attempt, true)).unwrap();
+            assert_eq!((state.status, state.canceled), (Status::Success, expected));
+            assert_eq!(state.inside(attempt.id), Some(attempt));
+        }
+        let state = State::from_item(canceled.endpoint, &state_item(&canceled, false)).unwrap();
+        assert!(!state.canceled);
     }
 
     #[test]

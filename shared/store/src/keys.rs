@@ -10,6 +10,7 @@
 //! | config | endpoint           | `APP#{app}`                 | `EP#{ep}`             |
 //! | config | endpoint's uid     | `APP#{app}`                 | `EPUID#{uid}`         |
 //! | config | keys of a polling endpoint | `APP#{app}`          | `EPPOLL#{ep}`         |
+//! | config | transformation     | `APP#{app}`                 | `EPXFORM#{ep}`        |
 //! | config | audit event        | `AUDIT#{org}`               | `{audit}`             |
 //! | log    | message            | `APP#{app}#{shard}`         | `MSG#{msg}`           |
 //! | log    | part of a payload  | `APP#{app}#{shard}`         | `PAY#{msg}#{tag}#{part}` |
@@ -113,6 +114,11 @@ pub(super) fn endpoint(app: AppId, endpoint: EndpointId) -> Item {
 
 pub(super) fn endpoint_uid(app: AppId, uid: &str) -> Item {
     key(application_pk(app), format!("EPUID#{uid}"))
+}
+
+/// The code of an endpoint's transformation. It sorts behind the endpoints that are read with their application.
+pub(super) fn transformation(app: AppId, endpoint: EndpointId) -> Item {
+    key(application_pk(app), format!("EPXFORM#{endpoint}"))
 }
 
 /// The keys that an endpoint can be polled with. They sort behind the endpoints that are read with their application.
@@ -323,6 +329,7 @@ mod tests {
             (consumer(ep, "c"), format!("EP#ep_{K}#POLL"), "C#c".into()),
             (leasing_consumer(ep, "c"), format!("EP#ep_{K}#POLL"), "L#c".into()),
             (polling_keys(app, ep), format!("APP#app_{K}"), format!("EPPOLL#ep_{K}")),
+            (transformation(app, ep), format!("APP#app_{K}"), format!("EPXFORM#ep_{K}")),
             (
                 failing(org, FailingKey { app, endpoint: ep }),
                 format!("FAILING#org_{K}"),
@@ -353,7 +360,7 @@ mod tests {
         let sk = |item: Item| shown(&item).1;
         assert!(from <= sk(application(app)) && sk(application(app)) < sk(endpoint(app, ep)));
         assert!(sk(endpoint(app, ep)) < to && to < sk(endpoint_uid(app, "")));
-        assert!(to < sk(polling_keys(app, ep)));
+        assert!(to < sk(polling_keys(app, ep)) && to < sk(transformation(app, ep)));
         assert_eq!(application_of(&application(app)).unwrap(), app);
         let (pk, sk) = shown(&timer(due, msg, ep));
         assert!(pk.starts_with("TIMER#"));

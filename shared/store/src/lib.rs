@@ -34,6 +34,7 @@ pub mod throttles;
 pub mod timers;
 pub mod tokens;
 mod transaction;
+pub mod transformations;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use domain::transformation::{CODE_MAX, OUTPUT_MAX, Outcome, Transformed, Webhook};
 use rquickjs::context::{EvalOptions, intrinsic};
 use rquickjs::{CatchResultExt as _, CaughtError, Context, Ctx, Function, Object, Runtime, Value};
 use runtime::clock::SharedClock;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
-
-use crate::batch::{Outcome, Transformed, Webhook};
 
 /// How long one run may take. A call that stays inside the interpreter's C code for longer is not interrupted: that
 /// has to end with the process (docs/adr/0031-transformations.md).
@@ -20,10 +19,6 @@ pub const RUN_MAX: Duration = Duration::from_millis(250);
 pub const HEAP_MAX: usize = 32 * 1024 * 1024;
 /// Most bytes of stack of one run.
 pub const STACK_MAX: usize = 256 * 1024;
-/// Most bytes of the JSON of what `handler` returns.
-pub const OUTPUT_MAX: usize = 1024 * 1024;
-/// Most characters of code.
-pub const CODE_MAX: usize = 51_200;
 /// The interpreter looks up so often at most: every ten thousand jumps back and calls. The limit that does not
 /// depend on how fast the machine is.
 const LOOKS_MAX: u32 = 10_000;
@@ -49,15 +44,29 @@ type Intrinsics = (
 #[derive(Clone, Debug, Default)]
 struct TimedOut(Rc<Cell<bool>>);
 
-/// Runs `code` in an interpreter of its own, which ends with it.
+/// Runs `code` in an interpreter of its own, which ends with it, and transforms a webhook.
 pub fn transform(clock: &SharedClock, code: &str, webhook: &Webhook) -> Outcome {
+    run(clock, code, Some(webhook))
+}
+
+/// Runs `code` in an interpreter of its own and looks whether it has a `handler`, which is not called.
+pub fn check(clock: &SharedClock, code: &str) -> Outcome {
+    run(clock, code, None)
+}
+
+pub(crate) fn run(clock: &SharedClock, code: &str, webhook: Option<&Webhook>) -> Outcome {
     if code.chars().count() > CODE_MAX {
         return Outcome::failed(format!("the code has more than {CODE_MAX} characters"));
     }
     let timed_out = TimedOut::default();
     let outcome = interpreter(clock, &timed_out)
         .map_err(|_| Outcome::failed("the interpreter did not start"))
-        .and_then(|context| context.with(|ctx| call(&ctx, code, webhook)));
+        .and_then(|context| {
+            context.with(|ctx| match webhook {
+                Some(webhook) => call(&ctx, code, webhook),
+                None => handler(&ctx, code).map(|_| Outcome::Checked),
+            })
+        });
     match outcome {
         // Whatever it looked like inside.
         _ if timed_out.0.get() => {
@@ -84,21 +93,24 @@ fn interpreter(clock: &SharedClock, timed_out: &TimedOut) -> rquickjs::Result<Co
     Context::custom::<Intrinsics>(&runtime)
 }
 
-fn call(ctx: &Ctx<'_>, code: &str, webhook: &Webhook) -> Result<Outcome, Outcome> {
-    let asked = serde_json::to_string(webhook).map_err(|error| Outcome::failed(error.to_string()))?;
-    let asked: Object<'_> = caught(ctx, ctx.json_parse(asked).and_then(|value| value.get()))?;
-    // Before the code can change how objects become text.
-    let payload = caught(ctx, asked.get::<_, Value<'_>>("payload"))?;
-    let before = text(ctx, payload)?;
+/// Runs the code, and gives the function that it declares.
+fn handler<'js>(ctx: &Ctx<'js>, code: &str) -> Result<Function<'js>, Outcome> {
     let mut options = EvalOptions::default();
     options.strict = false;
     options.filename = Some(FILE.to_owned());
     caught(ctx, ctx.eval_with_options::<(), _>(code, options))?;
     // A `const` is no property of the global object.
     let handler = ctx.eval::<Option<Function<'_>>, _>("typeof handler === 'function' ? handler : undefined");
-    let Some(handler) = caught(ctx, handler)? else {
-        return Err(Outcome::failed("the code has no function `handler`"));
-    };
+    caught(ctx, handler)?.ok_or_else(|| Outcome::failed("the code has no function `handler`"))
+}
+
+fn call(ctx: &Ctx<'_>, code: &str, webhook: &Webhook) -> Result<Outcome, Outcome> {
+    let asked = serde_json::to_string(webhook).map_err(|error| Outcome::failed(error.to_string()))?;
+    let asked: Object<'_> = caught(ctx, ctx.json_parse(asked).and_then(|value| value.get()))?;
+    // Before the code can change how objects become text.
+    let payload = caught(ctx, asked.get::<_, Value<'_>>("payload"))?;
+    let before = text(ctx, payload)?;
+    let handler = handler(ctx, code)?;
     let returned: Value<'_> = caught(ctx, handler.call((asked,)))?;
     if returned.is_promise() {
         return Err(Outcome::failed(

@@ -7,6 +7,7 @@ mod batch;
 mod engine;
 mod worker;
 
-pub use batch::{Batch, Outcome, RUNS_MAX, Run, Transformed, Webhook};
-pub use engine::{CODE_MAX, HEAP_MAX, OUTPUT_MAX, RUN_MAX, STACK_MAX, transform};
+pub use batch::run_batch;
+pub use domain::transformation::{Batch, CODE_MAX, OUTPUT_MAX, Outcome, RUNS_MAX, Run, Transformed, Webhook};
+pub use engine::{HEAP_MAX, RUN_MAX, STACK_MAX, check, transform};
 pub use worker::{ANSWER_MAX, Program, Worker, serve};

@@ -10,12 +10,13 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use domain::transformation::{Batch, CODE_MAX, OUTPUT_MAX, Outcome, RUNS_MAX, Webhook};
 use runtime::clock::SharedClock;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::{Batch, Outcome, RUNS_MAX, Webhook};
-use crate::engine::{CODE_MAX, OUTPUT_MAX, transform};
+use crate::batch::{no_code, too_many};
+use crate::engine::run;
 
 /// How long a run may take as seen from outside: the engine's own limit, and time for a busy machine and a process
 /// that starts.
@@ -24,25 +25,33 @@ pub const ANSWER_MAX: Duration = Duration::from_secs(3);
 const RUNS_OF_A_PROCESS: u32 = 200;
 /// Seconds of CPU of one process. Ends one whose parent was killed.
 const CPU_SECONDS: u64 = 100;
-/// Bytes of memory of one process: the heap of a run, what it is asked and answers, and the program.
+/// Bytes of memory that one process may take besides what it begins with: the heap of a run, and what it is asked and
+/// answers.
 const MEMORY: u64 = 256 * 1024 * 1024;
 /// Open files of one process: its three pipes, and what the program opens when it starts.
 const FILES: u64 = 16;
 /// Largest message in either direction: code, payload and answer as JSON inside JSON.
 const FRAME_MAX: usize = 4 * (CODE_MAX + 2 * OUTPUT_MAX);
 
+/// What a process says before its first answer. What comes before that is not its own: a program that is no more than
+/// its `main` says nothing, one that was built for tests announces itself.
+const READY: &[u8] = b"\n\0ready to transform\0\n";
+/// Longest such announcement.
+const BEFORE_READY_MAX: usize = 4096;
+
 /// One run, as the process is asked for it.
 #[derive(Serialize)]
 struct Asked<'a> {
     code: &'a str,
-    webhook: &'a Webhook,
+    webhook: Option<&'a Webhook>,
 }
 
 /// The same, as the process reads it.
 #[derive(Deserialize)]
 struct Question {
     code: String,
-    webhook: Webhook,
+    #[serde(default)]
+    webhook: Option<Webhook>,
 }
 
 /// Makes the command that starts a process, whose `main` calls [`serve`].
@@ -86,15 +95,33 @@ impl Worker {
     /// # Errors
     /// No process can be started.
     pub fn run(&mut self, batch: &Batch) -> io::Result<Vec<Outcome>> {
-        let outcomes = batch.runs.iter().enumerate().map(|(at, run)| match batch.codes.get(run.code) {
-            _ if at >= RUNS_MAX => Ok(Outcome::too_many()),
-            Some(code) => self.run_one(code, &run.webhook),
-            None => Ok(Outcome::no_code(run.code)),
-        });
-        outcomes.collect()
+        self.run_while(batch, |_| true)
     }
 
-    fn run_one(&mut self, code: &str, webhook: &Webhook) -> io::Result<Outcome> {
+    /// The same, until `goes_on`, which is shown what there is so far before each run, says that no other is to be
+    /// begun: the rest is [`Outcome::Later`].
+    ///
+    /// # Errors
+    /// No process can be started.
+    pub fn run_while(
+        &mut self,
+        batch: &Batch,
+        mut goes_on: impl FnMut(&[Outcome]) -> bool,
+    ) -> io::Result<Vec<Outcome>> {
+        let mut outcomes = Vec::with_capacity(batch.runs.len());
+        for (at, run) in batch.runs.iter().enumerate() {
+            let outcome = match batch.codes.get(run.code) {
+                _ if at >= RUNS_MAX => too_many(),
+                None => no_code(run.code),
+                Some(_) if !goes_on(&outcomes) => Outcome::Later,
+                Some(code) => self.run_one(code, run.webhook.as_ref())?,
+            };
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
+    }
+
+    fn run_one(&mut self, code: &str, webhook: Option<&Webhook>) -> io::Result<Outcome> {
         let question = serde_json::to_vec(&Asked { code, webhook })?;
         if question.len() > FRAME_MAX {
             return Ok(Outcome::failed("the code and the payload are too large to be transformed"));
@@ -134,8 +161,10 @@ impl Process {
         let mut from = child.stdout.take().ok_or_else(missing)?;
         let (answer, answers) = mpsc::sync_channel(1);
         thread::Builder::new().name("transformer".into()).spawn(move || {
+            let mut ready = wait_until_ready(&mut from);
             loop {
-                let read = read_frame(&mut from);
+                let ready = std::mem::replace(&mut ready, Ok(()));
+                let read = ready.and_then(|()| read_frame(&mut from));
                 let ended = !matches!(read, Ok(Some(_)));
                 let read = read.and_then(|frame| frame.ok_or_else(|| io::ErrorKind::UnexpectedEof.into()));
                 if answer.send(read).is_err() || ended {
@@ -173,7 +202,7 @@ impl Drop for Process {
 pub fn serve(clock: &SharedClock) -> io::Result<()> {
     for (resource, most) in [
         (Resource::Cpu, CPU_SECONDS),
-        (Resource::Data, MEMORY),
+        (Resource::Data, taken_already() + MEMORY),
         (Resource::Fsize, 0),
         (Resource::Core, 0),
         (Resource::Nproc, 0),
@@ -182,10 +211,35 @@ pub fn serve(clock: &SharedClock) -> io::Result<()> {
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
     }
     let (mut questions, mut answers) = (io::stdin().lock(), io::stdout().lock());
+    answers.write_all(READY)?;
+    answers.flush()?;
     while let Some(question) = read_frame(&mut questions)? {
         let Question { code, webhook } = serde_json::from_slice(&question)?;
-        let outcome = transform(clock, &code, &webhook);
+        let outcome = run(clock, &code, webhook.as_ref());
         write_frame(&mut answers, &serde_json::to_vec(&outcome)?)?;
+    }
+    Ok(())
+}
+
+/// Bytes of memory that count towards the limit when this process begins: a program's allocator may take a part of the
+/// address space at once, more than it ever uses. None where the system does not say.
+fn taken_already() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmData:"));
+    let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
+
+/// Reads until the process is ready.
+fn wait_until_ready(from: &mut impl Read) -> io::Result<()> {
+    let mut said = Vec::new();
+    while !said.ends_with(READY) {
+        let mut byte = [0];
+        from.read_exact(&mut byte)?;
+        said.extend(byte);
+        if said.len() > BEFORE_READY_MAX {
+            return Err(io::Error::other("the program does something else"));
+        }
     }
     Ok(())
 }

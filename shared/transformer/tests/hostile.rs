@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use runtime::clock::{Clock as _, SharedClock, SystemClock};
 use serde_json::value::RawValue;
-use transformer::{Batch, OUTPUT_MAX, Outcome, RUN_MAX, Run, Transformed, Webhook};
+use transformer::{Batch, OUTPUT_MAX, Outcome, RUN_MAX, Run, Transformed, Webhook, run_batch};
 
 const PAYLOAD: &str = r#"{ "amount": 1.0, "big": 12345678901234567890, "name": "é" }"#;
 /// Says what it was called with.
@@ -31,10 +31,10 @@ fn clock() -> SharedClock {
 
 /// Runs code between two neighbours, and checks that they are unharmed.
 fn outcome(code: &str) -> Outcome {
-    let run = |code| Run { code, webhook: webhook() };
+    let run = |code| Run { code, webhook: Some(webhook()) };
     let batch = Batch { codes: vec![NEIGHBOUR.into(), code.into()], runs: vec![run(0), run(1), run(0)] };
     let begun = SystemClock.now();
-    let mut outcomes = batch.run(&clock());
+    let mut outcomes = run_batch(&clock(), &batch);
     let took = SystemClock.now().since(begun);
     // Ten times what is allowed, for busy machines.
     assert!(took < 10 * RUN_MAX, "{took:?}: {code}");
@@ -192,7 +192,7 @@ fn nothing_outside_is_in_reach() {
     match outcome(code) {
         Outcome::Send(sent) => assert_eq!(sent.payload.as_deref(), Some("\"undefined\"")),
         Outcome::Failed { .. } => {}
-        Outcome::Cancel => panic!("cancelled"),
+        other => panic!("{other:?}"),
     }
     let code = "function handler(w) { const env = (function () { return this }).constructor('return this')(); \
         w.payload = Object.getOwnPropertyNames(env).filter((name) => /env|process|secret|aws/i.test(name)); return w }";
@@ -200,13 +200,28 @@ fn nothing_outside_is_in_reach() {
 }
 
 #[test]
+fn code_is_checked_without_a_webhook() {
+    let check = |code: &str| transformer::check(&clock(), code);
+    assert!(matches!(check(NEIGHBOUR), Outcome::Checked));
+    assert!(matches!(check("const handler = () => { throw 1 }"), Outcome::Checked));
+    for (code, reason, at) in [
+        ("let a = 1", "no function `handler`", None),
+        ("const a = 1\nfunction handler( {", "SyntaxError", Some(2)),
+        ("for (;;) {}; function handler() {}", "250 ms", None),
+    ] {
+        let Outcome::Failed { error, line } = check(code) else { panic!("{code}") };
+        assert!(error.contains(reason) && line == at, "{code}: {error} {line:?}");
+    }
+}
+
+#[test]
 fn a_batch_is_bounded() {
-    let runs = (0..11).map(|_| Run { code: 0, webhook: webhook() }).collect();
-    let outcomes = Batch { codes: vec![NEIGHBOUR.into()], runs }.run(&clock());
+    let runs = (0..11).map(|_| Run { code: 0, webhook: Some(webhook()) }).collect();
+    let outcomes = run_batch(&clock(), &Batch { codes: vec![NEIGHBOUR.into()], runs });
     assert!(outcomes[..10].iter().all(|outcome| matches!(outcome, Outcome::Send(_))));
     assert!(matches!(&outcomes[10], Outcome::Failed { error, .. } if error.contains("more than 10")));
-    let runs = vec![Run { code: 3, webhook: webhook() }];
-    let outcomes = Batch { codes: Vec::new(), runs }.run(&clock());
+    let runs = vec![Run { code: 3, webhook: Some(webhook()) }];
+    let outcomes = run_batch(&clock(), &Batch { codes: Vec::new(), runs });
     assert!(matches!(&outcomes[0], Outcome::Failed { .. }));
 }
 

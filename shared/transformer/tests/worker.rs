@@ -30,6 +30,7 @@ fn main() {
         return;
     }
     runs_are_apart();
+    what_is_not_begun_is_for_later();
     what_cannot_be_interrupted_ends();
     a_process_that_dies_is_replaced();
     nothing_is_in_its_environment();
@@ -57,7 +58,7 @@ fn batch(codes: &[&str]) -> Batch {
         env: BTreeMap::new(),
         transformations_params: None,
     };
-    let runs = (0..codes.len()).map(|code| Run { code, webhook: webhook.clone() });
+    let runs = (0..codes.len()).map(|code| Run { code, webhook: Some(webhook.clone()) });
     Batch { codes: codes.iter().map(|code| (*code).to_owned()).collect(), runs: runs.collect() }
 }
 
@@ -77,6 +78,11 @@ fn runs_are_apart() {
     let process = worker.process_id().expect("it runs");
     assert!(is_well(&worker.run(&batch(&[NEIGHBOUR])).expect("it runs")[0]));
     assert_eq!(worker.process_id(), Some(process));
+}
+
+fn what_is_not_begun_is_for_later() {
+    let outcomes = worker().run_while(&batch(&[NEIGHBOUR; 3]), |so_far| so_far.len() < 2).expect("it runs");
+    assert!(is_well(&outcomes[1]) && matches!(outcomes[2], Outcome::Later), "{outcomes:?}");
 }
 
 fn what_cannot_be_interrupted_ends() {

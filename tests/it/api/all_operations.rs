@@ -7,14 +7,15 @@ use serde_json::{Value, json};
 
 use crate::test_stack::{Answer, Receiver, TestStack, settings};
 
-/// Things that are in no audit event: the keys, a header's value, what a URL lets one in with.
-pub const SECRETS: [&str; 6] = [
+/// Things that are in no audit event: the keys, a header's value, what a URL lets one in with, a variable's value.
+pub const SECRETS: [&str; 7] = [
     "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB",
     "QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJC",
     "the-value-of-a-header",
     "another-value-of-it",
     "the-password",
     "the-token-in-a-query",
+    "the-value-of-a-variable",
 ];
 
 /// A stack in which each step says which audit event it leaves.
@@ -146,6 +147,7 @@ impl Walk {
         self.event_types().await;
         self.endpoints().await;
         self.secrets_of_endpoints().await;
+        self.transformation().await;
         self.polling().await;
         self.log().await;
         self.itself_disables().await;
@@ -321,6 +323,28 @@ impl Walk {
         };
         assert_eq!((new, &old["kind"]), (&key, &json!("hmac256")));
         assert!(old["until"].is_string());
+    }
+
+    /// Code that changes webhooks: its event names it by a hash.
+    async fn transformation(&mut self) {
+        const ONE: &str = "/app/{app_id}/endpoint/{endpoint_id}/transformation";
+        let (id, what) = (json!(self.names["endpoint"]), json!("endpoint.transformation-updated"));
+        let code = "const handler = (webhook) => webhook";
+        let variables = json!({"key": SECRETS[6]});
+        let token = self.stack.token.clone();
+        let body = json!({"code": code, "variables": variables});
+        self.change("PATCH", ONE, body, [what.clone(), id.clone(), json!({}), json!({})]).await;
+        self.ask("PATCH", ONE, &token, json!({"enabled": true})).await;
+        let events = self.news().await;
+        assert_eq!((events.len(), &events[0]["what"], &events[0]["before"]), (1, &what, &json!({})));
+        let hash = events[0]["after"].clone();
+        assert_eq!(hash["transformation"].as_str().map(str::len), Some(32), "{hash}");
+        let trial = json!({"code": code, "eventType": "a.b", "payload": {}, "variables": variables});
+        let path = format!("{ONE}/simulate");
+        assert_eq!(self.ask("POST", &path, &token, trial).await.json()["payload"], json!({}));
+        let kept = self.ask("GET", ONE, &token, Value::Null).await.json();
+        assert_eq!((&kept["code"], &kept["variables"]), (&json!(code), &variables));
+        self.change("PATCH", ONE, json!({"code": null}), [what, id, hash, json!({})]).await;
     }
 
     /// An endpoint that is polled, and its keys.

@@ -19,12 +19,11 @@ use svix::error::Error;
 use crate::test_stack::{Receiver, TestStack, settings};
 
 /// Other products and features than sending webhooks: Postrider has none of it, by design.
-const NOT_OFFERED_RESOURCES: [&str; 19] = [
+const NOT_OFFERED_RESOURCES: [&str; 18] = [
     "autoconfig_subscription",
     "connector",
     "destination",
     "destination_transformation",
-    "endpoint_transformation",
     "ingest",
     "ingest_authentication",
     "ingest_endpoint",
@@ -40,7 +39,7 @@ const NOT_OFFERED_RESOURCES: [&str; 19] = [
     "streaming_sink_transformation",
     "streaming_stream",
 ];
-const NOT_OFFERED: [&str; 11] = [
+const NOT_OFFERED: [&str; 10] = [
     "authentication.get_stream_poller_token",
     "authentication.rotate_stream_poller_token",
     "authentication.stream_expire_all",
@@ -48,7 +47,6 @@ const NOT_OFFERED: [&str; 11] = [
     "authentication.stream_portal_access",
     "authentication.whoami",
     "endpoint.get_attempt_stats",
-    "endpoint.transformation_partial_update",
     // Behind a feature of the crate that it calls a beta.
     "message.events",
     "message.events_subscription",

@@ -139,6 +139,7 @@ async fn each_post_is_done_once() {
     let now = stack.stack.platform().clock.now();
     let window = json!({"since": now.to_string(), "until": now.to_string()}).to_string();
     let spec = r#"{"specRaw":"{openapi: 3.1.0, webhooks: {new: {post: {}}}}"}"#;
+    let simulate = r#"{"code":"const handler = (w) => w","eventType":"a","payload":{}}"#;
     let base = format!("/app/{app}/endpoint/{endpoint}");
     let polled = stack.polling_endpoint(&app, Value::Null).await;
     let leases = format!("/app/{app}/polling-endpoint/{polled}/consumer/c");
@@ -146,6 +147,7 @@ async fn each_post_is_done_once() {
     for (path, body, arrives) in [
         (format!("{base}/send-example"), r#"{"eventType":"a"}"#, 1),
         (format!("{base}/secret/rotate"), "{}", 0),
+        (format!("{base}/transformation/simulate"), simulate, 0),
         (format!("{base}/recover"), since, 0),
         (format!("{base}/replay-missing"), since, 0),
         (format!("{base}/bulk-replay"), since, 0),

@@ -15,6 +15,8 @@ const NOT_BUILT: &[&str] = &[];
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("POST /api/v1/app/{app_id}/endpoint/{endpoint_id}/recover 202.status: is one of", TASK),
     ("POST /api/v1/app/{app_id}/endpoint/{endpoint_id}/recover 202.task: is one of", TASK),
+    ("GET /api/v1/app/{app_id}/attempt/endpoint/{endpoint_id} 200.data[].status: is one of", CANCELED),
+    ("GET /api/v1/app/{app_id}/attempt/endpoint/{endpoint_id} 200.data[].statusText: is one of", CANCELED),
     ("GET /api/v1/health: no answer 401", HEALTH),
     ("GET /api/v1/health: no answer 403", HEALTH),
     ("GET /api/v1/health: no answer 404", HEALTH),
@@ -30,6 +32,8 @@ const EXCEPTIONS: &[(&str, &str)] = &[
 ];
 const TASK: &str =
     "all tasks share a schema; one that was just begun is running, and of the kind that was asked for";
+const CANCELED: &str =
+    "only who sends `expanded_statuses`, which that reference does not have, sees the status 4";
 const HEALTH: &str = "it reads nothing of the request and has no limit, so it cannot refuse one";
 
 fn generated() -> Value {

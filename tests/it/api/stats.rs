@@ -38,6 +38,7 @@ fn state(endpoint: EndpointId, at: Timestamp, nth: u8, status: Status) -> Delive
         stopped: false,
         by_hand,
         delivered_by_hand: false,
+        canceled: false,
         first: None,
     }
 }

@@ -35,6 +35,13 @@ async fn another_organisations_token_finds_nothing() {
             ("PATCH", format!("/app/{app}/endpoint/{endpoint}"), r#"{"description":"mine now"}"#),
             ("DELETE", format!("/app/{app}/endpoint/{endpoint}"), ""),
             ("GET", format!("/app/{app}/endpoint/{endpoint}/secret"), ""),
+            ("GET", format!("/app/{app}/endpoint/{endpoint}/transformation"), ""),
+            ("PATCH", format!("/app/{app}/endpoint/{endpoint}/transformation"), r#"{"enabled":false}"#),
+            (
+                "POST",
+                format!("/app/{app}/endpoint/{endpoint}/transformation/simulate"),
+                r#"{"code":"const handler = (w) => w","eventType":"a","payload":{}}"#,
+            ),
             ("GET", format!("/app/{app}/msg"), ""),
             ("GET", format!("/app/{app}/msg/{message}"), ""),
             ("GET", format!("/app/{app}/attempt/endpoint/{endpoint}"), ""),

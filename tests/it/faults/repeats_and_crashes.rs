@@ -6,7 +6,7 @@ use serde_json::json;
 use shared::clock::Timestamp;
 use shared::ids::{AttemptId, EndpointId, MessageId};
 use shared::labels::Labels;
-use shared::store::attempts::{Attempt, ResponseBody, Status, Trigger};
+use shared::store::attempts::{Attempt, Passage, ResponseBody, Status, Trigger};
 use svix::models::MessageIn;
 use tower::ServiceExt as _;
 
@@ -65,6 +65,7 @@ async fn a_first_attempt_of_the_version_before_is_not_made_again() {
         trigger: Trigger::Scheduled,
         next: None,
         disables: false,
+        passage: Passage::Untransformed,
         labels: Labels::of("a"),
     };
     let variables = stack.stack.environment("deliver").expect("its environment");

@@ -13,7 +13,7 @@ use crate::api::all_operations::{SECRETS, Walk};
 use crate::test_stack::{Ahead, TestStack, settings};
 
 /// Operations that change something, and no configuration.
-const OTHERS: [(&str, &str); 16] = [
+const OTHERS: [(&str, &str); 17] = [
     ("POST", "/app/{app_id}/msg"),
     ("POST", "/app/{app_id}/msg/batch"),
     ("POST", "/app/{app_id}/msg/precheck/active"),
@@ -29,8 +29,9 @@ const OTHERS: [(&str, &str); 16] = [
     ("POST", "/auth/dashboard-access/{app_id}"),
     // It only reads.
     ("POST", "/environment/export"),
-    // It stores nothing.
+    // They store nothing.
     ("POST", "/app/{app_id}/endpoint/filter/test"),
+    ("POST", "/app/{app_id}/endpoint/{endpoint_id}/transformation/simulate"),
     // It hands out a token that was made before.
     ("POST", "/auth/one-time-token"),
     // Its bearer gives it back.

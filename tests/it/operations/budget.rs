@@ -163,6 +163,10 @@ fn shown(spent: &Ledger) -> Value {
     if sqs.requests > 0 {
         shown["sqs"] = json!({"requests": sqs.requests, "chunks": sqs.chunks});
     }
+    let lambda = spent.total(|call| call.service == "Lambda");
+    if lambda.requests > 0 {
+        shown["lambda"] = json!({"requests": lambda.requests});
+    }
     let untold =
         spent.total(|call| call.service == "DynamoDB" && !["config", "log"].contains(&call.on.as_str()));
     assert_eq!(untold.requests, 0, "requests whose table is not known: {spent:?}");
@@ -285,6 +289,18 @@ async fn every_operation_costs_what_the_budget_says() {
     at.post(&payload(ONE_KB), None, None).await;
     at.cost("message.create, that no filter matches", async |at| at.post(&payload(ONE_KB), None, None).await)
         .await;
+
+    // A transformation: ten webhooks of one endpoint pass its code in one call, once it was read.
+    at.app = at.stack.app().await;
+    let endpoint = at.stack.endpoint(&at.app, &at.receiver.url("/")).await.id;
+    let path = format!("/api/v1/app/{}/endpoint/{endpoint}/transformation", at.app);
+    let code = json!({"code": "const handler = (webhook) => webhook", "enabled": true}).to_string();
+    assert_eq!(at.stack.request("PATCH", &path, &at.stack.token, code).await.status, 204);
+    at.warm_up().await;
+    for _ in 0..10 {
+        at.post(&payload(ONE_KB), None, None).await;
+    }
+    at.cost("deliver, a batch of 10 through a transformation", Counted::work_off).await;
 
     // An endpoint that fails: what each attempt costs that is not the last one.
     at.app = at.stack.app().await;

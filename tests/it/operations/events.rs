@@ -29,6 +29,10 @@ fn each_function_has_one() {
     assert_eq!(events().into_keys().collect::<BTreeSet<_>>(), functions);
 }
 
+fn event_of_transform(text: &str) -> shared::transformation::Batch {
+    serde_json::from_str(text).expect("a batch")
+}
+
 type Connect = fn(&Env<'_>, &Platform) -> Result<Router, ConfigError>;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,6 +72,11 @@ async fn each_is_answered_by_its_function() {
     assert_eq!(accepted.batch_item_failures.len(), 0);
     let list = stack.svix.message().list("acme-of-an-event".into(), None).await.expect("messages").data;
     assert_eq!(list.iter().filter(|message| message.event_type == "invoice.queued").count(), 1);
+    let program = crate::child::transformer();
+    let transform = transform::Transform::new(program, stack.stack.platform().clock.clone());
+    let outcomes = transform.handle(event_of_transform(&events["transform"])).await.expect("it runs");
+    let [shared::transformation::Outcome::Send(made)] = outcomes.as_slice() else { panic!("{outcomes:?}") };
+    assert_eq!(made.payload.as_deref(), Some(r#"{"id":"in_1","seen":true}"#));
     serde_json::from_str::<serde_json::Value>(&events["timers"]).expect("JSON");
     assert_eq!(stack.run_timers().await, 0);
 }

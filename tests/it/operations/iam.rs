@@ -129,6 +129,12 @@ impl Rare {
         let patch = json!({"filterTypes": ["a.b"]});
         assert_eq!(self.ask("PATCH", "/app/{app}/endpoint/{ep}", patch, "").await.0, StatusCode::OK);
         self.post("/app/{app}/endpoint/{ep}/send-example", json!({"eventType": "a.b"}), "").await;
+        let path = "/app/{app}/endpoint/{ep}/transformation";
+        let code = json!({"code": "const handler = (webhook) => webhook", "enabled": true});
+        assert_eq!(self.ask("PATCH", path, code, "").await.0, StatusCode::NO_CONTENT);
+        self.post("/app/{app}/msg", json!({"eventType": "a.b", "payload": {}}), "").await;
+        self.stack.idle().await;
+        assert_eq!(self.ask("PATCH", path, json!({"code": null}), "").await.0, StatusCode::NO_CONTENT);
         // Longer than one item can be, and no text that is shorter when it is compressed.
         let bytes: Vec<u8> = (0..40_000)
             .flat_map(|_| shared::random::bytes::<16>(&*self.stack.stack.platform().random))

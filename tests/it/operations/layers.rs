@@ -123,6 +123,19 @@ fn what_consumes_queues_links_nothing_for_requests() {
     }
 }
 
+/// INV-42
+#[test]
+fn what_runs_customers_code_links_nothing_that_has_rights() {
+    let manifests = manifests();
+    let of = |place: &str| manifests[place].dependencies.keys().cloned().collect::<BTreeSet<_>>();
+    let ours = |names: BTreeSet<String>| {
+        let is_ours = |name: &String| LAYERS.iter().any(|(ours, _)| ours == name) || name.starts_with("aws");
+        names.into_iter().filter(is_ours).collect::<Vec<_>>()
+    };
+    assert_eq!(ours(of("functions/transform")), ["domain", "runtime", "transformer"]);
+    assert_eq!(ours(of("shared/transformer")), ["domain", "runtime"]);
+}
+
 /// What each module of a package uses of the package's other modules, but for what its tests use.
 type Uses = BTreeMap<String, BTreeSet<String>>;
 

@@ -22,11 +22,6 @@ const NOT_OFFERED = [
   "authentication.streamPortalAccess",
   "endpoint.oauthDelete",
   "endpoint.oauthUpdate",
-  "endpoint.patchTransformation",
-  "endpoint.transformation.get",
-  "endpoint.transformation.patch",
-  "endpoint.transformationGet",
-  "endpoint.transformationPartialUpdate",
   "message.precheck",
 ];
 

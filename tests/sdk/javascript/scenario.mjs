@@ -253,6 +253,22 @@ async function endpoints() {
     assert.deepEqual((await shown()).headers, { "X-Tenant": "acme" });
   }
   assert.equal((await call("endpoint.getSecret", app, books.id)).key, key(1));
+  await transformation();
+}
+
+/** Code that adds a header, under every name that releases have for it. */
+async function transformation() {
+  const code = "function handler(webhook) { webhook.headers = { 'X-Code': webhook.payload.nth + '' }; return webhook }";
+  const get = ["endpoint.transformation.get", "endpoint.transformationGet"].find((name) => sdk.offers(name));
+  assert.ok(!(await call(get, app, books.id)).enabled);
+  for (const change of ["endpoint.transformation.patch", "endpoint.patchTransformation"]) {
+    if (!sdk.offers(change)) continue;
+    await call(change, app, books.id, { code, variables: { team: "books" } });
+    await refused(422, ["body", "code"], call(change, app, books.id, { code: "function broken {" }));
+  }
+  await call("endpoint.transformationPartialUpdate", app, books.id, { code, enabled: true });
+  const kept = await call(get, app, books.id);
+  assert.deepEqual([kept.code, kept.enabled], [code, true]);
 }
 
 async function rotation() {

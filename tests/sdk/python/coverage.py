@@ -19,12 +19,6 @@ NOT_OFFERED = {
     "authentication.stream_logout",
     "authentication.stream_portal_access",
     "endpoint.get_attempt_stats",
-    "endpoint.patch_transformation",
-    "endpoint.transformation.get",
-    "endpoint.transformation.patch",
-    "endpoint.transformation_get",
-    "endpoint.transformation_partial_update",
-    "endpoint.transformations_get",
     "message.precheck",
 }
 

@@ -263,7 +263,25 @@ class Scenario:
             assert call("endpoint.patch_headers", *at, less) is None
             assert read(call("endpoint.get_headers", *at), "headers") == {"X-Tenant": "acme"}
         assert call("endpoint.get_secret", *at).key == key(1)
+        self.transformation(at)
         self.books = made
+
+    def transformation(self, at):
+        """Code that adds a header, under every name that releases have for it."""
+        code = "function handler(webhook) { webhook.headers = { 'X-Code': webhook.payload.nth + '' }; return webhook }"
+        names = "endpoint.transformation.get", "endpoint.transformation_get", "endpoint.transformations_get"
+        (get,) = filter(self.sdk.offers, names)
+        assert not read(self.call(get, *at), "enabled")
+        for change in "endpoint.transformation.patch", "endpoint.patch_transformation":
+            if self.sdk.offers(change):
+                patch = model("EndpointTransformationPatch", code=code, variables={"team": "books"})
+                assert self.call(change, *at, patch) is None
+                bad = model("EndpointTransformationPatch", code="function broken {")
+                refused(422, self.call, change, *at, bad, loc=["body", "code"])
+        change = "endpoint.transformation_partial_update"
+        self.call(change, *at, model("EndpointTransformationIn", code=code, enabled=True))
+        kept = self.call(get, *at)
+        assert read(kept, "code") == code and read(kept, "enabled") is True
 
     def rotation(self):
         at = self.app, self.books.id

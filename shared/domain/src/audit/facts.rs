@@ -13,6 +13,7 @@ use crate::payload_filter::PayloadFilter;
 use crate::signing::SigningKey;
 use crate::task::Task;
 use crate::token::Expiry;
+use crate::transformation::TransformationId;
 
 /// Most bytes that one side of an event has, as JSON: two write units for each KB of it, in a
 /// transaction that is a few KB without.
@@ -147,6 +148,7 @@ impl From<&Endpoint> for AuditSnapshot {
             .with("rateLimit", settings.rate_limit)
             .with("retryPolicy", settings.retry_policy.as_ref().map(Value::from))
             .with_metadata(&settings.metadata)
+            .with("transformation", endpoint.transformation.as_ref().map(TransformationId::text))
             .with_hidden("headers", names, values.join("\n"))
             .with_hidden("secrets", keys, private.join("\n"))
     }

@@ -87,11 +87,14 @@ pub(super) const PARAMETERS: &[(&str, &str)] = &[
     ("event_types", "Only these event types; several are repeated or separated by commas."),
     (
         "status",
-        "Only with this status: 0 success, 1 pending, 2 failed, 3 sending, 4 canceled. A delivery is 3 until it ends; nothing is ever 1 or 4.",
+        "Only with this status: 0 success, 1 pending, 2 failed, 3 sending, and with `expanded_statuses` 4 cancelled by the endpoint's transformation, which is 0 otherwise. A delivery is 3 until it ends; nothing is ever 1.",
     ),
     ("status_code_class", "Only attempts whose status code begins with this digit; 0 is no response at all."),
     ("with_msg", "Whether each has its message, without the payload."),
-    ("expanded_statuses", "Nothing depends on it here; newer clients send it."),
+    (
+        "expanded_statuses",
+        "Whether what a transformation cancelled has the status 4; otherwise it is 0. Newer clients send it.",
+    ),
     ("exclude_apps_with_no_endpoints", "Leave out applications without endpoints."),
     ("exclude_apps_with_disabled_endpoints", "Leave out applications whose endpoints are all disabled."),
     ("exclude_apps_with_svix_play_endpoints", "Accepted; no endpoint is of this kind."),

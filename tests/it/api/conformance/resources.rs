@@ -10,8 +10,8 @@ use svix::api::{
 use svix::models::{
     AppPortalAccessIn, ApplicationIn, ApplicationPatch, ApplicationTokenExpireIn, ConnectorIn,
     EndpointHeadersIn, EndpointHeadersPatchIn, EndpointIn, EndpointOut, EndpointPatch,
-    EndpointSecretRotateIn, EndpointUpsertIn, EnvironmentIn, EventTypeImportOpenApiIn, EventTypeIn,
-    EventTypePatch, EventTypeUpsertIn, Ordering,
+    EndpointSecretRotateIn, EndpointTransformationIn, EndpointTransformationPatch, EndpointUpsertIn,
+    EnvironmentIn, EventTypeImportOpenApiIn, EventTypeIn, EventTypePatch, EventTypeUpsertIn, Ordering,
 };
 
 use super::{Walk, invalid, refused, walk};
@@ -208,11 +208,43 @@ pub(super) async fn endpoints(walk: &mut Walk, app: &str) -> EndpointOut {
     assert_eq!(shown.headers, pairs(&[("X-More", "1")]));
     assert!(shown.sensitive.iter().map(|name| name.to_lowercase()).eq(["authorization"]), "{shown:?}");
 
+    transformation(walk, app(), ep()).await;
     assert_eq!(walk!(walk, endpoint.get_secret(app(), ep())).unwrap().key, OLD_KEY);
     let rotate = EndpointSecretRotateIn { key: Some(KEY.into()), ..EndpointSecretRotateIn::new() };
     assert_eq!(walk!(walk, endpoint.rotate_secret(app(), ep(), rotate, None)).unwrap().key, KEY);
     assert_eq!(walk!(walk, endpoint.get_secret(app(), ep())).unwrap().key, KEY);
     patched
+}
+
+/// Code that leaves webhooks as they are, but for a header, under its new name and its old one.
+async fn transformation(walk: &mut Walk, app: String, endpoint: String) {
+    let endpoints = walk.stack.svix.endpoint();
+    let transformation = endpoints.transformation();
+    let none = transformation.get(app.clone(), endpoint.clone()).await.unwrap();
+    assert_eq!((none.code, none.enabled, none.updated_at), (None, Some(false), None));
+    let code =
+        "function handler(webhook) { webhook.headers = { 'x-code': webhook.env.team }; return webhook }";
+    let patch = json!({"code": code, "variables": {"team": "books"}});
+    let patch: EndpointTransformationPatch = serde_json::from_value(patch).unwrap();
+    transformation.patch(app.clone(), endpoint.clone(), patch).await.unwrap();
+    let enabled = EndpointTransformationIn { enabled: Some(true), ..EndpointTransformationIn::new() };
+    #[expect(deprecated, reason = "customers still call it")]
+    let changed = endpoints.transformation_partial_update(app.clone(), endpoint.clone(), enabled).await;
+    changed.unwrap();
+    let kept = transformation.get(app.clone(), endpoint.clone()).await.unwrap();
+    assert_eq!((kept.code.as_deref(), kept.enabled), (Some(code), Some(true)));
+    assert_eq!(kept.variables, Some(pairs(&[("team", "books")])));
+    assert!(kept.updated_at.is_some());
+    let broken: EndpointTransformationPatch =
+        serde_json::from_value(json!({"code": "function broken {"})).unwrap();
+    invalid(transformation.patch(app, endpoint, broken).await, ["body", "code"]);
+    for name in [
+        "endpoint_transformation.get",
+        "endpoint_transformation.patch",
+        "endpoint.transformation_partial_update",
+    ] {
+        walk.walked.insert(name);
+    }
 }
 
 pub(super) async fn authentication(walk: &mut Walk, app: &str, endpoint: &EndpointOut) {

@@ -11,7 +11,7 @@ use shared::ids::{AppId, AttemptId, EndpointId, Id as _, MessageId, OrgId};
 use shared::labels::Labels;
 use shared::store::Store;
 use shared::store::applications::ApplicationSettings;
-use shared::store::attempts::{Attempt, FirstAttempt, ResponseBody, State, Status, Trigger};
+use shared::store::attempts::{Attempt, FirstAttempt, Passage, ResponseBody, State, Status, Trigger};
 use shared::store::event_types::EventType;
 use shared::store::messages::{NewMessage, Payload};
 
@@ -130,6 +130,7 @@ pub fn attempt(
         trigger: Trigger::Scheduled,
         next: None,
         disables: false,
+        passage: Passage::Untransformed,
         labels: labels_of(&row),
     };
     (attempt, row)
@@ -203,6 +204,7 @@ pub async fn by_message(dice: &mut Dice, store: &Store, app: AppId, endpoints: &
             stopped: false,
             by_hand: Vec::new(),
             delivered_by_hand: false,
+            canceled: false,
             // As an earlier version wrote it, or as this one does.
             first: dice.one_in(2).then_some(FirstAttempt::Apart),
         };

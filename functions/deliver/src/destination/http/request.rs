@@ -18,7 +18,7 @@ use crate::destination::Webhook;
 pub fn build(
     url: &str,
     style: HeaderStyle,
-    Webhook { message, endpoint, payload, at, .. }: Webhook<'_>,
+    Webhook { message, endpoint, payload, at, method, .. }: Webhook<'_>,
 ) -> Result<std::result::Result<Request<Full<Bytes>>, String>> {
     let Ok(url) = Url::parse(url) else {
         return Ok(Err("the endpoint's URL is not one".into()));
@@ -47,7 +47,8 @@ pub fn build(
     let Ok(uri) = to.as_str().parse::<Uri>() else {
         return Ok(Err("the endpoint's URL cannot be sent to".into()));
     };
-    let mut request = Request::post(uri).body(Full::new(body(payload))).map_err(corrupt("a request"))?;
+    let request = Request::builder().method(method).uri(uri);
+    let mut request = request.body(Full::new(body(payload))).map_err(corrupt("a request"))?;
     *request.headers_mut() = headers;
     Ok(Ok(request))
 }
