@@ -6,7 +6,7 @@ use shared::Result;
 use shared::clock::Timestamp;
 use shared::error::Chain;
 use shared::ids::{AttemptId, EndpointId, MessageId};
-use shared::operational::{self, AttemptEvent, FAILING_AFTER, OperationalEvents as _};
+use shared::operational::{self, AttemptEvent, FAILING_AFTER, OperationalEvents as _, Warning};
 use shared::queue::{DELAY_MAX, Deliver as DeliverJob, Job, Outgoing};
 use shared::store::applications::Application;
 use shared::store::attempts::{Attempt, Passage, State, Status};
@@ -20,6 +20,8 @@ const FAILING_MAX: Duration = Duration::from_secs(5 * 24 * 3600);
 /// A success so soon after the failure was noted does not forget it: an endpoint that fails every
 /// other time would cost two transactions each. [`FAILING_MAX`] counts from the end of this.
 const FAILING_KEPT_MIN: Duration = Duration::from_secs(3600);
+/// So long before it is disabled, an endpoint's owner is warned once more.
+const WARNED_BEFORE: Duration = Duration::from_secs(24 * 3600);
 
 impl Deliver {
     /// What follows an attempt on record.
@@ -92,14 +94,28 @@ impl Deliver {
             return Ok(());
         }
         let Some(endpoint) = self.endpoint(app, attempt.endpoint).await? else { return Ok(()) };
+        let reason = attempt.failure();
+        let warning = |since: Timestamp| Warning {
+            since,
+            disabled_from: since.after(FAILING_MAX + FAILING_KEPT_MIN),
+            reason: &reason,
+        };
         match (status, endpoint.failing_since) {
             (Status::Success, Some(since)) if forgets(attempt, since) => {
                 self.store.forget_failing(app, endpoint.id, since).await.map(drop)
             }
-            (Status::Fail, None) => self.store.note_failing(app, endpoint.id, attempt.at).await.map(drop),
+            (Status::Fail, None) => {
+                self.store.note_failing(app, &endpoint, warning(attempt.at)).await.map(drop)
+            }
             (Status::Fail, Some(since)) if attempt.at.since(since) >= FAILING_MAX + FAILING_KEPT_MIN => {
                 tracing::warn!(endpoint = %endpoint.id, %since, "an endpoint has failed for too long and is disabled");
                 self.disable(app, endpoint.id, since, attempt.id).await
+            }
+            (Status::Fail, Some(since))
+                if !endpoint.failing_warned
+                    && attempt.at.since(since) >= FAILING_MAX + FAILING_KEPT_MIN - WARNED_BEFORE =>
+            {
+                self.store.warn_failing(app, &endpoint, warning(since)).await.map(drop)
             }
             _ => Ok(()),
         }

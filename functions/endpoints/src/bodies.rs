@@ -53,10 +53,7 @@ impl RequestBody for EndpointIn {
             RETRY_POLICY[4],
             RETRY_POLICY[5],
             METADATA,
-            (
-                "secret",
-                "`whsec_` and the base64 of 24 to 75 bytes, or an ed25519 key as `whsk_…`; generated if absent.",
-            ),
+            SECRET,
             headers::ABOUT,
         ],
     );
@@ -168,7 +165,7 @@ const SETTINGS: &[(&str, &str)] = &[
     RETRY_POLICY[5],
     METADATA,
 ];
-const DESCRIPTION: (&str, &str) = ("description", "Description.");
+pub const DESCRIPTION: (&str, &str) = ("description", "Description.");
 const UID: (&str, &str) =
     ("uid", "Your own ID, unique within the application. Paths take it instead of the ID.");
 const EVENT_TYPES: (&str, &str) = (
@@ -176,12 +173,17 @@ const EVENT_TYPES: (&str, &str) = (
     "Only messages of these event types, which must exist, or of all that match a pattern with a `*` at the end of a segment, such as `invoice.*`; all if absent or null.",
 );
 const CHANNELS: (&str, &str) = ("channels", "Only messages that have one of these; all if absent or null.");
-const DISABLED: (&str, &str) = ("disabled", "If true, nothing is delivered to this endpoint.");
+pub const DISABLED: (&str, &str) = ("disabled", "If true, nothing is delivered to this endpoint.");
 const RATE_LIMIT: (&str, &str) =
     ("rateLimit", "Maximum messages per second, instead of the application's limit; further ones wait.");
-const METADATA: (&str, &str) = ("metadata", "Arbitrary key-value metadata.");
+pub const SECRET: (&str, &str) = (
+    "secret",
+    "`whsec_` and the base64 of 24 to 75 bytes, or an ed25519 key as `whsk_…`; generated if absent.",
+);
+pub const METADATA: (&str, &str) = ("metadata", "Arbitrary key-value metadata.");
 
-fn event_types_of(fields: &mut Fields<'_>) -> Field<Vec<String>> {
+/// Names of event types, and patterns of names.
+pub fn event_types_of(fields: &mut Fields<'_>) -> Field<Vec<String>> {
     fields.list(&["filterTypes", "eventTypes"], Text::NamePattern(NAME_LENGTH_MAX), 1, EVENT_TYPES_MAX)
 }
 

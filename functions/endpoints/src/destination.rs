@@ -191,14 +191,15 @@ fn missing(part: &mut Fields<'_>, name: &str) {
 }
 
 /// A URL as it is connected to.
-fn connected(fields: &mut Fields<'_>, url: String, https_only: bool) -> String {
+pub fn connected(fields: &mut Fields<'_>, url: String, https_only: bool) -> String {
     url_rule::read(&url, https_only).unwrap_or_else(|broken| {
         fields.violation("url", broken);
         url
     })
 }
 
-fn describe_url(fields: &mut Fields<'_>) {
+/// While describing: what a URL is.
+pub fn describe_url(fields: &mut Fields<'_>) {
     fields.rule("url", Rule::Format("uri"));
     fields.rule("url", Rule::Length(1, url_rule::LENGTH_MAX));
 }

@@ -40,7 +40,7 @@ pub fn operations<R: Registry<Endpoints>>(to: R) -> R {
 }
 
 /// A whole set of headers.
-pub struct HeadersIn(EndpointHeaders);
+pub struct HeadersIn(pub EndpointHeaders);
 
 impl RequestBody for HeadersIn {
     type With = ();
@@ -143,7 +143,8 @@ pub struct HeadersOut {
 }
 
 impl HeadersOut {
-    fn new(all: &EndpointHeaders) -> Self {
+    /// Those of `all` that may be shown, and the names of the others.
+    pub fn new(all: &EndpointHeaders) -> Self {
         let (sensitive, shown): (Vec<_>, Vec<_>) = all.iter().partition(|(name, _)| is_sensitive(name));
         Self {
             headers: shown.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),

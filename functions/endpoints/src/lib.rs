@@ -40,6 +40,7 @@ mod secret;
 mod stats;
 mod tasks;
 mod transformation;
+mod told;
 mod url_rule;
 mod usage;
 
@@ -61,6 +62,8 @@ struct Endpoints {
     key_kind: KeyKind,
     /// Checks and tries transformations.
     transformer: TransformerClient,
+    /// Operational webhooks are sent.
+    tells: bool,
 }
 
 impl FromRef<Endpoints> for Api {
@@ -83,8 +86,9 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
     let mut api = Api::connect(env, platform)?;
     let sqs = platform.sqs(env)?;
     let background = Queue::Background.url(env)?;
-    let events = operational::enabled(env)?
-        .then(|| Arc::new(OperationalQueue { sqs, queue: background }) as Arc<dyn OperationalEvents>);
+    let tells = operational::enabled(env)?;
+    let events =
+        tells.then(|| Arc::new(OperationalQueue { sqs, queue: background }) as Arc<dyn OperationalEvents>);
     api.store = api.store.with_operational_events(events);
     let state = Endpoints {
         intake: Intake::connect(env, platform, api.store.clone(), "endpoints")?.limited(env)?,
@@ -96,6 +100,7 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
         },
         key_kind,
         transformer: platform.transformer(env)?,
+        tells,
     };
     Ok(shared::http::finish(operations(Router::new()), state))
 }
@@ -111,7 +116,7 @@ const TAG: &str = "Endpoint";
 fn operations<R: Registry<Endpoints>>(to: R) -> R {
     let to = usage::operations(tasks::operations(replays::operations(to)));
     let to = stats::operations(needs::operations(to));
-    let to = polling_keys::operations(transformation::operations(filter::operations(to)));
+    let to = told::operations(polling_keys::operations(transformation::operations(filter::operations(to))));
     of_endpoints(example::operations(headers::operations(secret::operations(to))))
 }
 

@@ -41,8 +41,8 @@ const GRACE_SECONDS_MAX: u64 = 604_800;
 
 /// The new key, if the caller chose one, and how long the old one stays valid.
 pub struct RotateIn {
-    key: Option<SigningKey>,
-    grace: Duration,
+    pub key: Option<SigningKey>,
+    pub grace: Duration,
 }
 
 impl RequestBody for RotateIn {
@@ -95,11 +95,24 @@ pub struct PreviousKeyOut {
     until: Timestamp,
 }
 
-fn shown(endpoint: &Endpoint, now: Timestamp) -> Result<Json<SecretOut>> {
+/// The key that an endpoint's webhooks are verified with.
+pub fn shown(endpoint: &Endpoint, now: Timestamp) -> Result<Json<SecretOut>> {
     let current = endpoint.keys.first().ok_or(Error::NotFound("Secret"))?;
     let until = endpoint.keys.iter().filter_map(|key| key.until).filter(|until| *until > now);
     let previous_keys = until.map(|until| PreviousKeyOut { until }).collect();
     Ok(Json(SecretOut { key: current.key.verifying_text()?, previous_keys }))
+}
+
+impl Endpoints {
+    /// The key that is wanted, or a new one of the kind that the receiver of `old` verifies already.
+    pub fn next_key(&self, old: &Endpoint, wanted: Option<SigningKey>) -> SigningKey {
+        let kind = match old.keys.first().map(|current| &current.key) {
+            Some(SigningKey::Hmac256(_)) => KeyKind::Hmac256,
+            Some(SigningKey::Ed25519(_)) => KeyKind::Ed25519,
+            None => self.key_kind,
+        };
+        wanted.unwrap_or_else(|| SigningKey::generate(kind, &*self.api.random))
+    }
 }
 
 pub async fn get(
@@ -126,13 +139,7 @@ pub async fn rotate(
             let RotateIn { key: wanted, grace } = body.read()?;
             let rotated = api.store.retry_on_conflict(async || {
                 let (app, old) = state.find(&caller, &path).await?;
-                // A new key is of the kind that the receiver verifies already.
-                let kind = match old.keys.first().map(|current| &current.key) {
-                    Some(SigningKey::Hmac256(_)) => KeyKind::Hmac256,
-                    Some(SigningKey::Ed25519(_)) => KeyKind::Ed25519,
-                    None => state.key_kind,
-                };
-                let key = wanted.clone().unwrap_or_else(|| SigningKey::generate(kind, &*api.random));
+                let key = state.next_key(&old, wanted.clone());
                 api.store.rotate_endpoint_key(&caller, &app, &old, key, grace).await
             });
             shown(&rotated.await?, api.clock.now())

@@ -211,6 +211,17 @@ impl Attempt {
         self.id == AttemptId::first(self.message, self.endpoint)
     }
 
+    /// What it failed with, in words: the host, and its status or why there is none.
+    pub fn failure(&self) -> String {
+        let url = url::Url::parse(&self.url).ok();
+        let host = url.as_ref().and_then(url::Url::host_str).unwrap_or("the endpoint");
+        match (self.code, self.error.as_deref()) {
+            (0, error) => format!("{host}: {}", error.unwrap_or("no response")),
+            (code, None) => format!("{host} answered {code}"),
+            (code, Some(error)) => format!("{host} answered {code}: {error}"),
+        }
+    }
+
     /// The response as text: the body, and why it ends there; or why there is none. Bytes that are no
     /// text are base64.
     pub fn response_text(&self) -> String {

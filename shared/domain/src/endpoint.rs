@@ -33,6 +33,8 @@ pub struct Endpoint {
     /// Since when nothing has arrived: the first message whose last attempt failed, with no success
     /// since then. None while it works.
     pub failing_since: Option<Timestamp>,
+    /// That it will be disabled soon was told, since it fails.
+    pub failing_warned: bool,
     /// When it was made.
     pub created_at: Timestamp,
     /// When its settings were changed last.

@@ -36,7 +36,7 @@ pub fn management_org() -> OrgId {
 
 /// The event types that operational webhooks have, and what each tells. The management organisation has
 /// them without making them.
-pub const EVENT_TYPES: [(&str, &str); 8] = [
+pub const EVENT_TYPES: [(&str, &str); 9] = [
     ("endpoint.created", "An endpoint was created."),
     ("endpoint.deleted", "An endpoint was deleted."),
     (
@@ -44,6 +44,10 @@ pub const EVENT_TYPES: [(&str, &str); 8] = [
         "An endpoint was disabled: by its owner, by its own answer, or after it had failed for days.",
     ),
     ("endpoint.enabled", "An endpoint was enabled again."),
+    (
+        "endpoint.failing",
+        "A message to an endpoint that had worked was given up; once more a day before such an endpoint is disabled.",
+    ),
     ("endpoint.updated", "An endpoint's settings, headers or keys were changed."),
     ("message.attempt.exhausted", "The last attempt to deliver a message failed."),
     ("message.attempt.failing", "A message could not be delivered four times; more attempts may follow."),
@@ -65,7 +69,7 @@ pub trait OperationalEvents: std::fmt::Debug + Send + Sync {
 
 /// What happened to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndpointEvent {
+pub enum EndpointEvent<'a> {
     /// It was made.
     Created,
     /// Its settings, headers or keys were changed.
@@ -76,9 +80,22 @@ pub enum EndpointEvent {
     Disabled(Option<Timestamp>),
     /// It was switched on again.
     Enabled,
+    /// Nothing arrives there any more.
+    Failing(Warning<'a>),
 }
 
-impl EndpointEvent {
+/// What is told of an endpoint before it is switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Warning<'a> {
+    /// The first message was given up then, and none has arrived since.
+    pub since: Timestamp,
+    /// It is disabled if it still only fails then.
+    pub disabled_from: Timestamp,
+    /// What the last attempt failed with, in words.
+    pub reason: &'a str,
+}
+
+impl EndpointEvent<'_> {
     const fn event_type(self) -> &'static str {
         match self {
             Self::Created => "endpoint.created",
@@ -86,6 +103,7 @@ impl EndpointEvent {
             Self::Deleted => "endpoint.deleted",
             Self::Disabled(_) => "endpoint.disabled",
             Self::Enabled => "endpoint.enabled",
+            Self::Failing(_) => "endpoint.failing",
         }
     }
 }
@@ -128,6 +146,10 @@ struct EndpointData<'a> {
     endpoint_uid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fail_since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disabled_from: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -158,9 +180,13 @@ struct LastAttempt {
 pub fn endpoint_event(
     app: &Application,
     endpoint: &Endpoint,
-    event: EndpointEvent,
+    event: EndpointEvent<'_>,
     message: MessageId,
 ) -> Result<Operational> {
+    let warning = match event {
+        EndpointEvent::Failing(warning) => Some(warning),
+        _ => None,
+    };
     let data = EndpointData {
         app_id: app.id,
         app_uid: app.uid.as_deref(),
@@ -169,8 +195,10 @@ pub fn endpoint_event(
         fail_since: match event {
             // Where its owner switched it off, it is since now.
             EndpointEvent::Disabled(since) => Some(since.unwrap_or_else(|| message.time())),
-            _ => None,
+            _ => warning.map(|warning| warning.since),
         },
+        disabled_from: warning.map(|warning| warning.disabled_from),
+        reason: warning.map(|warning| warning.reason),
     };
     build_event(app.org, event.event_type(), message, data)
 }

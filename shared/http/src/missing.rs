@@ -41,8 +41,8 @@ fn id_of(what: &str, uri: &Uri) -> Option<String> {
         _ => return None,
     };
     let mut segments: Vec<&str> = uri.path().split('/').skip(3).collect();
-    // These two are no collections.
-    if segments.first() == Some(&"auth") {
+    // These are no collections.
+    if matches!(segments.first(), Some(&("auth" | "operational-webhook"))) {
         segments.remove(0);
     } else if segments.len() == 5 && segments[2] == "attempt" {
         segments.remove(2);
@@ -101,6 +101,7 @@ mod tests {
         assert_eq!(of("Application", "/api/v1/auth/app-portal-access/acme").unwrap(), "acme");
         assert_eq!(of("Attempt", "/api/v1/app/a/msg/m/attempt/t/content").unwrap(), "t");
         assert_eq!(of("Endpoint", "/api/v1/app/a/attempt/endpoint/e").unwrap(), "e");
+        assert_eq!(of("Endpoint", "/api/v1/operational-webhook/endpoint/e/secret").unwrap(), "e");
         assert_eq!(of("Message", "/api/v1/app/msg/attempt/msg/m").unwrap(), "m");
     }
 

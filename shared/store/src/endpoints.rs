@@ -93,6 +93,7 @@ impl Store {
             .with_some("headers", self.sealed_headers(endpoint)?)
             .with_some("transformation", endpoint.transformation.as_ref().map(|id| s(id.text())))
             .with_some("failingSince", endpoint.failing_since.map(|at| n(at.ms())))
+            .with_some("failingWarned", endpoint.failing_warned.then_some(AttributeValue::Bool(true)))
             .with("createdAt", n(endpoint.created_at.ms()))
             .with("updatedAt", n(endpoint.updated_at.ms())))
     }
@@ -120,6 +121,7 @@ impl Store {
             headers: self.opened_headers(id, item)?,
             transformation: item.text_opt("transformation").map(TransformationId::from_text),
             failing_since: item.time_opt("failingSince"),
+            failing_warned: item.get("failingWarned").is_some(),
             created_at: item.time("createdAt")?,
             updated_at: item.time("updatedAt")?,
         })
@@ -172,6 +174,7 @@ impl Store {
                     headers: EndpointHeaders::default(),
                     transformation: None,
                     failing_since: None,
+                    failing_warned: false,
                     created_at: item.time("createdAt")?,
                     updated_at: item.time("updatedAt")?,
                 });
@@ -301,6 +304,7 @@ impl Store {
             headers,
             transformation: None,
             failing_since: None,
+            failing_warned: false,
             created_at: now,
             updated_at: now,
         };
@@ -479,7 +483,8 @@ impl Store {
         let disabled = !old.settings.disabled && new.settings.disabled;
         // Whoever switches an endpoint on again begins anew.
         let failing_since = old.failing_since.filter(|_| !enabled);
-        let new = Endpoint { failing_since, updated_at, ..new };
+        let failing_warned = old.failing_warned && !enabled;
+        let new = Endpoint { failing_since, failing_warned, updated_at, ..new };
         let put = put(self.table(Table::Config), self.endpoint_item(&new)?)
             .condition_expression(format!(
                 "attribute_exists(pk) AND updatedAt = :old AND {}",
@@ -563,9 +568,10 @@ impl Store {
 
 /// The condition that nobody noted meanwhile that an endpoint fails, or works again.
 fn failing_is(endpoint: &Endpoint) -> &'static str {
-    match endpoint.failing_since {
-        Some(_) => "failingSince = :since",
-        None => "attribute_not_exists(failingSince)",
+    match (endpoint.failing_since, endpoint.failing_warned) {
+        (Some(_), false) => "failingSince = :since AND attribute_not_exists(failingWarned)",
+        (Some(_), true) => "failingSince = :since AND attribute_exists(failingWarned)",
+        (None, _) => "attribute_not_exists(failingSince)",
     }
 }
 

@@ -18,7 +18,7 @@ use domain::caller::{Caller, Who};
 use domain::error::{Chain, Result, unavailable};
 use domain::ids::{AttemptId, EndpointId, MessageId};
 use domain::job::{Job, Operational};
-use domain::operational::{self, EndpointEvent};
+use domain::operational::{self, EndpointEvent, Warning};
 use runtime::clock::Timestamp;
 
 /// Endpoints of one application that can be known to hang: all of them together cost no more than a
@@ -73,7 +73,7 @@ impl Store {
         &self,
         app: &Application,
         endpoint: &Endpoint,
-        event: EndpointEvent,
+        event: EndpointEvent<'_>,
     ) -> Result<Option<Operational>> {
         // Nobody is told about the endpoints that are told.
         if self.operational_events.is_none() || app.org == operational::management_org() {
@@ -107,19 +107,65 @@ impl Store {
         }
     }
 
-    /// Notes that an endpoint has been failing since then; `false` if that, or more, is noted already.
+    /// Notes that an endpoint has been failing since then, and tells so; `false` if that, or more, is noted already.
     ///
     /// # Errors
     /// The store's own.
-    pub async fn note_failing(&self, app: &Application, id: EndpointId, since: Timestamp) -> Result<bool> {
+    pub async fn note_failing(
+        &self,
+        app: &Application,
+        endpoint: &Endpoint,
+        warning: Warning<'_>,
+    ) -> Result<bool> {
         let update = Update::builder()
             .update_expression("SET failingSince = :since")
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(failingSince)")
-            .expression_attribute_values(":since", n(since.ms()));
+            .expression_attribute_values(":since", n(warning.since.ms()));
+        self.write_warning(app, endpoint, warning, update).await
+    }
+
+    /// Tells once that an endpoint will be disabled soon; `false` if it was told, or if that is no longer so. Nothing
+    /// is noted where nobody is told.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn warn_failing(
+        &self,
+        app: &Application,
+        endpoint: &Endpoint,
+        warning: Warning<'_>,
+    ) -> Result<bool> {
+        if self.operational_events.is_none() || app.org == operational::management_org() {
+            return Ok(false);
+        }
+        let update = Update::builder()
+            .update_expression("SET failingWarned = :true")
+            .condition_expression(
+                "attribute_exists(pk) AND failingSince = :since AND attribute_not_exists(failingWarned)",
+            )
+            .expression_attribute_values(":since", n(warning.since.ms()))
+            .expression_attribute_values(":true", AttributeValue::Bool(true));
+        self.write_warning(app, endpoint, warning, update).await
+    }
+
+    async fn write_warning(
+        &self,
+        app: &Application,
+        endpoint: &Endpoint,
+        warning: Warning<'_>,
+        update: UpdateBuilder,
+    ) -> Result<bool> {
         let mut tx = Transaction::new("note that an endpoint fails");
         tx.add(Guard::Application, self.raise_version(app, 0))?;
-        tx.add(Guard::Unchanged, self.of_endpoint(app, id, update))?;
-        Ok(self.transact(tx).await? == Transacted::Done)
+        tx.add(Guard::Unchanged, self.of_endpoint(app, endpoint.id, update))?;
+        let events =
+            Vec::from_iter(self.operational_event(app, endpoint, EndpointEvent::Failing(warning))?);
+        self.write_operational_events(&mut tx, &events)?;
+        let done = self.transact(tx).await? == Transacted::Done;
+        if done {
+            self.enqueue_operational_events(&events).await;
+        }
+        Ok(done)
     }
 
     /// Forgets that an endpoint has been failing since then; `false` if that is not what is noted.
@@ -128,7 +174,7 @@ impl Store {
     /// The store's own.
     pub async fn forget_failing(&self, app: &Application, id: EndpointId, since: Timestamp) -> Result<bool> {
         let update = Update::builder()
-            .update_expression("REMOVE failingSince")
+            .update_expression("REMOVE failingSince, failingWarned")
             .condition_expression("attribute_exists(pk) AND failingSince = :since")
             .expression_attribute_values(":since", n(since.ms()));
         let mut tx = Transaction::new("forget that an endpoint failed");
@@ -153,7 +199,7 @@ impl Store {
         // Never the same time twice: it is what the condition of a change compares.
         let now = self.clock.now().max(Timestamp::from_ms(endpoint.updated_at.ms() + 1));
         let update = Update::builder()
-            .update_expression("SET disabled = :true, updatedAt = :now REMOVE failingSince")
+            .update_expression("SET disabled = :true, updatedAt = :now REMOVE failingSince, failingWarned")
             .condition_expression("attribute_exists(pk) AND disabled = :false AND updatedAt < :now")
             .expression_attribute_values(":now", n(now.ms()))
             .expression_attribute_values(":true", AttributeValue::Bool(true))

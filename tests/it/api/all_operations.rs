@@ -40,7 +40,7 @@ impl Walk {
             _ => (StatusCode::OK, "an answer".into()),
         });
         Self {
-            stack: TestStack::with(settings()).await,
+            stack: TestStack::with(settings().with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true")).await,
             receiver: receiver.await,
             known: BTreeSet::new(),
             seen: BTreeSet::new(),
@@ -121,6 +121,10 @@ impl Walk {
         assert_eq!(event["trimmed"], false, "{at}");
         let app = if subject.as_str().is_some_and(|subject| subject.starts_with("app_")) {
             subject.clone()
+        } else if template.starts_with("/operational-webhook/") {
+            // One that is in no list.
+            assert!(event["appId"].as_str().is_some_and(|app| app.starts_with("app_")), "{at}");
+            event["appId"].clone()
         } else if template.starts_with("/app/") {
             json!(self.names["app"])
         } else {
@@ -148,6 +152,7 @@ impl Walk {
         self.endpoints().await;
         self.secrets_of_endpoints().await;
         self.transformation().await;
+        self.operational().await;
         self.polling().await;
         self.log().await;
         self.itself_disables().await;
@@ -442,6 +447,49 @@ impl Walk {
         self.ask("PUT", "/stats/usage/event-types", &token, NONE).await;
         self.stack.idle().await;
         assert_eq!(self.news().await, Vec::<Value>::new());
+    }
+
+    /// Nothing is sent to it: the receiver is told of the steps of this walk alone.
+    async fn operational(&mut self) {
+        const NONE: Value = Value::Null;
+        const ALL: &str = "/operational-webhook/endpoint";
+        const ONE: &str = "/operational-webhook/endpoint/{told}";
+        let url = self.receiver.url("/told");
+        let body =
+            json!({"url": url, "uid": "told", "disabled": true, "secret": format!("whsec_{}", SECRETS[0])});
+        let shown = |description: &str, headers: &[&str], keys: &Value| {
+            json!({
+                "destination": "http", "url": url, "description": description, "uid": "told", "metadata": {},
+                "disabled": true, "headers": headers, "secrets": keys,
+            })
+        };
+        let key = json!([{"kind": "hmac256", "until": null}]);
+        let created = [json!("endpoint.created"), NONE, NONE, shown("", &[], &key)];
+        let made = self.change("POST", ALL, body, created).await;
+        let id = json!(made["id"]);
+        self.name("told", "told");
+        let body = json!({"url": url, "uid": "told", "disabled": true, "description": "d"});
+        let change =
+            [json!("endpoint.updated"), id.clone(), json!({"description": ""}), json!({"description": "d"})];
+        self.change("PUT", ONE, body, change).await;
+        let change = [
+            json!("endpoint.headers-updated"),
+            id.clone(),
+            json!({"headers": []}),
+            json!({"headers": ["x-team"]}),
+        ];
+        let headers = json!({"headers": {"x-team": SECRETS[2]}});
+        self.change("PUT", &format!("{ONE}/headers"), headers, change).await;
+        // At once: the old key signs no more.
+        let body = json!({"key": format!("whsec_{}", SECRETS[1]), "gracePeriodSeconds": 0});
+        let change =
+            [json!("endpoint.secret-rotated"), id.clone(), json!({"secrets": key}), json!({"secrets": key})];
+        self.change("POST", &format!("{ONE}/secret/rotate"), body, change).await;
+        let change = [json!("endpoint.deleted"), id, shown("d", &["x-team"], &key), NONE];
+        self.change("DELETE", ONE, NONE, change).await;
+        let walked = std::mem::take(&mut self.walked);
+        let named = |(method, path): (String, String)| (method, path.replace("{told}", "{endpoint_id}"));
+        self.walked = walked.into_iter().map(named).collect();
     }
 
     async fn itself_disables(&mut self) {

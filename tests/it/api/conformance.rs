@@ -3,6 +3,7 @@
 //! `tests/sdk` does the same in Python and JavaScript.
 
 mod resources;
+mod told;
 mod traffic;
 mod usage;
 
@@ -20,6 +21,7 @@ use crate::test_stack::{Receiver, TestStack, settings};
 
 /// Other products and features than sending webhooks: Postrider has none of it, by design.
 const NOT_OFFERED_RESOURCES: [&str; 18] = [
+const NOT_OFFERED_RESOURCES: [&str; 17] = [
     "autoconfig_subscription",
     "connector",
     "destination",
@@ -30,8 +32,6 @@ const NOT_OFFERED_RESOURCES: [&str; 18] = [
     "ingest_endpoint_transformation",
     "ingest_source",
     "integration",
-    "operational_webhook",
-    "operational_webhook_endpoint",
     "streaming",
     "streaming_event_type",
     "streaming_events",
@@ -90,7 +90,10 @@ impl Walk {
             };
             (status, "thanks".to_owned())
         });
-        let stack = TestStack::with(settings().with("POSTRIDER_RETRY_SCHEDULE", "1")).await;
+        let stack = TestStack::with(
+            settings().with("POSTRIDER_RETRY_SCHEDULE", "1").with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true"),
+        )
+        .await;
         Self { stack, receiver: receiver.await, mended, walked: BTreeSet::new() }
     }
 
@@ -168,6 +171,7 @@ async fn the_sdk_cannot_tell_the_difference() {
     traffic::traffic(&mut walk, &app, &endpoint).await;
     traffic::polling(&mut walk).await;
     usage::usage(&mut walk, &app).await;
+    told::told(&mut walk).await;
     resources::authentication(&mut walk, &app, &endpoint).await;
 
     let (version, every) = sdk();

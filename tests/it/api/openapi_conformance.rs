@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use svix::models::{EndpointIn, MessageIn};
 
-use crate::test_stack::{Answer, Receiver, TestStack};
+use crate::test_stack::{Answer, Receiver, TestStack, settings};
 
 /// An operation of the served document.
 struct Operation {
@@ -21,12 +21,14 @@ struct Fixture {
     stack: TestStack,
     document: Value,
     names: Vec<(&'static str, String)>,
+    /// An operational webhook endpoint.
+    told: String,
     app_token: String,
 }
 
 impl Fixture {
     async fn start() -> Self {
-        let stack = TestStack::start().await;
+        let stack = TestStack::with(settings().with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true")).await;
         let mut receiver = Receiver::start().await;
         let app = stack.app().await;
         let endpoint = EndpointIn { uid: Some("receiver".into()), ..EndpointIn::new(receiver.url("/")) };
@@ -53,17 +55,25 @@ impl Fixture {
             ("event_type_name", "thing.made".to_owned()),
             ("task_id", task["id"].as_str().expect("an id").to_owned()),
         ];
-        Self { stack, document: document.json(), names, app_token }
+        let told = json!({ "url": receiver.url("/"), "disabled": true }).to_string();
+        let told =
+            stack.request("POST", "/api/v1/operational-webhook/endpoint", &stack.token, told).await.json();
+        let told = told["id"].as_str().expect("an id").to_owned();
+        Self { stack, document: document.json(), names, told, app_token }
     }
 
     fn operations(&self) -> Vec<Operation> {
         let mut operations = Vec::new();
         for (path, methods) in self.document["paths"].as_object().expect("paths") {
             for (method, said) in methods.as_object().expect("methods") {
+                // By its id: an example may replace its uid.
+                let own =
+                    if path.contains("/operational-webhook/") { self.told.as_str() } else { "{endpoint_id}" };
+                let path = path.replace("{endpoint_id}", own);
                 let path = self
                     .names
                     .iter()
-                    .fold(path.clone(), |path, (name, value)| path.replace(&format!("{{{name}}}"), value));
+                    .fold(path, |path, (name, value)| path.replace(&format!("{{{name}}}"), value));
                 assert!(!path.contains('{'), "{path} names what this stack does not have");
                 operations.push(Operation { method: method.to_uppercase(), path, said: said.clone() });
             }

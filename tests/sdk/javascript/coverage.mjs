@@ -10,8 +10,6 @@ const NOT_OFFERED_RESOURCES = [
   "destination",
   "ingest",
   "integration",
-  "operationalWebhook",
-  "operationalWebhookEndpoint",
   "streaming",
 ];
 const NOT_OFFERED = [

@@ -502,6 +502,39 @@ async function polling() {
   assert.deepEqual(ids((await consume()).data), posted);
 }
 
+async function told() {
+  // Releases 1.x have them under two names.
+  for (const of of ["operationalWebhook.endpoint", "operationalWebhookEndpoint"])
+    if (sdk.offers(`${of}.list`)) await toldBy(of);
+}
+
+async function toldBy(of) {
+  const ask = (operation, ...args) => call(`${of}.${operation}`, ...args);
+  const given = sdk.model({ url: receiver.url("/told"), uid: "told", eventTypes: ["endpoint.created"] });
+  const made = await ask("create", { ...given, secret: key(1) });
+  assert.match(made.id, /^ep_[0-9A-Za-z]{27}$/);
+  assert.deepEqual(read(made, "eventTypes"), ["endpoint.created"]);
+  await refused(409, "conflict", ask("create", given));
+  assert.deepEqual(await ask("get", "told"), made);
+  assert.ok(ids((await ask("list", { limit: 10 })).data).includes(made.id));
+  const changed = await ask("upsert", made.id, { ...given, description: "On call" });
+  assert.deepEqual([changed.id, changed.description], [made.id, "On call"]);
+  if (sdk.offers(`${of}.setHeaders`)) {
+    await ask("setHeaders", "told", { headers: { "x-team": "red" } });
+    assert.deepEqual((await ask("getHeaders", "told")).headers, { "x-team": "red" });
+  }
+  assert.equal((await ask("getSecret", "told")).key, key(1));
+  await ask("rotateSecret", "told", { key: key(2) });
+  assert.equal((await ask("getSecret", "told")).key, key(2));
+  const watched = (await call("application.create", { name: "Watched" })).id;
+  await call("endpoint.create", watched, { url: receiver.url("/watched") });
+  const webhook = await receiver.next("/told");
+  for (const secret of [key(1), key(2)]) new installed.svix.Webhook(secret).verify(webhook.body, webhook.headers);
+  assert.equal(JSON.parse(webhook.body).data.appId, watched);
+  await ask("delete", "told");
+  await refused(404, "not_found", ask("get", made.id));
+}
+
 async function coverage() {
   const [covered, leftOut] = check(sdk.client, walked);
   // What is not offered says so.
@@ -525,6 +558,7 @@ const sections = {
   usage,
   authentication,
   polling,
+  told,
   coverage,
 };
 for (const [name, section] of Object.entries(sections)) {

@@ -13,6 +13,10 @@ const OPERATIONS = {
   "endpoint.setHeaders": "endpoint.updateHeaders",
   "endpoint.upsert": "endpoint.update",
   "eventType.upsert": "eventType.update",
+  "operationalWebhook.endpoint.setHeaders": "operationalWebhook.endpoint.updateHeaders",
+  "operationalWebhook.endpoint.upsert": "operationalWebhook.endpoint.update",
+  "operationalWebhookEndpoint.setHeaders": "operationalWebhookEndpoint.updateHeaders",
+  "operationalWebhookEndpoint.upsert": "operationalWebhookEndpoint.update",
 };
 // Of all releases 1.x.
 const FIELDS = { eventTypes: "filterTypes", throttleRate: "rateLimit" };

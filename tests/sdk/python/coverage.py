@@ -8,8 +8,6 @@ NOT_OFFERED_RESOURCES = {
     "destination",
     "ingest",
     "integration",
-    "operational_webhook",
-    "operational_webhook_endpoint",
     "streaming",
 }
 NOT_OFFERED = {

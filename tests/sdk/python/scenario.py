@@ -564,6 +564,40 @@ class Scenario:
         assert call("message.poller.consumer_seek", app, sink, "worker", back).iterator
         assert [one.id for one in call("message.poller.consumer_poll", app, sink, "worker").data] == posted
 
+    def told(self):
+        # Releases 1.x have them under two names.
+        for of in ["operational_webhook.endpoint", "operational_webhook_endpoint"]:
+            if self.sdk.offers(f"{of}.list"):
+                self._told(of)
+
+    def _told(self, of):
+        def call(operation, *arguments, **options):
+            return self.call(f"{of}.{operation}", *arguments, **options)
+
+        given = dict(url=self.receiver.url("/told"), uid="told", event_types=["endpoint.created"])
+        made = call("create", model("OperationalWebhookEndpointIn", secret=key(1), **given))
+        assert made.id.startswith("ep_") and read(made, "event_types") == ["endpoint.created"]
+        new = model("OperationalWebhookEndpointIn", **given)
+        refused(409, call, "create", new, code="conflict")
+        assert call("get", "told") == made and made.id in {entry.id for entry in call("list", limit=10).data}
+        put = model("OperationalWebhookEndpointUpsertIn", description="On call", **given)
+        changed = call("upsert", made.id, put)
+        assert (changed.id, changed.description) == (made.id, "On call")
+        if self.sdk.offers(f"{of}.set_headers"):
+            call("set_headers", "told", model("OperationalWebhookEndpointHeadersIn", headers={"x-team": "red"}))
+            assert read(call("get_headers", "told"), "headers") == {"x-team": "red"}
+        assert call("get_secret", "told").key == key(1)
+        call("rotate_secret", "told", model("OperationalWebhookEndpointSecretIn", key=key(2)))
+        assert call("get_secret", "told").key == key(2)
+        app = self.call("application.create", model("ApplicationIn", name="Watched")).id
+        self.call("endpoint.create", app, model("EndpointIn", url=self.receiver.url("/watched")))
+        webhook = self.receiver.next("/told")
+        for secret in [key(1), key(2)]:
+            Webhook(secret).verify(webhook.body, webhook.headers)
+        assert json.loads(webhook.body)["data"]["appId"] == app
+        assert call("delete", "told") is None
+        refused(404, call, "get", made.id, code="not_found")
+
     def coverage(self):
         covered, left_out = coverage.check(self.sdk.client, self.walked)
         # What is not offered says so.
@@ -588,6 +622,7 @@ SECTIONS = [
     "usage",
     "authentication",
     "polling",
+    "told",
     "coverage",
 ]
 

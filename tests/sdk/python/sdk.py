@@ -14,8 +14,16 @@ OPERATIONS = {
     "endpoint.set_headers": "endpoint.update_headers",
     "endpoint.upsert": "endpoint.update",
     "event_type.upsert": "event_type.update",
+    "operational_webhook.endpoint.set_headers": "operational_webhook.endpoint.update_headers",
+    "operational_webhook.endpoint.upsert": "operational_webhook.endpoint.update",
+    "operational_webhook_endpoint.set_headers": "operational_webhook_endpoint.update_headers",
+    "operational_webhook_endpoint.upsert": "operational_webhook_endpoint.update",
 }
-MODELS = {"EndpointUpsertIn": "EndpointUpdate", "EventTypeUpsertIn": "EventTypeUpdate"}
+MODELS = {
+    "EndpointUpsertIn": "EndpointUpdate",
+    "EventTypeUpsertIn": "EventTypeUpdate",
+    "OperationalWebhookEndpointUpsertIn": "OperationalWebhookEndpointUpdate",
+}
 FIELDS = {"event_types": "filter_types", "throttle_rate": "rate_limit"}
 
 
