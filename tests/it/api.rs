@@ -11,6 +11,7 @@ pub mod environment;
 pub mod event_types;
 pub mod idempotency;
 pub mod input;
+pub mod integrations;
 pub mod list_model;
 pub mod lists;
 pub mod log;

@@ -1,5 +1,7 @@
 //! Applications: one for each customer of an organisation.
 
+mod integrations;
+
 use axum::Router;
 use axum::extract::State;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -31,6 +33,10 @@ pub fn describe(document: Document) -> Document {
 }
 
 fn operations<R: Registry<Api>>(to: R) -> R {
+    integrations::operations(of_applications(to))
+}
+
+fn of_applications<R: Registry<Api>>(to: R) -> R {
     const TAG: &str = "Application";
     const ALL: &str = "/api/v1/app";
     const ONE: &str = "/api/v1/app/{app_id}";

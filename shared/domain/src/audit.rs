@@ -70,6 +70,14 @@ audit_actions! {
     EndpointReplay "endpoint.replay",
     /// Everything was asked to be sent again.
     EndpointBulkReplay "endpoint.bulk-replay",
+    /// An integration was made.
+    IntegrationCreated "integration.created",
+    /// It was changed.
+    IntegrationUpdated "integration.updated",
+    /// It was deleted, and its key with it.
+    IntegrationDeleted "integration.deleted",
+    /// It got another key; the one before ended.
+    IntegrationKeyRotated "integration.key-rotated",
     /// An event type was made, or an archived one brought back.
     EventTypeCreated "event-type.created",
     /// It was changed.

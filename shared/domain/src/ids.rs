@@ -231,6 +231,8 @@ id! {
     AuditId "audit_",
     /// Work in the background: a recovery or a replay.
     TaskId "qtask_",
+    /// A third party that acts within an application.
+    IntegrationId "integ_",
 }
 
 impl MessageId {

@@ -12,6 +12,7 @@ pub mod event_type;
 pub mod header_rules;
 pub mod idempotency;
 pub mod ids;
+pub mod integration;
 pub mod job;
 pub mod labels;
 pub mod limits;

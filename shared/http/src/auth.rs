@@ -19,6 +19,7 @@ use store::Store;
 
 use domain::caller::{Caller, Who};
 use domain::capability::Capabilities;
+use domain::integration::{IntegrationKey, KEY_PREFIX};
 use domain::limits::TOKEN_LENGTH_MAX;
 pub use extract::{Authenticated, Bearer, Organisation, Poller};
 use keys::Keys;
@@ -204,6 +205,9 @@ impl Tokens {
     /// # Errors
     /// As [`Tokens::verify`]; the store's own.
     pub async fn admit(&self, token: &str) -> Result<Caller> {
+        if token.starts_with(KEY_PREFIX) {
+            return self.integration(token).await;
+        }
         let caller = self.known(token)?;
         if let (Some(revocations), Some(id)) = (&self.revocations, &caller.token_id)
             && revocations.contain(&caller, id, self.clock.now()).await?
@@ -216,6 +220,25 @@ impl Tokens {
             return Err(Error::Unauthenticated("The session has ended."));
         }
         Ok(caller)
+    }
+
+    /// Who bears the key of an integration. It is looked up each time: a new key ends it at once.
+    async fn integration(&self, token: &str) -> Result<Caller> {
+        const INVALID: Error =
+            Error::Unauthenticated("The integration's key is invalid, or was replaced by another.");
+        let key = IntegrationKey::parse(token).ok_or(INVALID)?;
+        let Some(revocations) = &self.revocations else { return Err(INVALID) };
+        let (org, feature_flags) = revocations.integration_of(&key).await?.ok_or(INVALID)?;
+        let who = Who::App {
+            org,
+            app: key.app,
+            feature_flags,
+            // Whoever expires an application's tokens does not mean the keys of its integrations.
+            made: self.clock.now(),
+            capabilities: Capabilities::ALL,
+            session: None,
+        };
+        Ok(Caller { token_id: Some(token_id(token)), ..Caller::from(who) })
     }
 
     /// Who bears `token`, as it was verified now or within the last minute.

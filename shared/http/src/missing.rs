@@ -38,6 +38,7 @@ fn id_of(what: &str, uri: &Uri) -> Option<String> {
         "Attempt" => "attempt",
         "Event type" => "event-type",
         "Task" => "background-task",
+        "Integration" => "integration",
         _ => return None,
     };
     let mut segments: Vec<&str> = uri.path().split('/').skip(3).collect();

@@ -4,7 +4,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 
 use domain::error::{Error, Result, corrupt};
-use domain::ids::{AppId, AttemptId, EndpointId, MessageId, Reference, TaskId, is_name};
+use domain::ids::{AppId, AttemptId, EndpointId, IntegrationId, MessageId, Reference, TaskId, is_name};
 use domain::polling::CONSUMER_LENGTH_MAX;
 
 use crate::ApiError;
@@ -57,6 +57,14 @@ impl Segment for AttemptId {
 
     fn read(segment: &str) -> Result<Self> {
         segment.parse().map_err(|_| Error::NotFound("Attempt"))
+    }
+}
+
+impl Segment for IntegrationId {
+    const NAME: &'static str = "integ_id";
+
+    fn read(segment: &str) -> Result<Self> {
+        segment.parse().map_err(|_| Error::NotFound("Integration"))
     }
 }
 

@@ -11,6 +11,7 @@
 //! | config | endpoint's uid     | `APP#{app}`                 | `EPUID#{uid}`         |
 //! | config | keys of a polling endpoint | `APP#{app}`          | `EPPOLL#{ep}`         |
 //! | config | transformation     | `APP#{app}`                 | `EPXFORM#{ep}`        |
+//! | config | integration        | `APP#{app}`                 | `INTEG#{integ}`       |
 //! | config | audit event        | `AUDIT#{org}`               | `{audit}`             |
 //! | log    | message            | `APP#{app}#{shard}`         | `MSG#{msg}`           |
 //! | log    | part of a payload  | `APP#{app}#{shard}`         | `PAY#{msg}#{tag}#{part}` |
@@ -43,7 +44,7 @@ use super::item::{Get as _, Item, s};
 use super::needs::FailingKey;
 use super::throttles::Limited;
 use domain::error::{Result, corrupt};
-use domain::ids::{AppId, AttemptId, AuditId, EndpointId, Id, MessageId, OrgId, TaskId};
+use domain::ids::{AppId, AttemptId, AuditId, EndpointId, Id, IntegrationId, MessageId, OrgId, TaskId};
 use runtime::clock::Timestamp;
 
 /// Partitions that one application's messages, and one endpoint's log, are spread over. A
@@ -124,6 +125,11 @@ pub(super) fn transformation(app: AppId, endpoint: EndpointId) -> Item {
 /// The keys that an endpoint can be polled with. They sort behind the endpoints that are read with their application.
 pub(super) fn polling_keys(app: AppId, endpoint: EndpointId) -> Item {
     key(application_pk(app), format!("EPPOLL#{endpoint}"))
+}
+
+/// It sorts behind the endpoints that are read with their application, too.
+pub(super) fn integration(app: AppId, id: IntegrationId) -> Item {
+    key(application_pk(app), format!("INTEG#{id}"))
 }
 
 pub(super) fn audit_pk(org: OrgId) -> String {
@@ -306,6 +312,7 @@ mod tests {
             (format!("ep_{K}").parse().unwrap(), format!("msg_{K}").parse().unwrap());
         let (att, aud): (AttemptId, AuditId) =
             (format!("atmpt_{K}").parse().unwrap(), format!("audit_{K}").parse().unwrap());
+        let integ: IntegrationId = format!("integ_{K}").parse().unwrap();
         let sh = shard(msg);
         let due = Timestamp::from_ms(1_700_000_000_000);
         for (found, pk, sk) in [
@@ -328,6 +335,7 @@ mod tests {
             (stats_reach(ep), format!("EP#ep_{K}#STATS"), "F".into()),
             (consumer(ep, "c"), format!("EP#ep_{K}#POLL"), "C#c".into()),
             (leasing_consumer(ep, "c"), format!("EP#ep_{K}#POLL"), "L#c".into()),
+            (integration(app, integ), format!("APP#app_{K}"), format!("INTEG#integ_{K}")),
             (polling_keys(app, ep), format!("APP#app_{K}"), format!("EPPOLL#ep_{K}")),
             (transformation(app, ep), format!("APP#app_{K}"), format!("EPXFORM#ep_{K}")),
             (
@@ -361,6 +369,7 @@ mod tests {
         assert!(from <= sk(application(app)) && sk(application(app)) < sk(endpoint(app, ep)));
         assert!(sk(endpoint(app, ep)) < to && to < sk(endpoint_uid(app, "")));
         assert!(to < sk(polling_keys(app, ep)) && to < sk(transformation(app, ep)));
+        assert!(to < sk(integration(app, integ)));
         assert_eq!(application_of(&application(app)).unwrap(), app);
         let (pk, sk) = shown(&timer(due, msg, ep));
         assert!(pk.starts_with("TIMER#"));

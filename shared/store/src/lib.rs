@@ -15,6 +15,7 @@ pub mod event_types;
 mod first;
 mod health;
 pub mod idempotency;
+pub mod integrations;
 mod item;
 pub mod keys;
 pub mod messages;

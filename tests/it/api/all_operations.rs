@@ -153,6 +153,7 @@ impl Walk {
         self.secrets_of_endpoints().await;
         self.transformation().await;
         self.operational().await;
+        self.integrations().await;
         self.polling().await;
         self.log().await;
         self.itself_disables().await;
@@ -447,6 +448,24 @@ impl Walk {
         self.ask("PUT", "/stats/usage/event-types", &token, NONE).await;
         self.stack.idle().await;
         assert_eq!(self.news().await, Vec::<Value>::new());
+    }
+
+    async fn integrations(&mut self) {
+        const NONE: Value = Value::Null;
+        const ALL: &str = "/app/{app_id}/integration";
+        const ONE: &str = "/app/{app_id}/integration/{integ_id}";
+        let shown = |name: &str, flags: &[&str]| json!({"name": name, "featureFlags": flags});
+        let body = json!({"name": "Zap", "featureFlags": ["x"]});
+        let created = [json!("integration.created"), NONE, NONE, shown("Zap", &["x"])];
+        let made = self.change("POST", ALL, body, created).await;
+        let id = json!(made["id"]);
+        self.name("integ_id", made["id"].as_str().expect("an id"));
+        let change = [json!("integration.updated"), id.clone(), shown("Zap", &["x"]), shown("Z", &[])];
+        self.change("PUT", ONE, json!({"name": "Z"}), change).await;
+        let change = [json!("integration.key-rotated"), id.clone(), NONE, NONE];
+        self.change("POST", &format!("{ONE}/key/rotate"), NONE, change).await;
+        let change = [json!("integration.deleted"), id, shown("Z", &[]), NONE];
+        self.change("DELETE", ONE, NONE, change).await;
     }
 
     /// Nothing is sent to it: the receiver is told of the steps of this walk alone.

@@ -22,6 +22,7 @@ use crate::test_stack::{Receiver, TestStack, settings};
 /// Other products and features than sending webhooks: Postrider has none of it, by design.
 const NOT_OFFERED_RESOURCES: [&str; 18] = [
 const NOT_OFFERED_RESOURCES: [&str; 17] = [
+const NOT_OFFERED_RESOURCES: [&str; 16] = [
     "autoconfig_subscription",
     "connector",
     "destination",
@@ -31,7 +32,6 @@ const NOT_OFFERED_RESOURCES: [&str; 17] = [
     "ingest_endpoint",
     "ingest_endpoint_transformation",
     "ingest_source",
-    "integration",
     "streaming",
     "streaming_event_type",
     "streaming_events",
@@ -172,6 +172,7 @@ async fn the_sdk_cannot_tell_the_difference() {
     traffic::polling(&mut walk).await;
     usage::usage(&mut walk, &app).await;
     told::told(&mut walk).await;
+    resources::integrations(&mut walk, &app).await;
     resources::authentication(&mut walk, &app, &endpoint).await;
 
     let (version, every) = sdk();

@@ -45,7 +45,10 @@ impl Fixture {
         assert_eq!(document.status, StatusCode::OK);
         let app_token = stack.stack.app_token(None, app.parse().expect("an id"));
         let polled = stack.polling_endpoint(&app, Value::Null).await;
+        let integration = format!("/api/v1/app/{app}/integration");
+        let integration = stack.request("POST", &integration, &stack.token, r#"{"name":"i"}"#).await.json();
         let names = vec![
+            ("integ_id", integration["id"].as_str().expect("an id").to_owned()),
             ("app_id", app),
             ("endpoint_id", "receiver".to_owned()),
             ("sink_id", polled),

@@ -9,7 +9,6 @@ const NOT_OFFERED_RESOURCES = [
   "connector",
   "destination",
   "ingest",
-  "integration",
   "streaming",
 ];
 const NOT_OFFERED = [
@@ -20,6 +19,7 @@ const NOT_OFFERED = [
   "authentication.streamPortalAccess",
   "endpoint.oauthDelete",
   "endpoint.oauthUpdate",
+  "integration.getKey",
   "message.precheck",
 ];
 

@@ -7,7 +7,6 @@ NOT_OFFERED_RESOURCES = {
     "connector",
     "destination",
     "ingest",
-    "integration",
     "streaming",
 }
 NOT_OFFERED = {
@@ -17,6 +16,7 @@ NOT_OFFERED = {
     "authentication.stream_logout",
     "authentication.stream_portal_access",
     "endpoint.get_attempt_stats",
+    "integration.get_key",
     "message.precheck",
 }
 

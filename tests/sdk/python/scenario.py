@@ -592,11 +592,32 @@ class Scenario:
         app = self.call("application.create", model("ApplicationIn", name="Watched")).id
         self.call("endpoint.create", app, model("EndpointIn", url=self.receiver.url("/watched")))
         webhook = self.receiver.next("/told")
+        # What happened just before may come, too.
+        while json.loads(webhook.body)["data"]["appId"] != app:
+            webhook = self.receiver.next("/told")
         for secret in [key(1), key(2)]:
             Webhook(secret).verify(webhook.body, webhook.headers)
-        assert json.loads(webhook.body)["data"]["appId"] == app
         assert call("delete", "told") is None
         refused(404, call, "get", made.id, code="not_found")
+
+    def integrations(self):
+        call, app = self.call, self.app
+        flagged = has_field("IntegrationIn", "feature_flags")
+        flags = dict(feature_flags=["beta"]) if flagged else {}
+        made = call("integration.create", app, model("IntegrationIn", name="Zap", **flags))
+        assert made.id.startswith("integ_") and made.name == "Zap"
+        assert not flagged or read(made, "feature_flags") == ["beta"]
+        assert call("integration.get", app, made.id) == made
+        assert [entry.id for entry in pages(self.sdk, "integration.list", app, limit=1)] == [made.id]
+        changed = call("integration.update", app, made.id, model("IntegrationUpdate", name="Zapped"))
+        assert (changed.id, changed.name) == (made.id, "Zapped")
+        keys = [call("integration.rotate_key", app, made.id).key for _ in range(2)]
+        refused(401, self.sdk.as_caller(keys[0]).call, "endpoint.list", app, code="authentication_failed")
+        bearer = self.sdk.as_caller(keys[1])
+        assert bearer.call("application.get", app).id == app
+        assert call("integration.delete", app, made.id) is None
+        refused(401, bearer.call, "endpoint.list", app, code="authentication_failed")
+        refused(404, call, "integration.get", app, made.id, code="not_found")
 
     def coverage(self):
         covered, left_out = coverage.check(self.sdk.client, self.walked)
@@ -623,6 +644,7 @@ SECTIONS = [
     "authentication",
     "polling",
     "told",
+    "integrations",
     "coverage",
 ]
 

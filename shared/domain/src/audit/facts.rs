@@ -9,6 +9,7 @@ use url::Url;
 use crate::application::ApplicationSettings;
 use crate::endpoint::{Destination, Endpoint};
 use crate::event_type::EventType;
+use crate::integration::Integration;
 use crate::payload_filter::PayloadFilter;
 use crate::signing::SigningKey;
 use crate::task::Task;
@@ -151,6 +152,14 @@ impl From<&Endpoint> for AuditSnapshot {
             .with("transformation", endpoint.transformation.as_ref().map(TransformationId::text))
             .with_hidden("headers", names, values.join("\n"))
             .with_hidden("secrets", keys, private.join("\n"))
+    }
+}
+
+impl From<&Integration> for AuditSnapshot {
+    fn from(integration: &Integration) -> Self {
+        Self::default()
+            .with("name", integration.name.as_str())
+            .with("featureFlags", integration.feature_flags.as_slice())
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use domain::caller::{Caller, Who};
 use domain::error::Result;
 use domain::ids::{AppId, OrgId};
+use domain::integration::IntegrationKey;
 use runtime::cache::Cache;
 use runtime::clock::Timestamp;
 use store::Store;
@@ -63,6 +64,11 @@ impl Revocations {
             }
         };
         Ok(Expiry::ended(&ends, *made, now))
+    }
+
+    /// The organisation and the feature flags of whoever has that key, if it is valid.
+    pub async fn integration_of(&self, key: &IntegrationKey) -> Result<Option<(OrgId, Vec<String>)>> {
+        self.store.integration_of(key).await
     }
 
     /// Logs a token out, which would otherwise count until `exp`.

@@ -11,7 +11,8 @@ use svix::models::{
     AppPortalAccessIn, ApplicationIn, ApplicationPatch, ApplicationTokenExpireIn, ConnectorIn,
     EndpointHeadersIn, EndpointHeadersPatchIn, EndpointIn, EndpointOut, EndpointPatch,
     EndpointSecretRotateIn, EndpointTransformationIn, EndpointTransformationPatch, EndpointUpsertIn,
-    EnvironmentIn, EventTypeImportOpenApiIn, EventTypeIn, EventTypePatch, EventTypeUpsertIn, Ordering,
+    EnvironmentIn, EventTypeImportOpenApiIn, EventTypeIn, EventTypePatch, EventTypeUpsertIn, IntegrationIn,
+    IntegrationUpdate, Ordering,
 };
 
 use super::{Walk, invalid, refused, walk};
@@ -150,6 +151,32 @@ pub(super) async fn environment(walk: &mut Walk) {
     invalid(walk!(walk, environment.import(given, None)), ["body", "connectors"]);
     let options = Some(EventTypeDeleteOptions { expunge: Some(true) });
     walk!(walk, event_type.delete("imported".into(), options)).unwrap();
+}
+
+pub(super) async fn integrations(walk: &mut Walk, app: &str) {
+    let app = || app.to_owned();
+    let given = IntegrationIn { feature_flags: Some(set("beta")), ..IntegrationIn::new("Zap".into()) };
+    let made = walk!(walk, integration.create(app(), given, None)).unwrap();
+    assert_eq!((&*made.name, made.feature_flags.as_ref()), ("Zap", Some(&set("beta"))));
+    assert_eq!(walk!(walk, integration.get(app(), made.id.clone())).unwrap(), made);
+    assert_eq!(walk!(walk, integration.list(app(), None)).unwrap().data, std::slice::from_ref(&made));
+    let changed = IntegrationUpdate::new("Zapped".into());
+    let changed = walk!(walk, integration.update(app(), made.id.clone(), changed)).unwrap();
+    assert_eq!((&changed.id, &*changed.name), (&made.id, "Zapped"));
+    invalid(
+        walk!(walk, integration.create(app(), IntegrationIn::new(String::new()), None)),
+        ["body", "name"],
+    );
+    let mut keys = Vec::new();
+    for _ in 0..2 {
+        keys.push(walk!(walk, integration.rotate_key(app(), made.id.clone(), None)).unwrap().key);
+    }
+    refused(walk.as_caller(&keys[0]).endpoint().list(app(), None).await, 401, "authentication_failed");
+    let bearer = walk.as_caller(&keys[1]);
+    assert_eq!(bearer.application().get(app()).await.unwrap().id, app());
+    walk!(walk, integration.delete(app(), made.id.clone())).unwrap();
+    refused(bearer.endpoint().list(app(), None).await, 401, "authentication_failed");
+    refused(walk!(walk, integration.get(app(), made.id)), 404, "not_found");
 }
 
 pub(super) async fn endpoints(walk: &mut Walk, app: &str) -> EndpointOut {

@@ -45,7 +45,8 @@ pub(super) async fn told(walk: &mut Walk) {
     walk.stack.endpoint(&app, "http://127.0.0.1:9/").await;
     let webhook = loop {
         let webhook = walk.receiver.next().await;
-        if webhook.path == "/told" {
+        // What happened just before may come, too.
+        if webhook.path == "/told" && String::from_utf8_lossy(&webhook.body).contains(&app) {
             break webhook;
         }
     };

@@ -31,9 +31,9 @@ async fn what_is_missing_is_named() {
         ),
         (
             "POST",
-            "/app/APP/integration/",
-            "Not offered: POST /api/v1/app/APP/integration is v1.integration.create, an operation of other servers \
-             of this API. Those of Postrider are at /docs.",
+            "/stream/",
+            "Not offered: POST /api/v1/stream/ is v1.streaming.stream.create, an operation of other servers of this \
+             API. Those of Postrider are at /docs.",
         ),
     ] {
         let [path, detail] = [path, detail].map(|text| text.replace("APP", &app).replace("MSG", &message));
