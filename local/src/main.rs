@@ -12,10 +12,5 @@ fn main() -> ExitCode {
     if let Some(code) = local::runner::transformer() {
         return code;
     }
-    serve()
-}
-
-#[tokio::main]
-async fn serve() -> ExitCode {
-    local::runner::main().await
+    local::runner::main()
 }

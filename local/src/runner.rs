@@ -40,13 +40,46 @@ pub fn transformer() -> Option<ExitCode> {
 }
 
 /// Does what the process's command line says.
-pub async fn main() -> ExitCode {
-    run_line(std::env::args_os()).await.into()
+pub fn main() -> ExitCode {
+    begin(std::env::args_os(), tokio::runtime::Runtime::new).into()
 }
 
 /// Does what a command line says, the program's name first. Returns the exit code.
+///
+/// `runtime` is called once the line is understood and has something to do: `--version`, `--help` and wrong
+/// flags are answered before there is a thread, so that they take no time.
+pub fn begin(
+    line: impl Iterator<Item = OsString>,
+    runtime: impl FnOnce() -> std::io::Result<tokio::runtime::Runtime>,
+) -> u8 {
+    let line = match Cli::read(line) {
+        Ok(line) => line,
+        Err(answer) => return answered(&answer),
+    };
+    match runtime() {
+        Ok(runtime) => runtime.block_on(carry_out(line)),
+        Err(error) => {
+            complain(&format!("postrider: cannot start threads: {error}"));
+            EXIT_CONFIG
+        }
+    }
+}
+
+/// The same within a runtime.
 pub async fn run_line(line: impl Iterator<Item = OsString>) -> u8 {
-    let line = Cli::read(line).unwrap_or_else(|error| error.exit());
+    match Cli::read(line) {
+        Ok(line) => carry_out(line).await,
+        Err(answer) => answered(&answer),
+    }
+}
+
+/// Prints what a line comes to that is no command: what was asked about the program, or what is wrong.
+fn answered(answer: &clap::Error) -> u8 {
+    let _closed = answer.print();
+    u8::try_from(answer.exit_code()).unwrap_or(EXIT_CONFIG)
+}
+
+async fn carry_out(line: Cli) -> u8 {
     let cli = match line.remote() {
         Ok(command) => return cli::run(command, &|name| Env::process().optional(name)).await,
         Err(cli) => cli,
@@ -226,5 +259,34 @@ impl Signals {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_started_before_the_line_is_understood() {
+        let started = Cell::new(0);
+        let mut code = |words: &[&str]| {
+            let line = ["postrider"].iter().chain(words).map(OsString::from);
+            begin(line, || {
+                started.set(started.get() + 1);
+                tokio::runtime::Builder::new_current_thread().build()
+            })
+        };
+        for (words, expected) in [
+            (&["--version"][..], 0),
+            (&["--help"], 0),
+            (&["listen", "--help"], 0),
+            (&["lisen"], 2),
+            (&["listen", "--forward"], 2),
+        ] {
+            assert_eq!((code(words), started.get()), (expected, 0), "{words:?}");
+        }
+        assert_eq!((code(&["new-org"]), started.get()), (0, 1));
     }
 }

@@ -39,8 +39,8 @@ mod replays;
 mod secret;
 mod stats;
 mod tasks;
-mod transformation;
 mod told;
+mod transformation;
 mod url_rule;
 mod usage;
 

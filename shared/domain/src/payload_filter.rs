@@ -7,6 +7,7 @@
 //! Evaluating one takes time in proportion to pattern and payload: wildcards are searched piece by piece, and
 //! nothing is tried twice.
 
+mod once;
 mod read;
 mod rule;
 #[cfg(test)]
@@ -87,14 +88,12 @@ impl PayloadFilter {
         Ok(Self { pattern: Arc::new(read::pattern(pattern)?), text: text.into() })
     }
 
-    /// Reads one that was kept as text.
+    /// Reads one as it was sent, or kept as text.
     ///
     /// # Errors
-    /// It is no pattern of this version.
+    /// It is no pattern of this version, or names a field twice in one object.
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
-        let pattern: Map<String, Value> = serde_json::from_str(text)
-            .map_err(|error| InvalidPattern { path: Vec::new(), reason: error.to_string() })?;
-        Self::new(&pattern)
+        Self::new(&once::object(text)?)
     }
 
     /// The pattern as JSON.

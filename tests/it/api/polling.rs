@@ -390,6 +390,15 @@ async fn wrong_polls_are_told_what_to_do() {
         let (status, text) = fixture.refused("POST", &path, body).await;
         assert!(status == 409 && text.contains("is polled"), "{path}: {status} {text}");
     }
+    let headers = json!({"headers": {"X-A": "1"}});
+    for (method, path, body) in [
+        ("PUT", "endpoint/{ep}/headers", headers.clone()),
+        ("PATCH", "endpoint/{ep}/headers", headers),
+        ("POST", "endpoint/{ep}/secret/rotate", json!({})),
+    ] {
+        let (status, text) = fixture.refused(method, path, body).await;
+        assert!(status == 409 && text.contains("no webhooks are sent"), "{path}: {status} {text}");
+    }
     let disable = json!({"disabled": true});
     let answer = fixture.ask("PATCH", "endpoint/{ep}", &fixture.stack.token, disable).await;
     assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);

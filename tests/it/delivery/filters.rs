@@ -116,6 +116,16 @@ async fn what_is_no_filter_is_refused_with_its_place() {
         assert_eq!(detail["loc"], loc, "{detail}");
         assert!(detail["msg"].as_str().is_some_and(|msg| msg.contains(says)), "{detail}");
     }
+    // Of two rules for one field, none is dropped in silence.
+    let twice = r#"{"url":"https://example.com","filter":{"plan":{"name":["gold"],"name":["tin"]}}}"#;
+    let made = stack.request("POST", &format!("/api/v1/app/{app}/endpoint"), &stack.token, twice).await;
+    assert_eq!(made.status, 422, "{}", made.text);
+    let detail = &json_of(&made)["detail"][0];
+    assert_eq!(detail["loc"], json!(["body", "filter", "plan", "name"]), "{detail}");
+    assert!(detail["msg"].as_str().is_some_and(|msg| msg.contains("twice")), "{detail}");
+    let path = format!("/api/v1/app/{app}/endpoint/filter/test");
+    let body = r#"{"filter":{"a":[1],"a":[2]},"payload":{"a":2}}"#;
+    assert_eq!(stack.request("POST", &path, &stack.token, body).await.status, 422);
 }
 
 #[tokio::test(flavor = "multi_thread")]

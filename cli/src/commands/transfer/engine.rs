@@ -42,6 +42,8 @@ pub(super) struct Tally {
     pub(super) missing: u64,
     /// New endpoints whose receivers have to take a new secret.
     pub(super) new_secrets: u64,
+    /// New endpoints that are polled, whose pollers need a new key.
+    pub(super) new_keys: u64,
     pub(super) refused: u64,
     lines: u64,
 }
@@ -222,9 +224,13 @@ impl Engine {
         if found.is_none() {
             self.missing(&label, &endpoint.hidden, endpoint.secret_is_hidden())?;
             let note = if uid.is_none() { format!(" (gets the uid {made})") } else { String::new() };
-            let new_secret = endpoint.secret.is_none() || endpoint.secret_is_hidden();
+            let polled = endpoint.is_polled();
+            let new_secret = !polled && (endpoint.secret.is_none() || endpoint.secret_is_hidden());
             let note = if new_secret { format!("{note} (a new secret)") } else { note };
-            self.count(|tally| tally.new_secrets += u64::from(new_secret));
+            self.count(|tally| {
+                tally.new_secrets += u64::from(new_secret);
+                tally.new_keys += u64::from(polled);
+            });
             self.created(KIND, &format!("{label} {}", endpoint.address()), &note)?;
             let Some(list) = list.as_ref().filter(|_| self.mode.apply) else { return Ok(()) };
             let mut body = json!(endpoint.fields);

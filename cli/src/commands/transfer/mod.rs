@@ -128,6 +128,12 @@ async fn apply(
             plan.new_secrets
         ));
     }
+    if plan.new_keys > 0 {
+        out.note(&format!(
+            "{} polling endpoints are created without their keys and positions: rotate a key for each poller.",
+            plan.new_keys
+        ));
+    }
     if flags.dry_run {
         return Ok(());
     }

@@ -40,6 +40,7 @@ impl Kind {
                 "disabled",
                 "filterTypes",
                 "channels",
+                "filter",
                 "metadata",
                 "rateLimit",
                 "retryPolicy",
@@ -185,6 +186,11 @@ impl Endpoint {
         named.into_iter().find(|name| !name.is_empty()).unwrap_or_default()
     }
 
+    /// Whether its owner polls: it has no secret and no headers.
+    pub(super) fn is_polled(&self) -> bool {
+        self.fields.get("destination").is_some_and(|destination| destination["kind"] == "polling")
+    }
+
     /// Whether the secret can be given to another server: of an ed25519 key the API shows the public half.
     pub(super) fn secret_is_hidden(&self) -> bool {
         self.secret.as_deref().is_some_and(|secret| secret.starts_with("whpk_"))
@@ -223,6 +229,16 @@ mod tests {
         assert_eq!(Value::Object(picked), there);
         let http = json!({"url": "http://a/", "destination": {"kind": "http", "url": "http://a/"}});
         assert_eq!(Value::Object(Kind::Endpoint.pick(&http)), json!({"url": "http://a/"}));
+        let polled =
+            json!({"url": "", "destination": {"kind": "polling"}, "filter": {"a": [1]}, "retryPolicy": null});
+        let polled = Kind::Endpoint.pick(&polled);
+        assert_eq!(json!(polled), json!({"destination": {"kind": "polling"}, "filter": {"a": [1]}}));
+        assert_eq!(
+            Kind::Endpoint.differences(&polled, &there),
+            ["url", "destination", "filterTypes", "filter", "rateLimit"]
+        );
+        let sent = json!({"url": "http://a", "destination": {"kind": "http", "url": "http://a"}});
+        assert_eq!(json!(Kind::Endpoint.pick(&sent)), json!({"url": "http://a"}));
         let flag = Kind::EventType.pick(&json!({"name": "a", "description": "", "featureFlag": "beta"}));
         assert_eq!(Value::Object(flag), json!({"name": "a", "description": "", "featureFlags": ["beta"]}));
     }

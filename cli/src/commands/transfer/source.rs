@@ -45,6 +45,9 @@ impl Cursor {
 /// An endpoint with its secret and its headers.
 pub(super) async fn complete(api: &Api, app: &str, listed: &Value) -> Result<Endpoint> {
     let mut endpoint = Endpoint::of(listed);
+    if endpoint.is_polled() {
+        return Ok(endpoint);
+    }
     let path = format!("/app/{}/endpoint/{}", encoded(app), encoded(&endpoint.id));
     endpoint.secret = Some(text(&api.read(&format!("{path}/secret")).await?, "key"));
     let (headers, hidden) = headers(&api.read(&format!("{path}/headers")).await?);

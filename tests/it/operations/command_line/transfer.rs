@@ -238,3 +238,86 @@ async fn an_environment_is_one_file() {
         "no file was left half-written"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filters_policies_and_polling_endpoints_move_as_they_are() {
+    let (source, target, receiver) =
+        (TestStack::start().await, TestStack::start().await, Receiver::start().await);
+    let app = json!({"name": "Acme", "uid": "acme", "retryPolicy": {"schedule": [5, 60], "jitter": 0}});
+    post(&source, "/app", app).await;
+    let filter =
+        json!({"plan": ["gold", {"prefix": "plat"}], "$or": [{"n": [{"numeric": [">", 1]}]}, {"x": [null]}]});
+    let sent = json!({
+        "url": receiver.url("/sent"), "uid": "sent", "filter": filter, "filterTypes": ["invoice.*"],
+        "retryPolicy": {"attempts": 4, "minSeconds": 10, "maxSeconds": 600}, "secret": SECRET,
+    });
+    post(&source, "/app/acme/endpoint", sent).await;
+    let polled = json!({
+        "destination": {"kind": "polling"}, "uid": "polled", "filter": filter, "filterTypes": ["*.paid"],
+        "channels": ["eu"], "metadata": {"a": "b"},
+    });
+    post(&source, "/app/acme/endpoint", polled).await;
+    // What the other way round is at the target is made like it, in both directions.
+    let turned = json!({"destination": {"kind": "polling"}, "uid": "turned"});
+    post(&source, "/app/acme/endpoint", turned).await;
+
+    let same = async |uid: &str| {
+        let path = format!("/app/acme/endpoint/{uid}");
+        let (mut was, mut is) = (get(&source, &path).await, get(&target, &path).await);
+        for value in [&mut was, &mut is] {
+            let object = value.as_object_mut().expect("an object");
+            assert!(!object.contains_key("detail"), "{uid}: {object:?}");
+            object.retain(|name, _| !["id", "createdAt", "updatedAt"].contains(&name.as_str()));
+        }
+        assert_eq!(was, is, "{uid}");
+    };
+    let migrate = async || command(&["migrate", "--from", "FROM", "--yes"], &source, &target).await;
+    let ended = migrate().await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.out.contains("+ endpoint acme/polled polling\n"), "{}", ended.out);
+    assert!(ended.err.contains("2 polling endpoints are created without their keys"), "{}", ended.err);
+    for uid in ["sent", "polled", "turned"] {
+        same(uid).await;
+    }
+    assert_eq!(
+        get(&target, "/app/acme").await["retryPolicy"],
+        get(&source, "/app/acme").await["retryPolicy"]
+    );
+    let again = async || {
+        let ended = migrate().await;
+        assert!(ended.code == 0 && ended.out.contains("Nothing to do."), "{}{}", ended.out, ended.err);
+    };
+    again().await;
+
+    let put = async |stack: &TestStack, uid: &str, body: Value| {
+        let path = format!("/api/v1/app/acme/endpoint/{uid}");
+        let answer = stack.request("PUT", &path, &stack.token, body.to_string()).await;
+        assert!(answer.status.is_success(), "{}", answer.text);
+    };
+    put(&source, "polled", json!({"destination": {"kind": "polling"}, "filter": {"plan": ["tin"]}})).await;
+    put(&source, "turned", json!({"url": receiver.url("/turned")})).await;
+    put(&target, "sent", json!({"destination": {"kind": "polling"}})).await;
+    let ended = migrate().await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    assert!(ended.out.contains("~ endpoint acme/polled: channels, filter"), "{}", ended.out);
+    assert!(ended.out.contains("~ endpoint acme/turned: url, destination"), "{}", ended.out);
+    for uid in ["sent", "polled", "turned"] {
+        same(uid).await;
+    }
+    again().await;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let (bare, whole) = (folder.path().join("bare"), folder.path().join("whole"));
+    let other = TestStack::start().await;
+    for (file, more) in [(&bare, None), (&whole, Some("--with-secrets"))] {
+        let file = file.to_str().expect("text");
+        let words: Vec<&str> = ["export", file].into_iter().chain(more).collect();
+        assert_eq!(command(&words, &source, &source).await.code, 0);
+    }
+    for file in [&whole, &bare] {
+        let ended = command(&["import", file.to_str().expect("text"), "--yes"], &other, &other).await;
+        assert_eq!(ended.code, 0, "{}", ended.err);
+    }
+    let moved = command(&["migrate", "--from", "FROM", "--yes"], &source, &other).await;
+    assert!(moved.code == 0 && moved.out.contains("Nothing to do."), "{}{}", moved.out, moved.err);
+}
