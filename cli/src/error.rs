@@ -13,12 +13,15 @@ pub enum CliError {
     Unreachable(String),
     /// Ctrl-C before the end of something that a second run finishes: exit code 130, as of a shell.
     Interrupted(String),
+    /// The reader of our output went away, as `head` does: exit code 0, and nothing is said.
+    ReaderGone,
 }
 
 impl CliError {
     /// The exit code that scripts see.
     pub const fn code(&self) -> u8 {
         match self {
+            Self::ReaderGone => 0,
             Self::Refused(_) => 1,
             Self::Usage(_) => 2,
             Self::Unreachable(_) => 3,
@@ -33,6 +36,7 @@ impl CliError {
             Self::Usage(text) => Self::Usage(text + more),
             Self::Unreachable(text) => Self::Unreachable(text + more),
             Self::Interrupted(text) => Self::Interrupted(text + more),
+            Self::ReaderGone => Self::ReaderGone,
         }
     }
 
@@ -44,10 +48,13 @@ impl CliError {
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Refused(text) | Self::Usage(text) | Self::Unreachable(text) | Self::Interrupted(text)) =
-            self;
-        // One line, whatever a server put into its answer.
-        f.write_str(&text.replace(['\n', '\r'], " "))
+        match self {
+            // One line, whatever a server put into its answer.
+            Self::Refused(text) | Self::Usage(text) | Self::Unreachable(text) | Self::Interrupted(text) => {
+                f.write_str(&text.replace(['\n', '\r'], " "))
+            }
+            Self::ReaderGone => f.write_str("the reader of the output went away"),
+        }
     }
 }
 

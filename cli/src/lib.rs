@@ -105,7 +105,7 @@ pub async fn run(command: Command, env: &dyn Fn(&str) -> Option<String>) -> u8 {
         Command::Profile(flags) => profile::run(&flags, env, &out),
     };
     match ended {
-        Ok(()) => 0,
+        Ok(()) | Err(CliError::ReaderGone) => 0,
         Err(error) => {
             out.complain(&error.to_string());
             error.code()

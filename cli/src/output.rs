@@ -64,7 +64,7 @@ impl Output {
         let mut out = std::io::stdout().lock();
         match out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush()) {
             Ok(()) => Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => std::process::exit(0),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(CliError::ReaderGone),
             Err(error) => Err(CliError::usage(format!("cannot write to standard output: {error}"))),
         }
     }

@@ -1,8 +1,9 @@
 //! `listen`: forwards an application's messages to a server on this machine.
 //!
-//! It polls the list of messages, so it works behind NAT and with an application's token.
+//! It polls, so it works behind NAT and with an application's token.
 
 mod keys;
+mod source;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,13 +16,11 @@ use http::header::{CONTENT_TYPE, USER_AGENT};
 use http_body_util::Full;
 use runtime::clock::{Clock as _, SystemClock, Timestamp};
 use runtime::random::SystemRandom;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 
-use super::recent::{self, Recent};
-use super::{connect, interruption, time};
+use self::source::{Message, Source, Wanted, discard};
+use super::{connect, interruption, recent, time};
 use crate::Connection;
-use crate::client::{Api, encoded};
+use crate::client::Api;
 use crate::connection::{Env, application};
 use crate::error::{CliError, Result};
 use crate::output::{Colour, Output, plain};
@@ -30,8 +29,6 @@ use crate::output::{Colour, Output, plain};
 const BUSY_TURN: Duration = Duration::from_secs(1);
 const IDLE_TURN: Duration = Duration::from_secs(5);
 const IDLE_AFTER: Duration = Duration::from_secs(60);
-/// Longer than a message takes from its id to its item.
-const OVERLAP: Duration = Duration::from_secs(30);
 /// The deadline of a delivery by default.
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// Messages that are kept for `r` and `d`, and the length of their payloads together.
@@ -39,9 +36,6 @@ const KEPT_MAX: usize = 200;
 const KEPT_LENGTH_MAX: usize = 64 * 1024 * 1024;
 /// What is shown of a response.
 const RESPONSE_LENGTH_MAX: usize = 64 * 1024;
-/// Messages that may wait to be forwarded, and the length of their payloads together.
-const WAITING_MAX: usize = 10_000;
-const WAITING_LENGTH_MAX: usize = 64 * 1024 * 1024;
 /// Looks that may fail in a row before the command ends.
 const FAILURES_MAX: u32 = 30;
 
@@ -56,7 +50,7 @@ pub struct Listen {
     /// Where messages go, such as http://localhost:3000/webhooks.
     #[arg(long, value_name = "URL")]
     forward_to: String,
-    /// Only these event types, separated by commas.
+    /// Only these event types or patterns such as invoice.*, separated by commas.
     #[arg(long, value_name = "TYPES", value_delimiter = ',')]
     event_types: Vec<String>,
     /// Only messages of this channel.
@@ -65,29 +59,15 @@ pub struct Listen {
     /// Begin with messages of this long ago: 10m, 1h, or 2026-01-31T00:00:00Z [default: now].
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
+    /// Keep the polling endpoint at the end, and how far it was read: the same command goes on from there.
+    #[arg(long)]
+    keep: bool,
     /// The secret to sign with, whsec_… [env: POSTRIDER_SECRET] [default: a new one, which is printed].
     #[arg(long, value_name = "SECRET")]
     secret: Option<String>,
     /// One JSON object per line.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Debug, Deserialize)]
-struct Page {
-    data: Vec<Message>,
-    iterator: Option<String>,
-    done: bool,
-}
-
-/// A message as it is listed: its payload's text stays as it is, since that is what is signed.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Message {
-    id: String,
-    event_type: String,
-    timestamp: String,
-    payload: Box<RawValue>,
 }
 
 /// What became of a forwarded message.
@@ -102,59 +82,20 @@ struct Forwarded {
 struct Session<'a> {
     flags: &'a Listen,
     api: &'a Api,
-    app: String,
     key: SigningKey,
     out: &'a Output,
     kept: VecDeque<Forwarded>,
-    recent: Recent,
 }
 
 impl Session<'_> {
-    /// Messages that are new since the last look, the oldest first.
-    async fn look(&mut self) -> Result<Vec<Message>> {
-        let mut path = format!("/app/{}/msg?limit=250&after={}", self.app, self.recent.from());
-        for name in &self.flags.event_types {
-            path += &format!("&event_types={}", encoded(name));
-        }
-        if let Some(channel) = &self.flags.channel {
-            path += &format!("&channel={}", encoded(channel));
-        }
-        let (mut new, mut length, mut iterator) = (Vec::new(), 0, None::<String>);
-        loop {
-            let at = iterator.as_deref().map_or_else(String::new, |at| format!("&iterator={}", encoded(at)));
-            let text = self.api.bytes(http::Method::GET, &format!("{path}{at}"), None).await?;
-            let page: Page = serde_json::from_slice(&text).map_err(|_| self.api.stranger())?;
-            for message in page.data.into_iter().filter(|message| !self.recent.knows(&message.id)) {
-                length += message.payload.get().len();
-                new.push(message);
-            }
-            if new.len() > WAITING_MAX || length > WAITING_LENGTH_MAX {
-                return Err(CliError::usage(format!(
-                    "more than {WAITING_MAX} messages or {} MiB wait to be forwarded: begin later (--since), or \
-                     take fewer (--event-types, --channel)",
-                    WAITING_LENGTH_MAX / 1024 / 1024
-                )));
-            }
-            if page.done || page.iterator.is_none() || page.iterator == iterator {
-                break;
-            }
-            iterator = page.iterator;
-        }
-        // Noted once all pages have come: what an error cuts short comes again.
-        new.retain(|message| self.recent.is_new(&message.id, Timestamp::parse(&message.timestamp)));
-        self.recent.looked();
-        new.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(new)
-    }
-
     async fn forward(&self, message: Message) -> Result<Forwarded> {
         let started = SystemClock.now();
-        let body = message.payload.get().to_owned();
+        let body = message.body().to_owned();
         let signature = signatures([&self.key], &message.id, started.seconds(), body.as_bytes())
             .map_err(|_| CliError::usage("--secret: the private key is not a seed of ed25519"))?;
         let request = Request::post(&self.flags.forward_to)
             .header(USER_AGENT, concat!("Postrider/", env!("CARGO_PKG_VERSION")))
-            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_TYPE, message.content_type())
             .header("webhook-id", &message.id)
             .header("webhook-timestamp", started.seconds())
             .header("webhook-signature", signature)
@@ -175,7 +116,7 @@ impl Session<'_> {
         let forwarded = self.forward(message).await?;
         self.show(&forwarded)?;
         self.kept.push_back(forwarded);
-        let length = |one: &Forwarded| one.message.payload.get().len();
+        let length = |one: &Forwarded| one.message.body().len();
         let mut kept: usize = self.kept.iter().map(length).sum();
         while self.kept.len() > KEPT_MAX || kept > KEPT_LENGTH_MAX {
             kept -= self.kept.pop_front().as_ref().map_or(0, length);
@@ -235,15 +176,26 @@ impl Session<'_> {
     /// Shows the newest message and its response in full.
     fn details(&self) -> Result<()> {
         let Some(one) = self.kept.back() else { return self.out.line("There is no message to show yet.") };
-        let payload = one.message.payload.get();
+        let payload = one.message.body();
         let pretty = serde_json::from_str::<serde_json::Value>(payload)
             .and_then(|value| serde_json::to_string_pretty(&value))
-            .unwrap_or_else(|_| payload.to_owned());
+            .unwrap_or_else(|_| plain(payload));
         self.out.line(&pretty)?;
         match &one.outcome {
             Ok((status, text)) => self.out.line(&format!("{status} {}", plain(text))),
             Err(problem) => self.out.line(&plain(problem)),
         }
+    }
+
+    fn say_hello(&self, app: &str, secret: &str, source: &str, keys: bool) -> Result<()> {
+        if self.flags.json {
+            return Ok(());
+        }
+        self.out.line(&format!("Forwarding messages of {app} to {}", self.flags.forward_to))?;
+        self.out.line(&format!("Signing secret: {secret}"))?;
+        self.out.line(source)?;
+        let hint = if keys { "r resend  d details  o open the portal  q quit" } else { "Ctrl-C ends it." };
+        self.out.line(&self.out.paint(Colour::Dim, hint))
     }
 
     async fn key_pressed(&mut self, key: keys::Key) -> Result<()> {
@@ -258,13 +210,14 @@ impl Session<'_> {
     }
 
     /// Forwards what comes, and does what keys say.
-    async fn serve(&mut self, keys: &mut keys::Keys) -> Result<()> {
+    async fn serve(&mut self, source: &mut Source<'_>, keys: &mut keys::Keys) -> Result<()> {
         let (mut failures, mut last_message) = (0, SystemClock.now());
         loop {
-            match self.look().await {
-                Ok(messages) => {
-                    failures = 0;
-                    for message in messages {
+            let mut more = false;
+            match source.look().await {
+                Ok(found) => {
+                    (failures, more) = (0, found.more);
+                    for message in found.messages {
                         last_message = SystemClock.now();
                         self.take(message).await?;
                     }
@@ -279,7 +232,12 @@ impl Session<'_> {
                 Err(error) => return Err(error),
             }
             let idle = SystemClock.now().since(last_message) > IDLE_AFTER;
-            let turn = tokio::time::sleep(if idle { IDLE_TURN } else { BUSY_TURN });
+            let turn = match (more, idle) {
+                (true, _) => Duration::ZERO,
+                (false, true) => IDLE_TURN,
+                (false, false) => BUSY_TURN,
+            };
+            let turn = tokio::time::sleep(turn);
             tokio::pin!(turn);
             loop {
                 tokio::select! {
@@ -300,6 +258,24 @@ fn secret(flags: &Listen, env: Env<'_>) -> Result<SigningKey> {
     }
 }
 
+/// What the flags ask for.
+async fn wanted(flags: &Listen, since: Option<Timestamp>, env: Env<'_>, api: &Api) -> Result<Wanted> {
+    let channel = flags.channel.clone();
+    let mut parts = vec![flags.forward_to.as_str(), channel.as_deref().unwrap_or_default()];
+    parts.extend(flags.event_types.iter().map(String::as_str));
+    Ok(Wanted {
+        uid: Wanted::uid_of(env, &parts),
+        event_types: flags.event_types.clone(),
+        channel,
+        keep: flags.keep,
+        begin: match since {
+            Some(since) => since,
+            None => recent::now(api).await?,
+        },
+        stated: since.is_some(),
+    })
+}
+
 /// Forwards until `q` or Ctrl-C.
 pub(crate) async fn run(flags: Listen, env: Env<'_>, out: &Output) -> Result<()> {
     if !flags.forward_to.starts_with("http://") && !flags.forward_to.starts_with("https://") {
@@ -309,31 +285,32 @@ pub(crate) async fn run(flags: Listen, env: Env<'_>, out: &Output) -> Result<()>
     let since = flags.since.as_deref().map(|text| time("--since", text)).transpose()?;
     let api = flags.connection.api(env)?;
     let key = secret(&flags, env)?;
-    let app = application(&api, flags.app.as_deref()).await?;
     let verifying = key.verifying_text().map_err(|_| CliError::usage("--secret: not a key"))?;
-    let begin = match since {
-        Some(since) => since,
-        None => recent::now(&api).await?,
-    };
-    let recent = Recent::new(begin, OVERLAP);
-    let mut session = Session { flags: &flags, api: &api, app, key, out, kept: VecDeque::new(), recent };
+    let app = application(&api, flags.app.as_deref()).await?;
+    let wanted = wanted(&flags, since, env, &api).await?;
     let interrupted = interruption()?;
-    // Only where both are a terminal: a reader that goes away ends the process, and keys would stay as they are.
+    tokio::pin!(interrupted);
+    let mut source = tokio::select! {
+        opened = Source::open(&api, &app, &wanted) => opened?,
+        () = &mut interrupted => {
+            discard(&api, &app, &wanted).await;
+            return Ok(());
+        }
+    };
+    // Only where both are a terminal: programs do not press keys.
     let mut keys = keys::Keys::read(!flags.json && out.is_terminal());
     let quit = keys.quit();
-    if !flags.json {
-        out.line(&format!("Forwarding messages of {} to {}", session.app, flags.forward_to))?;
-        out.line(&format!("Signing secret: {verifying}"))?;
-        let hint = if keys.are_read() {
-            "r resend  d details  o open the portal  q quit"
-        } else {
-            "Ctrl-C ends it."
-        };
-        out.line(&out.paint(Colour::Dim, hint))?;
-    }
-    tokio::select! {
-        ended = session.serve(&mut keys) => ended,
-        () = interrupted => Ok(()),
+    let mut session = Session { flags: &flags, api: &api, key, out, kept: VecDeque::new() };
+    let ended = tokio::select! {
+        ended = async {
+            session.say_hello(&app, &verifying, &source.about, keys.are_read())?;
+            session.serve(&mut source, &mut keys).await
+        } => ended,
+        () = &mut interrupted => Ok(()),
         () = quit.notified() => Ok(()),
-    }
+    };
+    // The terminal comes first: the server may need a while.
+    drop(keys);
+    source.close(out).await;
+    ended
 }

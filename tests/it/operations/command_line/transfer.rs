@@ -289,7 +289,8 @@ async fn filters_policies_and_polling_endpoints_move_as_they_are() {
     };
     again().await;
 
-    let put = async |stack: &TestStack, uid: &str, body: Value| {
+    let put = async |stack: &TestStack, uid: &str, mut body: Value| {
+        body["uid"] = json!(uid);
         let path = format!("/api/v1/app/acme/endpoint/{uid}");
         let answer = stack.request("PUT", &path, &stack.token, body.to_string()).await;
         assert!(answer.status.is_success(), "{}", answer.text);
@@ -299,7 +300,11 @@ async fn filters_policies_and_polling_endpoints_move_as_they_are() {
     put(&target, "sent", json!({"destination": {"kind": "polling"}})).await;
     let ended = migrate().await;
     assert_eq!(ended.code, 0, "{}", ended.err);
-    assert!(ended.out.contains("~ endpoint acme/polled: channels, filter"), "{}", ended.out);
+    assert!(
+        ended.out.contains("~ endpoint acme/polled: filterTypes, channels, filter, metadata"),
+        "{}",
+        ended.out
+    );
     assert!(ended.out.contains("~ endpoint acme/turned: url, destination"), "{}", ended.out);
     for uid in ["sent", "polled", "turned"] {
         same(uid).await;
