@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn nothing_is_started_before_the_line_is_understood() {
         let started = Cell::new(0);
-        let mut code = |words: &[&str]| {
+        let code = |words: &[&str]| {
             let line = ["postrider"].iter().chain(words).map(OsString::from);
             begin(line, || {
                 started.set(started.get() + 1);

@@ -34,12 +34,15 @@ impl Drop for Terminal {
 
 impl Terminal {
     fn start(words: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::start_program(command(words, variables), variables)
+    }
+
+    fn start_program(program: Command, variables: &[(&str, &str)]) -> Self {
         let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
         grantpt(&master).expect("it is ours");
         unlockpt(&master).expect("it is open");
         let name = ptsname(&master, Vec::new()).expect("its name").into_string().expect("text");
         let slave = File::options().read(true).write(true).open(name).expect("its other side");
-        let program = command(words, variables);
         // A session of its own, whose terminal this is: so Ctrl-C is a signal.
         let mut session = Command::new("setsid");
         session.args(["--ctty", "--wait"]).arg(program.get_program()).args(program.get_args());
@@ -267,4 +270,41 @@ async fn a_migration_is_interrupted_at_its_question_and_in_the_midst_of_its_work
     terminal.press("y\n");
     terminal.until("Done: ").await;
     assert_eq!(terminal.end().await, (Some(0), true));
+}
+
+/// A person looks at another program's output: standard output is a pipe, and the terminal is all the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn piped_into_a_program_there_are_no_colours_and_no_keys() {
+    let (stack, receiver) = (TestStack::start().await, Receiver::start().await);
+    let app = stack.app().await;
+    let url = format!("http://{}", stack.stack.address());
+    let to = receiver.url("/");
+    let id = stack.message(&app, MessageIn::new("invoice.paid".into(), json!({"total": 7}))).await;
+    let piped = |words: &[&str], pipe: &str| {
+        let program = command(words, &variables(&url, &stack));
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("\"$0\" \"$@\" | {pipe}")]);
+        shell.arg(program.get_program()).args(program.get_args());
+        shell.envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        Terminal::start_program(shell, &[])
+    };
+    let words = ["listen", "--app", &app, "--forward-to", &to, "--since", "1h"];
+    let mut terminal = piped(&words, "cat");
+    let printed = terminal.until(" ms\r\n").await;
+    assert!(
+        printed.contains(&id) && printed.contains("Ctrl-C ends it.") && !printed.contains('\x1b'),
+        "{printed:?}"
+    );
+    assert!(terminal.canonical(), "keys are the terminal's own");
+    terminal.press("\x03");
+    let (_, canonical) = terminal.end().await;
+    assert!(canonical);
+    // Lines for programs: what `jq` reads, where it is there. The test harness says something first.
+    if Command::new("jq").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+    {
+        let words = ["message", "list", "--app", &app, "--json"];
+        let mut terminal = piped(&words, "grep '^{' | jq -r '.id + \" \" + (.payload.total | tostring)'");
+        terminal.until(&format!("{id} 7\r\n")).await;
+        assert_eq!(terminal.end().await, (Some(0), true));
+    }
 }

@@ -326,3 +326,35 @@ async fn filters_policies_and_polling_endpoints_move_as_they_are() {
     let moved = command(&["migrate", "--from", "FROM", "--yes"], &source, &other).await;
     assert!(moved.code == 0 && moved.out.contains("Nothing to do."), "{}{}", moved.out, moved.err);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupted_import_is_finished_by_the_next_run() {
+    const APPS: usize = 60;
+    let (source, target) = (TestStack::start().await, TestStack::start().await);
+    for nth in 0..APPS {
+        post(&source, "/app", json!({"name": "x", "uid": format!("a{nth}")})).await;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("all");
+    let file = file.to_str().expect("text");
+    assert_eq!(command(&["export", file], &source, &source).await.code, 0);
+    let words = ["import", file, "--yes", "--concurrency", "1"];
+    let to = url(&target);
+    let process = started(&words, &variables(&to, &target.token, "-"));
+    let id = rustix::process::Pid::from_child(&process);
+    soon("the first application", async {
+        while get(&target, "/app").await["data"] == json!([]) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    rustix::process::kill_process(id, rustix::process::Signal::INT).expect("it runs");
+    let ended = tokio::task::spawn_blocking(move || process.wait_with_output());
+    let ended = soon("its end", ended).await.expect("it ends").expect("its output");
+    let err = String::from_utf8(ended.stderr).expect("text");
+    assert!(ended.status.code() == Some(130) && err.contains("Run the same command again"), "{err}");
+    let ended = command(&words, &target, &target).await;
+    assert!(ended.code == 0 && ended.out.contains("the same"), "{}{}", ended.out, ended.err);
+    let ended = command(&words, &target, &target).await;
+    assert!(ended.out.contains(&format!("{APPS} applications the same")), "{}", ended.out);
+}
