@@ -78,6 +78,14 @@ impl Body {
 /// Columns: a heading, and the field below it.
 pub(super) type Columns = &'static [(&'static str, &'static str)];
 
+/// A field in a table; where an endpoint has no URL, the kind of its destination.
+fn cell(entry: &Value, field: &str) -> String {
+    match text(entry, field) {
+        nothing if nothing.is_empty() && field == "url" => text(&entry["destination"], "kind"),
+        text => text,
+    }
+}
+
 /// Lists a path's pages, each as it comes.
 pub(super) async fn list(api: &Api, path: &str, columns: Columns, flags: &List, out: &Output) -> Result<()> {
     let (mut count, mut iterator) = (0, None::<String>);
@@ -92,7 +100,7 @@ pub(super) async fn list(api: &Api, path: &str, columns: Columns, flags: &List, 
         if flags.json {
             entries.iter().try_for_each(|entry| out.line(&entry.to_string()))?;
         } else {
-            let row = |entry: &Value| columns.iter().map(|(_, field)| text(entry, field)).collect();
+            let row = |entry: &Value| columns.iter().map(|(_, field)| cell(entry, field)).collect();
             let heads: Vec<&str> = columns.iter().map(|(head, _)| *head).collect();
             out.table(&heads, entries.iter().map(row).collect(), first)?;
         }
@@ -198,8 +206,17 @@ enum EndpointAction {
     Get { endpoint: String },
     /// Show its signing secret.
     Secret { endpoint: String },
-    /// Create one: `postrider endpoint create https://example.com/hooks uid=main`.
+    /// Show the key that a polling endpoint is polled with.
+    PollingKey {
+        endpoint: String,
+        /// Make a new one, or the first; the old one stays valid for five minutes.
+        #[arg(long)]
+        rotate: bool,
+    },
+    /// Create one: `postrider endpoint create https://example.com/hooks uid=main`, or
+    /// `postrider endpoint create destination.kind=polling uid=main`.
     Create {
+        #[arg(value_name = "URL|NAME=VALUE")]
         url: String,
         #[command(flatten)]
         body: Body,
@@ -240,8 +257,20 @@ pub(crate) async fn endpoints(flags: Endpoints, env: Env<'_>, out: &Output) -> R
         }
         EndpointAction::Create { url, body } => {
             let mut body = body.read()?;
-            body["url"] = json!(url);
+            match &mut body {
+                // No URL begins so.
+                Value::Object(object) if url.starts_with("destination") => set(object, &url)?,
+                body => body["url"] = json!(url),
+            }
             out.json(&api.post(&all, &body).await?)
+        }
+        EndpointAction::PollingKey { endpoint, rotate } => {
+            let path = format!("{}/poller/token", one(&endpoint));
+            let key = match rotate {
+                true => api.post(&format!("{path}/rotate"), &json!({})).await?,
+                false => api.get(&path).await?,
+            };
+            out.line(&text(&key, "token"))
         }
         EndpointAction::Update { endpoint, body } => {
             out.json(&api.ask(Method::PATCH, &one(&endpoint), Some(body.read()?.to_string())).await?)

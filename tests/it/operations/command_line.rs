@@ -87,6 +87,14 @@ async fn resources_are_made_listed_and_used() {
     assert!(good(&["app", "list"]).await.contains("acme"));
     good(&["endpoint", "create", &receiver.url("/hook"), "uid=main", "--app", "acme"]).await;
     let secret = good(&["endpoint", "secret", "main"]).await;
+    let polled =
+        good(&["endpoint", "create", "destination.kind=polling", "uid=polled", "disabled=true"]).await;
+    assert_eq!(serde_json::from_str::<Value>(&polled).expect("JSON")["destination"]["kind"], "polling");
+    let listed = good(&["endpoint", "list"]).await;
+    assert!(listed.lines().any(|line| line.contains("polled") && line.contains("polling")), "{listed}");
+    let key = good(&["endpoint", "polling-key", "polled", "--rotate"]).await;
+    assert!(key.starts_with("sk_poll_"), "{key}");
+    assert_eq!(good(&["endpoint", "polling-key", "polled"]).await, key);
     // Without --app, the only application is meant.
     let posted = good(&["trigger", "invoice.paid", "--set", "customer.id=7"]).await;
     let webhook = receiver.next().await;

@@ -130,7 +130,7 @@ async fn apply(
     }
     if plan.new_keys > 0 {
         out.note(&format!(
-            "{} polling endpoints are created without their keys and positions: rotate a key for each poller.",
+            "{} polling endpoints are created without their keys and positions: `postrider endpoint polling-key --rotate` makes one for each poller.",
             plan.new_keys
         ));
     }
