@@ -139,7 +139,11 @@ pub async fn rotate(
             let RotateIn { key: wanted, grace } = body.read()?;
             let rotated = api.store.retry_on_conflict(async || {
                 let (app, old) = state.find(&caller, &path).await?;
-                old.settings.destination.check_webhooks("a signature")?;
+                if old.settings.destination.is_polled() {
+                    return Err(Error::Conflict(
+                        "This endpoint is polled, so nothing is sent to it: there is nothing to sign.".into(),
+                    ));
+                }
                 let key = state.next_key(&old, wanted.clone());
                 api.store.rotate_endpoint_key(&caller, &app, &old, key, grace).await
             });

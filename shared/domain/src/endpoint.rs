@@ -140,19 +140,6 @@ impl Destination {
         }
     }
 
-    /// Refuses to change what only webhooks have, for an endpoint that is polled.
-    ///
-    /// # Errors
-    /// `Conflict`, which names `what`.
-    pub fn check_webhooks(&self, what: &str) -> Result<()> {
-        if self.is_polled() {
-            return Err(Error::Conflict(format!(
-                "This endpoint is polled, so no webhooks are sent that could have {what}."
-            )));
-        }
-        Ok(())
-    }
-
     /// Whether messages wait for a poller, and are not sent.
     pub const fn is_polled(&self) -> bool {
         matches!(self, Self::Polling)

@@ -20,9 +20,7 @@ use svix::error::Error;
 use crate::test_stack::{Receiver, TestStack, settings};
 
 /// Other products and features than sending webhooks: Postrider has none of it, by design.
-const NOT_OFFERED_RESOURCES: [&str; 18] = [
-const NOT_OFFERED_RESOURCES: [&str; 17] = [
-const NOT_OFFERED_RESOURCES: [&str; 16] = [
+const NOT_OFFERED_RESOURCES: [&str; 15] = [
     "autoconfig_subscription",
     "connector",
     "destination",

@@ -397,7 +397,7 @@ async fn wrong_polls_are_told_what_to_do() {
         ("POST", "endpoint/{ep}/secret/rotate", json!({})),
     ] {
         let (status, text) = fixture.refused(method, path, body).await;
-        assert!(status == 409 && text.contains("no webhooks are sent"), "{path}: {status} {text}");
+        assert!(status == 409 && text.contains("nothing is sent to it"), "{path}: {status} {text}");
     }
     let disable = json!({"disabled": true});
     let answer = fixture.ask("PATCH", "endpoint/{ep}", &fixture.stack.token, disable).await;

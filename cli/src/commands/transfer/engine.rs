@@ -225,12 +225,10 @@ impl Engine {
             self.missing(&label, &endpoint.hidden, endpoint.secret_is_hidden())?;
             let note = if uid.is_none() { format!(" (gets the uid {made})") } else { String::new() };
             let polled = endpoint.is_polled();
+            self.count(|tally| tally.new_keys += u64::from(polled));
             let new_secret = !polled && (endpoint.secret.is_none() || endpoint.secret_is_hidden());
             let note = if new_secret { format!("{note} (a new secret)") } else { note };
-            self.count(|tally| {
-                tally.new_secrets += u64::from(new_secret);
-                tally.new_keys += u64::from(polled);
-            });
+            self.count(|tally| tally.new_secrets += u64::from(new_secret));
             self.created(KIND, &format!("{label} {}", endpoint.address()), &note)?;
             let Some(list) = list.as_ref().filter(|_| self.mode.apply) else { return Ok(()) };
             let mut body = json!(endpoint.fields);

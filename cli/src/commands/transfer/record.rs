@@ -195,6 +195,11 @@ impl Endpoint {
     pub(super) fn secret_is_hidden(&self) -> bool {
         self.secret.as_deref().is_some_and(|secret| secret.starts_with("whpk_"))
     }
+
+    /// Whether its owner polls: it has no secret and no headers.
+    pub(super) fn is_polled(&self) -> bool {
+        self.fields.get("destination").is_some_and(|destination| destination["kind"] == "polling")
+    }
 }
 
 fn label(fields: &Fields, id: &str) -> String {
@@ -229,6 +234,8 @@ mod tests {
         assert_eq!(Value::Object(picked), there);
         let http = json!({"url": "http://a/", "destination": {"kind": "http", "url": "http://a/"}});
         assert_eq!(Value::Object(Kind::Endpoint.pick(&http)), json!({"url": "http://a/"}));
+        let flag = Kind::EventType.pick(&json!({"name": "a", "description": "", "featureFlag": "beta"}));
+        assert_eq!(Value::Object(flag), json!({"name": "a", "description": "", "featureFlags": ["beta"]}));
         let polled =
             json!({"url": "", "destination": {"kind": "polling"}, "filter": {"a": [1]}, "retryPolicy": null});
         let polled = Kind::Endpoint.pick(&polled);
@@ -239,7 +246,5 @@ mod tests {
         );
         let sent = json!({"url": "http://a", "destination": {"kind": "http", "url": "http://a"}});
         assert_eq!(json!(Kind::Endpoint.pick(&sent)), json!({"url": "http://a"}));
-        let flag = Kind::EventType.pick(&json!({"name": "a", "description": "", "featureFlag": "beta"}));
-        assert_eq!(Value::Object(flag), json!({"name": "a", "description": "", "featureFlags": ["beta"]}));
     }
 }
