@@ -9,13 +9,15 @@ use bytes::Bytes;
 use deliver::{Answer, HttpSender, SendError, SendFuture};
 use futures_util::stream;
 use http::header::RETRY_AFTER;
-use http::{Request, Response};
+use http::{HeaderMap, HeaderName, Request, Response};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
+use serde_json::Value;
+use shared::clock::Timestamp;
 
 use crate::journal::{Journal, Post};
 use crate::random::Dice;
-use crate::time::Sim;
+use crate::time::{START_MS, Sim};
 
 /// How a server behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +104,28 @@ impl Receivers {
     }
 }
 
+/// The ARN of the queue that the server of this number is, for those who send to it in AWS.
+pub fn queue_arn(number: usize) -> String {
+    format!("arn:aws:sqs:us-east-1:000000000000:r{number}")
+}
+
+/// A role that may send there.
+pub const ROLE: &str = "arn:aws:iam::000000000000:role/postrider";
+
+/// The number of the queue that is sent to, and the message as a webhook: what it carries are its headers.
+fn queued(body: &Bytes) -> (usize, HeaderMap, Bytes) {
+    let asked: Value = serde_json::from_slice(body).expect("JSON");
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let url = text(&asked["QueueUrl"]);
+    let (_, number) = url.rsplit_once("/r").expect("a queue of ours");
+    let attributes = asked["MessageAttributes"].as_object().expect("attributes");
+    let headers = attributes.iter().map(|(name, value)| {
+        let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
+        (name, text(&value["StringValue"]).parse().expect("a value"))
+    });
+    (number.parse().expect("a number"), headers.collect(), Bytes::from(text(&asked["MessageBody"])))
+}
+
 impl HttpSender for Receivers {
     fn send(&self, request: Request<Full<Bytes>>) -> SendFuture {
         let inner = self.0.clone();
@@ -111,16 +135,35 @@ impl HttpSender for Receivers {
 }
 
 impl Inner {
+    /// What STS answers: every role trusts us, and for a quarter of an hour.
+    fn credentials(&self) -> Answer {
+        let until = Timestamp::from_ms(START_MS).after(self.sim.now() + Duration::from_secs(900));
+        let text = format!(
+            "<Credentials><AccessKeyId>a</AccessKeyId><SecretAccessKey>b</SecretAccessKey>\
+             <SessionToken>c</SessionToken><Expiration>{until}</Expiration></Credentials>"
+        );
+        let body = Full::new(Bytes::from(text)).map_err(|never: Infallible| match never {});
+        Response::new(body.boxed_unsync())
+    }
+
     async fn receive(&self, request: Request<Full<Bytes>>, invocation: u64) -> Result<Answer, SendError> {
-        let host = request.uri().host().expect("a host");
-        let receiver: usize = host[1..host.find('.').expect("a dot")].parse().expect("a number");
+        let host = request.uri().host().expect("a host").to_owned();
         self.sim.sleep(self.dice.millis(1, 30)).await;
-        let manner = self.manners.lock().unwrap_or_else(PoisonError::into_inner)[receiver];
-        let (head, body) = request.into_parts();
-        let body = match body.collect().await {
+        let (mut head, body) = request.into_parts();
+        let mut body = match body.collect().await {
             Ok(body) => body.to_bytes(),
             Err(never) => match never {},
         };
+        let receiver: usize = match host.split('.').next() {
+            Some("sts") => return Ok(self.credentials()),
+            Some("sqs") => {
+                let queue;
+                (queue, head.headers, body) = queued(&body);
+                queue
+            }
+            name => name.expect("a name")[1..].parse().expect("a number"),
+        };
+        let manner = self.manners.lock().unwrap_or_else(PoisonError::into_inner)[receiver];
         let message = head.headers["webhook-id"].to_str().expect("text").to_owned();
         let nth = {
             let mut tries = self.tries.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,7 +9,7 @@ use shared::ids::{AppId, EndpointId, OrgId};
 
 use crate::pollers::Polled;
 use crate::random::Dice;
-use crate::receivers::Manner;
+use crate::receivers::{Manner, ROLE, queue_arn};
 use crate::world::{World, answer};
 
 /// A customer: an application and its endpoints.
@@ -102,6 +102,7 @@ pub async fn customers(world: &World) -> Vec<Customer> {
     let dice = &world.dice;
     // Of their own, so that the rest of a seed's course depends on them as little as can be.
     let polling = Dice::new(world.seed, "pollers");
+    let places = Dice::new(world.seed, "places");
     let mut customers = Vec::new();
     let first_org = OrgId::new(shared::clock::Timestamp::from_ms(crate::time::START_MS), dice);
     // One in many runs has a customer with more endpoints than are served at once.
@@ -138,6 +139,11 @@ pub async fn customers(world: &World) -> Vec<Customer> {
             let secret = format!("whsec_{}", base64(&dice.next().to_le_bytes().repeat(4)));
             let (policy, retries) = retry_policy(&policies);
             let mut body = json!({ "url": url, "secret": secret, "retryPolicy": policy });
+            // A queue means no more by a status than that it failed; what a server may ask for has a promise of its own.
+            if !matches!(manner, Manner::Always(_) | Manner::Busy) && places.chance(150) {
+                body["url"] = Value::Null;
+                body["destination"] = json!({ "kind": "sqs", "arn": queue_arn(receiver), "roleArn": ROLE });
+            }
             if let Some(channel) = channel {
                 body["channels"] = json!([channel]);
             }

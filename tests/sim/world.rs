@@ -167,6 +167,7 @@ impl World {
             ("POSTRIDER_JWT_SECRET", "a secret of the simulation, long enough".to_owned()),
             ("POSTRIDER_ENCRYPTION_KEY", "another secret of the simulation, long enough".to_owned()),
             ("POSTRIDER_RETRY_SCHEDULE", schedule.join(",")),
+            ("POSTRIDER_DESTINATION_ROLES", "arn:aws:iam::*:role/postrider*".to_owned()),
             ("POSTRIDER_DELIVERY_TIMEOUT", self.settings.timeout.as_secs().to_string()),
         ]);
         let lookup = |value: &TemplateValue| match value {
