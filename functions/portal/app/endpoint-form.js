@@ -98,7 +98,7 @@ export default function EndpointForm({ app, start, isNew, save, yes, cancel }) {
   const sends = v.kind !== 'polling';
   const bad = (sends && urlProblem(v.url)) || (v.filter.trim() && jsonProblem(v.filter));
   return html`<form class="card" onSubmit=${submit}><div class="pad col">
-    ${isNew && html`<div class="field"><span class="lab">${t('kind')}</span><${Segments} label=${t('kind')} value=${v.kind} set=${(/** @type {string} */ kind) => set({ kind })} options=${['http', 'polling'].map((kind) => [kind, t('kind_' + kind)])} /></div>`}
+    ${isNew && html`<div class="field"><span class="lab">${t('kind')}</span><div><${Segments} label=${t('kind')} value=${v.kind} set=${(/** @type {string} */ kind) => set({ kind })} options=${['http', 'polling'].map((kind) => [kind, t('kind_' + kind)])} /></div></div>`}
     ${sends ? v.kind === 'http' && line('url', { hint: t('urlHint'), why: urlProblem(v.url) || why.url, cls: 'mono', placeholder: 'https://example.com/webhooks', required: true, autocomplete: 'url', dir: 'ltr' }) : html`<p class="hint">${t('pollAbout')}</p>`}
     ${line('description', { maxlength: 4096, spellcheck: true })}
     <fieldset class="field"><legend>${t('subscribeTo')}</legend><${TypePicker} value=${v.eventTypes} set=${(/** @type {string[]} */ eventTypes) => set({ eventTypes })} />${(why.eventTypes || why.filterTypes) && html`<div class="why">${why.eventTypes || why.filterTypes}</div>`}</fieldset>
