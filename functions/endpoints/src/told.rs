@@ -23,12 +23,15 @@ use shared::store::endpoints::{Destination, Endpoint, EndpointSettings};
 use shared::wire::TEXT_LENGTH_MAX;
 use shared::{Error, Result};
 
-use crate::bodies::{self, HttpsOnly};
+use crate::bodies;
 use crate::headers::{self, HeadersIn, HeadersOut};
 use crate::secret::{self, RotateIn, SecretOut};
 use crate::{Endpoints, destination};
 
 const TAG: &str = "Operational Webhook";
+
+/// Which URLs an installation takes: https alone if it is true.
+type HttpsOnly = bool;
 
 /// Adds the operations of this module.
 pub fn operations<R: Registry<Endpoints>>(to: R) -> R {
@@ -303,7 +306,7 @@ async fn create(
 ) -> ApiResult<Once<Created<ToldOut>>> {
     idempotent
         .once(&caller, async || {
-            let new = body.read_with(state.https_only)?;
+            let new = body.read_with(state.rules.https_only)?;
             let app = state.make_told(&caller).await?;
             Ok(Created(state.create_told(&caller, &app, new).await?.into()))
         })
@@ -325,7 +328,7 @@ async fn replace(
     Path((wanted,)): Path<(EndpointRef,)>,
     body: Body<ToldUpdate>,
 ) -> ApiResult<Either<Json<ToldOut>, Created<ToldOut>>> {
-    let ToldUpdate(settings) = body.read_with(state.https_only)?;
+    let ToldUpdate(settings) = body.read_with(state.rules.https_only)?;
     let replaced = state.api.store.retry_on_conflict(async || {
         let settings = settings.clone();
         let (app, old) = match (state.find_told(&caller, &wanted).await, &wanted) {

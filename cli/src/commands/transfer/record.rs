@@ -186,11 +186,6 @@ impl Endpoint {
         named.into_iter().find(|name| !name.is_empty()).unwrap_or_default()
     }
 
-    /// Whether its owner polls: it has no secret and no headers.
-    pub(super) fn is_polled(&self) -> bool {
-        self.fields.get("destination").is_some_and(|destination| destination["kind"] == "polling")
-    }
-
     /// Whether the secret can be given to another server: of an ed25519 key the API shows the public half.
     pub(super) fn secret_is_hidden(&self) -> bool {
         self.secret.as_deref().is_some_and(|secret| secret.starts_with("whpk_"))
@@ -227,13 +222,6 @@ mod tests {
             Kind::Endpoint.differences(&Kind::Endpoint.pick(&other), &there),
             ["uid", "url", "disabled", "filterTypes", "rateLimit", "retryPolicy"]
         );
-        let queue =
-            json!({"kind": "sqs", "arn": "arn:q", "roleArn": "arn:r", "externalId": "postrider-app_1"});
-        let picked = Kind::Endpoint.pick(&json!({"url": "arn:q", "destination": queue}));
-        let there = json!({"destination": {"kind": "sqs", "arn": "arn:q", "roleArn": "arn:r"}});
-        assert_eq!(Value::Object(picked), there);
-        let http = json!({"url": "http://a/", "destination": {"kind": "http", "url": "http://a/"}});
-        assert_eq!(Value::Object(Kind::Endpoint.pick(&http)), json!({"url": "http://a/"}));
         let flag = Kind::EventType.pick(&json!({"name": "a", "description": "", "featureFlag": "beta"}));
         assert_eq!(Value::Object(flag), json!({"name": "a", "description": "", "featureFlags": ["beta"]}));
         let polled =
@@ -244,6 +232,11 @@ mod tests {
             Kind::Endpoint.differences(&polled, &there),
             ["url", "destination", "filterTypes", "filter", "rateLimit"]
         );
+        let queue =
+            json!({"kind": "sqs", "arn": "arn:q", "roleArn": "arn:r", "externalId": "postrider-app_1"});
+        let picked = Kind::Endpoint.pick(&json!({"url": "arn:q", "destination": queue}));
+        let copied = json!({"destination": {"kind": "sqs", "arn": "arn:q", "roleArn": "arn:r"}});
+        assert_eq!(Value::Object(picked), copied);
         let sent = json!({"url": "http://a", "destination": {"kind": "http", "url": "http://a"}});
         assert_eq!(json!(Kind::Endpoint.pick(&sent)), json!({"url": "http://a"}));
     }

@@ -43,6 +43,8 @@ fn call(place: &AwsPlace, payload: &Payload, trigger: Trigger, aws: &OwnAws) -> 
         keys: Vec::new(),
         headers: Default::default(),
         failing_since: None,
+        failing_warned: false,
+        transformation: None,
         created_at: Timestamp::default(),
         updated_at: Timestamp::default(),
     };
@@ -56,6 +58,7 @@ fn call(place: &AwsPlace, payload: &Payload, trigger: Trigger, aws: &OwnAws) -> 
         endpoint: &endpoint,
         payload,
         at: Timestamp::from_ms(7_000),
+        method: &http::Method::POST,
     };
     let attributes = vec![
         ("content-type", "application/json".to_owned()),
