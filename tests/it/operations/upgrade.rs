@@ -88,7 +88,9 @@ fn missing(then: &Value, now: &Value, place: &str, found: &mut Vec<String>) {
 /// A stack whose clock stands at `at`.
 async fn stack_at(at: Option<Timestamp>) -> (TestStack, Arc<Still>) {
     let clock = Arc::new(at.map_or_else(Still::default, Still::at));
-    let mut settings = settings().with("POSTRIDER_RETRY_SCHEDULE", &RETRY_AFTER.as_secs().to_string());
+    let mut settings = settings()
+        .with("POSTRIDER_RETRY_SCHEDULE", &RETRY_AFTER.as_secs().to_string())
+        .with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true");
     settings.platform.clock = clock.clone();
     (TestStack::with(settings).await, clock)
 }
@@ -153,6 +155,12 @@ async fn make_everything(stack: &TestStack, receiver: &Receiver) -> Vec<(&'stati
     stack.call("POST", &endpoints, json!({"destination": {"kind": "polling"}, "uid": "poll"})).await;
     let key = stack.call("POST", &format!("{endpoints}/poll/poller/token/rotate"), json!({})).await;
     assert!(key.to_string().contains("sk_poll_"), "{key}");
+    let told = json!({"url": receiver.url("/told"), "uid": "main", "disabled": true});
+    stack.call("POST", "/api/v1/operational-webhook/endpoint", told).await;
+    let integration = json!({"name": "Zap", "featureFlags": ["beta"]});
+    let integration = stack.call("POST", &format!("{app}/integration"), integration).await;
+    let integration = integration["id"].as_str().expect("an id").to_owned();
+    stack.call("POST", &format!("{app}/integration/{integration}/key/rotate"), Value::Null).await;
 
     let message = json!({"eventType": "invoice.paid", "eventId": "inv-1", "payload": {"amount": 12}, "channels": ["eu"], "tags": ["vip"]});
     let headers = [("idempotency-key", "inv-1")];
@@ -188,6 +196,7 @@ async fn make_everything(stack: &TestStack, receiver: &Receiver) -> Vec<(&'stati
         ("{endpoint_id}", "main".to_owned()),
         ("{msg_id}", message),
         ("{attempt_id}", attempt.expect("a success")["id"].as_str().expect("an id").to_owned()),
+        ("{integ_id}", integration),
         ("{sink_id}", "poll".to_owned()),
         ("{task_id}", task["id"].as_str().expect("an id").to_owned()),
         ("{event_type_name}", "invoice.paid".to_owned()),
