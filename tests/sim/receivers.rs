@@ -156,7 +156,8 @@ impl Inner {
         };
         let receiver: usize = match host.split('.').next() {
             Some("sts") => return Ok(self.credentials()),
-            Some("sqs") => {
+            // As functions are told where SQS is.
+            Some("in") => {
                 let queue;
                 (queue, head.headers, body) = queued(&body);
                 queue

@@ -23,7 +23,7 @@ use shared::queue::{OperationalQueue, Queue};
 use shared::signing::{KeyKind, SigningKey};
 use shared::store::applications::Application;
 use shared::store::endpoint_secrets::EndpointHeaders;
-use shared::store::endpoints::{Endpoint, EndpointSettings, is_type_pattern};
+use shared::store::endpoints::{Destination, Endpoint, EndpointSettings, is_type_pattern};
 use shared::wire::RetryPolicyOut;
 use shared::{Api, Error, Platform, Result};
 
@@ -264,9 +264,19 @@ impl Endpoints {
     }
 }
 
-/// Refuses to move an endpoint with headers to where there are none: they would be ignored.
-fn check_headers(old: &Endpoint, new: &EndpointSettings) -> Result<()> {
-    if old.headers.is_empty() || old.settings.destination.kind() == new.destination.kind() {
+/// Refuses to move an endpoint with headers, or with a transformation, to where there are none: they would be
+/// ignored.
+fn check_leftovers(old: &Endpoint, new: &EndpointSettings) -> Result<()> {
+    if old.settings.destination.kind() == new.destination.kind() {
+        return Ok(());
+    }
+    if old.transformation.is_some() && !matches!(new.destination, Destination::Http { .. }) {
+        return Err(Error::Conflict(
+            "The endpoint has a transformation, and those are for endpoints with a URL: disable it first."
+                .into(),
+        ));
+    }
+    if old.headers.is_empty() {
         return Ok(());
     }
     new.destination.check_has_headers().map_err(|_| {
@@ -335,7 +345,7 @@ async fn replace(
             (Err(error), _) => return Err(error),
         };
         let settings = read(Some(old.settings.destination.clone()))?;
-        check_headers(&old, &settings)?;
+        check_leftovers(&old, &settings)?;
         state.check_event_types(&caller, &settings).await?;
         let new = state.api.store.update_endpoint(&caller, &app, &old, settings).await?;
         Ok(new.map(|new| Either::First(Json(new.into()))))
@@ -352,7 +362,7 @@ async fn patch(
     let patched = state.api.store.retry_on_conflict(async || {
         let (app, old) = state.find(&caller, &path).await?;
         let EndpointPatch(settings) = body.read_with((old.settings.clone(), state.rules.of(app.id)))?;
-        check_headers(&old, &settings)?;
+        check_leftovers(&old, &settings)?;
         if settings.event_types != old.settings.event_types {
             state.check_event_types(&caller, &settings).await?;
         }

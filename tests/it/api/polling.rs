@@ -82,14 +82,14 @@ impl Fixture {
     }
 
     async fn post(&self, message: Value) -> String {
+        // Ids count four milliseconds; those of one such time are in no order.
+        self.clock.skip(Duration::from_millis(4));
         let answer = self.ask("POST", "msg", &self.stack.token, message).await;
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
         answer.json()["id"].as_str().expect("an id").to_owned()
     }
 
     async fn posted(&self, nth: usize) -> String {
-        // Ids count four milliseconds; those of one such time are in no order.
-        self.clock.skip(Duration::from_millis(4));
         self.post(json!({"eventType": "a", "payload": {"nth": nth}})).await
     }
 

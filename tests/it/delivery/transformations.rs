@@ -289,6 +289,24 @@ async fn a_transformation_is_checked_kept_and_cleared() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_with_a_transformation_stays_one_with_a_url() {
+    let stack = TestStack::start().await;
+    let app = stack.app().await;
+    let endpoint = stack
+        .transformed(&app, "http://127.0.0.1:9/", "function handler(webhook) { return webhook }")
+        .await
+        .id;
+    let path = format!("/api/v1/app/{app}/endpoint/{endpoint}");
+    let polling = json!({"destination": {"kind": "polling"}}).to_string();
+    let refused = stack.request("PATCH", &path, &stack.token, polling.clone()).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text);
+    assert!(refused.text.contains("disable it first"), "{}", refused.text);
+    stack.change_transformation(&app, &endpoint, json!({"enabled": false})).await;
+    let moved = stack.request("PATCH", &path, &stack.token, polling).await;
+    assert_eq!(moved.status, StatusCode::OK, "{}", moved.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_simulation_shows_what_would_be_sent() {
     let stack = TestStack::start().await;
     let app = stack.app().await;

@@ -162,6 +162,10 @@ async fn make_everything(stack: &TestStack, receiver: &Receiver) -> Vec<(&'stati
     let integration = integration["id"].as_str().expect("an id").to_owned();
     stack.call("POST", &format!("{app}/integration/{integration}/key/rotate"), Value::Null).await;
 
+    let code = json!({"code": "function handler(webhook) { webhook.payload.by = webhook.env.by; return webhook }",
+        "enabled": true, "variables": {"by": "code"}});
+    stack.call("PATCH", &format!("{endpoints}/failing/transformation"), code).await;
+
     let message = json!({"eventType": "invoice.paid", "eventId": "inv-1", "payload": {"amount": 12}, "channels": ["eu"], "tags": ["vip"]});
     let headers = [("idempotency-key", "inv-1")];
     let answer =
