@@ -153,6 +153,8 @@ pub async fn customers(world: &World) -> Vec<Customer> {
             let endpoint = ask(&endpoints, "POST", &path, body).await;
             let id: EndpointId = endpoint["id"].as_str().expect("an id").parse().expect("an id");
             let code = codes.chance(150).then(|| *codes.pick(&[Code::Marks, Code::Reduces]));
+            // Transformations are for endpoints with a URL.
+            let code = code.filter(|_| endpoint["destination"]["kind"] == "http");
             if let Some(code) = code {
                 let path = format!("{path}/{id}/transformation");
                 let body =
