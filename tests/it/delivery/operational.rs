@@ -304,9 +304,11 @@ async fn a_failing_endpoint_is_told_at_once_and_a_day_before_it_is_disabled() {
     assert!(data["failSince"].as_str() < data["disabledFrom"].as_str() && data["failSince"].is_string());
     assert_eq!(types(&send(&mut operator).await), Vec::<&str>::new());
     clock.skip(3 * DAY);
+    stack.stack.wake();
     assert_eq!(types(&send(&mut operator).await), Vec::<&str>::new());
     // Less than a day is left: once more, with what it is about, and only once.
     clock.skip(DAY + Duration::from_secs(2 * 3_600));
+    stack.stack.wake();
     let last = send(&mut operator).await;
     assert_eq!(types(&last), ["endpoint.failing"]);
     for name in ["failSince", "disabledFrom", "reason"] {
@@ -327,5 +329,6 @@ async fn a_failing_endpoint_is_told_at_once_and_a_day_before_it_is_disabled() {
     assert_eq!(types(&anew), ["endpoint.failing"]);
     assert_ne!(anew[0].1["failSince"], data["failSince"]);
     clock.skip(5 * DAY + Duration::from_secs(2 * 3_600));
+    stack.stack.wake();
     assert_eq!(types(&send(&mut operator).await), ["endpoint.disabled"]);
 }
