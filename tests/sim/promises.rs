@@ -178,7 +178,7 @@ impl<'a> Course<'a> {
         let states = store.states(id, &listed, true).await.unwrap_or_default();
         for target in &customer.endpoints {
             let (endpoint, is_listed) = (target.id, listed.contains(&target.id));
-            let wanted = target.channel.is_none() || target.channel == wish.channel;
+            let wanted = target.wants(wish);
             // An endpoint that was disabled at some time may or may not have been when the message came.
             if is_listed != wanted && !(wanted && self.was_disabled(target)) {
                 broken.push(format!("{id} goes to {endpoint}: {is_listed}, and should: {wanted}"));
@@ -322,7 +322,7 @@ fn webhook(post: &Post, customers: &[Customer], wishes: &[Wish]) -> Result<(), S
     let wish = wish.ok_or_else(|| format!("nobody posted {:?}", String::from_utf8_lossy(&post.body)))?;
     let target = customers[wish.customer].endpoints.iter().find(|target| target.receiver == post.receiver);
     let target = target.ok_or("the payload is another customer's")?;
-    if target.channel.is_some() && target.channel != wish.channel {
+    if !target.wants(wish) {
         return Err("the message is not for this endpoint".into());
     }
     let verifier = Webhook::new(&target.secret).map_err(|error| error.to_string())?;

@@ -31,10 +31,55 @@ pub struct Target {
     pub secret: String,
     /// Only messages with this channel go to it.
     pub channel: Option<&'static str>,
+    /// Only messages whose payload matches go to it.
+    pub filter: Option<PayloadFilter>,
     /// How many retries its policy has, or its application's; the installation's if neither has one.
     pub retries: Option<usize>,
     /// The code that its webhooks pass, if they do.
     pub code: Option<Code>,
+}
+
+impl Target {
+    /// Whether a message is for it.
+    pub fn wants(&self, wish: &Wish) -> bool {
+        let by_channel = self.channel.is_none() || self.channel == wish.channel;
+        by_channel && self.filter.is_none_or(|filter| filter.matches(&wish.payload))
+    }
+}
+
+/// Which payloads an endpoint wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PayloadFilter {
+    /// A customer's first message.
+    First,
+    /// Each.
+    Any,
+    /// None: a message for nobody else goes nowhere.
+    None,
+}
+
+impl PayloadFilter {
+    /// As the API takes it.
+    fn pattern(self) -> Value {
+        match self {
+            Self::First => json!({ "of": [{ "suffix": "-0" }] }),
+            Self::Any => {
+                json!({ "n": [{ "numeric": ["=", 1] }], "$or": [{ "no": [1] }, { "of": [{ "wildcard": "*-*" }] }] })
+            }
+            Self::None => json!({ "of": [{ "exists": false }] }),
+        }
+    }
+
+    fn matches(self, payload: &str) -> bool {
+        match self {
+            Self::First => {
+                let payload: Value = serde_json::from_str(payload).expect("JSON");
+                payload["of"].as_str().is_some_and(|of| of.ends_with("-0"))
+            }
+            Self::Any => true,
+            Self::None => false,
+        }
+    }
 }
 
 /// What an endpoint's transformation does.
@@ -110,6 +155,7 @@ pub async fn customers(world: &World) -> Vec<Customer> {
     // Of their own, so that the rest of a seed's course does not depend on them.
     let policies = Dice::new(world.seed, "policies");
     let codes = Dice::new(world.seed, "transformations");
+    let filters = Dice::new(world.seed, "filters");
     for nth in 0..2 + u64::from(dice.chance(200)) {
         let org = if nth == 0 || dice.chance(500) {
             first_org
@@ -147,6 +193,17 @@ pub async fn customers(world: &World) -> Vec<Customer> {
             if let Some(channel) = channel {
                 body["channels"] = json!([channel]);
             }
+            let filter = filters.chance(150).then(|| {
+                *filters.pick(&[
+                    PayloadFilter::First,
+                    PayloadFilter::First,
+                    PayloadFilter::Any,
+                    PayloadFilter::None,
+                ])
+            });
+            if let Some(filter) = filter {
+                body["filter"] = filter.pattern();
+            }
             if dice.chance(150) {
                 body["rateLimit"] = json!(dice.between(1, 3));
             }
@@ -163,7 +220,8 @@ pub async fn customers(world: &World) -> Vec<Customer> {
                 let (status, answer) = answer(endpoints.clone(), request).await;
                 assert_eq!(status, 204, "{path}: {}", String::from_utf8_lossy(&answer));
             }
-            made.push(Target { id, receiver, secret, channel, retries: retries.or(retries_of_all), code });
+            let retries = retries.or(retries_of_all);
+            made.push(Target { id, receiver, secret, channel, filter, retries, code });
         }
         let mut polled = Vec::new();
         if polling.chance(300) {
@@ -320,11 +378,7 @@ pub fn disable(world: &Arc<World>, customers: &[Customer]) {
 /// Sends a message that was accepted to one of its endpoints again, by hand.
 async fn resend(world: &Arc<World>, customer: &Customer, wish: &Wish, id: &str, book: &Book, index: usize) {
     world.sim.sleep(world.dice.millis(0, 60_000)).await;
-    let targets: Vec<&Target> = customer
-        .endpoints
-        .iter()
-        .filter(|target| target.channel.is_none() || target.channel == wish.channel)
-        .collect();
+    let targets: Vec<&Target> = customer.endpoints.iter().filter(|target| target.wants(wish)).collect();
     if targets.is_empty() {
         return;
     }
