@@ -407,7 +407,7 @@ mod tests {
         for url in [
             "https://a.b//c",
             "https://a.b/c/../d",
-            "https://a.b/c d",
+            "https://a.b/c+d",
             "https://a.b/?c",
             "https://c@a.b/",
             "https://A.b/",
