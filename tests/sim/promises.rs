@@ -402,7 +402,9 @@ impl Course<'_> {
                 continue;
             }
             for target in targets {
-                let healthy = world.receivers.manner(target.receiver).is_healthy();
+                // One that was disabled when the message came gets it first by hand, whenever somebody asks for that.
+                let healthy =
+                    world.receivers.manner(target.receiver).is_healthy() && !was_disabled(world, target);
                 let first = events
                     .posts
                     .iter()

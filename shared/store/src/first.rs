@@ -6,14 +6,15 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Update};
 
 use super::attempts::{
     Attempt, FirstAttempt, Named, Passage, Status, Trigger, of_details, status_in, with_details,
 };
-use super::item::{FromItemOf as _, Get as _, Item, Put as _, SCHEMA, n};
+use super::item::{FromItemOf as _, Get as _, Item, Put as _, SCHEMA, ToItem as _, n};
 use super::messages::{log_ttl, size};
 use super::shards::{LogQuery, Source};
+use super::transaction::{Guard, Transacted, Transaction, create};
 use super::{Store, Table, keys};
 use domain::error::{Result, corrupt, unavailable};
 use domain::ids::{AttemptId, EndpointId, Id as _, MessageId};
@@ -101,7 +102,28 @@ impl Store {
             Some(FirstAttempt::Inside(first)) => Ok(*first == *attempt),
             Some(FirstAttempt::Apart) => Ok(!inside),
             // The delivery went past it, stopped by a copy or under a version before: it is still to be seen.
-            None => self.record_apart(attempt).await,
+            None => self.record_behind(attempt).await,
+        }
+    }
+
+    /// Records a first attempt whose delivery was stopped meanwhile, as by a copy of its job that found the endpoint
+    /// disabled: in an item of its own, and in the state that it was made. Both or neither, so that what is on record
+    /// is what the state says. Where a version before moved the state, that counts the attempt already.
+    async fn record_behind(&self, attempt: &Attempt) -> Result<bool> {
+        let noted = Update::builder()
+            .table_name(self.table(Table::Log))
+            .set_key(Some(keys::state(attempt.endpoint, attempt.message)))
+            .update_expression("SET #fs = :status")
+            .condition_expression("attribute_exists(st) AND n = :one AND attribute_not_exists(#fs)")
+            .expression_attribute_names("#fs", STATUS)
+            .expression_attribute_values(":status", n(attempt.status as u8))
+            .expression_attribute_values(":one", n(1));
+        let mut tx = Transaction::new("record a first attempt");
+        tx.add(Guard::Absent, create(self.table(Table::Log), attempt.to_item()))?;
+        tx.add(Guard::Unchanged, noted)?;
+        match self.transact(tx).await? {
+            Transacted::Done => Ok(true),
+            Transacted::Refused(_) => self.record_apart(attempt).await,
         }
     }
 
