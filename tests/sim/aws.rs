@@ -252,12 +252,15 @@ impl Inner {
 
     /// What writes are about that the simulation has to know.
     fn note(&self, body: &str, invocation: u64) {
-        if body.contains("TIMER#") {
+        let puts = || {
             let mut request: Value = serde_json::from_str(body).expect("JSON");
-            let puts = match request["TransactItems"].take() {
+            match request["TransactItems"].take() {
                 Value::Array(writes) => writes.into_iter().map(|mut write| write["Put"].take()).collect(),
                 _ => vec![request],
-            };
+            }
+        };
+        if body.contains("TIMER#") {
+            let puts = puts();
             let is_timer =
                 |put: &&Value| put["Item"]["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("TIMER#"));
             for put in puts.iter().filter(is_timer) {
@@ -265,10 +268,13 @@ impl Inner {
                 self.timers.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
             }
         } else if body.contains("\"ATT#") {
-            let put: Value = serde_json::from_str(body).expect("JSON");
-            // Notes of what was given up have such keys as well.
-            let text = |name: &str| put["Item"][name]["S"].as_str().unwrap_or_default();
-            self.recorded(text("pk"), text("sk"), text("m"), invocation);
+            for put in puts() {
+                // Notes of what was given up have such keys as well.
+                let text = |name: &str| put["Item"][name]["S"].as_str().unwrap_or_default();
+                if !text("pk").is_empty() {
+                    self.recorded(text("pk"), text("sk"), text("m"), invocation);
+                }
+            }
         } else if body.contains("\"#fs\"") {
             let update: Value = serde_json::from_str(body).expect("JSON");
             let text = |name: &str| update["Key"][name]["S"].as_str().expect("text");
