@@ -55,7 +55,7 @@ pub fn operations<R: Registry<Endpoints>>(to: R) -> R {
 /// The longest window, and the one where no beginning is given.
 const WINDOW: Duration = Duration::from_secs(28 * 24 * 3600);
 /// What counting may take of the function's 29 seconds: others wait as well.
-const WORK_MAX: Duration = Duration::from_secs(10);
+const WORK_MAX: Duration = Duration::from_secs(5);
 const HOUR_MS: u64 = 3_600_000;
 /// The window of a series where no beginning is given.
 const SERIES_WINDOW: Duration = Duration::from_secs(24 * 3600);
