@@ -36,6 +36,7 @@ class Walk:
         self.api()
         self.deliveries()
         self.by_hand()
+        self.transformed()
         self.portal()
         self.queues()
         self.schedule()
@@ -95,6 +96,19 @@ class Walk:
         aws.until(finished, "recover is finished")
         statuses = aws.until(lambda: (lambda s: s if s and 204 in s else None)(self.attempts("/never", 2)), "recover sends again")
         self.check("resend, and recover in the background", 204 in statuses, f"{statuses}")
+
+    def transformed(self):
+        code = self.ask(201, "POST", f"{self.path}/endpoint", {"url": self.receiver.url + "/code"})["id"]
+        path = f"{self.path}/endpoint/{code}/transformation"
+        refused = self.ask(422, "PATCH", path, {"code": "const nothing = 1", "enabled": True})
+        self.check("transform: code without a handler is refused", "handler" in str(refused), str(refused)[:200])
+        program = "function handler(w) { w.payload = { id: w.payload.id, by: w.env.by }; w.headers = { 'x-by': w.env.by }; return w }"
+        self.ask(204, "PATCH", path, {"code": program, "enabled": True, "variables": {"by": "code"}})
+        self.ask(202, "POST", f"{self.path}/msg", {"eventType": self.type, "payload": {"id": "inv_2", "more": 1}})
+        headers, body = aws.until(lambda: self.receiver.seen.get("/code"), "a webhook arrives that passed the code")[0]
+        holds = json.loads(body) == {"id": "inv_2", "by": "code"} and headers.get("x-by") == "code"
+        self.check("transform: a webhook is what the code made of it", holds, f"{body!r}")
+        self.ask(204, "PATCH", path, {"enabled": False})
 
     def portal(self):
         access = self.ask(200, "POST", f"/api/v1/auth/app-portal-access/{self.app}", {"capabilities": ["ViewBase"]})
