@@ -16,12 +16,15 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use local::{Settings, Stack};
 use shared::clock::{Clock, Sleep, SystemClock, Timestamp};
+use shared::random::{Random, SystemRandom};
 use svix::api::{MessageAttemptListByMsgOptions, Svix, SvixOptions};
 use svix::models::{ApplicationIn, EndpointIn, EventTypeIn, MessageIn};
 use tokio::sync::{mpsc, watch};
 
 /// Set to the address of another DynamoDB and SQS to run everything against that.
 pub const ENDPOINT_VARIABLE: &str = "POSTRIDER_TEST_AWS_ENDPOINT";
+/// Random bytes of an ID.
+const ID_LENGTH: usize = 15;
 /// Longer than anything takes; what hits it is lost, not slow.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -34,6 +37,7 @@ pub fn settings() -> Settings {
         .with("POSTRIDER_DELIVERY_TIMEOUT", "20")
         .with("POSTRIDER_JWT_SECRET", "a secret of the tests, long enough")
         .with("POSTRIDER_ENCRYPTION_KEY", "another secret of the tests, long enough");
+    settings.platform.random = Arc::new(Counted::default());
     settings.transformer = Some(crate::child::transformer());
     if let Some(endpoint) = shared::config::Env::process().optional(ENDPOINT_VARIABLE) {
         settings.aws_endpoint = Some(endpoint);
@@ -42,6 +46,24 @@ pub fn settings() -> Settings {
         settings.prefix = format!("t{}-{nth}", std::process::id());
     }
     settings
+}
+
+/// The machine's randomness, but that what is drawn for an ID (fifteen bytes) begins with a count: of two IDs within the
+/// same four milliseconds the later one is the greater, as it is where requests take longer than that.
+#[derive(Debug, Default)]
+struct Counted {
+    drawn: AtomicU64,
+    system: SystemRandom,
+}
+
+impl Random for Counted {
+    fn fill(&self, bytes: &mut [u8]) {
+        const COUNT: usize = size_of::<u64>();
+        self.system.fill(bytes);
+        if bytes.len() == ID_LENGTH {
+            bytes[..COUNT].copy_from_slice(&self.drawn.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        }
+    }
 }
 
 /// The machine's clock, some time ahead.
