@@ -58,10 +58,10 @@ struct Counted {
 
 impl Random for Counted {
     fn fill(&self, bytes: &mut [u8]) {
-        const COUNT: usize = size_of::<u64>();
         self.system.fill(bytes);
         if bytes.len() == ID_LENGTH {
-            bytes[..COUNT].copy_from_slice(&self.drawn.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+            let [.., a, b, c] = self.drawn.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+            bytes[..3].copy_from_slice(&[a, b, c]);
         }
     }
 }
