@@ -9,6 +9,7 @@ mod coverage;
 mod faults;
 mod journal;
 mod kept;
+mod links;
 mod pollers;
 mod promises;
 mod random;

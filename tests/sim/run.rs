@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::coverage::Coverage;
+use crate::links;
 use crate::pollers;
 use crate::promises;
 use crate::replays::{self, Replay};
@@ -29,6 +30,8 @@ pub struct Done {
     pub resent: u64,
     pub replayed: u64,
     pub disabled: u64,
+    /// Sessions of the portal that acted.
+    pub portals: u64,
     pub posts: u64,
     pub faults: BTreeMap<&'static str, u64>,
     pub coverage: Coverage,
@@ -67,6 +70,7 @@ pub fn run(seed: u64, bug: Option<Bug>, traced: bool) -> Done {
     let customers = customers.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let (book, open) = workload::start(&world, &customers);
     let pollers = pollers::start(&world, &customers, &book.wishes(), &open);
+    let links = links::start(&world, &customers, &open);
     if world.dice.chance(250) {
         workload::disable(&world, &customers);
     }
@@ -94,9 +98,9 @@ pub fn run(seed: u64, bug: Option<Bug>, traced: bool) -> Done {
         let found = Arc::new(Mutex::new(Vec::new()));
         let check = {
             let (world, found) = (world.clone(), found.clone());
-            let wishes = book.wishes();
+            let (wishes, links) = (book.wishes(), links.clone());
             async move {
-                let mut violations = promises::check(&world, &customers, &wishes, &pollers).await;
+                let mut violations = promises::check(&world, &customers, &wishes, &pollers, &links).await;
                 if let Some(replay) = replay {
                     violations.extend(replay.check(&world).await);
                 }
@@ -111,6 +115,7 @@ pub fn run(seed: u64, bug: Option<Bug>, traced: bool) -> Done {
     done.messages = book.wishes().iter().filter(|wish| !wish.accepted.is_empty()).count() as u64;
     done.queued = book.wishes().iter().filter(|wish| wish.queued).count() as u64;
     done.resent = book.wishes().iter().map(|wish| wish.resent.len() as u64).sum();
+    done.portals = u64::from(links.acted());
     let mut events = world.journal.lock();
     done.coverage = std::mem::take(&mut events.coverage);
     done.disabled = events.disabled.len() as u64;
@@ -129,6 +134,7 @@ pub struct Report {
     pub resent: u64,
     pub replayed: u64,
     pub disabled: u64,
+    pub portals: u64,
     pub posts: u64,
     pub faults: BTreeMap<&'static str, u64>,
     /// Which fault met which step.
@@ -142,7 +148,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} seeds, {} messages accepted, {} queued, {} sent again, {} by tasks, {} endpoints disabled, {} attempts on record, \
+            "{} seeds, {} messages accepted, {} queued, {} sent again, {} by tasks, {} endpoints disabled, {} portals opened, {} attempts on record, \
              {} webhooks received, {} violations",
             self.seeds,
             self.messages,
@@ -150,6 +156,7 @@ impl fmt::Display for Report {
             self.resent,
             self.replayed,
             self.disabled,
+            self.portals,
             self.attempts,
             self.posts,
             self.violations.len()
@@ -188,6 +195,7 @@ pub fn run_all(first: &BTreeSet<u64>, range: RangeInclusive<u64>) -> Report {
                     report.resent += done.resent;
                     report.replayed += done.replayed;
                     report.disabled += done.disabled;
+                    report.portals += done.portals;
                     report.longest_wait_ms = report.longest_wait_ms.max(done.longest_wait_ms);
                     for (kind, count) in done.faults {
                         *report.faults.entry(kind).or_default() += count;

@@ -253,7 +253,8 @@ fn retry_policy(dice: &Dice) -> (Value, Option<usize>) {
     }
 }
 
-fn base64(bytes: &[u8]) -> String {
+/// In base64, as keys are written.
+pub fn base64(bytes: &[u8]) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }

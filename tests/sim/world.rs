@@ -225,6 +225,7 @@ impl World {
         self.connect(function, faulty, |env, platform| {
             let router = match function {
                 "applications" => applications::router(env, platform),
+                "auth" => auth::router(env, platform),
                 "endpoints" => endpoints::router(env, platform),
                 "messages" => match self.bug {
                     Some(Bug::Polling(bug)) => messages::broken_router(env, platform, bug),
