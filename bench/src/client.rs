@@ -14,11 +14,12 @@ use serde_json::{Value, json};
 use shared::error::Chain;
 
 use crate::Failed;
+use crate::poll::Leased;
 
 /// What takes longer counts as an error.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest answer that is read.
-const ANSWER_MAX: usize = 1 << 20;
+const ANSWER_MAX: usize = 6 << 20;
 
 /// A server of the API, and who asks it. Clones share their connections.
 #[derive(Clone, Debug)]
@@ -90,6 +91,33 @@ impl Api {
     pub(crate) async fn endpoint(&self, app: &str, url: &str, secret: &str) -> Result<String, Failed> {
         let body = json!({ "url": url, "secret": secret });
         self.create("an endpoint", &format!("/app/{app}/endpoint"), &body).await
+    }
+
+    /// An endpoint whose messages are fetched.
+    pub(crate) async fn polling_endpoint(&self, app: &str) -> Result<String, Failed> {
+        let body = json!({ "destination": { "kind": "polling" } });
+        self.create("a polling endpoint", &format!("/app/{app}/endpoint"), &body).await
+    }
+
+    /// The next messages of a consumer, leased.
+    pub(crate) async fn lease(&self, consumer: &str) -> Result<Leased, String> {
+        let path = format!("{consumer}?limit=250");
+        let (status, text) = self.ask(Method::GET, &path, None, String::new()).await?;
+        if !status.is_success() {
+            return Err(format!("{status}: {}", String::from_utf8_lossy(&text)));
+        }
+        serde_json::from_slice(&text).map_err(|error| error.to_string())
+    }
+
+    /// What was leased, up to this offset, is done.
+    pub(crate) async fn commit(&self, consumer: &str, offset: u64) -> Result<(), String> {
+        let body = json!({ "offset": offset }).to_string();
+        let (status, text) = self.ask(Method::POST, &format!("{consumer}/commit"), None, body).await?;
+        if status.is_success() {
+            Ok(())
+        } else {
+            Err(format!("{status}: {}", String::from_utf8_lossy(&text)))
+        }
     }
 
     /// An endpoint whose signatures nobody looks at.

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::cost::Cost;
 use crate::cpu::ByName;
 use crate::flags::{Beside, Pace, Plan, Server, Storage};
+use crate::poll::Backlog;
 use crate::tally::{Tally, Told};
 
 /// Points of the timeline at most.
@@ -105,6 +106,8 @@ pub struct Figures {
     pub own_cpu_ms_per_delivery: BTreeMap<String, f64>,
     /// What a delivery took of DynamoDB and SQS; only the local stack tells.
     pub cost: Option<Cost>,
+    /// What was on file and fetched before the run.
+    pub backlog: Option<Backlog>,
     /// What pages of lists take, after the run.
     pub pages: Vec<PageCost>,
     /// Latency over time.
@@ -152,6 +155,7 @@ impl Figures {
             cpu_ms_per_delivery: used.iter().map(|(name, used)| (name.clone(), cpu_ms(used))).collect(),
             own_cpu_ms_per_delivery: own.iter().map(|(name, used)| (name.clone(), cpu_ms(used))).collect(),
             cost: spent.map(|spent| Cost::new(spent, delivered)),
+            backlog: None,
             pages,
             timeline: timeline(&told, began, took),
         }
@@ -219,8 +223,11 @@ fn load(plan: &Plan) -> String {
         (_, true) => format!(", beside {receivers} in each that take {takes:?}"),
         (_, false) => format!(", beside {receivers} that take {takes:?} and get {rate} a second"),
     };
+    let fetched =
+        plan.poll.map(|every| format!(", fetched by a worker each, which waits {every:?} for more"));
+    let fetched = fetched.unwrap_or_default();
     format!(
-        "{} messages of {} bytes{with}, {pace}; applications: {}, endpoints of each: {}{}{}{beside}",
+        "{} messages of {} bytes{with}, {pace}; applications: {}, endpoints of each: {}{}{}{beside}{fetched}",
         plan.messages,
         plan.size,
         plan.applications,
@@ -272,6 +279,14 @@ impl fmt::Display for Figures {
         }
         if let Some(cost) = &self.cost {
             cost.fmt(f)?;
+        }
+        if let Some(Backlog { messages, requests, seconds, out_of_order, slowest_ms }) = self.backlog {
+            let rate = messages as f64 / seconds.max(1e-6);
+            writeln!(
+                f,
+                "backlog: {messages} messages fetched in {seconds:.1} s, {rate:.0} a second, by {requests} requests, \
+                 {out_of_order} out of order; the longest turn {slowest_ms:.0} ms"
+            )?;
         }
         for PageCost { list, p50_ms, read_units, requests } in &self.pages {
             write!(f, "{list}: p50 {p50_ms:.2} ms")?;

@@ -63,6 +63,13 @@ pub struct Flags {
     /// They are endpoints of the applications that are measured, and get the same messages.
     #[arg(long, requires = "beside")]
     beside_here: bool,
+    /// The endpoints are polling endpoints: instead of a receiver, a worker for each fetches their messages by
+    /// leases. With --stored it fetches those first.
+    #[arg(long, conflicts_with_all = ["beside", "others"])]
+    poll: bool,
+    /// How long a worker waits once there is nothing more, from 1 to 60,000.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 50, requires = "poll")]
+    poll_every: u32,
     /// Send an idempotency key with each message.
     #[arg(long)]
     idempotency_key: bool,
@@ -179,6 +186,8 @@ pub struct Plan {
     pub others: u32,
     /// Other receivers.
     pub beside: Beside,
+    /// How often what is not delivered but fetched is asked for; none where it is delivered.
+    pub poll: Option<Duration>,
     /// Bytes of each payload.
     pub size: u32,
     /// Each has a key.
@@ -215,6 +224,7 @@ impl Plan {
             endpoints: 1,
             others: 0,
             beside: Beside::default(),
+            poll: None,
             size: 512,
             idempotency_key: false,
             event_id: false,
@@ -250,6 +260,7 @@ impl Flags {
         within("beside", self.beside, 0, 1_000);
         within("beside-rate", self.beside_rate, 1, 20_000);
         within("beside-takes", self.beside_takes, 0, 600_000);
+        within("poll-every", self.poll_every, 1, 60_000);
         within("size", self.size, 32, 200_000);
         within("stored", self.stored, 0, 1_000_000);
         within("warm-up", self.warm_up, 0, 100_000);
@@ -323,6 +334,7 @@ impl Flags {
                     takes: Duration::from_millis(self.beside_takes.into()),
                     here: self.beside_here,
                 },
+                poll: self.poll.then(|| Duration::from_millis(self.poll_every.into())),
                 size: self.size,
                 idempotency_key: self.idempotency_key,
                 event_id: self.event_id,

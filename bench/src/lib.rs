@@ -18,6 +18,7 @@ mod grow;
 mod load;
 mod payload;
 mod plot;
+mod poll;
 mod receiver;
 mod run;
 mod shifted;
@@ -31,6 +32,7 @@ use clap::Parser as _;
 pub use cost::{Cost, CostOf};
 pub use figures::{Figures, Latency, PageCost, Point};
 pub use flags::{Beside, Flags, Pace, Plan, Server, Storage};
+pub use poll::Backlog;
 pub use run::{Failed, run};
 
 /// The exit code where the command line makes no sense.

@@ -20,6 +20,7 @@ use crate::flags::{Plan, Server, Storage};
 use crate::grow;
 use crate::load::Load;
 use crate::payload::Payloads;
+use crate::poll::Worker;
 use crate::receiver::{self, Receiver};
 use crate::shifted::Shifted;
 use crate::tally::Tally;
@@ -126,11 +127,21 @@ async fn measure(plan: &Plan, stack: Option<&Stack>, clock: &Shifted) -> Result<
     let api = Api::new(&url, &token)?;
     let tally = Arc::new(Tally::new(plan.warm_up, plan.messages, plan.endpoints));
     let payloads = Arc::new(Payloads::new(plan.size as usize));
-    let SetUp { applications, first_endpoint, keys } = set_up(plan, &api, &own_url).await?;
+    let SetUp { applications, endpoints, keys } = set_up(plan, &api, &own_url).await?;
     let beside = Beside::set_up(plan, &api, &applications).await?;
     clock.catch_up();
+    let first_endpoint = endpoints[0][0].clone();
+    let workers = workers(plan, &api, &applications, &endpoints);
     if let Some(stack) = stack {
         grow::store(stack, &applications[0], &first_endpoint, plan.stored, &payloads).await?;
+    }
+    let backlog = match workers.first().filter(|_| plan.stored > 0) {
+        Some(worker) => Some(worker.drain(plan.stored).await?),
+        None => None,
+    };
+    let mut polling = JoinSet::new();
+    for worker in workers {
+        polling.spawn(worker.work(tally.clone(), payloads.clone(), plan.applications));
     }
     let receiver =
         Receiver { tally: tally.clone(), payloads: payloads.clone(), keys, applications: plan.applications };
@@ -176,9 +187,15 @@ async fn measure(plan: &Plan, stack: Option<&Stack>, clock: &Shifted) -> Result<
     }
     progress.abort();
     receiving.abort();
+    polling.shutdown().await;
     let spent = stack.zip(asked).map(|(stack, asked)| stack.ledger().since(&asked));
-    let pages = pages(&api, stack, clock, &load.applications[0], &first_endpoint).await?;
-    let figures = Figures::new(plan, &tally, took, [&used, &own], spent.as_ref(), pages);
+    // A polling endpoint has no attempts to be listed or counted.
+    let pages = match plan.poll {
+        None => pages(&api, stack, clock, &load.applications[0], &first_endpoint).await?,
+        Some(_) => Vec::new(),
+    };
+    let mut figures = Figures::new(plan, &tally, took, [&used, &own], spent.as_ref(), pages);
+    figures.backlog = backlog;
     if stack.is_none() {
         clean_up(&api, &load.applications).await;
         clean_up(&api, beside.as_ref().map(Beside::applications).unwrap_or_default()).await;
@@ -200,8 +217,8 @@ async fn arrivals(tally: &Tally, wait: Duration) {
 struct SetUp {
     /// Ids.
     applications: Vec<String>,
-    /// The first application's.
-    first_endpoint: String,
+    /// Ids, by application.
+    endpoints: Vec<Vec<String>>,
     /// By application and endpoint.
     keys: Vec<Webhook>,
 }
@@ -223,50 +240,67 @@ async fn set_up(plan: &Plan, api: &Api, own_url: &str) -> Result<SetUp, Failed> 
     }
     let mut creating = JoinSet::new();
     let mut applications = vec![String::new(); plan.applications as usize];
-    let mut first_endpoint = String::new();
+    let mut endpoints = vec![Vec::new(); plan.applications as usize];
     while !waiting.is_empty() || !creating.is_empty() {
         if creating.len() < CREATED_AT_ONCE
             && let Some((application, keys)) = waiting.pop()
         {
-            creating.spawn(create(api.clone(), application, keys, plan.others, own_url.to_owned()));
+            let (polled, others) = (plan.poll.is_some(), plan.others);
+            creating.spawn(create(api.clone(), application, keys, polled, others, own_url.to_owned()));
             continue;
         }
         if let Some(created) = creating.join_next().await {
-            let (application, id, endpoint) =
+            let (application, id, its) =
                 created.map_err(|error| Failed::Server(format!("the set-up broke off: {error}")))??;
             applications[application as usize] = id;
-            if application == 0 {
-                first_endpoint = endpoint;
-            }
+            endpoints[application as usize] = its;
         }
     }
     let verifying = keys.into_iter().map(|key| Webhook::from_bytes(key.to_vec()));
     let verifying = verifying.collect::<Result<_, _>>();
     let keys = verifying.map_err(|error| Failed::Server(error.to_string()))?;
-    Ok(SetUp { applications, first_endpoint, keys })
+    Ok(SetUp { applications, endpoints, keys })
 }
 
-/// One application with its endpoints; its id, and that of the first of them.
+/// Who fetches, where nothing is delivered.
+fn workers(plan: &Plan, api: &Api, applications: &[String], endpoints: &[Vec<String>]) -> Vec<Worker> {
+    let Some(every) = plan.poll else { return Vec::new() };
+    let each = (0..).zip(applications.iter().zip(endpoints));
+    let of_all = each.flat_map(|(application, (app, endpoints))| {
+        (0..).zip(endpoints).map(move |(nth, endpoint)| Worker {
+            api: api.clone(),
+            app: app.clone(),
+            endpoint: endpoint.clone(),
+            place: (application, nth),
+            every,
+        })
+    });
+    of_all.collect()
+}
+
+/// One application with its endpoints; its id and theirs.
 async fn create(
     api: Api,
     application: u32,
     keys: Vec<[u8; 32]>,
+    polled: bool,
     others: u32,
     own_url: String,
-) -> Result<(u32, String, String), Failed> {
+) -> Result<(u32, String, Vec<String>), Failed> {
     let id = api.application(&format!("bench {application}")).await?;
-    let mut first = String::new();
+    let mut endpoints = Vec::new();
     for (endpoint, key) in (0..).zip(keys) {
-        let url = format!("{own_url}{}", receiver::path(application, endpoint));
-        let made = api.endpoint(&id, &url, &format!("whsec_{}", STANDARD.encode(key))).await?;
-        if endpoint == 0 {
-            first = made;
+        if polled {
+            endpoints.push(api.polling_endpoint(&id).await?);
+            continue;
         }
+        let url = format!("{own_url}{}", receiver::path(application, endpoint));
+        endpoints.push(api.endpoint(&id, &url, &format!("whsec_{}", STANDARD.encode(key))).await?);
     }
     for _ in 0..others {
         api.uninterested_endpoint(&id, &own_url).await?;
     }
-    Ok((application, id, first))
+    Ok((application, id, endpoints))
 }
 
 /// Reads a page of each list some times, and statistics once all has settled: the first time, and when all
@@ -363,6 +397,17 @@ async fn show(tally: Arc<Tally>, wanted: bool) {
 mod tests {
     use super::*;
     use crate::flags::Pace;
+
+    #[test]
+    fn what_is_fetched_is_neither_lost_nor_doubled_and_the_backlog_comes_first() {
+        let poll = Some(Duration::from_millis(5));
+        let plan = Plan { applications: 2, endpoints: 2, poll, stored: 300, warm_up: 4, ..Plan::small(20) };
+        let figures = run(&plan).unwrap();
+        assert!(figures.is_clean(), "{figures}");
+        assert_eq!((figures.accepted, figures.delivered, figures.doubled), (20, 40, 0));
+        let backlog = figures.backlog.unwrap();
+        assert_eq!((backlog.messages, backlog.out_of_order), (300, 0), "{figures}");
+    }
 
     #[test]
     fn a_run_against_the_local_stack_loses_and_doubles_nothing() {
