@@ -10,7 +10,7 @@ pub use domain::{
 #[cfg(feature = "http")]
 pub use http_api::{self as http, Api, wire};
 pub use queue::{self, consumer as batch};
-pub use runtime::{AGENT, cache, clock, config, draining, metrics, random, telemetry, trace};
+pub use runtime::{AGENT, cache, clock, config, draining, metrics, random, telemetry, trace, traceparent};
 pub use signer;
 pub use store::{self, seal};
 #[cfg(feature = "intake")]

@@ -11,6 +11,7 @@ pub mod manual_resend;
 pub mod operational;
 pub mod proxies;
 pub mod responses;
+pub mod spans;
 pub mod tls;
 pub mod traces;
 pub mod transformations;

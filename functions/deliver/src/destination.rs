@@ -40,6 +40,8 @@ pub struct Webhook<'a> {
     pub at: Timestamp,
     /// The method of the request, where the protocol has one.
     pub method: &'a Method,
+    /// The place in a trace, where webhooks say one.
+    pub traceparent: Option<&'a str>,
 }
 
 /// How sending a webhook ended.
@@ -124,6 +126,8 @@ pub struct AttemptRequest<'a> {
     pub trigger: Trigger,
     /// What the endpoint's transformation made of it.
     pub prepared: &'a Prepared,
+    /// The header `traceparent`, if webhooks carry one.
+    pub traceparent: Option<&'a str>,
 }
 
 /// An attempt as it was made, and what the response says of those to come.
@@ -154,14 +158,16 @@ impl Destinations {
 
     /// Makes one attempt.
     pub async fn attempt(&self, request: AttemptRequest<'_>) -> Result<Attempted> {
-        let AttemptRequest { id, message, endpoint, payload, labels, trigger, prepared } = request;
+        let AttemptRequest { id, message, endpoint, payload, labels, trigger, prepared, traceparent } =
+            request;
         let at = self.clock.now();
         let event_type = labels.event_type.as_str();
         let (endpoint, payload, method) = match prepared {
             Prepared::Changed(changed) => (&changed.endpoint, &changed.payload, &changed.method),
             _ => (endpoint, payload, &Method::POST),
         };
-        let webhook = Webhook { attempt: id, trigger, message, event_type, endpoint, payload, at, method };
+        let webhook =
+            Webhook { attempt: id, trigger, message, event_type, endpoint, payload, at, method, traceparent };
         let result = match (prepared, &endpoint.settings.destination) {
             (Prepared::Canceled, _) => AttemptResult::canceled(),
             (Prepared::Failed(reason), _) => AttemptResult::failed(reason),

@@ -5,6 +5,7 @@ use shared::ids::{AppId, AttemptId, EndpointId, MessageId, OrgId};
 use shared::queue::{DEDUP_FREE_WINDOW, Deliver as DeliverJob, Job, Resend};
 use shared::retry::{RetryHint, RetryPolicy};
 use shared::store::attempts::{State, Trigger};
+use shared::trace::Trace;
 
 /// An attempt that is to be made.
 #[derive(Clone, Debug)]
@@ -34,6 +35,7 @@ impl AttemptJob {
         message: MessageId,
         endpoint: EndpointId,
         slot: Option<Timestamp>,
+        trace: Option<Trace>,
     }
 
     /// The attempt's id: of a chain's it follows from the job, so that copies agree.

@@ -11,6 +11,7 @@ mod destination;
 mod injected_bug;
 mod job;
 mod requeue;
+mod spans;
 mod throttle;
 mod transform;
 
@@ -50,6 +51,7 @@ use destination::http::network;
 use destination::{AttemptRequest, Attempted, Destinations};
 use job::AttemptJob;
 use requeue::Priority;
+use spans::{Collected, Made, Spans};
 use throttle::Slots;
 use transform::{Gathered, Prepared, Transformations};
 
@@ -77,6 +79,7 @@ pub struct Deliver {
     endpoints: VersionedCache<EndpointId, Arc<Endpoint>>,
     circuits: Circuits,
     transformations: Transformations,
+    spans: Spans,
     metrics: Arc<Metrics>,
     draining: Draining,
     /// None but in the simulation's own tests.
@@ -90,6 +93,7 @@ struct Batch {
     turns: Mutex<HashMap<EndpointId, Arc<Semaphore>>>,
     slots: Slots,
     transformations: Gathered,
+    spans: Collected,
 }
 
 impl Batch {
@@ -151,6 +155,7 @@ impl Deliver {
             endpoints: VersionedCache::new(ENDPOINTS_MAX),
             circuits: Circuits::default(),
             transformations: Transformations::new(platform.transformer(env)?),
+            spans: Spans::read(env, platform.clock.clone())?,
             metrics: platform.metrics("deliver"),
             draining: platform.draining.clone(),
             bug: None,
@@ -163,6 +168,8 @@ impl Deliver {
         let answer =
             batch::run(&self.sqs, &self.sources, event, |received| self.work(&batch, received)).await;
         self.metrics.flush();
+        // Before the invocation ends, or the request would be frozen with the instance.
+        self.spans.export(batch.spans).await;
         answer
     }
 
@@ -244,8 +251,14 @@ impl Deliver {
         }
         let (endpoint, payload, trigger) = (&endpoint, &payload, job.trigger());
         let prepared = &prepared;
-        let request = AttemptRequest { id, message, endpoint, payload, labels, trigger, prepared };
+        let span = self.spans.of(&job);
+        let traceparent = self.spans.header(span);
+        let traceparent = traceparent.as_deref();
+        let request =
+            AttemptRequest { id, message, endpoint, payload, labels, trigger, prepared, traceparent };
         let Attempted { mut attempt, hint, aborted } = self.send(&app, request).await?;
+        let made = Made { job: &job, app: &app, endpoint, prepared, attempt: &attempt };
+        self.spans.collect(&batch.spans, span, made);
         if attempt.status != Status::Success && !aborted && !attempt.disables {
             attempt.next = job.next_due(&self.retries(&app, endpoint), hint, self.clock.now());
         }

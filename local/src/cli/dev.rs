@@ -77,6 +77,23 @@ pub(super) struct DevFlags {
     /// webhook].
     #[arg(long, env = "POSTRIDER_HEADER_STYLE", value_name = "STYLE")]
     header_style: Option<String>,
+    /// Webhooks carry a traceparent (W3C Trace Context); see docs/TRACING.md [default: false].
+    #[arg(
+        long,
+        env = "POSTRIDER_TRACEPARENT",
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    traceparent: Option<String>,
+    /// Export attempts as spans to this collector (OTLP/HTTP), such as http://127.0.0.1:4318/v1/traces
+    /// [default: nowhere].
+    #[arg(long, env = "POSTRIDER_OTLP_URL", value_name = "URL")]
+    otlp_url: Option<String>,
+    /// Headers of the requests to the collector, as name=value,name=value [default: none].
+    #[arg(long, env = "POSTRIDER_OTLP_HEADERS", hide_env_values = true, value_name = "HEADERS")]
+    otlp_headers: Option<String>,
     /// Send operational webhooks (endpoint disabled, message exhausted, …). They go to the application whose
     /// uid is the organisation's ID, in the management organisation [default: false].
     #[arg(
@@ -241,6 +258,9 @@ impl DevFlags {
             ("POSTRIDER_DESTINATION_ROLES", &self.destination_roles),
             ("POSTRIDER_SIGNATURE", &self.signature),
             ("POSTRIDER_HEADER_STYLE", &self.header_style),
+            ("POSTRIDER_TRACEPARENT", &self.traceparent),
+            ("POSTRIDER_OTLP_URL", &self.otlp_url),
+            ("POSTRIDER_OTLP_HEADERS", &self.otlp_headers),
             ("POSTRIDER_OPERATIONAL_WEBHOOKS", &self.operational_webhooks),
             ("POSTRIDER_PORTAL_URL", &self.portal_url),
             ("POSTRIDER_PORTAL_ONE_TIME_LINKS", &self.portal_one_time_links),

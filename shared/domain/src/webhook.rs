@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use runtime::AGENT;
 use runtime::config::HeaderStyle;
+use runtime::traceparent;
 use url::Url;
 
 use crate::endpoint::EndpointHeaders;
@@ -48,6 +49,8 @@ pub struct Webhook<'a> {
     pub timestamp: u64,
     /// The signatures, as the header has them; none where they cannot be computed any more.
     pub signature: Option<&'a str>,
+    /// The place in a trace, where webhooks say one.
+    pub traceparent: Option<&'a str>,
 }
 
 impl<'a> Webhook<'a> {
@@ -56,6 +59,9 @@ impl<'a> Webhook<'a> {
     pub fn headers(&self) -> Vec<(&'a str, Cow<'a, str>)> {
         // The endpoint's first: what is ours replaces it, but for what its owner may know better.
         let mut headers = vec![("accept", Cow::Borrowed("*/*"))];
+        if let Some(traceparent) = self.traceparent {
+            set(&mut headers, traceparent::HEADER, traceparent);
+        }
         for (name, value) in self.headers.iter() {
             set(&mut headers, name, value);
         }
@@ -160,7 +166,12 @@ mod tests {
     fn what_is_ours_replaces_the_endpoints_and_its_owner_knows_better_how_to_log_in() {
         let url = Url::parse("https://me:pass@example.com/").unwrap();
         let mut own = EndpointHeaders::default();
-        for (name, value) in [("X-Own", "1"), ("Accept", "text/plain"), ("Authorization", "Bearer x")] {
+        for (name, value) in [
+            ("X-Own", "1"),
+            ("Accept", "text/plain"),
+            ("Authorization", "Bearer x"),
+            ("Traceparent", "00-own"),
+        ] {
             own.set(name.into(), value.into());
         }
         let webhook = Webhook {
@@ -172,6 +183,7 @@ mod tests {
             message: "msg_1",
             timestamp: 7,
             signature: None,
+            traceparent: Some("00-ours"),
         };
         let headers = webhook.headers();
         let value = |name: &str| {
@@ -187,9 +199,11 @@ mod tests {
         assert_eq!(value("content-length").as_deref(), Some("0"));
         assert_eq!((value("webhook-id"), value("svix-timestamp")), (Some("msg_1".into()), Some("7".into())));
         assert_eq!(value("webhook-signature"), None);
+        assert_eq!((value("traceparent"), value("Traceparent").as_deref()), (None, Some("00-own")));
         let none = EndpointHeaders::default();
         let headers = Webhook { headers: &none, ..webhook }.headers();
         assert!(headers.contains(&("authorization", "Basic bWU6cGFzcw==".into())), "{headers:?}");
+        assert!(headers.contains(&("traceparent", "00-ours".into())), "{headers:?}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod metrics;
 pub mod random;
 pub mod telemetry;
 pub mod trace;
+pub mod traceparent;
 
 /// Who we are to those that we send requests to: receivers and AWS.
 pub const AGENT: &str = concat!("Postrider/", env!("CARGO_PKG_VERSION"));

@@ -115,13 +115,18 @@ pub struct Stdout {
 }
 
 impl Stdout {
-    /// Lines of the stack that this function belongs to. Its log group, which Lambda names, says which:
-    /// `/postrider/STACK/FUNCTION`.
+    /// Lines of the stack that this function belongs to.
     pub fn new(env: &Env<'_>) -> Self {
-        let group = env.optional("AWS_LAMBDA_LOG_GROUP_NAME").unwrap_or_default();
-        let stack = group.strip_prefix("/postrider/").and_then(|rest| rest.split_once('/'));
-        Self { stack: stack.map_or(NO_STACK, |(stack, _)| stack).to_owned() }
+        Self { stack: stack(env) }
     }
+}
+
+/// The name of the stack that this function belongs to, or `local`. Its log group, which Lambda names, says which:
+/// `/postrider/STACK/FUNCTION`.
+pub fn stack(env: &Env<'_>) -> String {
+    let group = env.optional("AWS_LAMBDA_LOG_GROUP_NAME").unwrap_or_default();
+    let stack = group.strip_prefix("/postrider/").and_then(|rest| rest.split_once('/'));
+    stack.map_or(NO_STACK, |(stack, _)| stack).to_owned()
 }
 
 impl Sink for Stdout {

@@ -11,11 +11,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::clock::Timestamp;
 use crate::random::{self, Random};
+use crate::traceparent::TraceParent;
 
 /// The header that a request brings it in.
 pub const HEADER: &str = "x-amzn-trace-id";
 /// The attribute that SQS keeps it in, beside a message's size and its attributes.
 pub const ATTRIBUTE: &str = "AWSTraceHeader";
+/// What jobs call the caller's own trace, after X-Ray's parts.
+const CALLER: &str = "Traceparent";
 
 /// A trace, and the place in it. What else a header may say (`Lineage`, `Self`) ends with the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub struct Trace {
     unique: u128,
     parent: Option<u64>,
     sampled: Option<bool>,
+    /// The caller's own trace, where the request brought one as W3C has it (`traceparent`).
+    caller: Option<TraceParent>,
 }
 
 impl Trace {
@@ -36,27 +41,57 @@ impl Trace {
             unique: u128::from_be_bytes(unique),
             parent: None,
             sampled: None,
+            caller: None,
         }
     }
 
     /// Reads a header's text; none if it names no trace.
     pub fn parse(text: &str) -> Option<Self> {
-        let (mut root, mut parent, mut sampled) = (None, None, None);
+        Self::carried(text).map(|trace| Self { caller: None, ..trace })
+    }
+
+    /// Reads what a job carries: a header's text, and the caller's own trace.
+    fn carried(text: &str) -> Option<Self> {
+        let (mut root, mut parent, mut sampled, mut caller) = (None, None, None, None);
         for part in text.split(';') {
             match part.trim().split_once('=')? {
                 ("Root", value) => root = Some(root_of(value)?),
                 ("Parent", value) => parent = hex::<16>(value).and_then(|bits| u64::try_from(bits).ok()),
                 ("Sampled", "1") => sampled = Some(true),
                 ("Sampled", "0") => sampled = Some(false),
+                (CALLER, value) => caller = TraceParent::parse(value),
                 _ => {}
             }
         }
-        root.map(|(began, unique)| Self { began, unique, parent, sampled })
+        root.map(|(began, unique)| Self { began, unique, parent, sampled, caller })
     }
 
-    /// The trace that a request brings along.
+    /// The trace that a request brings along: X-Ray's and the caller's own; where there is no X-Ray, the caller's
+    /// is both.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
-        Self::parse(headers.get(HEADER)?.to_str().ok()?)
+        let caller = TraceParent::of(headers);
+        let own = headers.get(HEADER).and_then(|text| text.to_str().ok()).and_then(Self::parse);
+        match own {
+            Some(own) => Some(Self { caller, ..own }),
+            None => caller.map(Self::of_caller),
+        }
+    }
+
+    /// A caller's own trace as X-Ray spells it: the first of the 32 digits are taken for a time.
+    fn of_caller(caller: TraceParent) -> Self {
+        let began = u32::try_from(caller.trace >> 96).expect("32 of 128 bits are left");
+        Self {
+            began,
+            unique: caller.trace & ((1 << 96) - 1),
+            parent: Some(caller.span),
+            sampled: Some(caller.sampled),
+            caller: Some(caller),
+        }
+    }
+
+    /// The caller's own trace, if the request brought one.
+    pub const fn caller(self) -> Option<TraceParent> {
+        self.caller
     }
 
     /// What names it in X-Ray and in the logs.
@@ -91,7 +126,11 @@ impl fmt::Display for Trace {
 
 impl Serialize for Trace {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        match self.caller {
+            // Versions before this one skip the part that they do not know.
+            Some(caller) => serializer.collect_str(&format_args!("{self};{CALLER}={caller}")),
+            None => serializer.collect_str(self),
+        }
     }
 }
 
@@ -101,7 +140,7 @@ impl Serialize for Trace {
 /// # Errors
 /// The deserializer's own.
 pub fn lenient<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Trace>, D::Error> {
-    Ok(Option::<String>::deserialize(deserializer)?.as_deref().and_then(Trace::parse))
+    Ok(Option::<String>::deserialize(deserializer)?.as_deref().and_then(Trace::carried))
 }
 
 #[cfg(test)]
@@ -137,6 +176,33 @@ mod tests {
         ] {
             assert_eq!(Trace::parse(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_callers_own_trace_goes_along_in_jobs_and_nowhere_else() {
+        #[derive(Serialize, Deserialize)]
+        struct Job(#[serde(deserialize_with = "lenient")] Option<Trace>);
+        const CALLERS: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let mut headers = HeaderMap::new();
+        headers.insert(crate::traceparent::HEADER, CALLERS.parse().unwrap());
+        // Without X-Ray it is both.
+        let alone = Trace::of(&headers).unwrap();
+        assert_eq!(alone.id().to_string(), "1-4bf92f35-77b34da6a3ce929d0e0e4736");
+        headers.insert(HEADER, format!("{ROOT};Sampled=1").parse().unwrap());
+        let both = Trace::of(&headers).unwrap();
+        assert_eq!(both.to_string(), format!("{ROOT};Sampled=1"));
+        for trace in [alone, both] {
+            assert_eq!(trace.caller(), TraceParent::parse(CALLERS));
+            let text = serde_json::to_string(&Job(Some(trace))).unwrap();
+            assert_eq!(serde_json::from_str::<Job>(&text).unwrap().0, Some(trace), "{text}");
+        }
+        // Not by X-Ray's header, and not where it is invalid.
+        let text = format!("{ROOT};Sampled=1;{CALLER}={CALLERS}");
+        assert_eq!(Trace::parse(&text).unwrap().caller(), None);
+        let job = |callers: &str| serde_json::json!(format!("{ROOT};{CALLER}={callers}")).to_string();
+        assert!(serde_json::from_str::<Job>(&job(CALLERS)).unwrap().0.unwrap().caller().is_some());
+        let invalid = serde_json::from_str::<Job>(&job("00-x")).unwrap().0.unwrap();
+        assert_eq!((invalid.to_string().as_str(), invalid.caller()), (ROOT, None));
     }
 
     #[test]

@@ -108,6 +108,8 @@ fn contradictions_are_refused_with_a_sentence() {
         (&[COPY, KEY], &["ReplicaKeyOfBoth"]),
         (&[COPY, KEY, COPY_KEY], &[]),
         (&[COPY, COPY_KEY], &["ReplicaKeyAlone"]),
+        (&[("OtlpHeadersSecretName", "s")], &["OtlpHeadersNeedUrl"]),
+        (&[("OtlpHeadersSecretName", "s"), ("OtlpUrl", "https://x")], &[]),
         (&[("ConfigTableName", "x"), ("LogTableName", "x")], &["StandInsDiffer"]),
         (&[("ConfigTableName", "x"), ("LogTableName", "y")], &[]),
         (&[("ConfigTableName", "x")], &[]),

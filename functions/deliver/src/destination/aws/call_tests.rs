@@ -59,6 +59,7 @@ fn call(place: &AwsPlace, payload: &Payload, trigger: Trigger, aws: &OwnAws) -> 
         payload,
         at: Timestamp::from_ms(7_000),
         method: &http::Method::POST,
+        traceparent: None,
     };
     let attributes = vec![
         ("content-type", "application/json".to_owned()),

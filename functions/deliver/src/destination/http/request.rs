@@ -18,7 +18,7 @@ use crate::destination::Webhook;
 pub fn build(
     url: &str,
     style: HeaderStyle,
-    Webhook { message, endpoint, payload, at, method, .. }: Webhook<'_>,
+    Webhook { message, endpoint, payload, at, method, traceparent, .. }: Webhook<'_>,
 ) -> Result<std::result::Result<Request<Full<Bytes>>, String>> {
     let Ok(url) = Url::parse(url) else {
         return Ok(Err("the endpoint's URL is not one".into()));
@@ -35,6 +35,7 @@ pub fn build(
         message: &message,
         timestamp,
         signature: Some(&signature),
+        traceparent,
     };
     let mut headers = HeaderMap::new();
     for (name, value) in described.headers() {
