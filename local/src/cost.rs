@@ -12,7 +12,7 @@ pub(crate) use flags::CostFlags;
 
 use sam_template::Template;
 use shared::config::ConfigError;
-use shared::metrics::Metric;
+use shared::metrics::{Metric, PACE};
 use shared::queue::DELAY_MAX;
 use shared::retry::RetryPolicy;
 use shared::store::messages::LOG_RETENTION_DAYS;
@@ -188,7 +188,16 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
     let invocations = accepting + batches;
     let gb_seconds = gb(month.memory_mb) / 1000.0 * (accepting * accept_ms + batches * month.delivery_ms);
     let timers_gb_seconds = gb(month.memory_mb) / 1000.0 * MINUTES * assumed.timers_ms;
-    let log_bytes = units.metrics_line_bytes;
+    // An instance adds up what it counts, and writes a line of it: at most one after each invocation, and one each
+    // `PACE`. What arrives by chance keeps this many instances busy at once.
+    let lines = |invocations: f64, ms: f64| {
+        let busy = invocations * ms / 1000.0 / (MINUTES * 60.0);
+        let instances = (busy + assumed.peak_deviations * busy.sqrt()).ceil().max(1.0);
+        invocations.min(instances * MINUTES * 60.0 / PACE.as_secs_f64())
+    };
+    let line_bytes = units.metrics_line_bytes;
+    let log_bytes = line_bytes * (lines(accepting, accept_ms) + lines(batches, month.delivery_ms))
+        + deliveries * assumed.latency_bytes;
     let storage = taken.stored_bytes.max(0.0) / GB * LOG_RETENTION_DAYS as f64 / DAYS;
     // A function of its own each: the one that accepts and the one that delivers.
     let recorded = |requests: f64| {
@@ -241,8 +250,8 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
         ("SQS", "requests of ingest", ingested, "sqs_request", sent),
         ("SQS", "fair queueing", job_requests, "sqs_fair_request", sent),
         ("SQS", "idle polls of Lambda", idle, "sqs_request", whatever),
-        ("CloudWatch", "logs", invocations * log_bytes / GB, "logs_ingested", sent),
-        ("CloudWatch", "logs of the timers", MINUTES * log_bytes / GB, "logs_ingested", whatever),
+        ("CloudWatch", "logs", log_bytes / GB, "logs_ingested", sent),
+        ("CloudWatch", "logs of the timers", MINUTES * line_bytes / GB, "logs_ingested", whatever),
         ("CloudWatch", "metrics", Metric::ALL.len() as f64, "custom_metric", whatever),
         ("CloudWatch", "alarms", count("AWS::CloudWatch::Alarm"), "alarm", whatever),
         ("CloudWatch", "dashboards", count("AWS::CloudWatch::Dashboard"), "dashboard", whatever),
@@ -307,7 +316,11 @@ mod tests {
 
     fn usd(bill: &Bill, service: &str, what: &str) -> f64 {
         let line = bill.lines.iter().find(|line| line.service == service && line.what == what);
-        line.map_or(0.0, |line| (line.usd * 1000.0).round() / 1000.0)
+        line.map_or(0.0, |line| round(line.usd))
+    }
+
+    fn round(usd: f64) -> f64 {
+        (usd * 1000.0).round() / 1000.0
     }
 
     #[test]
@@ -344,6 +357,20 @@ mod tests {
         // A key is always there.
         let without = bill(Month { ingest: true, keys: false, ..month() }).unwrap();
         assert!((without.total() - one.total()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_instance_writes_a_line_each_ten_seconds() {
+        // Of two functions, each with one instance that is always there; and five bytes for each latency.
+        let million = bill(month()).unwrap();
+        let ten_seconds = 30.0 * 24.0 * 360.0;
+        assert_eq!(usd(&million, "CloudWatch", "logs"), round((2.0 * ten_seconds * 340.0 + 5e6) / 1e9 * 0.5));
+        // So seldom that each invocation writes its own.
+        let few = bill(Month { messages: 1e5, ..month() }).unwrap();
+        assert_eq!(usd(&few, "CloudWatch", "logs"), round((2e5 * 340.0 + 5e5) / 1e9 * 0.5));
+        // 0.77 of an instance accept and 7.7 deliver at once; with three deviations, 4 and 17.
+        let many = bill(Month { messages: 1e8, ..month() }).unwrap();
+        assert_eq!(usd(&many, "CloudWatch", "logs"), round((21.0 * ten_seconds * 340.0 + 5e8) / 1e9 * 0.5));
     }
 
     #[test]

@@ -8,11 +8,14 @@ use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
-use shared::metrics::{DIMENSION, Metric, NAMESPACE, Sink};
+use shared::metrics::{DIMENSION, Metric, NAMESPACE, Report, Sink};
 
 /// Upper ends of the classes that latencies are counted in, in seconds.
 const LATENCY_BOUNDS: [f64; 13] =
     [0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
+
+/// What the runner is called where CloudWatch has a stack's name.
+const STACK_NAME: &str = "local";
 
 /// The name of a metric in Prometheus: unit and kind are its end.
 pub(crate) const fn series(metric: Metric) -> &'static str {
@@ -87,9 +90,11 @@ impl Default for Registry {
 }
 
 impl Sink for Registry {
-    fn take(&self, line: &str) {
-        if let Err(problem) = self.add(line) {
-            tracing::error!(problem, line, "a line of metrics is not what CloudWatch would read");
+    fn take(&self, report: Report) {
+        for line in report.lines(STACK_NAME) {
+            if let Err(problem) = self.add(&line) {
+                tracing::error!(problem, line, "a line of metrics is not what CloudWatch would read");
+            }
         }
     }
 }

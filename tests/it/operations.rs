@@ -13,6 +13,7 @@ pub mod hot_path;
 pub mod iam;
 pub mod idle;
 pub mod jobs;
+pub mod lambda_end;
 pub mod layers;
 pub mod metrics;
 pub mod rotation;

@@ -383,7 +383,7 @@ fn arn(logical_id: &str) -> String {
 struct Unread;
 
 impl shared::metrics::Sink for Unread {
-    fn take(&self, _: &str) {}
+    fn take(&self, _: shared::metrics::Report) {}
 }
 
 /// Ticks the timers function, twice at a time: schedules can fire twice.

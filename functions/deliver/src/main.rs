@@ -10,7 +10,9 @@ use shared::{Platform, telemetry};
 async fn main() -> Result<(), Error> {
     let env = Env::process();
     telemetry::init(&env)?;
-    let function = &Deliver::connect(&env, &Platform::system())?;
+    let platform = Platform::system();
+    let function = &Deliver::connect(&env, &platform)?;
+    platform.expect_the_end(&env).await;
     run(service_fn(async |event: LambdaEvent<SqsEvent>| Ok::<_, Error>(function.handle(event.payload).await)))
         .await
 }

@@ -8,5 +8,8 @@ use shared::{Platform, http, telemetry};
 async fn main() -> Result<(), Error> {
     let env = Env::process();
     telemetry::init(&env)?;
-    http::serve(messages::router(&env, &Platform::system())?).await
+    let platform = Platform::system();
+    let routes = messages::router(&env, &platform)?;
+    platform.expect_the_end(&env).await;
+    http::serve(routes).await
 }

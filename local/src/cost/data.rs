@@ -121,6 +121,10 @@ pub(crate) struct Assumed {
     pub(crate) capacity_alarms: f64,
     /// Polls that Lambda keeps open on an idle queue.
     pub(crate) idle_pollers: f64,
+    /// Instances that are busy at once beyond the average, in standard deviations of arrivals by chance.
+    pub(crate) peak_deviations: f64,
+    /// What the latency of a first attempt adds to a line of metrics: digits and a comma.
+    pub(crate) latency_bytes: f64,
     /// Requests that X-Ray records each second in any case …
     pub(crate) traced_each_second: f64,
     /// … and its share of the others.

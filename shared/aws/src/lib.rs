@@ -1,5 +1,6 @@
 //! What a function is given from outside: time, randomness, and the ways to AWS and out of it.
 
+mod end;
 mod transformer;
 
 pub use transformer::TransformerClient;

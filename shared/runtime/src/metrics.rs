@@ -1,19 +1,22 @@
-//! What the business wants to know, counted in the functions and told once an invocation.
+//! What the business wants to know, counted in the functions and told after each invocation.
 //!
-//! A line is CloudWatch's embedded metric format: JSON on standard output, of which CloudWatch Logs
-//! makes metrics, without a request and without a permission. The lines obey no log filter. The local
-//! runner reads the same lines for its `/metrics`.
+//! What an invocation counted is a [`Report`]. In Lambda, [`Stdout`] adds the reports of ten seconds up and
+//! writes them as one line in CloudWatch's embedded metric format: JSON on standard output, of which CloudWatch
+//! Logs makes metrics, without a request and without a permission. The lines obey no log filter. The local runner
+//! reads the same lines for its `/metrics`, one for each report.
+
+mod report;
+mod stdout;
 
 use std::fmt;
-use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
-
 use crate::clock::SharedClock;
-use crate::config::Env;
+
+pub use report::Report;
+pub use stdout::{PACE, Stdout, stack};
 
 /// The namespace of all metrics.
 pub const NAMESPACE: &str = "Postrider";
@@ -22,8 +25,6 @@ pub const STACK: &str = "Stack";
 /// The other one. Its values are the functions' names: what costs money here is each
 /// combination of metric and dimensions, so nothing that grows with the customers may be one.
 pub const DIMENSION: &str = "Function";
-/// The stack of what runs in none.
-const NO_STACK: &str = "local";
 /// Most values of one metric in one line, by the format's definition.
 const VALUES_MAX: usize = 100;
 /// Most latencies that wait for the end of an invocation. Ten times what any batch holds; more are
@@ -94,53 +95,22 @@ impl Metric {
     }
 }
 
-/// Takes the lines.
+/// Takes what functions counted.
 pub trait Sink: Send + Sync + fmt::Debug {
-    /// Takes one line, without its end. What cannot be written is lost: metrics fail no invocation.
-    fn take(&self, line: &str);
+    /// Takes what one invocation counted. What cannot be written is lost: metrics fail no invocation.
+    fn take(&self, report: Report);
 
-    /// The name of the stack that the lines are of.
-    fn stack(&self) -> &str {
-        NO_STACK
-    }
+    /// Says that [`Sink::finish`] will be called before the process ends, so that from now on something may be held back.
+    fn will_finish(&self) {}
+
+    /// Tells what was held back. The process is about to end.
+    fn finish(&self) {}
 }
 
 /// A sink that functions share.
 pub type SharedSink = Arc<dyn Sink>;
 
-/// Standard output, which Lambda hands to CloudWatch Logs line by line and as it is.
-#[derive(Clone, Debug)]
-pub struct Stdout {
-    stack: String,
-}
-
-impl Stdout {
-    /// Lines of the stack that this function belongs to.
-    pub fn new(env: &Env<'_>) -> Self {
-        Self { stack: stack(env) }
-    }
-}
-
-/// The name of the stack that this function belongs to, or `local`. Its log group, which Lambda names, says which:
-/// `/postrider/STACK/FUNCTION`.
-pub fn stack(env: &Env<'_>) -> String {
-    let group = env.optional("AWS_LAMBDA_LOG_GROUP_NAME").unwrap_or_default();
-    let stack = group.strip_prefix("/postrider/").and_then(|rest| rest.split_once('/'));
-    stack.map_or(NO_STACK, |(stack, _)| stack).to_owned()
-}
-
-impl Sink for Stdout {
-    fn stack(&self) -> &str {
-        &self.stack
-    }
-
-    fn take(&self, line: &str) {
-        // One write, so that a line is never in another's midst.
-        let _lost = std::io::stdout().lock().write_all(format!("{line}\n").as_bytes());
-    }
-}
-
-/// The metrics of one function since its last line. Counting is an addition.
+/// The metrics of one function since its last report. Counting is an addition.
 #[derive(Debug)]
 pub struct Metrics {
     function: &'static str,
@@ -215,7 +185,7 @@ impl Metrics {
     /// Tells what was counted since the last time, if anything was. To be called at the end of each
     /// invocation: what Lambda freezes behind it is told by the next one.
     pub fn flush(&self) {
-        let mut values: Vec<(Metric, Value)> = Vec::new();
+        let mut report = Report::new(self.function, self.clock.now());
         for (metric, counter) in [
             (Metric::Accepted, &self.accepted),
             (Metric::Delivered, &self.delivered),
@@ -223,50 +193,20 @@ impl Metrics {
             (Metric::Retried, &self.retried),
             (Metric::Disabled, &self.disabled),
         ] {
-            let count = counter.swap(0, Ordering::Relaxed);
-            if count > 0 {
-                values.push((metric, json!(count)));
-            }
+            report.count(metric, counter.swap(0, Ordering::Relaxed));
         }
-        if let Some(lag) = self.timer_lag.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            values.push((Metric::TimerLag, json!(lag.as_secs_f64())));
+        report.timer_lag = self.timer_lag.lock().unwrap_or_else(PoisonError::into_inner).take();
+        report.latencies.append(&mut self.latencies.lock().unwrap_or_else(PoisonError::into_inner));
+        if !report.is_empty() {
+            self.sink.take(report);
         }
-        {
-            let mut latencies = self.latencies.lock().unwrap_or_else(PoisonError::into_inner);
-            for part in latencies.chunks(VALUES_MAX) {
-                values.push((Metric::AcceptToFirstAttempt, json!(part)));
-                if part.len() == VALUES_MAX {
-                    self.emit(std::mem::take(&mut values));
-                }
-            }
-            latencies.clear();
-        }
-        if !values.is_empty() {
-            self.emit(values);
-        }
-    }
-
-    fn emit(&self, values: Vec<(Metric, Value)>) {
-        let metrics: Vec<Value> = values
-            .iter()
-            .map(|(metric, _)| json!({ "Name": metric.name(), "Unit": metric.unit() }))
-            .collect();
-        let directive =
-            json!({ "Namespace": NAMESPACE, "Dimensions": [[STACK, DIMENSION]], "Metrics": metrics });
-        let mut line = Map::new();
-        line.insert(
-            "_aws".into(),
-            json!({ "Timestamp": self.clock.now().ms(), "CloudWatchMetrics": [directive] }),
-        );
-        line.insert(STACK.into(), self.sink.stack().into());
-        line.insert(DIMENSION.into(), self.function.into());
-        line.extend(values.into_iter().map(|(metric, value)| (metric.name().to_owned(), value)));
-        self.sink.take(&Value::Object(line).to_string());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::clock::{Clock, Sleep, Timestamp};
 
@@ -286,8 +226,8 @@ mod tests {
     struct Kept(Mutex<Vec<String>>);
 
     impl Sink for Kept {
-        fn take(&self, line: &str) {
-            self.0.lock().unwrap().push(line.to_owned());
+        fn take(&self, report: Report) {
+            self.0.lock().unwrap().extend(report.lines("local"));
         }
     }
 
@@ -318,19 +258,6 @@ mod tests {
                 r#"{"Name":"Retried","Unit":"Count"},{"Name":"AcceptToFirstAttempt","Unit":"Milliseconds"}],"#,
                 r#""Namespace":"Postrider"}],"Timestamp":1800000000000}}"#
             )]
-        );
-    }
-
-    #[test]
-    fn the_log_group_says_which_stack() {
-        let stack = |group: Option<&str>| {
-            let group = group.map(str::to_owned);
-            Stdout::new(&Env::new(move |_| group.clone())).stack().to_owned()
-        };
-        assert_eq!(stack(Some("/postrider/postrider-prod/deliver")), "postrider-prod");
-        assert_eq!(
-            (stack(Some("/aws/lambda/deliver")), stack(None)),
-            (NO_STACK.to_owned(), NO_STACK.to_owned())
         );
     }
 

@@ -64,6 +64,11 @@ async fn answered(State(runtime): State<Runtime>, body: Bytes) -> StatusCode {
     StatusCode::ACCEPTED
 }
 
+/// The instance's extension, which wants no event.
+async fn register() -> Response {
+    ([("lambda-extension-identifier", "one")], "{}").into_response()
+}
+
 async fn failed(State(runtime): State<Runtime>, body: Bytes) -> StatusCode {
     let _ = runtime.steps.send(Step::Error(body));
     StatusCode::ACCEPTED
@@ -102,6 +107,8 @@ impl Lambda {
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/response", post(answered))
+            .route("/2020-01-01/extension/register", post(register))
+            .route("/2020-01-01/extension/event/next", get(std::future::pending::<StatusCode>))
             .fallback(any(failed))
             .with_state(runtime);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -10,7 +10,7 @@ use deliver::Deliver;
 use http::StatusCode;
 use serde_json::{Value, json};
 use shared::config::Env;
-use shared::metrics::Sink;
+use shared::metrics::{Report, Sink};
 
 use crate::test_stack::{Ahead, ENDPOINT_VARIABLE, Receiver, TestStack, settings, soon};
 
@@ -30,8 +30,8 @@ fn kilobyte() -> serde_json::Value {
 struct Lines(Mutex<Vec<String>>);
 
 impl Sink for Lines {
-    fn take(&self, line: &str) {
-        self.0.lock().expect("no panic").push(line.to_owned());
+    fn take(&self, report: Report) {
+        self.0.lock().expect("no panic").extend(report.lines("local"));
     }
 }
 
