@@ -15,6 +15,7 @@ use shared::config::ConfigError;
 use shared::metrics::{Metric, PACE};
 use shared::queue::DELAY_MAX;
 use shared::retry::RetryPolicy;
+use shared::store::idempotency;
 use shared::store::messages::LOG_RETENTION_DAYS;
 
 use crate::settings::TEMPLATE;
@@ -161,7 +162,6 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
     // What was measured was a kilobyte.
     let more = (month.payload_kb - 1.0).max(0.0);
     taken.write_units += month.messages * (more * assumed.compressed_share).ceil();
-    taken.stored_bytes += month.messages * more * KB * assumed.compressed_share;
     let inline = month.payload_kb <= INLINE_KB_MAX;
     if !inline {
         taken.read_units += attempts * (month.payload_kb * assumed.compressed_share / 4.0).ceil();
@@ -198,7 +198,13 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
     let line_bytes = units.metrics_line_bytes;
     let log_bytes = line_bytes * (lines(accepting, accept_ms) + lines(batches, month.delivery_ms))
         + deliveries * assumed.latency_bytes;
-    let storage = taken.stored_bytes.max(0.0) / GB * LOG_RETENTION_DAYS as f64 / DAYS;
+    // Each kind stays for its own time, and until DynamoDB has removed it.
+    let stored = |bytes: f64, days: f64| bytes.max(0.0) / GB * (days + assumed.removal_days) / DAYS;
+    let payloads = month.messages * more * KB * assumed.compressed_share;
+    let message_bytes = month.messages * units.measured.accept.stored_bytes + payloads;
+    let key_bytes = month.messages * accept.beyond(units.measured.accept).stored_bytes;
+    let storage = stored(message_bytes + deliveries * chain.taken.stored_bytes, LOG_RETENTION_DAYS as f64)
+        + stored(key_bytes, idempotency::KEPT.as_secs_f64() / 86_400.0);
     // A function of its own each: the one that accepts and the one that delivers.
     let recorded = |requests: f64| {
         let always = requests.min(assumed.traced_each_second * MINUTES * 60.0);
@@ -371,6 +377,16 @@ mod tests {
         // 0.77 of an instance accept and 7.7 deliver at once; with three deviations, 4 and 17.
         let many = bill(Month { messages: 1e8, ..month() }).unwrap();
         assert_eq!(usd(&many, "CloudWatch", "logs"), round((21.0 * ten_seconds * 340.0 + 5e8) / 1e9 * 0.5));
+    }
+
+    #[test]
+    fn keys_are_stored_for_twelve_hours_and_the_log_for_ninety_days() {
+        let storage = |month| usd(&bill(month).unwrap(), "DynamoDB", "storage, once 90 days are full");
+        // 476 and 341 bytes for 92 days with their removal, and 221 for two and a half.
+        let log = (476.0 + 341.0) * 92.0 / 30.0;
+        let without = Month { keys: false, ..month() };
+        assert_eq!(storage(without), round(log * 0.25 / 1000.0));
+        assert_eq!(storage(month()), round((log + 221.0 * 2.5 / 30.0) * 0.25 / 1000.0));
     }
 
     #[test]

@@ -121,6 +121,8 @@ pub(crate) struct Assumed {
     pub(crate) capacity_alarms: f64,
     /// Polls that Lambda keeps open on an idle queue.
     pub(crate) idle_pollers: f64,
+    /// Days from the end of an item's time until DynamoDB has removed it, which is stored as long.
+    pub(crate) removal_days: f64,
     /// Instances that are busy at once beyond the average, in standard deviations of arrivals by chance.
     pub(crate) peak_deviations: f64,
     /// What the latency of a first attempt adds to a line of metrics: digits and a comma.
