@@ -8,7 +8,7 @@
 
 use http::{Request, Response};
 use lambda_runtime_api_client::body::Body;
-use lambda_runtime_api_client::{BoxError, PooledClient, RuntimeApiClient as _};
+use lambda_runtime_api_client::{BoxError, PooledClient};
 use runtime::config::Env;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -25,7 +25,7 @@ impl Platform {
         if let Err(error) = self.register(env).await {
             tracing::warn!(
                 error,
-                "each invocation writes its metrics: Lambda does not tell of the instance's end"
+                "each invocation writes its metrics: Lambda gives no signal before the instance ends"
             );
         }
     }
