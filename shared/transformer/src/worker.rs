@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use domain::transformation::{Batch, CODE_MAX, OUTPUT_MAX, Outcome, RUNS_MAX, Webhook};
 use runtime::clock::SharedClock;
-use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{no_code, too_many};
@@ -24,11 +23,14 @@ pub const ANSWER_MAX: Duration = Duration::from_secs(3);
 /// Runs after which a process is replaced: what it has leaked by then ends with it.
 const RUNS_OF_A_PROCESS: u32 = 200;
 /// Seconds of CPU of one process. Ends one whose parent was killed.
+#[cfg(unix)]
 const CPU_SECONDS: u64 = 100;
 /// Bytes of memory that one process may take besides what it begins with: the heap of a run, and what it is asked and
 /// answers.
+#[cfg(unix)]
 const MEMORY: u64 = 256 * 1024 * 1024;
 /// Open files of one process: its three pipes, and what the program opens when it starts.
+#[cfg(unix)]
 const FILES: u64 = 16;
 /// Largest message in either direction: code, payload and answer as JSON inside JSON.
 const FRAME_MAX: usize = 4 * (CODE_MAX + 2 * OUTPUT_MAX);
@@ -122,6 +124,11 @@ impl Worker {
     }
 
     fn run_one(&mut self, code: &str, webhook: Option<&Webhook>) -> io::Result<Outcome> {
+        if cfg!(not(unix)) {
+            return Ok(Outcome::failed(
+                "this system cannot limit a process: code runs on Linux and macOS only",
+            ));
+        }
         let question = serde_json::to_vec(&Asked { code, webhook })?;
         if question.len() > FRAME_MAX {
             return Ok(Outcome::failed("the code and the payload are too large to be transformed"));
@@ -200,16 +207,7 @@ impl Drop for Process {
 /// # Errors
 /// The limits cannot be set, or a pipe breaks.
 pub fn serve(clock: &SharedClock) -> io::Result<()> {
-    for (resource, most) in [
-        (Resource::Cpu, CPU_SECONDS),
-        (Resource::Data, taken_already() + MEMORY),
-        (Resource::Fsize, 0),
-        (Resource::Core, 0),
-        (Resource::Nproc, 0),
-        (Resource::Nofile, FILES),
-    ] {
-        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
-    }
+    limit()?;
     let (mut questions, mut answers) = (io::stdin().lock(), io::stdout().lock());
     answers.write_all(READY)?;
     answers.flush()?;
@@ -221,8 +219,32 @@ pub fn serve(clock: &SharedClock) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes away from this process what running code does not need.
+#[cfg(unix)]
+fn limit() -> io::Result<()> {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    for (resource, most) in [
+        (Resource::Cpu, CPU_SECONDS),
+        (Resource::Data, taken_already() + MEMORY),
+        (Resource::Fsize, 0),
+        (Resource::Core, 0),
+        (Resource::Nproc, 0),
+        (Resource::Nofile, FILES),
+    ] {
+        setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
+    }
+    Ok(())
+}
+
+/// Elsewhere nothing is run.
+#[cfg(not(unix))]
+fn limit() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Bytes of memory that count towards the limit when this process begins: a program's allocator may take a part of the
 /// address space at once, more than it ever uses. None where the system does not say.
+#[cfg(unix)]
 fn taken_already() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmData:"));
