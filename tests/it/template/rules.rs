@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use shared::auth::DEFAULT_ORG;
+
 use super::document::{items, names, read, resources, templates};
 
 const FUNCTION: &str = "AWS::Serverless::Function";
@@ -369,6 +371,14 @@ fn parameters_are_explained_and_limited() {
 }
 
 /// Capacity follows the load by the numbers that the calculator counts with.
+/// What it prints is tried by `.ci/deploy`.
+#[test]
+fn the_first_token_is_of_the_default_organisation_and_needs_no_compiler() {
+    let command = read("template.yaml")["Outputs"]["FirstToken"]["Value"].to_string();
+    assert!(command.contains(&format!(r#"sub=\"{DEFAULT_ORG}\""#)), "{command}");
+    assert!(!command.contains("cargo"), "{command}");
+}
+
 #[test]
 fn each_table_can_have_capacity_that_follows_the_load() {
     let (template, units) = (read("template.yaml"), include_str!("../../../local/data/units.json"));
