@@ -153,24 +153,24 @@ class Receiver:
 class Stack:
     """A deployed stack."""
 
-    def __init__(self, emulator, name, runner):
+    def __init__(self, emulator, name, environment=None):
         self.emulator, self.name = emulator, name
         self.cloudformation = emulator.client("cloudformation")
         self.described = self.cloudformation.describe_stacks(StackName=name)["Stacks"][0]
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in self.described["Outputs"]}
-        self.token = self.first_token(runner)
+        # The emulator's environment has the AWS CLI.
+        path = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.token = self.first_token(environment or os.environ | {"PATH": path})
         api = self.outputs["ApiUrl"].split("//")[1].split(".")[0]
         self.host = f"{api}.execute-api.localhost:{emulator.port}"
 
-    def first_token(self, runner):
-        """What the output FirstToken prints, without the AWS CLI and without compiling again."""
-        command = re.fullmatch(
-            r"aws secretsmanager get-secret-value --region (\S+) --secret-id (\S+) --query SecretString --output text \| "
-            r"cargo run -q -p local -- (token .*)", self.outputs["FirstToken"])
-        if not command:
-            raise Failed(f"FirstToken is another command: {self.outputs['FirstToken']}")
-        secret = self.emulator.client("secretsmanager").get_secret_value(SecretId=command[2])["SecretString"]
-        return subprocess.run([runner, *command[3].split()], input=secret, capture_output=True, text=True, check=True).stdout.strip()
+    def first_token(self, environment):
+        """What the output FirstToken prints, started as DEPLOYING.md says."""
+        command = ["bash", "-o", "pipefail", "-c", self.outputs["FirstToken"]]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            raise Failed(f"FirstToken ended with {done.returncode}: {done.stderr}\n{self.outputs['FirstToken']}")
+        return done.stdout.strip()
 
     def ops(self, runner, *words):
         """What `postrider ops` prints about this stack."""

@@ -1,10 +1,14 @@
-"""Deploys template.yaml as it is into an emulated AWS that enforces IAM, walks through it, changes it, breaks it, deletes it.
+"""Deploys template.yaml as it is into an emulated AWS that enforces IAM, walks through it, changes it, breaks it, deletes it,
+and deploys it again out of a release's files.
 
 usage: run.py RUNNER BUILT [--faults]    (in the repository's folder; `sam` in the path; BUILT is what `sam build` made)
 
 --faults plants a missing permission and a missing route instead, and holds that the walk finds each.
 """
 
+import base64
+import hmac
+import json
 import os
 import pathlib
 import re
@@ -17,6 +21,7 @@ import time
 import yaml
 
 import aws
+import released
 import walk
 
 STACK = "postrider"
@@ -96,12 +101,12 @@ def alarms():
 
 
 class Run:
-    def __init__(self, emulator, runner, built):
-        self.emulator, self.runner, self.built = emulator, runner, built
+    def __init__(self, emulator, runner, built, release=None):
+        self.emulator, self.runner, self.built, self.release = emulator, runner, built, release
         self.receiver = aws.Receiver()
 
-    def stack(self, name=STACK):
-        return aws.Stack(self.emulator, name, self.runner)
+    def stack(self, name=STACK, environment=None):
+        return aws.Stack(self.emulator, name, environment)
 
     def first(self):
         part("infra/preflight, and packaging")
@@ -117,6 +122,7 @@ class Run:
         aws.sam_deploy(self.template, STACK, PARAMETERS)
         stack = self.stack()
         aws.progress(BEGAN, "deployed", f"{len(stack.resources())} resources, {stack.described['StackStatus']}")
+        self.signs(stack.outputs["FirstToken"])
         part("walk")
         self.walked = walk.Walk(stack, self.receiver, alarms())
         self.walked.all()
@@ -135,9 +141,21 @@ class Run:
         self.check("ops makes a token that the API takes", status == 200, apps)
         stack.token = first
 
+    def signs(self, command):
+        """What FirstToken does with a list of secrets, as a rotation has it, and with none."""
+        signer = command.partition(" | ")[2]
+        secrets = ["a new secret of this \"many\" characters", "the one before it, which still verifies"]
+        sign = lambda text: subprocess.run(["bash", "-c", signer], input=text, capture_output=True, text=True, timeout=60)
+        signed, _, mac = sign(json.dumps(secrets) + "\n").stdout.strip().rpartition(".")
+        first = base64.urlsafe_b64encode(hmac.digest(secrets[0].encode(), signed.encode(), "sha256")).decode().rstrip("=")
+        none = sign("")
+        holds = mac == first and none.returncode and not none.stdout
+        self.check("FirstToken signs with the newest of several secrets, and with no empty one", holds, "" if holds else f"{mac} {none}")
+
     def second(self):
         part("second deploy: another parameter, another function")
-        before, stack = self.stack().aliases(), self.walked.stack
+        stack = self.walked.stack
+        before = stack.aliases()
         # It takes nothing from the old version, whose headers are without the new parameter's.
         self.receiver.answer = lambda path, count, headers: 500 if path == "/later" and "svix-id" not in headers else 204
         self.walked.ask(201, "POST", f"{self.walked.path}/endpoint", {"url": self.receiver.url + "/later"})
@@ -191,21 +209,26 @@ class Run:
         both = {"webhook-id", "svix-id"} <= set(headers)
         self.check("webhooks go out, by the settings before", both, "" if both else f"{sorted(headers)}")
 
+    def gone(self, stack):
+        """Deletes a stack, and waits until it is."""
+        identifier = stack.described["StackId"]
+        stack.cloudformation.delete_stack(StackName=stack.name)
+
+        def deleted():
+            status = stack.cloudformation.describe_stacks(StackName=identifier)["Stacks"][0]["StackStatus"]
+            if status.endswith("FAILED"):
+                raise aws.Failed(status)
+            return status == "DELETE_COMPLETE"
+
+        aws.until(deleted, "the stack is gone")
+
     def delete(self):
         part("delete")
         stack = self.walked.stack
         self.kept = {name: stack.physical(name) for name in KEPT}
         functions = stack.functions().values()
         identifier = stack.described["StackId"]
-        stack.cloudformation.delete_stack(StackName=STACK)
-
-        def gone():
-            status = stack.cloudformation.describe_stacks(StackName=identifier)["Stacks"][0]["StackStatus"]
-            if status.endswith("FAILED"):
-                raise aws.Failed(status)
-            return status == "DELETE_COMPLETE"
-
-        aws.until(gone, "the stack is gone")
+        self.gone(stack)
         pages = stack.cloudformation.get_paginator("describe_stack_events").paginate(StackName=identifier)
         # Versions are kept by themselves, and go with their functions.
         said = {
@@ -223,19 +246,40 @@ class Run:
         self.check("no function is left", not left, f"{left}" if left else "")
 
     def beside(self):
-        part("infra/key.yaml, and a stack of another name on what was kept, encrypted with that key")
+        part("infra/key.yaml, and a stack of another name out of a release's files, on what was kept, encrypted with that key")
         aws.sam_deploy(pathlib.Path("infra/key.yaml").resolve(), f"{STACK}-key", {})
         outputs = self.emulator.client("cloudformation").describe_stacks(StackName=f"{STACK}-key")["Stacks"][0]["Outputs"]
-        kept = {f"{name}Name": self.kept[name] for name in KEPT}
-        aws.sam_deploy(self.template, f"{STACK}-again", PARAMETERS | kept | {"KmsKeyArn": outputs[0]["OutputValue"]})
-        again = self.stack(f"{STACK}-again")
+        aws.progress(BEGAN, "key.yaml")
+        # For the processor that this runs on without saying so, as a release is.
+        parameters = {name: value for name, value in PARAMETERS.items() if name != "Arch"} | {f"{name}Name": self.kept[name] for name in KEPT}
+        environment, what = self.release.deploy(f"{STACK}-again", parameters | {"KmsKeyArn": outputs[0]["OutputValue"]})
+        aws.progress(BEGAN, "deployed from an empty folder, without Rust's tools", what)
+        again = self.stack(f"{STACK}-again", environment)
         status, answer = again.request("GET", self.walked.path)
-        self.check("its API knows the old application", status == 200, "" if status == 200 else f"{answer}")
+        self.check("its API knows the old application, and the token that FirstToken prints there", status == 200, "" if status == 200 else f"{answer}")
         seen = len(self.receiver.seen["/works"])
         status, answer = again.request("POST", f"{self.walked.path}/msg", {"eventType": self.walked.type, "payload": {}})
         self.check("it takes a message for it", status == 202, f"{answer['id'] if status == 202 else answer}")
         aws.until(lambda: self.receiver.seen["/works"][seen:], "the old endpoint gets it")
         self.check("the old endpoint gets it, signed with the secret that was kept", True)
+        ask = lambda status, path, body: self.asked(again, status, path, body)
+        app = ask(201, "/api/v1/app", {"name": "Released"})["id"]
+        ask(201, f"/api/v1/app/{app}/endpoint", {"url": self.receiver.url + "/released"})
+        message = ask(202, f"/api/v1/app/{app}/msg", {"eventType": self.walked.type, "payload": {"by": "a release"}})["id"]
+        headers, body = aws.until(lambda: self.receiver.seen.get("/released"), "a webhook of a new application")[0]
+        holds = headers["webhook-id"] == message and json.loads(body) == {"by": "a release"}
+        self.check("a new application's webhook arrives", holds, "" if holds else f"{headers} {body}")
+        functions = again.functions().values()
+        self.gone(again)
+        left = {function["FunctionName"] for function in self.emulator.client("lambda").list_functions()["Functions"]} & set(functions)
+        there = self.emulator.client("dynamodb").describe_table(TableName=self.kept["LogTable"])["Table"]["TableStatus"]
+        self.check("deleted, and what it was given is there", not left and there == "ACTIVE", "" if not left else f"{left} {there}")
+
+    def asked(self, stack, status, path, body):
+        got, answer = stack.request("POST", path, body)
+        if got != status:
+            raise aws.Failed(f"POST {path} is answered with {got}, not {status}: {str(answer)[:500]}")
+        return answer
 
     def other_stacks(self):
         part("infra/edge.yaml, infra/github.yaml")
@@ -301,13 +345,13 @@ def main():
         folder = pathlib.Path(folder)
         # A copy, since a part changes a function. What is nested is named by whole paths.
         shutil.copytree(built, folder / "built", symlinks=True)
-        emulator = aws.Emulator(sys.executable, folder)
-        status = 0
+        emulator, release, status = aws.Emulator(sys.executable, folder), None, 0
         try:
             if sys.argv[3:] == ["--faults"]:
                 faults(emulator, runner, folder / "built")
             else:
-                run = Run(emulator, runner, folder / "built")
+                release = released.Release(built, folder / "release")
+                run = Run(emulator, runner, folder / "built", release)
                 for step in (run.first, run.second, run.broken, run.delete, run.beside, run.other_stacks):
                     step()
                 status = bool(denied(emulator))
@@ -317,6 +361,8 @@ def main():
             status = 1
         finally:
             emulator.close()
+            if release:
+                release.close()
             if status:
                 aws.say("the emulator's last lines:\n" + emulator.log.read_text(errors="replace")[-4000:])
         aws.say(f"{'failed' if status else 'all of it holds'} ({time.monotonic() - BEGAN:.0f} s)")
