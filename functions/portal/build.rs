@@ -10,6 +10,8 @@ mod bundle;
 mod keys;
 #[path = "build/names.rs"]
 mod names;
+#[path = "build/scopes.rs"]
+mod scopes;
 #[path = "build/script.rs"]
 mod script;
 #[path = "build/sheet.rs"]
@@ -105,8 +107,7 @@ fn served(sources: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>
         let scripts = sources.iter().filter(|(name, _)| name.ends_with(".js") && of(name));
         scripts.map(|(name, text)| (name.clone(), text.clone())).collect()
     };
-    let scripts =
-        keys::shorten(&scripts(&|name| name.starts_with(TEXTS)), &scripts(&|name| !is_apart(name)))?;
+    let scripts = keys::number(&scripts(&|name| name.starts_with(TEXTS)), &scripts(&|name| !is_apart(name)))?;
     let module = |specifier: &str| {
         let name = specifier.strip_prefix("./")?;
         scripts.get(name).filter(|_| !is_apart(name)).cloned()

@@ -1,5 +1,7 @@
 //! Access for an application's own people, audit events, and the health of the service.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{FromRef, State};
 use shared::auth::{Organisation, token_id};
@@ -25,6 +27,10 @@ struct Auth {
     portal_url: Option<String>,
     /// Portal links hold a token that opens them once, in place of a bearer token.
     one_time: bool,
+    /// A pattern of the roles that endpoints in AWS may name; none where there are no such endpoints.
+    destination_roles: Option<Arc<str>>,
+    /// The ARN of the role that those have to trust, where it is known.
+    deliver_role: Option<Arc<str>>,
 }
 
 impl FromRef<Auth> for Api {
@@ -43,7 +49,10 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
         return Err(ConfigError::new("POSTRIDER_PORTAL_URL", "should be an http or https URL"));
     }
     let one_time = flag(env, "POSTRIDER_PORTAL_ONE_TIME_LINKS", false)?;
-    let auth = Auth { api: Api::connect(env, platform)?, portal_url, one_time };
+    let destination_roles = env.optional("POSTRIDER_DESTINATION_ROLES").map(Arc::from);
+    let deliver_role = env.optional("POSTRIDER_DELIVER_ROLE").map(Arc::from);
+    let auth =
+        Auth { api: Api::connect(env, platform)?, portal_url, one_time, destination_roles, deliver_role };
     Ok(shared::http::finish(operations(Router::new()), auth))
 }
 

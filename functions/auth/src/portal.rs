@@ -280,10 +280,17 @@ struct WhoamiOut {
     /// When the token expires.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<Timestamp>,
+    /// A pattern of the roles that endpoints in AWS may name. Left out where there are no such endpoints.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    destination_roles: Option<String>,
+    /// The ARN of the role that those roles have to trust. Left out where there are none, and by the local runner,
+    /// which has no role.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deliver_role: Option<String>,
 }
 
 async fn whoami(
-    State(Auth { api, .. }): State<Auth>,
+    State(Auth { api, destination_roles, deliver_role, .. }): State<Auth>,
     Authenticated(caller): Authenticated,
     headers: HeaderMap,
 ) -> ApiResult<Json<WhoamiOut>> {
@@ -300,6 +307,8 @@ async fn whoami(
         session_id,
         capabilities: names(capabilities),
         expires_at: api.tokens.end_within(caller.org(), &token),
+        deliver_role: destination_roles.as_ref().and(deliver_role).map(|role| role.to_string()),
+        destination_roles: destination_roles.map(|roles| roles.to_string()),
     }))
 }
 

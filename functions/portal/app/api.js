@@ -49,12 +49,12 @@ export function address(path, query = {}) {
   return path + (text ? '?' + text : '');
 }
 
-/** The server's reasons, by field; where it is inside of one, the place is said. @param {any} error @returns {Record<string, string>} */
+/** The server's reasons, by field; where it is inside of one, the place is said. Fields of a destination are fields of the form. @param {any} error @returns {Record<string, string>} */
 export function reasons(error) {
   /** @type {Record<string, string>} */
   const found = {};
   for (const { loc, msg } of error?.violations || []) {
-    const [name = '', ...inside] = loc.slice(1);
+    const [name = '', ...inside] = loc.slice(loc[1] === 'destination' && loc[2] ? 2 : 1);
     const place = inside.filter(Boolean).join('.');
     found[name] ||= place ? `${place}: ${msg}` : msg;
   }

@@ -75,11 +75,11 @@ function Row({ app, message, endpoint, turn, picked, pick }) {
 /** @param {{app: any, route: import('./router.js').Route, endpoint?: string}} props */
 export function List({ app, route, endpoint }) {
   const { query } = route;
-  const of = endpoint || query.endpoint;
+  const one = endpoint || query.endpoint;
   const times = useMemo(() => span(query), [query.span, query.from, query.to]);
-  const by = of ? { status: STATUS[/** @type {keyof typeof STATUS} */ (query.status)], status_code_class: query.class } : {};
+  const by = one ? { status: STATUS[/** @type {keyof typeof STATUS} */ (query.status)], status_code_class: query.class } : {};
   const wanted = { with_content: false, event_types: query.type, channel: query.channel, tag: query.tag, ...times, ...by };
-  const path = of ? `${app.path}/endpoint/${of}/msg` : app.path + '/msg';
+  const path = one ? `${app.path}/endpoint/${one}/msg` : app.path + '/msg';
   const list = usePages(path, wanted);
   const endpoints = useGet(endpoint ? null : app.path + '/endpoint', { limit: 250 });
   const [picked, pick] = useState(/** @type {string[]} */ ([]));
@@ -87,7 +87,7 @@ export function List({ app, route, endpoint }) {
   useEffect(() => pick([]), [path, JSON.stringify(wanted)]);
   const [busy, resend] = useWork(async () => {
     for (const id of picked) {
-      const to = of ? [of] : (await change('GET', `${app.path}/msg/${id}/endpoint`)).data.filter((/** @type {any} */ e) => e.status !== 0).map((/** @type {any} */ e) => e.id);
+      const to = one ? [one] : (await change('GET', `${app.path}/msg/${id}/endpoint`)).data.filter((/** @type {any} */ e) => e.status !== 0).map((/** @type {any} */ e) => e.id);
       for (const each of to) await change('POST', `${app.path}/msg/${id}/endpoint/${each}/resend`);
     }
     pick([]);
@@ -97,10 +97,10 @@ export function List({ app, route, endpoint }) {
   const empty = filtered ? html`<${Empty} icon="search" title=${t('noMatch')} actions=${html`<${Button} onClick=${() => go(route.path)}>${t('clearFilters')}<//>`} />` : html`<${Empty} icon="send" title=${t('noMessages')}>${t('noMessagesText')}<//>`;
   const select = can('CreateAttempts');
   return html`<${Filters} query=${query} one=${!!endpoint} endpoints=${endpoints.data?.data} />
-    ${picked.length > 0 && html`<div class="note"><span class="grow">${t('nPicked', { n: picked.length })}${!of && ' ' + t('resendWhere')}</span><${Button} small icon="send" busy=${busy} onClick=${() => resend()}>${t('resend')}<//></div>`}
+    ${picked.length > 0 && html`<div class="note"><span class="grow">${t('nPicked', { n: picked.length })}${!one && ' ' + t('resendWhere')}</span><${Button} small icon="send" busy=${busy} onClick=${() => resend()}>${t('resend')}<//></div>`}
     <div class="card"><header><span class="dim small">${list.items.length ? t('nShown', { n: list.items.length }) : ''}</span><div class="row tight"><${Button} kind="ghost" small onClick=${() => { zone.utc = !zone.utc; pick([...picked]); }}>${zone.utc ? 'UTC' : t('localTime')}<//><${Button} kind="ghost" small icon="refresh" label=${t('refresh')} busy=${list.busy} onClick=${list.reload} /></div></header>
-      <${Listed} list=${list} empty=${empty}><table role="table" class=${`lines ${of ? 'of-one' : 'of-all'} ${select ? '' : 'unpicked'}`}><thead role="rowgroup"><tr role="row">${select && html`<th role="columnheader" class="hide-s"><input type="checkbox" aria-label=${t('pickAll')} checked=${picked.length > 0 && picked.length === list.items.length} onChange=${(/** @type {any} */ e) => pick(e.target.checked ? list.items.map((m) => m.id) : [])} /></th>`}<th role="columnheader">${t('message')}</th><th role="columnheader">${t('status')}</th>${of && html`<th role="columnheader" class="hide-s">${t('tries')}</th><th role="columnheader" class="hide-s">${t('answer')}</th><th role="columnheader" class="hide-s">${t('duration')}</th>`}<th role="columnheader" class="hide-s">${t('nextAttempt')}</th><th role="columnheader" class="hide-s">${t('time')}</th></tr></thead>
-        <${Rows} items=${list.items} row=${(/** @type {any} */ m) => html`<${Kept} key=${m.id + (m.status ?? '')} on=${[m, of, list.turn, chosen.has(m.id), zone.utc]} view=${() => html`<${Row} app=${app} message=${m} endpoint=${of} turn=${list.turn} picked=${chosen.has(m.id)} pick=${() => pick((old) => (old.includes(m.id) ? old.filter((id) => id !== m.id) : [...old, m.id]))} />`} />`} /></table><//></div>`;
+      <${Listed} list=${list} empty=${empty}><table role="table" class=${`lines ${one ? 'of-one' : 'of-all'} ${select ? '' : 'unpicked'}`}><thead role="rowgroup"><tr role="row">${select && html`<th role="columnheader" class="hide-s"><input type="checkbox" aria-label=${t('pickAll')} checked=${picked.length > 0 && picked.length === list.items.length} onChange=${(/** @type {any} */ e) => pick(e.target.checked ? list.items.map((m) => m.id) : [])} /></th>`}<th role="columnheader">${t('message')}</th><th role="columnheader">${t('status')}</th>${one && html`<th role="columnheader" class="hide-s">${t('tries')}</th><th role="columnheader" class="hide-s">${t('answer')}</th><th role="columnheader" class="hide-s">${t('duration')}</th>`}<th role="columnheader" class="hide-s">${t('nextAttempt')}</th><th role="columnheader" class="hide-s">${t('time')}</th></tr></thead>
+        <${Rows} items=${list.items} row=${(/** @type {any} */ m) => html`<${Kept} key=${m.id + (m.status ?? '')} on=${[m, one, list.turn, chosen.has(m.id), zone.utc]} view=${() => html`<${Row} app=${app} message=${m} endpoint=${one} turn=${list.turn} picked=${chosen.has(m.id)} pick=${() => pick((old) => (old.includes(m.id) ? old.filter((id) => id !== m.id) : [...old, m.id]))} />`} />`} /></table><//></div>`;
 }
 
 /** @param {{app: any, route: import('./router.js').Route}} props */

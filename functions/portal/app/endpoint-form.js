@@ -5,18 +5,20 @@ import { reasons } from './api.js';
 import { Icon } from './icons.js';
 import { Button, Choice, Line, Segments } from './ui.js';
 import { jsonProblem } from './code.js';
+import { AWS_FIELDS, AwsFields, fieldsOf, isAws, kindName, kinds } from './endpoint-aws.js';
 import FilterField from './endpoint-filter.js';
 import TypePicker from './typepicker.js';
 import { t } from './i18n.js';
 
-/** @typedef {{kind: string, url: string, description: string, eventTypes: string[], channels: string, rateLimit: string, uid: string, metadata: [string, string][], headers: [string, string][], secret: string, filter: string, retries: string, schedule: string, attempts: string, minSeconds: string, maxSeconds: string, jitter: string}} Values */
+/** @typedef {{kind: string, url: string, arn: string, roleArn: string, region: string, fifoKey: string, keyTemplate: string, description: string, eventTypes: string[], channels: string, rateLimit: string, uid: string, metadata: [string, string][], headers: [string, string][], secret: string, filter: string, retries: string, schedule: string, attempts: string, minSeconds: string, maxSeconds: string, jitter: string}} Values */
 
 /** @param {any} [endpoint] @returns {Values} */
 export function values(endpoint = {}) {
   const policy = endpoint.retryPolicy || {};
   const text = (/** @type {any} */ value) => String(value ?? '');
+  const { kind = 'http', arn, roleArn, region, fifoKey, keyTemplate } = endpoint.destination || {};
   return {
-    kind: endpoint.destination?.kind || 'http', url: endpoint.url || '', description: endpoint.description || '', eventTypes: endpoint.eventTypes || [], channels: (endpoint.channels || []).join(', '),
+    kind, arn: text(arn), roleArn: text(roleArn), region: text(region), fifoKey: text(fifoKey), keyTemplate: text(keyTemplate), url: endpoint.url || '', description: endpoint.description || '', eventTypes: endpoint.eventTypes || [], channels: (endpoint.channels || []).join(', '),
     rateLimit: text(endpoint.rateLimit), uid: endpoint.uid || '', metadata: Object.entries(endpoint.metadata || {}), headers: [], secret: '', filter: endpoint.filter ? JSON.stringify(endpoint.filter, null, 2) : '',
     retries: policy.schedule ? 'list' : policy.attempts ? 'double' : '', schedule: (policy.schedule || []).join(', '), attempts: text(policy.attempts), minSeconds: text(policy.minSeconds), maxSeconds: text(policy.maxSeconds), jitter: text(policy.jitter),
   };
@@ -31,10 +33,13 @@ const number = (text) => (text.trim() ? (Number.isNaN(Number(text)) ? text : Num
 /** @param {Values} v */
 const policyOf = (v) => v.retries && { ...(v.retries === 'list' ? { schedule: parts(v.schedule).map(number) } : { attempts: number(v.attempts), minSeconds: number(v.minSeconds), maxSeconds: number(v.maxSeconds) }), jitter: number(v.jitter) };
 
+/** Where messages go, if not to a URL. @param {Values} v */
+const destinationOf = (v) => (v.kind === 'http' ? undefined : { kind: v.kind, ...(isAws(v.kind) && Object.fromEntries(fieldsOf(v.kind).map((name) => [name, v[name].trim()]).filter(([, value]) => value))) });
+
 /** What the API takes, as text: a filter is sent as it is written. @param {Values} v @param {Values} start @param {any} [more] */
 export function body(v, start, more) {
   const fields = {
-    url: v.kind === 'http' ? v.url.trim() : undefined, destination: v.kind === 'polling' ? { kind: 'polling' } : undefined,
+    url: v.kind === 'http' ? v.url.trim() : undefined, destination: destinationOf(v),
     description: v.description, eventTypes: v.eventTypes.length ? v.eventTypes : null, channels: v.channels.trim() ? parts(v.channels) : null, uid: v.uid || null, metadata: Object.fromEntries(v.metadata.filter(([name]) => name)),
     ...(v.kind !== 'polling' && { rateLimit: number(v.rateLimit) ?? null, retryPolicy: policyOf(v) || null, ...more }),
   };
@@ -78,7 +83,7 @@ export default function EndpointForm({ app, start, isNew, save, yes, cancel }) {
     if (error) fail(null);
   };
   const why = reasons(error);
-  const known = ['url', 'description', 'eventTypes', 'filterTypes', 'secret', 'retryPolicy', ...FOLDED];
+  const known = ['url', ...AWS_FIELDS, 'description', 'eventTypes', 'filterTypes', 'secret', 'retryPolicy', ...FOLDED];
   const rest = error && !Object.keys(why).some((name) => known.includes(name)) ? error.message : '';
   const submit = async (/** @type {Event} */ e) => {
     e.preventDefault();
@@ -96,10 +101,10 @@ export default function EndpointForm({ app, start, isNew, save, yes, cancel }) {
   const line = (/** @type {keyof Values} */ name, /** @type {any} */ props = {}) => html`<${Line} label=${t(name)} why=${why[name]} spellcheck=${false} ...${props} value=${v[name]} set=${(/** @type {string} */ text) => set({ [name]: text })} />`;
   const whole = (/** @type {keyof Values} */ name, most = 604800, props = {}) => line(name, { type: 'number', min: 1, max: most, ...props });
   const sends = v.kind !== 'polling';
-  const bad = (sends && urlProblem(v.url)) || (v.filter.trim() && jsonProblem(v.filter));
+  const bad = (v.kind === 'http' && urlProblem(v.url)) || (v.filter.trim() && jsonProblem(v.filter));
   return html`<form class="card" onSubmit=${submit}><div class="pad col">
-    ${isNew && html`<div class="field"><span class="lab">${t('kind')}</span><div><${Segments} label=${t('kind')} value=${v.kind} set=${(/** @type {string} */ kind) => set({ kind })} options=${['http', 'polling'].map((kind) => [kind, t('kind_' + kind)])} /></div></div>`}
-    ${sends ? v.kind === 'http' && line('url', { hint: t('urlHint'), why: urlProblem(v.url) || why.url, cls: 'mono', placeholder: 'https://example.com/webhooks', required: true, autocomplete: 'url', dir: 'ltr' }) : html`<p class="hint">${t('pollAbout')}</p>`}
+    ${isNew && html`<div class="field"><span class="lab">${t('kind')}</span><div><${Segments} label=${t('kind')} value=${v.kind} set=${(/** @type {string} */ kind) => set({ kind })} options=${kinds().map((kind) => [kind, kindName(kind)])} /></div></div>`}
+    ${isAws(v.kind) ? html`<${AwsFields} app=${app} v=${v} line=${line} />` : sends ? line('url', { hint: t('urlHint'), why: urlProblem(v.url) || why.url, cls: 'mono', placeholder: 'https://example.com/webhooks', required: true, autocomplete: 'url', dir: 'ltr' }) : html`<p class="hint">${t('pollAbout')}</p>`}
     ${line('description', { maxlength: 4096, spellcheck: true })}
     <fieldset class="field"><legend>${t('subscribeTo')}</legend><${TypePicker} value=${v.eventTypes} set=${(/** @type {string[]} */ eventTypes) => set({ eventTypes })} />${(why.eventTypes || why.filterTypes) && html`<div class="why">${why.eventTypes || why.filterTypes}</div>`}</fieldset>
     <details class="fold" open=${more} onToggle=${(/** @type {any} */ e) => open(e.target.open)}><summary class="lab"><span class="row tight"><${Icon} name=${more ? 'down' : 'chevron'} size=${14} />${t('advanced')}</span></summary><div class="col pad">
@@ -110,7 +115,7 @@ export default function EndpointForm({ app, start, isNew, save, yes, cancel }) {
       ${line('channels', { hint: t('channelsHint') })}
       ${isNew && sends && line('secret', { label: t('ownSecret'), hint: t('ownSecretHint'), autocomplete: 'off', placeholder: 'whsec_…' })}
       <${Pairs} label=${t('metadata')} pairs=${v.metadata} set=${(/** @type {any} */ metadata) => set({ metadata })} />
-      ${isNew && sends && html`<${Pairs} label=${t('headers')} pairs=${v.headers} set=${(/** @type {any} */ headers) => set({ headers })} />`}</div></details>
+      ${isNew && v.kind === 'http' && html`<${Pairs} label=${t('headers')} pairs=${v.headers} set=${(/** @type {any} */ headers) => set({ headers })} />`}</div></details>
     ${rest && html`<div class="note bad" role="alert">${rest}</div>`}</div>
     <div class="dlg-f">${cancel}<${Button} kind="primary" type="submit" busy=${busy} disabled=${!!bad}>${yes}<//></div></form>`;
 }

@@ -6,6 +6,7 @@ import { change } from './api.js';
 import { go, href } from './router.js';
 import { Empty, Head, isSentTo, LinkButton, toast } from './ui.js';
 import EndpointForm, { body, values } from './endpoint-form.js';
+import { kinds } from './endpoint-aws.js';
 import { t } from './i18n.js';
 
 /** @param {{app: any, route: import('./router.js').Route}} props */
@@ -13,7 +14,8 @@ export default function EndpointNew({ app, route }) {
   const back = href(app.base + '/endpoints');
   const head = html`<${Head} crumbs=${[[t('endpoints'), back], [t('addEndpoint')]]} title=${t('addEndpoint')} sub=${t('addEndpointSub')} />`;
   if (!can('ManageEndpoint')) return html`${head}<div class="card"><${Empty} icon="shield" title=${t('e_403')}>${t('needs', { capability: 'ManageEndpoint' })}<//></div>`;
-  const start = values({ url: route.query.url, eventTypes: route.query.type ? [route.query.type] : [] });
+  const { url, type, kind } = route.query;
+  const start = values({ url, eventTypes: type ? [type] : [], destination: kinds().includes(kind) ? { kind } : undefined });
   return html`${head}<${EndpointForm} isNew app=${app} start=${start} yes=${t('addEndpoint')} cancel=${html`<${LinkButton} href=${back}>${t('cancel')}<//>`} save=${async (/** @type {any} */ v) => {
     const headers = Object.fromEntries(v.headers.filter((/** @type {string[]} */ pair) => pair[0]));
     const made = await change('POST', app.path + '/endpoint', body(v, start, { secret: v.secret || undefined, headers: Object.keys(headers).length ? headers : undefined }));

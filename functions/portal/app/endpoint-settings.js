@@ -4,7 +4,7 @@ import { html, useEffect, useState } from './preact.js';
 import { can } from './session.js';
 import { change } from './api.js';
 import { useGet } from './data.js';
-import { Button, Failure, isSentTo, Skeleton, toast, useWork } from './ui.js';
+import { Button, Failure, Skeleton, toast, useWork } from './ui.js';
 import EndpointForm, { body, Pairs, values } from './endpoint-form.js';
 import { t } from './i18n.js';
 
@@ -28,7 +28,8 @@ function Headers({ path }) {
 
 /** @param {{app: any, endpoint: any, path: string, reload: () => void}} props */
 export default function Settings({ app, endpoint, path, reload }) {
-  const headers = isSentTo(endpoint) && html`<${Headers} path=${path} />`;
+  // Only requests to a URL have headers of their own.
+  const headers = endpoint.destination?.kind === 'http' && html`<${Headers} path=${path} />`;
   if (!can('ManageEndpoint')) return html`<div class="note warn">${t('needs', { capability: 'ManageEndpoint' })}</div>${headers}`;
   const start = values(endpoint);
   return html`<${EndpointForm} key=${endpoint.updatedAt} app=${app} start=${start} yes=${t('save')} save=${async (/** @type {any} */ v) => {

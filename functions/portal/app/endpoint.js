@@ -8,6 +8,7 @@ import { go, href } from './router.js';
 import { Button, Code, Confirm, Failure, Head, isSentTo, LinkButton, Segments, Skeleton, Tabs, Time, Url, useWork } from './ui.js';
 import { Stacked, quantile, rate, totals } from './charts.js';
 import { Block, Copy } from './code.js';
+import { fieldsOf, isAws, kindName } from './endpoint-aws.js';
 import { EndpointState, typesText } from './endpoints.js';
 import { List } from './deliveries.js';
 import Test from './endpoint-test.js';
@@ -44,7 +45,9 @@ function retryText(policy) {
 
 /** What an endpoint is set to. @param {{endpoint: any}} props */
 function About({ endpoint: e }) {
-  return html`<div class="card pad"><dl class="kv"><dt>${t(e.url ? 'url' : 'kind')}</dt><dd class="mono">${e.url || t('kind_polling')}</dd><dt>${t('eventTypes')}</dt><dd>${e.eventTypes?.length ? html`<span class="row tight">${e.eventTypes.map((/** @type {string} */ name) => html`<span class="tag">${name}</span>`)}</span>` : t('allTypes')}</dd>
+  const place = e.destination || { kind: 'http' };
+  const rows = place.kind === 'http' ? [['url', e.url]] : [['kind', kindName(place.kind)], ...(isAws(place.kind) ? [...fieldsOf(place.kind), 'externalId'].map((name) => [name, place[name]]) : [])];
+  return html`<div class="card pad"><dl class="kv">${rows.map(([name, value]) => value && html`<dt>${t(name)}</dt><dd class="mono wrapany">${value}</dd>`)}<dt>${t('eventTypes')}</dt><dd>${e.eventTypes?.length ? html`<span class="row tight">${e.eventTypes.map((/** @type {string} */ name) => html`<span class="tag">${name}</span>`)}</span>` : t('allTypes')}</dd>
     ${e.filter ? html`<dt>${t('filter')}</dt><dd><${Block} json text=${JSON.stringify(e.filter, null, 2)} label=${t('filter')} /></dd>` : ''}${isSentTo(e) && html`<dt>${t('retries')}</dt><dd>${retryText(e.retryPolicy)}</dd>`}
     ${e.channels?.length ? html`<dt>${t('channels')}</dt><dd>${e.channels.join(', ')}</dd>` : ''}${e.rateLimit ? html`<dt>${t('rateLimit')}</dt><dd>${t('perSecond', { n: e.rateLimit })}</dd>` : ''}
     <dt>ID</dt><dd class="row tight"><span class="mono">${e.id}</span><${Copy} text=${e.id} /></dd><dt>${t('created')}</dt><dd><${Time} at=${e.createdAt} /></dd></dl></div>`;

@@ -70,7 +70,7 @@ function once(at, make) {
 }
 
 /** @param {number} value @param {Intl.NumberFormatOptions} [options] */
-export const num = (value, options = {}) => once('n' + JSON.stringify(options), () => new Intl.NumberFormat(lang, options)).format(value);
+export const num = (value, options = {}) => once('#' + JSON.stringify(options), () => new Intl.NumberFormat(lang, options)).format(value);
 
 /** @param {number} share */
 export const percent = (share) => num(Math.floor(share * 1000) / 1000, { style: 'percent', maximumFractionDigits: share < 1 && share > 0.9 ? 1 : 0 });
@@ -98,7 +98,7 @@ export const zone = { utc: false };
 /** @param {string | number | Date} at @param {Intl.DateTimeFormatOptions} [options] */
 export function date(at, options = { dateStyle: 'medium', timeStyle: 'medium' }) {
   const full = { ...options, timeZone: zone.utc ? 'UTC' : undefined };
-  return once('d' + JSON.stringify(full), () => new Intl.DateTimeFormat(lang, full)).format(new Date(at));
+  return once('@' + JSON.stringify(full), () => new Intl.DateTimeFormat(lang, full)).format(new Date(at));
 }
 
 /** @type {[Intl.RelativeTimeFormatUnit, number][]} */

@@ -4,7 +4,7 @@
  * bar before anything else runs. The token is in memory and in sessionStorage, nowhere else.
  *
  * @typedef {{token?: string, oneTimeToken?: string, appId?: string, serverUrl?: string}} Link
- * @typedef {{envId?: string, appId?: string, sessionId?: string, capabilities: string[], expiresAt?: string}} Who
+ * @typedef {{envId?: string, appId?: string, sessionId?: string, capabilities: string[], expiresAt?: string, destinationRoles?: string, deliverRole?: string}} Who
  */
 
 const STORED = 'postrider.portal';

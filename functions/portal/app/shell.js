@@ -71,8 +71,8 @@ function Palette({ entries, close, base }) {
     else return;
     e.preventDefault();
   };
-  return html`<${Dialog} title=${t('palette')} close=${close} cls="pal"><div><input autofocus role="combobox" aria-expanded="true" aria-controls="pal" aria-activedescendant=${'pal' + at} aria-label=${t('paletteHint')} placeholder=${t('paletteHint')} value=${text} onKeyDown=${key} onInput=${(/** @type {any} */ e) => { set(e.target.value); move(0); }} />
-    <ul id="pal" role="listbox" aria-label=${t('palette')}>${shown.map((one, i) => html`<li id=${'pal' + i} role="option" aria-selected=${i === at ? 'true' : 'false'} onClick=${() => pick(one)} onMouseMove=${() => move(i)}><${Icon} name=${one.icon} /><span class="cut">${one.name}</span></li>`)}</ul></div><//>`;
+  return html`<${Dialog} title=${t('palette')} close=${close} cls="pal"><div><input autofocus role="combobox" aria-expanded="true" aria-controls="pal" aria-activedescendant=${'pal-' + at} aria-label=${t('paletteHint')} placeholder=${t('paletteHint')} value=${text} onKeyDown=${key} onInput=${(/** @type {any} */ e) => { set(e.target.value); move(0); }} />
+    <ul id="pal" role="listbox" aria-label=${t('palette')}>${shown.map((one, i) => html`<li id=${'pal-' + i} role="option" aria-selected=${i === at ? 'true' : 'false'} onClick=${() => pick(one)} onMouseMove=${() => move(i)}><${Icon} name=${one.icon} /><span class="cut">${one.name}</span></li>`)}</ul></div><//>`;
 }
 
 /** @param {{entries: Entry[], close: () => void}} props */

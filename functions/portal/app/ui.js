@@ -154,10 +154,10 @@ export function Confirm({ title, text, yes, danger, act, close }) {
 let ids = 0;
 /** @param {{label: any, hint?: any, why?: any, children: (props: any) => any}} props */
 export function Field({ label, hint, why, children }) {
-  const [id] = useState(() => 'f' + ++ids);
-  const by = [hint && id + 'h', why && id + 'w'].filter(Boolean).join(' ') || undefined;
+  const [id] = useState(() => 'f-' + ++ids);
+  const by = [hint && id + '-h', why && id + '-w'].filter(Boolean).join(' ') || undefined;
   return html`<div class="field"><label for=${id}>${label}</label>${children({ id, 'aria-describedby': by, 'aria-invalid': why ? 'true' : undefined })}
-    ${why && html`<div class="why" id=${id + 'w'}><${Icon} name="alert" size=${14} />${why}</div>`}${hint && html`<small id=${id + 'h'}>${hint}</small>`}</div>`;
+    ${why && html`<div class="why" id=${id + '-w'}><${Icon} name="alert" size=${14} />${why}</div>`}${hint && html`<small id=${id + '-h'}>${hint}</small>`}</div>`;
 }
 
 /** A field that is typed into, of one line or of `rows`. @param {{label: any, hint?: any, why?: any, value: any, set: (value: string) => void, cls?: string, rows?: number, [attribute: string]: any}} props */

@@ -21,9 +21,9 @@ export default function Undelivered({ app, endpoint }) {
   }, t('resent'));
   // Across applications, names and addresses come with the endpoints that fail, which are few.
   const known = useGet(app ? app.path + '/endpoint' : '/failing-endpoint', { limit: 250 });
-  const of = (/** @type {string} */ id) => known.data?.data.find((/** @type {any} */ e) => (e.endpointId || e.id) === id);
-  const url = (/** @type {string} */ id) => of(id)?.url;
-  const name = (/** @type {any} */ u) => of(u.endpointId)?.appName || u.appId;
+  const found = (/** @type {string} */ id) => known.data?.data.find((/** @type {any} */ e) => (e.endpointId || e.id) === id);
+  const url = (/** @type {string} */ id) => found(id)?.url;
+  const name = (/** @type {any} */ u) => found(u.endpointId)?.appName || u.appId;
   const select = can('CreateAttempts');
   return html`${picked.length > 0 && html`<div class="note"><span class="grow">${t('nPicked', { n: picked.length })}</span><${Button} small icon="send" busy=${busy} onClick=${() => resend()}>${t('resend')}<//></div>`}
     <div class="card"><${Listed} list=${list} empty=${html`<${Empty} icon="check" title=${t('allDelivered')}>${t('allDeliveredText')}<//>`}><div class="tablebox"><table class="fixed"><colgroup>${select && html`<col width="44" />`}<col />${!app && html`<col class="hide-s" width="170" />`}<col class="hide-s" width="230" /><col class="hide-s" width="70" /><col width="130" /><col class="hide-s" width="130" /></colgroup><thead><tr>

@@ -89,11 +89,11 @@ pub fn bundle(entry: &str, source: &dyn Fn(&str) -> Option<String>) -> Result<St
     };
     bundle.add(entry).map_err(|error| format!("{entry}: {error}"))?;
     let imported = bundle.imports.values().flatten().cloned().collect();
-    let renamed = names::shorten(&mut bundle.code, &imported, &BROWSERS);
+    let renamed = names::shorten(&mut bundle.code, &imported)?;
     let imports = bundle.imports.iter().map(|(from, names)| {
         let names = names.iter().map(|name| match renamed.get(name) {
-            Some(short) => format!("{name} as {short}"),
-            None => name.clone(),
+            Some(short) if short != name => format!("{name} as {short}"),
+            _ => name.clone(),
         });
         format!("import{{{}}}from'{from}';\n", names.collect::<Vec<_>>().join(","))
     });
@@ -249,7 +249,7 @@ mod tests {
         ]);
         assert_eq!(
             made.unwrap(),
-            "import{html as a,x}from'./lib.js';\nlet b=1;async function A(c){const d=c;b=`${d}`}\nawait A(b);f(()=>Promise.resolve({default:A}),()=>import('./text.js'));"
+            "import{html as e,x as t}from'./lib.js';\nlet n=1;async function r(e){const t=e;n=`${t}`}\nawait r(n);f(()=>Promise.resolve({default:r}),()=>import('./text.js'));"
         );
     }
 

@@ -83,7 +83,7 @@ pub fn read(source: &str) -> Result<Vec<Token>, String> {
             if text.ends_with("${") {
                 templates.push((depth, is_markup));
             }
-            let text = if is_markup { without_indentation(text) } else { text.to_owned() };
+            let text = if is_markup { markup(text) } else { text.to_owned() };
             tokens.push(Token { kind: Kind::Template, text, first });
             first = false;
             at += length;
@@ -169,14 +169,22 @@ fn template(text: &str) -> Option<usize> {
     None
 }
 
-/// A part of a template of markup without the indentation of its lines, which means nothing there.
-fn without_indentation(text: &str) -> String {
+/// A part of a template of markup without what means nothing there: the indentation of its lines, and the names of
+/// what its tags close. No attribute's value has a closing tag in it.
+fn markup(text: &str) -> String {
     let last = text.lines().count().saturating_sub(1);
     let lines = text.lines().enumerate().map(|(nth, line)| {
         let line = if nth > 0 { line.trim_start() } else { line };
         if nth < last { line.trim_end() } else { line }
     });
-    lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+    let text = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n");
+    let mut parts = text.split("</");
+    let mut short = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        short.push_str("</");
+        short.push_str(part.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '/'));
+    }
+    short
 }
 
 /// The length of a regular expression with its flags.
@@ -293,8 +301,9 @@ mod tests {
         );
         assert_eq!(
             short("a = html`<b>\n  ${c} <i> x</i>  \n</b>`; d = `\n  e`"),
-            "a=html`<b>\n${c} <i> x</i>\n</b>`;d=`\n  e`"
+            "a=html`<b>\n${c} <i> x</>\n</>`;d=`\n  e`"
         );
+        assert_eq!(short("html`<${A}><b>x</b><//>`; c`</b>`"), "html`<${A}><b>x</></>`;c`</b>`");
         assert_eq!(short("`\\\\${ a }$`"), "`\\\\${a}$`");
         assert_eq!(short("const a = `$\\{b} \\${c} ${{ d: 1 }.d}`;"), "const a=`$\\{b} \\${c} ${{d:1}.d}`;");
     }

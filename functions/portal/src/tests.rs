@@ -5,6 +5,8 @@ mod bundle;
 mod keys;
 #[path = "../build/names.rs"]
 mod names;
+#[path = "../build/scopes.rs"]
+mod scopes;
 #[path = "../build/script.rs"]
 mod script;
 #[path = "../build/sheet.rs"]

@@ -62,6 +62,7 @@ async function make(stack, receivers) {
 export const screens = ({ endpoints: { ok, fail, polled }, messages }) => ({
   endpoints: ['/endpoints', '/hang'],
   'add an endpoint': ['/endpoints/new', 'invoice.paid'],
+  'add an endpoint in aws': ['/endpoints/new?kind=sqs', T('awsSide')],
   endpoint: [`/endpoints/${fail.id}`, T('commonErrors')],
   'endpoint: deliveries': [`/endpoints/${fail.id}/deliveries`, messages[0].id],
   'endpoint: test': [`/endpoints/${ok.id}/test`, T('testSend')],
