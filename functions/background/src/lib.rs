@@ -9,6 +9,7 @@ mod replay;
 mod tasks;
 mod usage;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
@@ -17,7 +18,7 @@ use shared::clock::SharedClock;
 use shared::config::{ConfigError, Env};
 use shared::error::{corrupt, unavailable};
 use shared::intake::Intake;
-use shared::queue::{Job, Outgoing, Queue, QueueUrl, Sqs};
+use shared::queue::{Job, OperationalQueue, Outgoing, Queue, QueueUrl, Sqs};
 use shared::store::Store;
 use shared::store::applications::Application;
 use shared::{Platform, Result};
@@ -41,7 +42,9 @@ impl Background {
     /// # Errors
     /// A setting is missing or makes no sense.
     pub fn connect(env: &Env<'_>, platform: &Platform) -> Result<Self, ConfigError> {
-        let store = platform.store(env)?;
+        let queue = Queue::Background.url(env)?;
+        let operational_queue = OperationalQueue { sqs: platform.sqs(env)?, queue };
+        let store = platform.store(env)?.with_operational_events(Arc::new(operational_queue));
         Ok(Self {
             intake: Intake::connect(env, platform, store.clone(), "background")?,
             store,

@@ -102,7 +102,7 @@ impl Deliver {
         };
         match (status, endpoint.failing_since) {
             (Status::Success, Some(since)) if forgets(attempt, since) => {
-                self.store.forget_failing(app, endpoint.id, since).await.map(drop)
+                self.store.forget_failing(app, &endpoint, since).await.map(drop)
             }
             (Status::Fail, None) => {
                 self.store.note_failing(app, &endpoint, warning(attempt.at)).await.map(drop)
@@ -143,8 +143,7 @@ impl Deliver {
         attempt: &Attempt,
         event: AttemptEvent,
     ) -> Result<()> {
-        let Some(queue) = &self.operational_queue else { return Ok(()) };
-        if app.org == operational::management_org() {
+        if !self.store.is_told(app.org, true).await? {
             return Ok(());
         }
         // Rare enough to read the message for the one thing that the job does not carry.
@@ -153,7 +152,7 @@ impl Deliver {
         let after =
             if event == AttemptEvent::Failing { None } else { self.failing_message(job, attempt).await? };
         let event = operational::attempt_event(app, attempt, event_id, event, after)?;
-        match queue.enqueue(&event).await {
+        match self.operational_queue.enqueue(&event).await {
             Ok(()) => Ok(()),
             Err(error) => {
                 tracing::warn!(error = %Chain(&error), message_id = %attempt.message, "an operational webhook is sent later");

@@ -34,7 +34,6 @@ use shared::error::{corrupt, unavailable};
 use shared::ids::{AppId, EndpointId, OrgId};
 use shared::labels::Labels;
 use shared::metrics::Metrics;
-use shared::operational::{self, OperationalEvents};
 use shared::queue::{Job, OperationalQueue, Queue, Sqs};
 use shared::retry::RetryPolicy;
 use shared::store::Store;
@@ -74,8 +73,8 @@ pub struct Deliver {
     retries: RetryPolicy,
     sources: [Source; 2],
     destinations: Destinations,
-    /// Where operational webhooks are on: who sends them.
-    operational_queue: Option<OperationalQueue>,
+    /// Who sends operational webhooks.
+    operational_queue: OperationalQueue,
     endpoints: VersionedCache<EndpointId, Arc<Endpoint>>,
     circuits: Circuits,
     transformations: Transformations,
@@ -140,12 +139,9 @@ impl Deliver {
         let settings = Delivery::read(env)?;
         let sqs = platform.sqs(env)?;
         let queue = Queue::Background.url(env)?;
-        let operational_queue =
-            operational::enabled(env)?.then(|| OperationalQueue { sqs: sqs.clone(), queue });
-        let operational_events =
-            operational_queue.clone().map(|queue| Arc::new(queue) as Arc<dyn OperationalEvents>);
+        let operational_queue = OperationalQueue { sqs: sqs.clone(), queue };
         Ok(Self {
-            store: platform.store(env)?.with_operational_events(operational_events),
+            store: platform.store(env)?.with_operational_events(Arc::new(operational_queue.clone())),
             operational_queue,
             sqs,
             clock: platform.clock.clone(),

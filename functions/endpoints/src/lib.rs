@@ -17,7 +17,6 @@ use shared::http::{
 };
 use shared::ids::{EndpointId, Reference};
 use shared::intake::Intake;
-use shared::operational::{self, OperationalEvents};
 use shared::platform::TransformerClient;
 use shared::queue::{OperationalQueue, Queue};
 use shared::signing::{KeyKind, SigningKey};
@@ -62,8 +61,6 @@ struct Endpoints {
     key_kind: KeyKind,
     /// Checks and tries transformations.
     transformer: TransformerClient,
-    /// Operational webhooks are sent.
-    tells: bool,
 }
 
 impl FromRef<Endpoints> for Api {
@@ -86,10 +83,7 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
     let mut api = Api::connect(env, platform)?;
     let sqs = platform.sqs(env)?;
     let background = Queue::Background.url(env)?;
-    let tells = operational::enabled(env)?;
-    let events =
-        tells.then(|| Arc::new(OperationalQueue { sqs, queue: background }) as Arc<dyn OperationalEvents>);
-    api.store = api.store.with_operational_events(events);
+    api.store = api.store.with_operational_events(Arc::new(OperationalQueue { sqs, queue: background }));
     let state = Endpoints {
         intake: Intake::connect(env, platform, api.store.clone(), "endpoints")?.limited(env)?,
         api,
@@ -100,7 +94,6 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
         },
         key_kind,
         transformer: platform.transformer(env)?,
-        tells,
     };
     Ok(shared::http::finish(operations(Router::new()), state))
 }

@@ -48,10 +48,7 @@ pub fn operations<R: Registry<Endpoints>>(to: R) -> R {
         operation
             .named("v1.operational-webhook.endpoint.create", TAG)
             .summary("Create an endpoint of operational webhooks")
-            .text(
-                "It is sent what happens to the organisation's endpoints and messages. 422 where the installation sends no \
-                 operational webhooks.",
-            )
+            .text("It is sent what happens to the organisation's endpoints, messages and background tasks.")
             .returns("The new endpoint.")
     })
     .get(ONE, read, |operation| {
@@ -248,10 +245,6 @@ impl Endpoints {
 
     /// The same, which is made if it is missing.
     async fn make_told(&self, caller: &Caller) -> Result<Application> {
-        if !self.tells {
-            let msg = "This installation sends no operational webhooks: POSTRIDER_OPERATIONAL_WEBHOOKS=true (the parameter OperationalWebhooks) switches them on";
-            return Err(Error::violation(["body"], msg));
-        }
         if caller.org() == management_org() {
             let msg = "The management organisation is sent no events of its own: create an endpoint of the application whose uid is the other organisation's ID";
             return Err(Error::violation(["body"], msg));

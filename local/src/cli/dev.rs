@@ -94,17 +94,6 @@ pub(super) struct DevFlags {
     /// Headers of the requests to the collector, as name=value,name=value [default: none].
     #[arg(long, env = "POSTRIDER_OTLP_HEADERS", hide_env_values = true, value_name = "HEADERS")]
     otlp_headers: Option<String>,
-    /// Send operational webhooks (endpoint disabled, message exhausted, …). They go to the application whose
-    /// uid is the organisation's ID, in the management organisation [default: false].
-    #[arg(
-        long,
-        env = "POSTRIDER_OPERATIONAL_WEBHOOKS",
-        value_name = "BOOL",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true"
-    )]
-    operational_webhooks: Option<String>,
     /// Where app portal links lead, without the path /login [default: the API's own address].
     #[arg(long, env = "POSTRIDER_PORTAL_URL", value_name = "URL")]
     portal_url: Option<String>,
@@ -261,7 +250,6 @@ impl DevFlags {
             ("POSTRIDER_TRACEPARENT", &self.traceparent),
             ("POSTRIDER_OTLP_URL", &self.otlp_url),
             ("POSTRIDER_OTLP_HEADERS", &self.otlp_headers),
-            ("POSTRIDER_OPERATIONAL_WEBHOOKS", &self.operational_webhooks),
             ("POSTRIDER_PORTAL_URL", &self.portal_url),
             ("POSTRIDER_PORTAL_ONE_TIME_LINKS", &self.portal_one_time_links),
             ("POSTRIDER_MESSAGE_QUOTA", &self.message_quota),

@@ -6,28 +6,21 @@
 use std::pin::Pin;
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::application::Application;
 use crate::attempt::Attempt;
 use crate::endpoint::Endpoint;
 use crate::error::{Result, corrupt};
-use crate::ids::{AppId, AttemptId, EndpointId, MessageId, OrgId};
+use crate::ids::{AppId, AttemptId, EndpointId, MessageId, OrgId, TaskId};
 use crate::job::{Job, Operational};
+use crate::task::{Progress, Task};
 use runtime::clock::Timestamp;
-use runtime::config::{ConfigError, Env, flag};
 
 /// The organisation whose applications get operational webhooks, by the contract.
 pub const MANAGEMENT_ORG: &str = "org_00000000000SvixManagement00";
 /// The failed attempt after which a message counts as failing, by the contract.
 pub const FAILING_AFTER: u32 = 4;
-
-/// Reads `POSTRIDER_OPERATIONAL_WEBHOOKS`.
-///
-/// # Errors
-/// It is something else than `true` or `false`.
-pub fn enabled(env: &Env<'_>) -> Result<bool, ConfigError> {
-    flag(env, "POSTRIDER_OPERATIONAL_WEBHOOKS", false)
-}
 
 /// The management organisation.
 pub fn management_org() -> OrgId {
@@ -36,7 +29,8 @@ pub fn management_org() -> OrgId {
 
 /// The event types that operational webhooks have, and what each tells. The management organisation has
 /// them without making them.
-pub const EVENT_TYPES: [(&str, &str); 9] = [
+pub const EVENT_TYPES: [(&str, &str); 11] = [
+    ("background_task.finished", "A background task ended, with or without a result."),
     ("endpoint.created", "An endpoint was created."),
     ("endpoint.deleted", "An endpoint was deleted."),
     (
@@ -48,11 +42,86 @@ pub const EVENT_TYPES: [(&str, &str); 9] = [
         "endpoint.failing",
         "A message to an endpoint that had worked was given up; once more a day before such an endpoint is disabled.",
     ),
+    (
+        "endpoint.recovered",
+        "A message arrived at an endpoint that was failing, an hour or more after that was noted.",
+    ),
     ("endpoint.updated", "An endpoint's settings, headers or keys were changed."),
     ("message.attempt.exhausted", "The last attempt to deliver a message failed."),
     ("message.attempt.failing", "A message could not be delivered four times; more attempts may follow."),
     ("message.attempt.recovered", "A message that was failing arrived."),
 ];
+
+/// The event type that came last: an organisation that has it has all.
+pub const NEWEST_EVENT_TYPE: &str = "endpoint.recovered";
+
+/// The JSON Schema of what an operational webhook of that event type carries, as an event type keeps schemas: by
+/// version.
+pub fn schemas(event_type: &str) -> String {
+    const TEXT: &str = "string";
+    let (required, properties): (&[&str], Vec<(&str, Value)>) = match event_type.rsplit_once('.') {
+        Some(("endpoint", event)) => {
+            let mut properties = vec![
+                ("appId", json!({ "type": TEXT })),
+                ("appUid", json!({ "type": TEXT })),
+                ("endpointId", json!({ "type": TEXT })),
+                ("endpointUid", json!({ "type": TEXT })),
+            ];
+            let time = || json!({ "type": TEXT, "format": "date-time" });
+            match event {
+                "failing" => properties.extend([
+                    ("failSince", time()),
+                    ("disabledFrom", time()),
+                    ("reason", json!({ "type": TEXT })),
+                ]),
+                "disabled" | "recovered" => properties.push(("failSince", time())),
+                _ => {}
+            }
+            (&["appId", "endpointId"], properties)
+        }
+        Some(("message.attempt", _)) => (
+            &["appId", "endpointId", "msgId", "lastAttempt"],
+            vec![
+                ("appId", json!({ "type": TEXT })),
+                ("appUid", json!({ "type": TEXT })),
+                ("endpointId", json!({ "type": TEXT })),
+                ("msgId", json!({ "type": TEXT })),
+                ("msgEventId", json!({ "type": TEXT })),
+                (
+                    "lastAttempt",
+                    json!({
+                        "type": "object",
+                        "required": ["id", "responseStatusCode", "timestamp"],
+                        "properties": {
+                            "id": { "type": TEXT },
+                            "responseStatusCode": { "type": "integer" },
+                            "timestamp": { "type": TEXT, "format": "date-time" },
+                        },
+                    }),
+                ),
+            ],
+        ),
+        _ => (
+            &["taskId", "task", "status", "data"],
+            vec![
+                ("taskId", json!({ "type": TEXT })),
+                ("task", json!({ "type": TEXT })),
+                ("status", json!({ "type": TEXT, "enum": ["finished", "failed"] })),
+                ("data", json!({ "type": "object" })),
+            ],
+        ),
+    };
+    let properties: serde_json::Map<String, Value> =
+        properties.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let data = json!({ "type": "object", "required": required, "properties": properties });
+    let of_type = json!({ "const": event_type });
+    let schema = json!({
+        "type": "object",
+        "required": ["type", "data"],
+        "properties": { "type": of_type, "data": data },
+    });
+    json!({ "1": schema }).to_string()
+}
 
 /// Whether it is an event type that `org` has without making it.
 pub fn is_event_type(org: OrgId, name: &str) -> bool {
@@ -82,6 +151,8 @@ pub enum EndpointEvent<'a> {
     Enabled,
     /// Nothing arrives there any more.
     Failing(Warning<'a>),
+    /// Having failed since then, it works again.
+    Recovered(Timestamp),
 }
 
 /// What is told of an endpoint before it is switched off.
@@ -104,6 +175,7 @@ impl EndpointEvent<'_> {
             Self::Disabled(_) => "endpoint.disabled",
             Self::Enabled => "endpoint.enabled",
             Self::Failing(_) => "endpoint.failing",
+            Self::Recovered(_) => "endpoint.recovered",
         }
     }
 }
@@ -195,6 +267,7 @@ pub fn endpoint_event(
         fail_since: match event {
             // Where its owner switched it off, it is since now.
             EndpointEvent::Disabled(since) => Some(since.unwrap_or_else(|| message.time())),
+            EndpointEvent::Recovered(since) => Some(since),
             _ => warning.map(|warning| warning.since),
         },
         disabled_from: warning.map(|warning| warning.disabled_from),
@@ -235,6 +308,62 @@ pub fn attempt_event(
 /// which was made then.
 pub fn failing_message(attempt: AttemptId, at: Timestamp) -> MessageId {
     MessageId::for_event(AttemptEvent::Failing.event_type(), attempt, at)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TaskData {
+    task_id: TaskId,
+    task: &'static str,
+    status: &'static str,
+    data: TaskResult,
+}
+
+/// What a task has done, as `GET /api/v1/background-task/{id}` has it, without the results of statistics: those can
+/// be longer than a message.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TaskResult {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_id: Option<AppId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint_id: Option<EndpointId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages_sent: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items_erased: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages_purged: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+/// Tells that a task has ended, in the message of id `message`.
+///
+/// # Errors
+/// None in practice: the text can always be written.
+pub fn task_event(task: &Task, message: MessageId) -> Result<Operational> {
+    let mut result = TaskResult {
+        app_id: task.app,
+        endpoint_id: task.endpoint,
+        messages_sent: None,
+        items_erased: None,
+        messages_purged: None,
+        error: task.failure.clone(),
+    };
+    match &task.progress {
+        Progress::Replay(replay) => result.messages_sent = Some(replay.sent),
+        Progress::Erase(erasure) => result.items_erased = Some(erasure.erased),
+        Progress::Expunge(expunging) => result.messages_purged = Some(expunging.expunged),
+        Progress::Count(_) => {}
+    }
+    let data = TaskData {
+        task_id: task.id,
+        task: task.kind.text(),
+        status: if task.failure.is_some() { "failed" } else { "finished" },
+        data: result,
+    };
+    build_event(task.org, "background_task.finished", message, data)
 }
 
 fn build_event(

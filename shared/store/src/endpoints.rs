@@ -316,7 +316,7 @@ impl Store {
         if let Some(uid) = &endpoint.settings.uid {
             tx.add(Guard::Uid, self.claim_endpoint_uid(app.id, uid, endpoint.id))?;
         }
-        let events = Vec::from_iter(self.operational_event(app, &endpoint, EndpointEvent::Created)?);
+        let events = self.operational_events(app, &endpoint, &[EndpointEvent::Created]).await?;
         self.write_operational_events(&mut tx, &events)?;
         match self.transact(tx).await? {
             Transacted::Done => {
@@ -513,13 +513,10 @@ impl Store {
                 tx.add(Guard::Unchanged, self.free_endpoint_uid(app.id, uid, old.id))?;
             }
         }
-        let mut events = Vec::from_iter(self.operational_event(app, &new, EndpointEvent::Updated)?);
-        if enabled {
-            events.extend(self.operational_event(app, &new, EndpointEvent::Enabled)?);
-        }
-        if disabled {
-            events.extend(self.operational_event(app, &new, EndpointEvent::Disabled(None))?);
-        }
+        let mut happened = vec![EndpointEvent::Updated];
+        happened.extend(enabled.then_some(EndpointEvent::Enabled));
+        happened.extend(disabled.then_some(EndpointEvent::Disabled(None)));
+        let events = self.operational_events(app, &new, &happened).await?;
         self.write_operational_events(&mut tx, &events)?;
         match self.transact(tx).await? {
             Transacted::Done => {
@@ -556,7 +553,7 @@ impl Store {
         if endpoint.settings.destination.is_polled() {
             tx.add(Guard::Fresh, self.without_polling_keys(app.id, endpoint.id))?;
         }
-        let events = Vec::from_iter(self.operational_event(app, endpoint, EndpointEvent::Deleted)?);
+        let events = self.operational_events(app, endpoint, &[EndpointEvent::Deleted]).await?;
         self.write_operational_events(&mut tx, &events)?;
         let done = self.transact(tx).await? == Transacted::Done;
         if done {

@@ -174,11 +174,14 @@ impl Store {
     /// beginning, and may change them.
     async fn provide_event_types(&self, org: OrgId) -> Result<()> {
         let now = self.clock.now();
-        for (name, description) in operational::EVENT_TYPES {
+        let mut types = operational::EVENT_TYPES;
+        // The one that says that all are there comes last.
+        types.sort_by_key(|(name, _)| *name == operational::NEWEST_EVENT_TYPE);
+        for (name, description) in types {
             let made = EventType {
                 name: name.to_owned(),
                 description: description.to_owned(),
-                schemas: None,
+                schemas: Some(operational::schemas(name)),
                 feature_flags: Vec::new(),
                 group_name: None,
                 archived: false,
@@ -209,8 +212,8 @@ impl Store {
         keep: impl Fn(&EventType) -> bool,
     ) -> Result<Page<EventType>> {
         if org == operational::management_org() {
-            // The newest of them: where it is there, all are.
-            self.find_event_type(org, "endpoint.failing").await?;
+            // Where it is there, all are.
+            self.find_event_type(org, operational::NEWEST_EVENT_TYPE).await?;
         }
         self.list_range(Table::Config, keys::org_pk(org), "ET#", query, "list event types", |item| {
             EventType::from_item(item).map(|found| keep(&found).then_some(found))

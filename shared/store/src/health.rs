@@ -16,7 +16,7 @@ use super::{Store, Table, keys};
 use crate::applications::Application;
 use domain::caller::{Caller, Who};
 use domain::error::{Chain, Result, unavailable};
-use domain::ids::{AttemptId, EndpointId, MessageId};
+use domain::ids::{AttemptId, EndpointId, MessageId, OrgId};
 use domain::job::{Job, Operational};
 use domain::operational::{self, EndpointEvent, Warning};
 use runtime::clock::Timestamp;
@@ -68,19 +68,43 @@ impl Store {
         Ok(())
     }
 
-    /// What tells an event about an endpoint; nothing if this store does not tell.
-    pub(super) fn operational_event(
+    /// Whether somebody is told what happens in an organisation: it has an application for that. Who is in a hurry
+    /// takes an answer that is up to a minute old: an organisation's first use may be later than that. Others
+    /// read where none is known.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn is_told(&self, org: OrgId, hurried: bool) -> Result<bool> {
+        // Nobody is told about the endpoints that are told.
+        let management = operational::management_org();
+        if self.operational_events.is_none() || org == management {
+            return Ok(false);
+        }
+        let now = self.clock.now();
+        match self.told.get(&org, now) {
+            Some(known) if known || hurried => return Ok(known),
+            _ => {}
+        }
+        let found = self.application_id(management, &org.to_string()).await?.is_some();
+        self.told.put(org, found, now);
+        Ok(found)
+    }
+
+    /// What tells of events about an endpoint; nothing where nobody is told.
+    pub(super) async fn operational_events(
         &self,
         app: &Application,
         endpoint: &Endpoint,
-        event: EndpointEvent<'_>,
-    ) -> Result<Option<Operational>> {
-        // Nobody is told about the endpoints that are told.
-        if self.operational_events.is_none() || app.org == operational::management_org() {
-            return Ok(None);
+        events: &[EndpointEvent<'_>],
+    ) -> Result<Vec<Operational>> {
+        if !self.is_told(app.org, false).await? {
+            return Ok(Vec::new());
         }
-        let message = MessageId::new(self.clock.now(), &*self.random);
-        operational::endpoint_event(app, endpoint, event, message).map(Some)
+        let told = events.iter().map(|event| {
+            let message = MessageId::new(self.clock.now(), &*self.random);
+            operational::endpoint_event(app, endpoint, *event, message)
+        });
+        told.collect()
     }
 
     /// Keeps what is told, in the transaction that it is about, until the timers function sends it.
@@ -135,7 +159,7 @@ impl Store {
         endpoint: &Endpoint,
         warning: Warning<'_>,
     ) -> Result<bool> {
-        if self.operational_events.is_none() || app.org == operational::management_org() {
+        if !self.is_told(app.org, false).await? {
             return Ok(false);
         }
         let update = Update::builder()
@@ -158,8 +182,7 @@ impl Store {
         let mut tx = Transaction::new("note that an endpoint fails");
         tx.add(Guard::Application, self.raise_version(app, 0))?;
         tx.add(Guard::Unchanged, self.of_endpoint(app, endpoint.id, update))?;
-        let events =
-            Vec::from_iter(self.operational_event(app, endpoint, EndpointEvent::Failing(warning))?);
+        let events = self.operational_events(app, endpoint, &[EndpointEvent::Failing(warning)]).await?;
         self.write_operational_events(&mut tx, &events)?;
         let done = self.transact(tx).await? == Transacted::Done;
         if done {
@@ -168,19 +191,30 @@ impl Store {
         Ok(done)
     }
 
-    /// Forgets that an endpoint has been failing since then; `false` if that is not what is noted.
+    /// Forgets that an endpoint has been failing since then, and tells so; `false` if that is not what is noted.
     ///
     /// # Errors
     /// The store's own.
-    pub async fn forget_failing(&self, app: &Application, id: EndpointId, since: Timestamp) -> Result<bool> {
+    pub async fn forget_failing(
+        &self,
+        app: &Application,
+        endpoint: &Endpoint,
+        since: Timestamp,
+    ) -> Result<bool> {
         let update = Update::builder()
             .update_expression("REMOVE failingSince, failingWarned")
             .condition_expression("attribute_exists(pk) AND failingSince = :since")
             .expression_attribute_values(":since", n(since.ms()));
         let mut tx = Transaction::new("forget that an endpoint failed");
         tx.add(Guard::Application, self.raise_version(app, 0))?;
-        tx.add(Guard::Unchanged, self.of_endpoint(app, id, update))?;
-        Ok(self.transact(tx).await? == Transacted::Done)
+        tx.add(Guard::Unchanged, self.of_endpoint(app, endpoint.id, update))?;
+        let events = self.operational_events(app, endpoint, &[EndpointEvent::Recovered(since)]).await?;
+        self.write_operational_events(&mut tx, &events)?;
+        let done = self.transact(tx).await? == Transacted::Done;
+        if done {
+            self.enqueue_operational_events(&events).await;
+        }
+        Ok(done)
     }
 
     /// Switches an endpoint off that asked for it, or that has been failing for too long, after that
@@ -212,8 +246,7 @@ impl Store {
         tx.add(Guard::Application, self.raise_version_without(app, 0, id))?;
         tx.add(Guard::Unchanged, self.of_endpoint(app, id, update))?;
         tx.add(Guard::Fresh, self.audit(change))?;
-        let events =
-            Vec::from_iter(self.operational_event(app, &endpoint, EndpointEvent::Disabled(Some(since)))?);
+        let events = self.operational_events(app, &endpoint, &[EndpointEvent::Disabled(Some(since))]).await?;
         self.write_operational_events(&mut tx, &events)?;
         let done = self.transact(tx).await? == Transacted::Done;
         if done {

@@ -75,8 +75,10 @@ pub struct Store {
     random: SharedRandom,
     /// What is asked of DynamoDB about what a request consumed.
     return_consumed_capacity: Option<ReturnConsumedCapacity>,
-    /// Changes of endpoints are told as operational webhooks, by this.
+    /// What happens to endpoints and tasks is told as operational webhooks, by this.
     operational_events: Option<Arc<dyn OperationalEvents>>,
+    /// Whether an organisation is told what happens in it, as it was when it was last looked up.
+    told: Arc<Cache<OrgId, bool>>,
     /// Which application has a uid, as it was when it was last looked up.
     uids: Arc<Cache<(OrgId, String), AppId>>,
     /// When which minute of an endpoint's counts was marked by this instance.
@@ -112,6 +114,7 @@ impl Store {
             random,
             return_consumed_capacity,
             operational_events: None,
+            told: Arc::new(Cache::new(applications::UIDS_MAX)),
             uids,
             marked,
             blind: false,
@@ -125,10 +128,10 @@ impl Store {
         Self { blind: true, ..self }
     }
 
-    /// This store, telling changes of endpoints as operational webhooks where there is something to tell by.
+    /// This store, telling what happens to endpoints and tasks as operational webhooks.
     #[must_use]
-    pub fn with_operational_events(self, operational_events: Option<Arc<dyn OperationalEvents>>) -> Self {
-        Self { operational_events, ..self }
+    pub fn with_operational_events(self, operational_events: Arc<dyn OperationalEvents>) -> Self {
+        Self { operational_events: Some(operational_events), ..self }
     }
 
     fn table(&self, table: Table) -> &str {

@@ -7,7 +7,7 @@
 
 use std::str::FromStr;
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, Update};
 
 use super::audit::Change;
 use super::item::{FromItemOf, Get as _, Item, Put as _, SCHEMA, ToItem, b, n, s, texts};
@@ -20,6 +20,7 @@ use domain::caller::Caller;
 use domain::error::{Error, Result, corrupt};
 use domain::ids::{AppId, Id as _, Ksuid, MessageId, OrgId, TaskId};
 use domain::job::Job;
+use domain::operational;
 use domain::page::{ListQuery, Page};
 use runtime::clock::Timestamp;
 
@@ -240,7 +241,8 @@ impl Store {
         item.map(|item| Task::from_item(org, &item)).transpose()
     }
 
-    /// Says how far a task is after its step `task.step`; `false` where that is known already.
+    /// Says how far a task is after its step `task.step`; `false` where that is known already. That a task has
+    /// ended is told, once: in the transaction that says so here.
     ///
     /// # Errors
     /// The store's own.
@@ -271,7 +273,27 @@ impl Store {
             update.push_str(" REMOVE af");
         }
         let condition = "attribute_exists(pk) AND n < :n";
-        self.update_log(keys::task(task.org, task.id), &update, condition, values, "note a task's step").await
+        if !task.finished || !self.is_told(task.org, false).await? {
+            let key = keys::task(task.org, task.id);
+            return self.update_log(key, &update, condition, values, "note a task's step").await;
+        }
+        let message = MessageId::new(self.clock.now(), &*self.random);
+        let events = [operational::task_event(task, message)?];
+        let values = values.into_iter().map(|(name, value)| (name.to_owned(), value));
+        let update = Update::builder()
+            .table_name(self.table(Table::Log))
+            .set_key(Some(keys::task(task.org, task.id)))
+            .update_expression(update)
+            .condition_expression(condition)
+            .set_expression_attribute_values(Some(values.collect()));
+        let mut tx = Transaction::new("note a task's end");
+        tx.add(Guard::Unchanged, update)?;
+        self.write_operational_events(&mut tx, &events)?;
+        let done = self.transact(tx).await? == Transacted::Done;
+        if done {
+            self.enqueue_operational_events(&events).await;
+        }
+        Ok(done)
     }
 
     /// Lists an organisation's tasks by id, which is by age. `keep` decides which are shown.

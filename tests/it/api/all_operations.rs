@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::test_stack::{Answer, Receiver, TestStack, settings};
+use crate::test_stack::{Answer, Receiver, TestStack};
 
 /// Things that are in no audit event: the keys, a header's value, what a URL lets one in with, a variable's value.
 pub const SECRETS: [&str; 7] = [
@@ -40,7 +40,7 @@ impl Walk {
             _ => (StatusCode::OK, "an answer".into()),
         });
         Self {
-            stack: TestStack::with(settings().with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true")).await,
+            stack: TestStack::start().await,
             receiver: receiver.await,
             known: BTreeSet::new(),
             seen: BTreeSet::new(),

@@ -88,10 +88,7 @@ impl Walk {
             };
             (status, "thanks".to_owned())
         });
-        let stack = TestStack::with(
-            settings().with("POSTRIDER_RETRY_SCHEDULE", "1").with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true"),
-        )
-        .await;
+        let stack = TestStack::with(settings().with("POSTRIDER_RETRY_SCHEDULE", "1")).await;
         Self { stack, receiver: receiver.await, mended, walked: BTreeSet::new() }
     }
 

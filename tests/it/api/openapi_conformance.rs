@@ -7,7 +7,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 use svix::models::{EndpointIn, MessageIn};
 
-use crate::test_stack::{Answer, Receiver, TestStack, settings};
+use crate::test_stack::{Answer, Receiver, TestStack};
 
 /// An operation of the served document.
 struct Operation {
@@ -28,7 +28,7 @@ struct Fixture {
 
 impl Fixture {
     async fn start() -> Self {
-        let stack = TestStack::with(settings().with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true")).await;
+        let stack = TestStack::start().await;
         let mut receiver = Receiver::start().await;
         let app = stack.app().await;
         let endpoint = EndpointIn { uid: Some("receiver".into()), ..EndpointIn::new(receiver.url("/")) };

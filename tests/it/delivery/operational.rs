@@ -31,8 +31,7 @@ fn types(told: &[(String, Value)]) -> Vec<&str> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_operator_is_told_what_happens() {
-    let settings =
-        settings().with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true").with("POSTRIDER_RETRY_SCHEDULE", "0,0,0,0");
+    let settings = settings().with("POSTRIDER_RETRY_SCHEDULE", "0,0,0,0");
     let stack = TestStack::with(settings).await;
     let mut operator = Receiver::start().await;
     let org = shared::auth::DEFAULT_ORG;
@@ -101,8 +100,7 @@ async fn the_operator_is_told_what_happens() {
 /// INV-16
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happens_to_a_message_is_told_at_once_and_in_order() {
-    let settings =
-        settings().with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true").with("POSTRIDER_RETRY_SCHEDULE", "0,0,0,0");
+    let settings = settings().with("POSTRIDER_RETRY_SCHEDULE", "0,0,0,0");
     let stack = TestStack::with(settings).await;
     let mut operator = Receiver::start().await;
     let management = stack.stack.org_token(Some(MANAGEMENT_ORG.parse().expect("an id")));
@@ -153,7 +151,7 @@ impl TestStack {
 /// INV-19
 #[tokio::test(flavor = "multi_thread")]
 async fn an_organisation_has_endpoints_of_its_own_for_what_happens() {
-    let stack = TestStack::with(settings().with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true")).await;
+    let stack = TestStack::start().await;
     let mut operator = Receiver::start().await;
     let token = stack.token.clone();
     // Nothing is there before the first use, and looking makes nothing.
@@ -259,12 +257,6 @@ async fn an_organisation_has_endpoints_of_its_own_for_what_happens() {
 async fn an_endpoint_that_would_be_told_nothing_is_refused() {
     let stack = TestStack::start().await;
     let body = json!({"url": "http://127.0.0.1:9/"});
-    for (method, path) in [("POST", ""), ("PUT", "/x")] {
-        let off = stack.ask_told(method, path, &stack.token, &body).await;
-        assert_eq!(off.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", off.text);
-        assert!(off.text.contains("POSTRIDER_OPERATIONAL_WEBHOOKS=true"), "{}", off.text);
-    }
-    let stack = TestStack::with(settings().with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true")).await;
     let management = stack.stack.org_token(Some(MANAGEMENT_ORG.parse().expect("an id")));
     let itself = stack.ask_told("POST", "", &management, &body).await;
     assert_eq!(itself.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", itself.text);
@@ -274,8 +266,7 @@ async fn an_endpoint_that_would_be_told_nothing_is_refused() {
 async fn a_failing_endpoint_is_told_at_once_and_a_day_before_it_is_disabled() {
     const DAY: Duration = Duration::from_secs(24 * 3_600);
     let clock = Arc::new(Ahead::default());
-    let mut settings =
-        settings().with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true").with("POSTRIDER_RETRY_SCHEDULE", "");
+    let mut settings = settings().with("POSTRIDER_RETRY_SCHEDULE", "");
     settings.platform.clock = clock.clone();
     let stack = TestStack::with(settings).await;
     let mut operator = Receiver::start().await;
@@ -321,8 +312,11 @@ async fn a_failing_endpoint_is_told_at_once_and_a_day_before_it_is_disabled() {
     assert_eq!(patched.status, StatusCode::OK);
     assert_eq!(types(&told(&stack, &mut operator).await), ["endpoint.updated"]);
     assert_eq!(types(&send(&mut operator).await), Vec::<&str>::new());
-    // A success ends it, and the next failure is told.
+    // A success ends it, which is told once, and the next failure is told.
     mended.store(true, Ordering::Relaxed);
+    let recovered = send(&mut operator).await;
+    assert_eq!(types(&recovered), ["endpoint.recovered"]);
+    assert_eq!(recovered[0].1["failSince"], data["failSince"]);
     assert_eq!(types(&send(&mut operator).await), Vec::<&str>::new());
     mended.store(false, Ordering::Relaxed);
     let anew = send(&mut operator).await;
@@ -331,4 +325,55 @@ async fn a_failing_endpoint_is_told_at_once_and_a_day_before_it_is_disabled() {
     clock.skip(5 * DAY + Duration::from_secs(2 * 3_600));
     stack.stack.wake();
     assert_eq!(types(&send(&mut operator).await), ["endpoint.disabled"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_task_is_told_once() {
+    let stack = TestStack::start().await;
+    let (mut operator, mut receiver) = (Receiver::start().await, Receiver::start().await);
+    let sink = json!({"url": operator.url("/"), "eventTypes": ["background_task.*"]});
+    assert_eq!(stack.ask_told("POST", "", &stack.token, &sink).await.status, StatusCode::CREATED);
+    let app = stack.app().await;
+    let endpoint = stack.endpoint(&app, &receiver.url("/")).await.id;
+    stack.message(&app, MessageIn::new("a".into(), json!({}))).await;
+    receiver.next().await;
+    let since = stack.stack.platform().clock.now().before(Duration::from_secs(600)).to_string();
+    let body = json!({ "since": since }).to_string();
+    let path = format!("/api/v1/app/{app}/endpoint/{endpoint}/bulk-replay");
+    let task = stack.request("POST", &path, &stack.token, body).await.json();
+    receiver.next().await;
+    let event: Value = serde_json::from_slice(&operator.next().await.body).expect("JSON");
+    let data = json!({"appId": app, "endpointId": endpoint, "messagesSent": 1});
+    let data =
+        json!({"taskId": task["id"], "task": "endpoint.bulk-replay", "status": "finished", "data": data});
+    assert_eq!(event, json!({"type": "background_task.finished", "data": data}));
+    let read = format!("/api/v1/background-task/{}", task["id"].as_str().expect("an id"));
+    let read = stack.request("GET", &read, &stack.token, "").await.json();
+    assert_eq!((&read["status"], &read["data"]), (&event["data"]["status"], &event["data"]["data"]));
+
+    // One that has a result, and one that fails.
+    let all = stack.request("PUT", "/api/v1/stats/usage/event-types", &stack.token, "").await.json();
+    let event: Value = serde_json::from_slice(&operator.next().await.body).expect("JSON");
+    assert_eq!((&event["data"]["taskId"], &event["data"]["data"]), (&all["id"], &json!({})));
+    // What is kept for the timers is a copy.
+    assert_eq!(told(&stack, &mut operator).await, []);
+}
+
+/// Each event type has a schema, which what is sent fits, and that of the organisation that is told has all.
+#[tokio::test(flavor = "multi_thread")]
+async fn operational_event_types_have_schemas() {
+    let stack = TestStack::start().await;
+    let management = stack.stack.org_token(Some(MANAGEMENT_ORG.parse().expect("an id")));
+    for (name, _) in shared::operational::EVENT_TYPES {
+        let path = format!("/api/v1/event-type/{name}");
+        let schemas = stack.request("GET", &path, &management, "").await.json()["schemas"].clone();
+        let schema = &schemas["1"];
+        assert_eq!(schema["properties"]["type"]["const"], name, "{schemas}");
+        let required = schema["properties"]["data"]["required"].as_array().expect("a list");
+        let properties = &schema["properties"]["data"]["properties"];
+        assert!(
+            required.len() > 1
+                && required.iter().all(|field| properties[field.as_str().unwrap()].is_object())
+        );
+    }
 }

@@ -42,10 +42,8 @@ struct Rare {
 impl Rare {
     async fn start() -> Self {
         let clock = Arc::new(Ahead::default());
-        let mut settings = settings()
-            .with("POSTRIDER_RETRY_SCHEDULE", "1,1200")
-            .with("POSTRIDER_MESSAGE_QUOTA", "1000")
-            .with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true");
+        let mut settings =
+            settings().with("POSTRIDER_RETRY_SCHEDULE", "1,1200").with("POSTRIDER_MESSAGE_QUOTA", "1000");
         settings.platform.clock = clock.clone();
         let outage = Outage::default();
         // In between is where sockets are.

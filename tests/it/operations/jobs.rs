@@ -93,7 +93,7 @@ struct Yard {
 
 impl Yard {
     async fn start() -> Self {
-        let mut settings = settings().with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true");
+        let mut settings = settings();
         settings.poll = false;
         let stack = TestStack::with(settings).await;
         let receiver = Receiver::start().await;

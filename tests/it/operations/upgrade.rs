@@ -88,9 +88,7 @@ fn missing(then: &Value, now: &Value, place: &str, found: &mut Vec<String>) {
 /// A stack whose clock stands at `at`.
 async fn stack_at(at: Option<Timestamp>) -> (TestStack, Arc<Still>) {
     let clock = Arc::new(at.map_or_else(Still::default, Still::at));
-    let mut settings = settings()
-        .with("POSTRIDER_RETRY_SCHEDULE", &RETRY_AFTER.as_secs().to_string())
-        .with("POSTRIDER_OPERATIONAL_WEBHOOKS", "true");
+    let mut settings = settings().with("POSTRIDER_RETRY_SCHEDULE", &RETRY_AFTER.as_secs().to_string());
     settings.platform.clock = clock.clone();
     (TestStack::with(settings).await, clock)
 }
