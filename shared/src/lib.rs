@@ -5,7 +5,7 @@
 pub use aws::{self as platform, Platform};
 pub use domain::{
     Error, Result, aws_place, error, header_rules, idempotency, ids, labels, limits, operational, page,
-    payload_filter, polling, retry, signing, transformation, webhook,
+    payload_filter, polling, probing, retry, signing, transformation, webhook,
 };
 #[cfg(feature = "http")]
 pub use http_api::{self as http, Api, wire};

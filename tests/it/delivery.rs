@@ -9,6 +9,7 @@ pub mod limits;
 pub mod loops;
 pub mod manual_resend;
 pub mod operational;
+pub mod probes;
 pub mod proxies;
 pub mod responses;
 pub mod spans;

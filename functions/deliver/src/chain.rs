@@ -5,7 +5,7 @@ use std::time::Duration;
 use shared::Result;
 use shared::clock::Timestamp;
 use shared::error::Chain;
-use shared::ids::{AttemptId, EndpointId, MessageId};
+use shared::ids::{AttemptId, MessageId};
 use shared::operational::{self, AttemptEvent, FAILING_AFTER, OperationalEvents as _, Warning};
 use shared::queue::{DELAY_MAX, Deliver as DeliverJob, Job, Outgoing};
 use shared::store::applications::Application;
@@ -87,7 +87,7 @@ impl Deliver {
     ) -> Result<()> {
         if attempt.disables {
             tracing::info!(endpoint = %attempt.endpoint, "an endpoint asks to be disabled");
-            return self.disable(app, attempt.endpoint, attempt.at, attempt.id).await;
+            return self.disable(app, attempt, attempt.at).await;
         }
         // What was not sent says nothing of whoever it was for.
         if status == Status::Pending || attempt.passage == Passage::Canceled {
@@ -109,7 +109,7 @@ impl Deliver {
             }
             (Status::Fail, Some(since)) if attempt.at.since(since) >= FAILING_MAX + FAILING_KEPT_MIN => {
                 tracing::warn!(endpoint = %endpoint.id, %since, "an endpoint has failed for too long and is disabled");
-                self.disable(app, endpoint.id, since, attempt.id).await
+                self.disable(app, attempt, since).await
             }
             (Status::Fail, Some(since))
                 if !endpoint.failing_warned
@@ -121,14 +121,8 @@ impl Deliver {
         }
     }
 
-    async fn disable(
-        &self,
-        app: &Application,
-        endpoint: EndpointId,
-        since: Timestamp,
-        after: AttemptId,
-    ) -> Result<()> {
-        if self.store.disable_endpoint(app, endpoint, since, after).await? {
+    async fn disable(&self, app: &Application, attempt: &Attempt, since: Timestamp) -> Result<()> {
+        if self.store.disable_endpoint(app, attempt, since).await? {
             self.metrics.disabled();
         }
         Ok(())

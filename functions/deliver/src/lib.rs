@@ -10,6 +10,7 @@ mod circuit;
 mod destination;
 mod injected_bug;
 mod job;
+mod probe;
 mod requeue;
 mod spans;
 mod throttle;
@@ -174,6 +175,7 @@ impl Deliver {
         let job = match received.job {
             Job::Deliver(job) => AttemptJob::Scheduled(job),
             Job::Resend(job) => AttemptJob::Manual(job),
+            Job::Probe(job) => return self.probe(job).await,
             Job::FanOut(_) | Job::Operational(_) | Job::Task(_) => {
                 return Err(corrupt("a job")("it belongs into another queue"));
             }

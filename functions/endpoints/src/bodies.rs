@@ -52,6 +52,7 @@ impl RequestBody for EndpointIn {
             RETRY_POLICY[3],
             RETRY_POLICY[4],
             RETRY_POLICY[5],
+            AUTO_ENABLE,
             METADATA,
             SECRET,
             headers::ABOUT,
@@ -93,10 +94,12 @@ impl RequestBody for EndpointUpdate {
             disabled: fields.or(&["disabled"], false),
             rate_limit: fields.rate_limit().value(),
             retry_policy: fields.retry_policy().value(),
+            auto_enable: fields.or(&["autoEnable"], false),
             metadata: fields.metadata().value().unwrap_or_default(),
         };
         refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
         refuse_if_polled(fields, &settings, "retryPolicy", settings.retry_policy.is_some());
+        refuse_if_unprobed(fields, &settings);
         Self(settings)
     }
 }
@@ -124,10 +127,12 @@ impl RequestBody for EndpointPatch {
             disabled: fields.take(&["disabled"]).over(Some(before.disabled)).unwrap_or(false),
             rate_limit: fields.rate_limit().over(before.rate_limit),
             retry_policy: fields.retry_policy().over(before.retry_policy),
+            auto_enable: fields.take(&["autoEnable"]).over(Some(before.auto_enable)).unwrap_or(false),
             metadata: fields.metadata().over(Some(before.metadata)).unwrap_or_default(),
         };
         refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
         refuse_if_polled(fields, &settings, "retryPolicy", settings.retry_policy.is_some());
+        refuse_if_unprobed(fields, &settings);
         Self(settings)
     }
 }
@@ -136,6 +141,14 @@ impl RequestBody for EndpointPatch {
 fn refuse_if_polled(fields: &mut Fields<'_>, settings: &EndpointSettings, name: &'static str, is_set: bool) {
     if is_set && settings.destination.is_polled() && !fields.has_violation(name) {
         fields.violation(name, "Nothing is sent to an endpoint that is polled: leave it out");
+    }
+}
+
+/// Refuses to bring an endpoint back by itself where nothing can be asked whether it works.
+fn refuse_if_unprobed(fields: &mut Fields<'_>, settings: &EndpointSettings) {
+    let has_url = matches!(settings.destination, Destination::Http { .. });
+    if settings.auto_enable && !has_url && !fields.has_violation("autoEnable") {
+        fields.violation("autoEnable", "Only an endpoint with a URL is probed: leave it out");
     }
 }
 
@@ -163,6 +176,7 @@ const SETTINGS: &[(&str, &str)] = &[
     RETRY_POLICY[3],
     RETRY_POLICY[4],
     RETRY_POLICY[5],
+    AUTO_ENABLE,
     METADATA,
 ];
 pub const DESCRIPTION: (&str, &str) = ("description", "Description.");
@@ -176,6 +190,10 @@ const CHANNELS: (&str, &str) = ("channels", "Only messages that have one of thes
 pub const DISABLED: (&str, &str) = ("disabled", "If true, nothing is delivered to this endpoint.");
 const RATE_LIMIT: (&str, &str) =
     ("rateLimit", "Maximum messages per second, instead of the application's limit; further ones wait.");
+const AUTO_ENABLE: (&str, &str) = (
+    "autoEnable",
+    "If true, an endpoint that was disabled because it only failed is sent a probe (event type `postrider.probe`) after 1 hour, 2 hours, and so on up to every 24 hours, and is enabled when it answers 2xx. Only for endpoints with a URL.",
+);
 pub const SECRET: (&str, &str) = (
     "secret",
     "`whsec_` and the base64 of 24 to 75 bytes, or an ed25519 key as `whsk_…`; generated if absent.",

@@ -191,6 +191,15 @@ struct EndpointOut {
     /// When failed deliveries are tried again, if not by the application's policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_policy: Option<RetryPolicyOut>,
+    /// If true, it is probed once it was disabled because it only failed, and enabled when it answers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    auto_enable: bool,
+    /// When it is probed next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_probe: Option<Timestamp>,
+    /// A probe enabled it, and nothing had arrived since then: what it missed can be recovered and replayed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missed_since: Option<Timestamp>,
     /// Arbitrary key-value metadata.
     metadata: BTreeMap<String, String>,
     created_at: Timestamp,
@@ -200,6 +209,7 @@ struct EndpointOut {
 impl From<Endpoint> for EndpointOut {
     fn from(endpoint: Endpoint) -> Self {
         let settings = endpoint.settings;
+        let (disabled, probing) = (settings.disabled, endpoint.probing);
         Self {
             id: endpoint.id,
             destination: DestinationOut::new(&settings.destination, endpoint.app),
@@ -216,6 +226,9 @@ impl From<Endpoint> for EndpointOut {
             rate_limit: settings.rate_limit,
             throttle_rate: settings.rate_limit,
             retry_policy: settings.retry_policy.map(RetryPolicyOut::from),
+            auto_enable: settings.auto_enable,
+            next_probe: probing.and_then(|probing| probing.next),
+            missed_since: probing.filter(|_| !disabled).map(|probing| probing.since),
             metadata: settings.metadata,
             created_at: endpoint.created_at,
             updated_at: endpoint.updated_at,

@@ -54,6 +54,8 @@ audit_actions! {
     EndpointDeleted "endpoint.deleted",
     /// Postrider switched it off.
     EndpointDisabled "endpoint.disabled",
+    /// Postrider switched it on again: it answered a probe.
+    EndpointEnabled "endpoint.enabled",
     /// Its headers were changed.
     EndpointHeadersUpdated "endpoint.headers-updated",
     /// Its transformation was changed.

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::ids::{AppId, EndpointId};
 use crate::labels::Labels;
 use crate::payload_filter::{PayloadFilter, PayloadView};
+use crate::probing::Probing;
 use crate::retry::OwnRetryPolicy;
 use crate::signing::SigningKey;
 use crate::transformation::TransformationId;
@@ -35,6 +36,9 @@ pub struct Endpoint {
     pub failing_since: Option<Timestamp>,
     /// That it will be disabled soon was told, since it fails.
     pub failing_warned: bool,
+    /// Where it was disabled because it only failed, and may come back by itself: when it is probed, or that a probe
+    /// enabled it.
+    pub probing: Option<Probing>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When its settings were changed last.
@@ -73,6 +77,8 @@ pub struct EndpointSettings {
     pub rate_limit: Option<u16>,
     /// When its failed deliveries are tried again, instead of the application's policy.
     pub retry_policy: Option<OwnRetryPolicy>,
+    /// Once it was disabled because it only failed, it is probed, and enabled when it answers.
+    pub auto_enable: bool,
     /// The owner's notes.
     pub metadata: BTreeMap<String, String>,
 }

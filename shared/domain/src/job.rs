@@ -163,6 +163,20 @@ pub struct Operational {
     pub after: Option<MessageId>,
 }
 
+/// A look whether an endpoint works again that was disabled because it only failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// The organisation.
+    pub org: OrgId,
+    /// The application.
+    pub app: AppId,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// When it is due, by which the endpoint knows it.
+    #[serde(with = "millis")]
+    pub due: Timestamp,
+}
+
 /// A step of a task: one page of what the task goes through. Where the page begins is on the task's item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskStep {
@@ -190,6 +204,8 @@ pub enum Job {
     Deliver(Deliver),
     /// To `deliver`.
     Resend(Resend),
+    /// To `deliver`.
+    Probe(Probe),
     /// To `background`.
     FanOut(FanOut),
     /// To `background`.
@@ -203,6 +219,7 @@ const RESEND_V1: &str = "resend.v1";
 const FAN_OUT_V1: &str = "fan-out.v1";
 const OPERATIONAL_V1: &str = "operational.v1";
 const TASK_V1: &str = "task.v1";
+const PROBE_V1: &str = "probe.v1";
 
 #[derive(Serialize, Deserialize)]
 struct DeliverV1<'a> {
@@ -246,18 +263,18 @@ impl Job {
     /// Which consumer this is for.
     pub const fn queue_name(&self) -> QueueName {
         match self {
-            Self::Deliver(_) | Self::Resend(_) => QueueName::Deliveries,
+            Self::Deliver(_) | Self::Resend(_) | Self::Probe(_) => QueueName::Deliveries,
             Self::FanOut(_) | Self::Operational(_) | Self::Task(_) => QueueName::Background,
         }
     }
 
-    /// The trace of the request that it follows from. A task and an operational event have many, or none.
+    /// The trace of the request that it follows from. A task and an operational event have many, or none, and a probe none.
     pub const fn trace(&self) -> Option<Trace> {
         match self {
             Self::Deliver(job) => job.trace,
             Self::Resend(job) => job.trace,
             Self::FanOut(job) => job.trace,
-            Self::Operational(_) | Self::Task(_) => None,
+            Self::Operational(_) | Self::Task(_) | Self::Probe(_) => None,
         }
     }
 
@@ -268,7 +285,7 @@ impl Job {
             Self::Deliver(Deliver { trace: own, .. })
             | Self::Resend(Resend { trace: own, .. })
             | Self::FanOut(FanOut { trace: own, .. }) => *own = own.or(trace),
-            Self::Operational(_) | Self::Task(_) => {}
+            Self::Operational(_) | Self::Task(_) | Self::Probe(_) => {}
         }
         self
     }
@@ -280,7 +297,7 @@ impl Job {
             Self::Resend(job) => Some(job.message),
             Self::FanOut(job) => Some(job.message),
             Self::Operational(job) => Some(job.message),
-            Self::Task(_) => None,
+            Self::Task(_) | Self::Probe(_) => None,
         }
     }
 
@@ -299,6 +316,7 @@ impl Job {
             Self::Resend(job) => text(RESEND_V1, job),
             Self::Operational(job) => text(OPERATIONAL_V1, job),
             Self::Task(job) => text(TASK_V1, job),
+            Self::Probe(job) => text(PROBE_V1, job),
             Self::Deliver(job) => {
                 let inline = job.payload.as_ref().filter(|payload| payload.length() <= PAYLOAD_LENGTH_MAX);
                 let json = inline.map(|payload| serde_json::from_str(&payload.json));
@@ -378,6 +396,7 @@ impl Job {
             FAN_OUT_V1 => read(with).map(Self::FanOut),
             OPERATIONAL_V1 => read(with).map(Self::Operational),
             TASK_V1 => read(with).map(Self::Task),
+            PROBE_V1 => read(with).map(Self::Probe),
             other => Err(corrupt(WHAT)(format!("its kind {other:?} is not known here"))),
         }
     }

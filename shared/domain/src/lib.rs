@@ -21,6 +21,7 @@ pub mod operational;
 pub mod page;
 pub mod payload_filter;
 pub mod polling;
+pub mod probing;
 pub mod rate_limit;
 pub mod retry;
 pub mod signing;

@@ -74,7 +74,15 @@ pub fn schemas(event_type: &str) -> String {
                     ("disabledFrom", time()),
                     ("reason", json!({ "type": TEXT })),
                 ]),
-                "disabled" | "recovered" => properties.push(("failSince", time())),
+                "disabled" => properties.extend([
+                    ("failSince", time()),
+                    ("nextProbe", time()),
+                    ("reason", json!({ "type": TEXT })),
+                ]),
+                "enabled" => {
+                    properties.extend([("missedSince", time()), ("reason", json!({ "type": TEXT }))]);
+                }
+                "recovered" => properties.push(("failSince", time())),
                 _ => {}
             }
             (&["appId", "endpointId"], properties)
@@ -145,14 +153,34 @@ pub enum EndpointEvent<'a> {
     Updated,
     /// It was deleted.
     Deleted,
-    /// It was switched off: by its owner or, having failed since then, by us.
-    Disabled(Option<Timestamp>),
-    /// It was switched on again.
-    Enabled,
+    /// It was switched off: by its owner or, having failed, by us.
+    Disabled(Option<Disabled<'a>>),
+    /// It was switched on again: by its owner or, as it answered a probe, by us.
+    Enabled(Option<Enabled<'a>>),
     /// Nothing arrives there any more.
     Failing(Warning<'a>),
     /// Having failed since then, it works again.
     Recovered(Timestamp),
+}
+
+/// Why we switched an endpoint off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disabled<'a> {
+    /// Nothing has arrived since then.
+    pub since: Timestamp,
+    /// What the last attempt ended with, in words.
+    pub reason: &'a str,
+    /// When it is probed, if it may come back by itself.
+    pub next_probe: Option<Timestamp>,
+}
+
+/// Why we switched an endpoint on again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Enabled<'a> {
+    /// Nothing had arrived since then: what it missed can be recovered and replayed from there on.
+    pub missed_since: Timestamp,
+    /// How it answered the probe, in words.
+    pub reason: &'a str,
 }
 
 /// What is told of an endpoint before it is switched off.
@@ -173,7 +201,7 @@ impl EndpointEvent<'_> {
             Self::Updated => "endpoint.updated",
             Self::Deleted => "endpoint.deleted",
             Self::Disabled(_) => "endpoint.disabled",
-            Self::Enabled => "endpoint.enabled",
+            Self::Enabled(_) => "endpoint.enabled",
             Self::Failing(_) => "endpoint.failing",
             Self::Recovered(_) => "endpoint.recovered",
         }
@@ -221,6 +249,10 @@ struct EndpointData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     disabled_from: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    next_probe: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missed_since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
 }
 
@@ -255,24 +287,40 @@ pub fn endpoint_event(
     event: EndpointEvent<'_>,
     message: MessageId,
 ) -> Result<Operational> {
-    let warning = match event {
-        EndpointEvent::Failing(warning) => Some(warning),
-        _ => None,
-    };
-    let data = EndpointData {
+    let mut data = EndpointData {
         app_id: app.id,
         app_uid: app.uid.as_deref(),
         endpoint_id: endpoint.id,
         endpoint_uid: endpoint.settings.uid.as_deref(),
-        fail_since: match event {
-            // Where its owner switched it off, it is since now.
-            EndpointEvent::Disabled(since) => Some(since.unwrap_or_else(|| message.time())),
-            EndpointEvent::Recovered(since) => Some(since),
-            _ => warning.map(|warning| warning.since),
-        },
-        disabled_from: warning.map(|warning| warning.disabled_from),
-        reason: warning.map(|warning| warning.reason),
+        fail_since: None,
+        disabled_from: None,
+        next_probe: None,
+        missed_since: None,
+        reason: None,
     };
+    match event {
+        EndpointEvent::Failing(warning) => {
+            data.fail_since = Some(warning.since);
+            data.disabled_from = Some(warning.disabled_from);
+            data.reason = Some(warning.reason);
+        }
+        EndpointEvent::Recovered(since) => data.fail_since = Some(since),
+        // Where its owner switched it off, it is since now.
+        EndpointEvent::Disabled(None) => data.fail_since = Some(message.time()),
+        EndpointEvent::Disabled(Some(why)) => {
+            data.fail_since = Some(why.since);
+            data.next_probe = why.next_probe;
+            data.reason = Some(why.reason);
+        }
+        EndpointEvent::Enabled(Some(why)) => {
+            data.missed_since = Some(why.missed_since);
+            data.reason = Some(why.reason);
+        }
+        EndpointEvent::Enabled(None)
+        | EndpointEvent::Created
+        | EndpointEvent::Updated
+        | EndpointEvent::Deleted => {}
+    }
     build_event(app.org, event.event_type(), message, data)
 }
 

@@ -10,6 +10,7 @@ use super::applications::{ENDPOINTS_MAX, metadata, metadata_of, retry_policy, re
 use super::attempts::endpoint_of;
 use super::audit::{AuditAction, Change};
 use super::endpoint_secrets::EndpointHeaders;
+use super::health::{probing_fields, probing_of};
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s, texts};
 use super::messages::log_ttl_at;
 use super::transaction::{Guard, Transacted, Transaction, create, put};
@@ -77,7 +78,10 @@ const INVALIDATED_AT_ONCE: usize = 50;
 impl Store {
     fn endpoint_item(&self, endpoint: &Endpoint) -> Result<Item> {
         let settings = &endpoint.settings;
-        let item = with_destination(keys::endpoint(endpoint.app, endpoint.id), &settings.destination);
+        let mut item = with_destination(keys::endpoint(endpoint.app, endpoint.id), &settings.destination);
+        for (name, value) in endpoint.probing.iter().flat_map(probing_fields) {
+            item = item.with(name, value);
+        }
         Ok(item
             .with("v", n(SCHEMA))
             .with("description", s(&settings.description))
@@ -88,6 +92,7 @@ impl Store {
             .with("disabled", AttributeValue::Bool(settings.disabled))
             .with_some("rateLimit", settings.rate_limit.map(n))
             .with_some("retryPolicy", retry_policy(settings.retry_policy.as_ref()))
+            .with_some("autoEnable", settings.auto_enable.then_some(AttributeValue::Bool(true)))
             .with_some("metadata", metadata(&settings.metadata))
             .with("keys", self.sealed_keys(endpoint))
             .with_some("headers", self.sealed_headers(endpoint)?)
@@ -115,6 +120,7 @@ impl Store {
                 disabled: item.get("disabled").and_then(|flag| flag.as_bool().ok()).copied().unwrap_or(false),
                 rate_limit: item.number_opt("rateLimit"),
                 retry_policy: retry_policy_of(item)?,
+                auto_enable: item.get("autoEnable").is_some(),
                 metadata: metadata_of(item),
             },
             keys: self.opened_keys(id, item)?,
@@ -122,6 +128,7 @@ impl Store {
             transformation: item.text_opt("transformation").map(TransformationId::from_text),
             failing_since: item.time_opt("failingSince"),
             failing_warned: item.get("failingWarned").is_some(),
+            probing: probing_of(item)?,
             created_at: item.time("createdAt")?,
             updated_at: item.time("updatedAt")?,
         })
@@ -168,6 +175,7 @@ impl Store {
                         disabled: true,
                         rate_limit: item.number_opt("rateLimit"),
                         retry_policy: None,
+                        auto_enable: false,
                         metadata: BTreeMap::new(),
                     },
                     keys: Vec::new(),
@@ -175,6 +183,7 @@ impl Store {
                     transformation: None,
                     failing_since: None,
                     failing_warned: false,
+                    probing: None,
                     created_at: item.time("createdAt")?,
                     updated_at: item.time("updatedAt")?,
                 });
@@ -305,6 +314,7 @@ impl Store {
             transformation: None,
             failing_since: None,
             failing_warned: false,
+            probing: None,
             created_at: now,
             updated_at: now,
         };
@@ -484,17 +494,22 @@ impl Store {
         // Whoever switches an endpoint on again begins anew.
         let failing_since = old.failing_since.filter(|_| !enabled);
         let failing_warned = old.failing_warned && !enabled;
-        let new = Endpoint { failing_since, failing_warned, updated_at, ..new };
+        // So it does with its probes, and whoever switches it off wants it off.
+        let keeps_probing = enabled == disabled && (new.settings.auto_enable || !new.settings.disabled);
+        let probing = old.probing.filter(|_| keeps_probing);
+        let new = Endpoint { failing_since, failing_warned, probing, updated_at, ..new };
+        let (next_is, next) = next_probe_is(old);
         let put = put(self.table(Table::Config), self.endpoint_item(&new)?)
             .condition_expression(format!(
-                "attribute_exists(pk) AND updatedAt = :old AND {}",
+                "attribute_exists(pk) AND updatedAt = :old AND {} AND {next_is}",
                 failing_is(old)
             ))
             .expression_attribute_values(":old", n(old.updated_at.ms()));
-        let put = match old.failing_since {
-            Some(since) => put.expression_attribute_values(":since", n(since.ms())),
-            None => put,
-        };
+        let noted = [old.failing_since.map(|since| (":since", since)), next.map(|next| (":next", next))];
+        let put = noted
+            .into_iter()
+            .flatten()
+            .fold(put, |put, (name, at)| put.expression_attribute_values(name, n(at.ms())));
         let raise =
             if disabled { self.raise_version_without(app, 0, old.id) } else { self.raise_version(app, 0) };
         let mut tx = Transaction::new("update an endpoint");
@@ -514,7 +529,7 @@ impl Store {
             }
         }
         let mut happened = vec![EndpointEvent::Updated];
-        happened.extend(enabled.then_some(EndpointEvent::Enabled));
+        happened.extend(enabled.then_some(EndpointEvent::Enabled(None)));
         happened.extend(disabled.then_some(EndpointEvent::Disabled(None)));
         let events = self.operational_events(app, &new, &happened).await?;
         self.write_operational_events(&mut tx, &events)?;
@@ -569,6 +584,14 @@ fn failing_is(endpoint: &Endpoint) -> &'static str {
         (Some(_), false) => "failingSince = :since AND attribute_not_exists(failingWarned)",
         (Some(_), true) => "failingSince = :since AND attribute_exists(failingWarned)",
         (None, _) => "attribute_not_exists(failingSince)",
+    }
+}
+
+/// The condition that nobody noted another probe meanwhile.
+fn next_probe_is(endpoint: &Endpoint) -> (&'static str, Option<Timestamp>) {
+    match endpoint.probing.and_then(|probing| probing.next) {
+        Some(next) => ("prNext = :next", Some(next)),
+        None => ("attribute_not_exists(prNext)", None),
     }
 }
 

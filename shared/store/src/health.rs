@@ -5,20 +5,22 @@
 //! unless there is something to forget. That an endpoint hangs is in the application's item, which
 //! every batch of deliveries reads strongly.
 
-use aws_sdk_dynamodb::types::builders::UpdateBuilder;
+use aws_sdk_dynamodb::types::builders::{PutBuilder, UpdateBuilder};
 use aws_sdk_dynamodb::types::{AttributeValue, Update};
 
 use super::audit::{AuditAction, AuditSnapshot, Change};
 use super::endpoints::Endpoint;
-use super::item::{Item, n};
+use super::item::{Get as _, Item, n};
 use super::transaction::{Guard, Transacted, Transaction};
 use super::{Store, Table, keys};
 use crate::applications::Application;
+use domain::attempt::Attempt;
 use domain::caller::{Caller, Who};
 use domain::error::{Chain, Result, unavailable};
-use domain::ids::{AttemptId, EndpointId, MessageId, OrgId};
-use domain::job::{Job, Operational};
-use domain::operational::{self, EndpointEvent, Warning};
+use domain::ids::{EndpointId, MessageId, OrgId};
+use domain::job::{Job, Operational, Probe};
+use domain::operational::{self, Disabled, Enabled, EndpointEvent, Warning};
+use domain::probing::Probing;
 use runtime::clock::Timestamp;
 
 /// Endpoints of one application that can be known to hang: all of them together cost no more than a
@@ -29,6 +31,28 @@ const HANGING_MAX: usize = 50;
 pub(super) fn slow_endpoints_of(item: &Item) -> Vec<EndpointId> {
     let Some(AttributeValue::Ss(ids)) = item.get("hanging") else { return Vec::new() };
     ids.iter().filter_map(|id| id.parse().ok()).collect()
+}
+
+/// What an endpoint's item says of its probes.
+pub(super) fn probing_of(item: &Item) -> Result<Option<Probing>> {
+    let Some(since) = item.time_opt("prSince") else { return Ok(None) };
+    Ok(Some(Probing {
+        since,
+        first_pause: item.number("prPause")?,
+        made: item.number("prMade")?,
+        next: item.time_opt("prNext"),
+    }))
+}
+
+/// The same as attributes.
+pub(super) fn probing_fields(probing: &Probing) -> Vec<(&'static str, AttributeValue)> {
+    let mut fields = vec![
+        ("prSince", n(probing.since.ms())),
+        ("prPause", n(probing.first_pause)),
+        ("prMade", n(probing.made)),
+    ];
+    fields.extend(probing.next.map(|next| ("prNext", n(next.ms()))));
+    fields
 }
 
 impl Store {
@@ -217,28 +241,41 @@ impl Store {
         Ok(done)
     }
 
-    /// Switches an endpoint off that asked for it, or that has been failing for too long, after that
-    /// attempt; `false` if it is off or gone already.
+    /// Switches an endpoint off that asked for it by that attempt, or that has been failing since then and so for too
+    /// long; `false` if it is off or gone already. One that did not ask, and whose owner wants so, is probed.
     ///
     /// # Errors
     /// The store's own.
     pub async fn disable_endpoint(
         &self,
         app: &Application,
-        id: EndpointId,
+        attempt: &Attempt,
         since: Timestamp,
-        attempt: AttemptId,
     ) -> Result<bool> {
+        let id = attempt.endpoint;
         let Some(endpoint) = self.find_endpoint(app.id, id).await? else { return Ok(false) };
         // Never the same time twice: it is what the condition of a change compares.
         let now = self.clock.now().max(Timestamp::from_ms(endpoint.updated_at.ms() + 1));
-        let update = Update::builder()
-            .update_expression("SET disabled = :true, updatedAt = :now REMOVE failingSince, failingWarned")
+        let is_probed = endpoint.settings.auto_enable && !attempt.disables;
+        let probing = is_probed.then(|| Probing::begin(endpoint.probing.as_ref(), since, now));
+        let probed = probing.map(|probing| probing_fields(&probing));
+        let set = if probed.is_some() {
+            ", prSince = :prSince, prPause = :prPause, prMade = :prMade, prNext = :prNext REMOVE "
+        } else {
+            " REMOVE prSince, prPause, prMade, prNext, "
+        };
+        let mut update = Update::builder()
+            .update_expression(format!(
+                "SET disabled = :true, updatedAt = :now{set}failingSince, failingWarned"
+            ))
             .condition_expression("attribute_exists(pk) AND disabled = :false AND updatedAt < :now")
             .expression_attribute_values(":now", n(now.ms()))
             .expression_attribute_values(":true", AttributeValue::Bool(true))
             .expression_attribute_values(":false", AttributeValue::Bool(false));
-        let by = Caller { request_id: Some(attempt.to_string()), ..Who::Postrider(app.org).into() };
+        for (name, value) in probed.into_iter().flatten() {
+            update = update.expression_attribute_values(format!(":{name}"), value);
+        }
+        let by = Caller { request_id: Some(attempt.id.to_string()), ..Who::Postrider(app.org).into() };
         let disabled = |disabled: bool| AuditSnapshot::default().with("disabled", disabled);
         let change = Change::new(&by, AuditAction::EndpointDisabled, id).within(app.id);
         let change = change.from(disabled(false)).to(disabled(true).with("failingSince", since.to_string()));
@@ -246,7 +283,89 @@ impl Store {
         tx.add(Guard::Application, self.raise_version_without(app, 0, id))?;
         tx.add(Guard::Unchanged, self.of_endpoint(app, id, update))?;
         tx.add(Guard::Fresh, self.audit(change))?;
-        let events = self.operational_events(app, &endpoint, &[EndpointEvent::Disabled(Some(since))]).await?;
+        let next_probe = probing.and_then(|probing| probing.next);
+        if let Some(due) = next_probe {
+            tx.add(Guard::Fresh, self.probe_timer(app, id, due)?)?;
+        }
+        let asks = if attempt.disables { ", which asks for no more webhooks" } else { "" };
+        let reason = format!("{}{asks}", attempt.failure());
+        let why = Disabled { since, reason: &reason, next_probe };
+        let events = self.operational_events(app, &endpoint, &[EndpointEvent::Disabled(Some(why))]).await?;
+        self.write_operational_events(&mut tx, &events)?;
+        let done = self.transact(tx).await? == Transacted::Done;
+        if done {
+            self.enqueue_operational_events(&events).await;
+        }
+        Ok(done)
+    }
+
+    /// The job of a probe, as part of the transaction after which it is due.
+    fn probe_timer(&self, app: &Application, endpoint: EndpointId, due: Timestamp) -> Result<PutBuilder> {
+        let job = Job::Probe(Probe { org: app.org, app: app.id, endpoint, due });
+        self.outbox(endpoint, due, &app.id.to_string(), &job)
+    }
+
+    /// Notes a probe that failed, and with it when the next one is due: nothing where another copy of its job did, or
+    /// where the endpoint is not probed any more.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn note_probe(
+        &self,
+        app: &Application,
+        id: EndpointId,
+        before: &Probing,
+        after: &Probing,
+    ) -> Result<()> {
+        let next = if after.next.is_some() { ", prNext = :prNext" } else { " REMOVE prNext" };
+        let mut update = Update::builder()
+            .update_expression(format!("SET prMade = :prMade{next}"))
+            .condition_expression("attribute_exists(pk) AND prNext = :before")
+            .expression_attribute_values(":prMade", n(after.made))
+            .expression_attribute_values(":before", n(before.next.unwrap_or_default().ms()));
+        let mut tx = Transaction::new("note a probe");
+        if let Some(due) = after.next {
+            update = update.expression_attribute_values(":prNext", n(due.ms()));
+            tx.add(Guard::Fresh, self.probe_timer(app, id, due)?)?;
+        }
+        tx.add(Guard::Unchanged, self.of_endpoint(app, id, update))?;
+        self.transact(tx).await.map(drop)
+    }
+
+    /// Switches an endpoint on again that answered the probe which it was waiting for, and tells so; `false` if it
+    /// waits for it no more.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn enable_endpoint(
+        &self,
+        app: &Application,
+        endpoint: &Endpoint,
+        probing: &Probing,
+        probe: &Attempt,
+    ) -> Result<bool> {
+        let now = self.clock.now().max(Timestamp::from_ms(endpoint.updated_at.ms() + 1));
+        let update = Update::builder()
+            .update_expression("SET disabled = :false, updatedAt = :now, prMade = :made REMOVE prNext")
+            .condition_expression(
+                "attribute_exists(pk) AND disabled = :true AND prNext = :next AND updatedAt < :now",
+            )
+            .expression_attribute_values(":now", n(now.ms()))
+            .expression_attribute_values(":made", n(probing.after_success().made))
+            .expression_attribute_values(":next", n(probing.next.unwrap_or_default().ms()))
+            .expression_attribute_values(":true", AttributeValue::Bool(true))
+            .expression_attribute_values(":false", AttributeValue::Bool(false));
+        let by = Caller { request_id: Some(probe.id.to_string()), ..Who::Postrider(app.org).into() };
+        let disabled = |disabled: bool| AuditSnapshot::default().with("disabled", disabled);
+        let change = Change::new(&by, AuditAction::EndpointEnabled, endpoint.id).within(app.id);
+        let after = disabled(false).with("missedSince", probing.since.to_string());
+        let mut tx = Transaction::new("enable an endpoint");
+        tx.add(Guard::Application, self.raise_version(app, 0))?;
+        tx.add(Guard::Unchanged, self.of_endpoint(app, endpoint.id, update))?;
+        tx.add(Guard::Fresh, self.audit(change.from(disabled(true)).to(after)))?;
+        let reason = format!("{} to a probe", probe.failure());
+        let why = Enabled { missed_since: probing.since, reason: &reason };
+        let events = self.operational_events(app, endpoint, &[EndpointEvent::Enabled(Some(why))]).await?;
         self.write_operational_events(&mut tx, &events)?;
         let done = self.transact(tx).await? == Transacted::Done;
         if done {

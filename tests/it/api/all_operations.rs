@@ -1,11 +1,12 @@
 //! One walk through all that changes configuration, with what the audit events of each step have to say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::test_stack::{Answer, Receiver, TestStack};
+use crate::test_stack::{Ahead, Answer, Receiver, TestStack, settings};
 
 /// Things that are in no audit event: the keys, a header's value, what a URL lets one in with, a variable's value.
 pub const SECRETS: [&str; 7] = [
@@ -27,6 +28,8 @@ pub struct Walk {
     known: BTreeSet<String>,
     /// The words of all events so far.
     pub seen: BTreeSet<String>,
+    /// The stack's.
+    clock: Arc<Ahead>,
     /// Methods and paths, as the OpenAPI document has them.
     pub walked: BTreeSet<(String, String)>,
     /// What stands in paths.
@@ -37,10 +40,15 @@ impl Walk {
     pub async fn start() -> Self {
         let receiver = Receiver::answering(|webhook| match webhook.path.as_str() {
             "/gone" => (StatusCode::GONE, String::new()),
+            "/probed" if !webhook.body.starts_with(b"{\"data\"") => (StatusCode::NOT_FOUND, String::new()),
             _ => (StatusCode::OK, "an answer".into()),
         });
+        let clock = Arc::new(Ahead::default());
+        let mut settings = settings();
+        settings.platform.clock = clock.clone();
         Self {
-            stack: TestStack::start().await,
+            stack: TestStack::with(settings).await,
+            clock,
             receiver: receiver.await,
             known: BTreeSet::new(),
             seen: BTreeSet::new(),
@@ -157,6 +165,7 @@ impl Walk {
         self.polling().await;
         self.log().await;
         self.itself_disables().await;
+        self.comes_back().await;
         self.ends().await;
     }
 
@@ -518,6 +527,36 @@ impl Walk {
         self.ask("POST", "/app/{app_id}/msg", &token, body).await;
         self.stack.idle().await;
         assert_eq!(self.news().await, Vec::<Value>::new());
+    }
+
+    /// What goes on by itself after days: an endpoint that only fails, and then answers a probe.
+    async fn comes_back(&mut self) {
+        let token = self.stack.token.clone();
+        let body =
+            json!({"url": self.receiver.url("/probed"), "autoEnable": true, "retryPolicy": {"attempts": 1}});
+        let made = self.ask("POST", "/app/{app_id}/endpoint", &token, body).await.json();
+        let id = made["id"].as_str().expect("an id").to_owned();
+        let events = self.news().await;
+        assert_eq!((events.len(), &events[0]["after"]["autoEnable"]), (1, &json!(true)), "{events:#?}");
+        for days in [0, 6] {
+            self.clock.skip(std::time::Duration::from_secs(days * 24 * 3_600));
+            self.stack.stack.wake();
+            let body = json!({"eventType": "c.d", "payload": {"days": days}});
+            self.ask("POST", "/app/{app_id}/msg", &token, body).await;
+            self.stack.idle().await;
+        }
+        let before = json!({"disabled": false});
+        self.itself("endpoint.disabled", &id, before, |after| assert_eq!(after["disabled"], true)).await;
+        self.clock.skip(std::time::Duration::from_secs(3_600));
+        self.stack.stack.wake();
+        self.stack.run_timers().await;
+        self.stack.idle().await;
+        let before = json!({"disabled": true});
+        self.itself("endpoint.enabled", &id, before, |after| {
+            assert_eq!(after["disabled"], false);
+            assert!(after["missedSince"].is_string());
+        })
+        .await;
     }
 
     async fn ends(&mut self) {

@@ -19,7 +19,7 @@ use crate::test_stack::{Receiver, TestStack, sdk, settings};
 /// What stands behind the prefix of every id in the files.
 const K: &str = "23rb8YdGqMT0qIzpgGwdXfHirMu";
 
-const BODIES: [(&str, &str); 7] = [
+const BODIES: [(&str, &str); 8] = [
     ("deliver.v1.whole", include_str!("../../data/jobs/deliver.v1.whole.json")),
     ("deliver.v1.least", include_str!("../../data/jobs/deliver.v1.least.json")),
     ("resend.v1.whole", include_str!("../../data/jobs/resend.v1.whole.json")),
@@ -27,6 +27,7 @@ const BODIES: [(&str, &str); 7] = [
     ("fan-out.v1", include_str!("../../data/jobs/fan-out.v1.json")),
     ("operational.v1", include_str!("../../data/jobs/operational.v1.json")),
     ("task.v1", include_str!("../../data/jobs/task.v1.json")),
+    ("probe.v1", include_str!("../../data/jobs/probe.v1.json")),
 ];
 
 fn body(name: &str) -> &'static str {
@@ -60,9 +61,10 @@ fn every_kind_of_job_is_on_file() {
             Job::FanOut(_) => "fan-out",
             Job::Operational(_) => "operational",
             Job::Task(_) => "task",
+            Job::Probe(_) => "probe",
         })
         .collect();
-    assert_eq!(kinds.len(), 5);
+    assert_eq!(kinds.len(), 6);
 }
 
 /// INV-6
@@ -178,6 +180,11 @@ async fn jobs_of_the_version_before_are_handled() {
         yard.work("DeliveriesQueue", &job).await;
         assert_eq!(yard.receiver.next().await.body, r#"{"n":1}"#, "{name}");
     }
+
+    // Of an endpoint that waits for no probe, or for another one.
+    let probe = yard.here("probe.v1");
+    yard.work("RetriesQueue", &probe).await;
+    assert_eq!(yard.receiver.rest().len(), 0);
 
     let fan_out = yard.here("fan-out.v1");
     yard.work("BackgroundQueue", &fan_out).await;

@@ -44,6 +44,7 @@ impl Kind {
                 "metadata",
                 "rateLimit",
                 "retryPolicy",
+                "autoEnable",
             ],
         }
     }

@@ -148,6 +148,7 @@ impl From<&Endpoint> for AuditSnapshot {
             .with("disabled", settings.disabled)
             .with("rateLimit", settings.rate_limit)
             .with("retryPolicy", settings.retry_policy.as_ref().map(Value::from))
+            .with("autoEnable", settings.auto_enable.then_some(true))
             .with_metadata(&settings.metadata)
             .with("transformation", endpoint.transformation.as_ref().map(TransformationId::text))
             .with_hidden("headers", names, values.join("\n"))
