@@ -88,7 +88,7 @@ impl Services {
         );
         if let Some(address) = &settings.aws_endpoint {
             // It serves what endpoints in AWS need as well.
-            for service in ["STS", "SNS", "EVENTBRIDGE", "S3", "LAMBDA_DESTINATIONS"] {
+            for service in ["STS", "SNS", "EVENTBRIDGE", "S3", "LAMBDA_DESTINATIONS", "SESV2"] {
                 variables.entry(format!("AWS_ENDPOINT_URL_{service}")).or_insert_with(|| address.clone());
             }
         }

@@ -7,6 +7,7 @@ pub mod filters;
 pub mod ingest;
 pub mod limits;
 pub mod loops;
+pub mod mails;
 pub mod manual_resend;
 pub mod operational;
 pub mod probes;

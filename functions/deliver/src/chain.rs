@@ -13,6 +13,7 @@ use shared::store::attempts::{Attempt, Passage, State, Status};
 use shared::store::endpoints::Endpoint;
 
 use crate::job::AttemptJob;
+use crate::mail::Notice;
 use crate::{Deliver, InjectedBug};
 
 /// An endpoint that has only failed for so long is disabled, by the contract.
@@ -20,6 +21,8 @@ const FAILING_MAX: Duration = Duration::from_secs(5 * 24 * 3600);
 /// A success so soon after the failure was noted does not forget it: an endpoint that fails every
 /// other time would cost two transactions each. [`FAILING_MAX`] counts from the end of this.
 const FAILING_KEPT_MIN: Duration = Duration::from_secs(3600);
+/// A message that has failed for so long notes that its endpoint fails, however many attempts are still to come.
+const NOTED_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// So long before it is disabled, an endpoint's owner is warned once more.
 const WARNED_BEFORE: Duration = Duration::from_secs(24 * 3600);
 
@@ -41,7 +44,7 @@ impl Deliver {
             (_, Some(_)) => Status::Pending,
             (_, None) => Status::Fail,
         };
-        self.update_endpoint_health(app, attempt, status).await?;
+        self.update_endpoint_health(app, attempt, status, job.due.first().copied()).await?;
         for event in events(status, job.number()) {
             self.enqueue_attempt_event(app, job, attempt, event).await?;
         }
@@ -64,7 +67,7 @@ impl Deliver {
     /// What follows a manual attempt: the state says that it was made. The chain goes its own way.
     async fn finish_manual(&self, app: &Application, attempt: &Attempt) -> Result<()> {
         if attempt.status == Status::Success || attempt.disables {
-            self.update_endpoint_health(app, attempt, attempt.status).await?;
+            self.update_endpoint_health(app, attempt, attempt.status, None).await?;
         }
         self.store.note_by_hand(attempt).await?;
         Ok(())
@@ -78,21 +81,25 @@ impl Deliver {
     }
 
     /// Draws the conclusions about the endpoint: what arrived forgets its failures, a message that is
-    /// given up notes one, and an endpoint that asks for it, or has failed for too long, is disabled.
+    /// given up, or has failed for a day, notes one, and an endpoint that asks for it, or has failed for too long, is
+    /// disabled. `first_due`: when the first attempt of a chain was.
     async fn update_endpoint_health(
         &self,
         app: &Application,
         attempt: &Attempt,
         status: Status,
+        first_due: Option<Timestamp>,
     ) -> Result<()> {
         if attempt.disables {
             tracing::info!(endpoint = %attempt.endpoint, "an endpoint asks to be disabled");
             return self.disable(app, attempt, attempt.at).await;
         }
         // What was not sent says nothing of whoever it was for.
-        if status == Status::Pending || attempt.passage == Passage::Canceled {
+        if attempt.passage == Passage::Canceled {
             return Ok(());
         }
+        let failed_for = first_due.map_or(Duration::ZERO, |due| attempt.at.since(due));
+        let is_noted = status == Status::Fail || status == Status::Pending && failed_for >= NOTED_AFTER;
         let Some(endpoint) = self.endpoint(app, attempt.endpoint).await? else { return Ok(()) };
         let reason = attempt.failure();
         let warning = |since: Timestamp| Warning {
@@ -104,20 +111,37 @@ impl Deliver {
             (Status::Success, Some(since)) if forgets(attempt, since) => {
                 self.store.forget_failing(app, &endpoint, since).await.map(drop)
             }
-            (Status::Fail, None) => {
-                self.store.note_failing(app, &endpoint, warning(attempt.at)).await.map(drop)
+            (Status::Fail | Status::Pending, None) if is_noted => {
+                let warning = warning(attempt.at);
+                if self.store.note_failing(app, &endpoint, warning, attempt.message.time()).await? {
+                    self.mail(app, &endpoint, warning, Notice::Failing).await;
+                }
+                Ok(())
             }
             (Status::Fail, Some(since)) if attempt.at.since(since) >= FAILING_MAX + FAILING_KEPT_MIN => {
                 tracing::warn!(endpoint = %endpoint.id, %since, "an endpoint has failed for too long and is disabled");
                 self.disable(app, attempt, since).await
             }
-            (Status::Fail, Some(since))
+            (Status::Fail | Status::Pending, Some(since))
                 if !endpoint.failing_warned
                     && attempt.at.since(since) >= FAILING_MAX + FAILING_KEPT_MIN - WARNED_BEFORE =>
             {
-                self.store.warn_failing(app, &endpoint, warning(since)).await.map(drop)
+                let warning = warning(since);
+                if self.store.warn_failing(app, &endpoint, warning, self.mailer.is_some()).await? {
+                    self.mail(app, &endpoint, warning, Notice::DisabledSoon).await;
+                }
+                Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Sends a warning by mail, where that is on: by whoever noted it, so once.
+    async fn mail(&self, app: &Application, endpoint: &Endpoint, warning: Warning<'_>, notice: Notice) {
+        if let Some(mailer) = &self.mailer
+            && app.org != operational::management_org()
+        {
+            mailer.warn(&self.store, app, endpoint, warning, notice).await;
         }
     }
 

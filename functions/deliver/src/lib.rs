@@ -10,6 +10,7 @@ mod circuit;
 mod destination;
 mod injected_bug;
 mod job;
+mod mail;
 mod probe;
 mod requeue;
 mod spans;
@@ -50,6 +51,7 @@ use destination::aws::OwnAws;
 use destination::http::network;
 use destination::{AttemptRequest, Attempted, Destinations};
 use job::AttemptJob;
+use mail::Mailer;
 use requeue::Priority;
 use spans::{Collected, Made, Spans};
 use throttle::Slots;
@@ -74,6 +76,8 @@ pub struct Deliver {
     retries: RetryPolicy,
     sources: [Source; 2],
     destinations: Destinations,
+    /// Who warns by mail, where that is on.
+    mailer: Option<Mailer>,
     /// Who sends operational webhooks.
     operational_queue: OperationalQueue,
     endpoints: VersionedCache<EndpointId, Arc<Endpoint>>,
@@ -141,12 +145,15 @@ impl Deliver {
         let sqs = platform.sqs(env)?;
         let queue = Queue::Background.url(env)?;
         let operational_queue = OperationalQueue { sqs: sqs.clone(), queue };
+        let (clock, aws) = (platform.clock.clone(), OwnAws::read(env)?);
+        let mailer = Mailer::read(env, transport.clone(), clock.clone(), &settings, aws.clone())?;
         Ok(Self {
+            mailer,
             store: platform.store(env)?.with_operational_events(Arc::new(operational_queue.clone())),
             operational_queue,
             sqs,
             clock: platform.clock.clone(),
-            destinations: Destinations::new(transport, platform.clock.clone(), &settings, OwnAws::read(env)?),
+            destinations: Destinations::new(transport, clock, &settings, aws),
             retries: RetryPolicy::read(env)?,
             sources: [Queue::Deliveries.source(env)?, Queue::Retries.source(env)?],
             endpoints: VersionedCache::new(ENDPOINTS_MAX),

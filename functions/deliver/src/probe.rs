@@ -32,6 +32,7 @@ impl Deliver {
             labels: Labels::of(probing::EVENT_TYPE),
             trigger: Trigger::Scheduled,
             prepared: &Prepared::AsItIs,
+            traceparent: None,
         };
         let Attempted { attempt, .. } = self.destinations.attempt(request).await?;
         // What says that it does not want any more has answered, too.

@@ -197,7 +197,7 @@ struct EndpointOut {
     /// When it is probed next.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_probe: Option<Timestamp>,
-    /// A probe enabled it, and nothing had arrived since then: what it missed can be recovered and replayed.
+    /// A probe enabled it, and messages made from then on never arrived: they can be recovered and replayed.
     #[serde(skip_serializing_if = "Option::is_none")]
     missed_since: Option<Timestamp>,
     /// Arbitrary key-value metadata.

@@ -94,6 +94,10 @@ pub(super) struct DevFlags {
     /// Headers of the requests to the collector, as name=value,name=value [default: none].
     #[arg(long, env = "POSTRIDER_OTLP_HEADERS", hide_env_values = true, value_name = "HEADERS")]
     otlp_headers: Option<String>,
+    /// The address that mails come from which warn of failing endpoints, by SES (AWS_ENDPOINT_URL_SESV2 says
+    /// where that is) [default: none, no mail].
+    #[arg(long, env = "POSTRIDER_WARN_FROM", value_name = "ADDRESS")]
+    warn_from: Option<String>,
     /// Where app portal links lead, without the path /login [default: the API's own address].
     #[arg(long, env = "POSTRIDER_PORTAL_URL", value_name = "URL")]
     portal_url: Option<String>,
@@ -250,6 +254,7 @@ impl DevFlags {
             ("POSTRIDER_TRACEPARENT", &self.traceparent),
             ("POSTRIDER_OTLP_URL", &self.otlp_url),
             ("POSTRIDER_OTLP_HEADERS", &self.otlp_headers),
+            ("POSTRIDER_WARN_FROM", &self.warn_from),
             ("POSTRIDER_PORTAL_URL", &self.portal_url),
             ("POSTRIDER_PORTAL_ONE_TIME_LINKS", &self.portal_one_time_links),
             ("POSTRIDER_MESSAGE_QUOTA", &self.message_quota),
@@ -264,7 +269,7 @@ impl DevFlags {
             settings = settings.with("POSTRIDER_RETRY_SCHEDULE", schedule.trim());
         }
         // Where the services are that endpoints in AWS name, if not in AWS.
-        for service in ["STS", "SNS", "EVENTBRIDGE", "S3", "LAMBDA_DESTINATIONS"] {
+        for service in ["STS", "SNS", "EVENTBRIDGE", "S3", "LAMBDA_DESTINATIONS", "SESV2"] {
             let name = format!("AWS_ENDPOINT_URL_{service}");
             if let Some(value) = env.optional(&name) {
                 settings = settings.with(&name, &value);

@@ -34,6 +34,8 @@ pub struct Endpoint {
     /// Since when nothing has arrived: the first message whose last attempt failed, with no success
     /// since then. None while it works.
     pub failing_since: Option<Timestamp>,
+    /// When the message that said so was made: what is made from then on may have to be sent again.
+    pub failing_from: Option<Timestamp>,
     /// That it will be disabled soon was told, since it fails.
     pub failing_warned: bool,
     /// Where it was disabled because it only failed, and may come back by itself: when it is probed, or that a probe

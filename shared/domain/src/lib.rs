@@ -6,6 +6,7 @@ pub mod audit;
 pub mod aws_place;
 pub mod caller;
 pub mod capability;
+pub mod email;
 pub mod endpoint;
 pub mod error;
 pub mod event_type;

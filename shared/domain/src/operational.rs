@@ -177,7 +177,7 @@ pub struct Disabled<'a> {
 /// Why we switched an endpoint on again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Enabled<'a> {
-    /// Nothing had arrived since then: what it missed can be recovered and replayed from there on.
+    /// When the first message was made that never arrived: from then on they can be recovered and replayed.
     pub missed_since: Timestamp,
     /// How it answered the probe, in words.
     pub reason: &'a str,

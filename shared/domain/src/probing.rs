@@ -22,7 +22,7 @@ const PROBED_MAX: Duration = Duration::from_secs(LOG_RETENTION_DAYS * 24 * 3600)
 /// until a person enables or disables the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probing {
-    /// Since when nothing had arrived when it was disabled.
+    /// When the first message was made that never arrived: what it missed is from then on.
     pub since: Timestamp,
     /// The pause before the first probe, in hours: doubled each time that it is disabled after a probe enabled it.
     pub first_pause: u32,
@@ -33,8 +33,8 @@ pub struct Probing {
 }
 
 impl Probing {
-    /// What is noted of an endpoint that is disabled now, and has failed since then. `before`: what was noted the
-    /// last time, if only a probe has enabled it since.
+    /// What is noted of an endpoint that is disabled now, and has missed messages since then. `before`: what was noted
+    /// the last time, if only a probe has enabled it since.
     pub fn begin(before: Option<&Self>, since: Timestamp, now: Timestamp) -> Self {
         let first_pause = before.map_or(FIRST_PAUSE, |before| (before.first_pause * 2).min(PAUSE_MAX));
         Self { since, first_pause, made: 0, next: Some(now.after(hours(first_pause))) }
@@ -73,7 +73,7 @@ pub fn payload(endpoint: &Endpoint, probing: &Probing, now: Timestamp) -> String
         "data": {
             "appId": endpoint.app.to_string(),
             "endpointId": endpoint.id.to_string(),
-            "failSince": probing.since.to_string(),
+            "missedSince": probing.since.to_string(),
             "probe": probing.made + 1,
         },
     })

@@ -1,9 +1,12 @@
 //! An application as it is written in a request.
 
+use std::collections::BTreeMap;
+
 use domain::application::ApplicationSettings;
+use domain::email;
 use domain::limits::TEXT_LENGTH_MAX;
 
-use crate::{BodyType, Fields, RETRY_POLICY, RequestBody, Text};
+use crate::{BodyType, Field, Fields, RETRY_POLICY, RequestBody, Text};
 
 /// An application in a request.
 #[derive(Debug)]
@@ -19,9 +22,22 @@ impl RequestBody for ApplicationIn {
             uid: fields.text(&["uid"], Text::Uid("app_")).value(),
             rate_limit: fields.rate_limit().value(),
             retry_policy: fields.retry_policy().value(),
-            metadata: fields.metadata().value().unwrap_or_default(),
+            metadata: read_metadata(fields).value().unwrap_or_default(),
         })
     }
+}
+
+/// The owner's notes, one of which means something here: who is warned by mail.
+fn read_metadata(fields: &mut Fields<'_>) -> Field<BTreeMap<String, String>> {
+    let field = fields.metadata();
+    if let Field::Value(map) = &field
+        && map.get(email::METADATA_NAME).is_some_and(|address| !email::is_address(address))
+    {
+        let text =
+            "Must be an email address, such as ops@example.com: warnings of failing endpoints are sent there";
+        fields.violation_at(&["metadata", email::METADATA_NAME], text);
+    }
+    field
 }
 
 impl ApplicationIn {
@@ -51,7 +67,7 @@ impl RequestBody for ApplicationPatch {
             uid: fields.text(&["uid"], Text::Uid("app_")).over(before.uid),
             rate_limit: fields.rate_limit().over(before.rate_limit),
             retry_policy: fields.retry_policy().over(before.retry_policy),
-            metadata: fields.metadata().over(Some(before.metadata)).unwrap_or_default(),
+            metadata: read_metadata(fields).over(Some(before.metadata)).unwrap_or_default(),
         })
     }
 }
@@ -66,5 +82,8 @@ const APPLICATION_FIELDS: &[(&str, &str)] = &[
     RETRY_POLICY[3],
     RETRY_POLICY[4],
     RETRY_POLICY[5],
-    ("metadata", "Arbitrary key-value metadata."),
+    (
+        "metadata",
+        "Arbitrary key-value metadata. `postrider.email`, if it is there, is the address that is warned of failing endpoints where the installation sends mail.",
+    ),
 ];

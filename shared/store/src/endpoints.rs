@@ -98,6 +98,7 @@ impl Store {
             .with_some("headers", self.sealed_headers(endpoint)?)
             .with_some("transformation", endpoint.transformation.as_ref().map(|id| s(id.text())))
             .with_some("failingSince", endpoint.failing_since.map(|at| n(at.ms())))
+            .with_some("failingFrom", endpoint.failing_from.map(|at| n(at.ms())))
             .with_some("failingWarned", endpoint.failing_warned.then_some(AttributeValue::Bool(true)))
             .with("createdAt", n(endpoint.created_at.ms()))
             .with("updatedAt", n(endpoint.updated_at.ms())))
@@ -127,6 +128,7 @@ impl Store {
             headers: self.opened_headers(id, item)?,
             transformation: item.text_opt("transformation").map(TransformationId::from_text),
             failing_since: item.time_opt("failingSince"),
+            failing_from: item.time_opt("failingFrom"),
             failing_warned: item.get("failingWarned").is_some(),
             probing: probing_of(item)?,
             created_at: item.time("createdAt")?,
@@ -182,6 +184,7 @@ impl Store {
                     headers: EndpointHeaders::default(),
                     transformation: None,
                     failing_since: None,
+                    failing_from: None,
                     failing_warned: false,
                     probing: None,
                     created_at: item.time("createdAt")?,
@@ -313,6 +316,7 @@ impl Store {
             headers,
             transformation: None,
             failing_since: None,
+            failing_from: None,
             failing_warned: false,
             probing: None,
             created_at: now,
@@ -493,11 +497,12 @@ impl Store {
         let disabled = !old.settings.disabled && new.settings.disabled;
         // Whoever switches an endpoint on again begins anew.
         let failing_since = old.failing_since.filter(|_| !enabled);
+        let failing_from = old.failing_from.filter(|_| !enabled);
         let failing_warned = old.failing_warned && !enabled;
         // So it does with its probes, and whoever switches it off wants it off.
         let keeps_probing = enabled == disabled && (new.settings.auto_enable || !new.settings.disabled);
         let probing = old.probing.filter(|_| keeps_probing);
-        let new = Endpoint { failing_since, failing_warned, probing, updated_at, ..new };
+        let new = Endpoint { failing_since, failing_from, failing_warned, probing, updated_at, ..new };
         let (next_is, next) = next_probe_is(old);
         let put = put(self.table(Table::Config), self.endpoint_item(&new)?)
             .condition_expression(format!(

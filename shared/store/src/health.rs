@@ -155,7 +155,8 @@ impl Store {
         }
     }
 
-    /// Notes that an endpoint has been failing since then, and tells so; `false` if that, or more, is noted already.
+    /// Notes that an endpoint has been failing since then, as a message says that was made at `from`, and tells so;
+    /// `false` if that, or more, is noted already.
     ///
     /// # Errors
     /// The store's own.
@@ -164,16 +165,18 @@ impl Store {
         app: &Application,
         endpoint: &Endpoint,
         warning: Warning<'_>,
+        from: Timestamp,
     ) -> Result<bool> {
         let update = Update::builder()
-            .update_expression("SET failingSince = :since")
+            .update_expression("SET failingSince = :since, failingFrom = :from")
+            .expression_attribute_values(":from", n(from.ms()))
             .condition_expression("attribute_exists(pk) AND attribute_not_exists(failingSince)")
             .expression_attribute_values(":since", n(warning.since.ms()));
         self.write_warning(app, endpoint, warning, update).await
     }
 
     /// Tells once that an endpoint will be disabled soon; `false` if it was told, or if that is no longer so. Nothing
-    /// is noted where nobody is told.
+    /// is noted where nobody is told, here or by mail (`mails`).
     ///
     /// # Errors
     /// The store's own.
@@ -182,8 +185,9 @@ impl Store {
         app: &Application,
         endpoint: &Endpoint,
         warning: Warning<'_>,
+        mails: bool,
     ) -> Result<bool> {
-        if !self.is_told(app.org, false).await? {
+        if !mails && !self.is_told(app.org, false).await? {
             return Ok(false);
         }
         let update = Update::builder()
@@ -226,7 +230,7 @@ impl Store {
         since: Timestamp,
     ) -> Result<bool> {
         let update = Update::builder()
-            .update_expression("REMOVE failingSince, failingWarned")
+            .update_expression("REMOVE failingSince, failingFrom, failingWarned")
             .condition_expression("attribute_exists(pk) AND failingSince = :since")
             .expression_attribute_values(":since", n(since.ms()));
         let mut tx = Transaction::new("forget that an endpoint failed");
@@ -256,8 +260,9 @@ impl Store {
         let Some(endpoint) = self.find_endpoint(app.id, id).await? else { return Ok(false) };
         // Never the same time twice: it is what the condition of a change compares.
         let now = self.clock.now().max(Timestamp::from_ms(endpoint.updated_at.ms() + 1));
+        let missed = endpoint.failing_from.unwrap_or(since);
         let is_probed = endpoint.settings.auto_enable && !attempt.disables;
-        let probing = is_probed.then(|| Probing::begin(endpoint.probing.as_ref(), since, now));
+        let probing = is_probed.then(|| Probing::begin(endpoint.probing.as_ref(), missed, now));
         let probed = probing.map(|probing| probing_fields(&probing));
         let set = if probed.is_some() {
             ", prSince = :prSince, prPause = :prPause, prMade = :prMade, prNext = :prNext REMOVE "
@@ -266,7 +271,7 @@ impl Store {
         };
         let mut update = Update::builder()
             .update_expression(format!(
-                "SET disabled = :true, updatedAt = :now{set}failingSince, failingWarned"
+                "SET disabled = :true, updatedAt = :now{set}failingSince, failingFrom, failingWarned"
             ))
             .condition_expression("attribute_exists(pk) AND disabled = :false AND updatedAt < :now")
             .expression_attribute_values(":now", n(now.ms()))

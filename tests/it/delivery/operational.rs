@@ -327,6 +327,31 @@ async fn a_failing_endpoint_is_told_at_once_and_a_day_before_it_is_disabled() {
     assert_eq!(types(&send(&mut operator).await), ["endpoint.disabled"]);
 }
 
+/// With attempts that go on for days, nobody waits for the last one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_is_told_to_fail_after_a_day_however_many_attempts_are_to_come() {
+    let clock = Arc::new(Ahead::default());
+    let mut settings = settings();
+    settings.platform.clock = clock.clone();
+    let stack = TestStack::with(settings).await;
+    let mut operator = Receiver::start().await;
+    let sink = json!({"url": operator.url("/"), "eventTypes": ["endpoint.failing"]});
+    assert_eq!(stack.ask_told("POST", "", &stack.token, &sink).await.status, StatusCode::CREATED);
+    let receiver = Receiver::answering(|_| (StatusCode::BAD_GATEWAY, String::new())).await;
+    let app = stack.app().await;
+    let policy = json!({"schedule": [1, 72_000, 18_000, 72_000, 72_000], "jitter": 0});
+    let body = json!({"url": receiver.url("/"), "retryPolicy": policy}).to_string();
+    let made = stack.request("POST", &format!("/api/v1/app/{app}/endpoint"), &stack.token, body).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    stack.message(&app, MessageIn::new("a".into(), json!({}))).await;
+    stack.idle().await;
+    for (seconds, told_then) in [(2, 0), (72_000, 0), (18_000, 1), (72_000, 0)] {
+        clock.skip(Duration::from_secs(seconds));
+        stack.stack.wake();
+        assert_eq!(told(&stack, &mut operator).await.len(), told_then, "{seconds}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_of_a_task_is_told_once() {
     let stack = TestStack::start().await;

@@ -119,17 +119,21 @@ async fn an_endpoint_that_only_failed_comes_back_when_it_answers() {
     assert_eq!((&shown["disabled"], &shown["nextProbe"]), (&json!(true), &disabled["data"]["nextProbe"]));
     assert_eq!(disabled["data"]["reason"], "127.0.0.1 answered 503");
     assert_eq!(at.next_in().await, Some(1));
-    let since = disabled["data"]["failSince"].clone();
+    let from = disabled["data"]["failSince"].clone();
 
     // Not before its time; then signed as webhooks are, and each pause is twice the one before.
     assert_eq!(at.after(HOUR / 2).await.len(), 0);
+    let mut since = Value::Null;
     for (number, pause) in [(1, 2), (2, 4), (3, 8)] {
         let probes = at.after(HOUR * (pause / 2)).await;
         let [probe] = probes.as_slice() else { panic!("{probes:?}") };
         assert!(probe.is_signed_by(SECRET) && probe.header("webhook-id").starts_with("msg_"));
         let body = text(probe);
         assert_eq!(body["type"], "postrider.probe");
-        let data = json!({"appId": at.app, "endpointId": at.endpoint, "failSince": since, "probe": number});
+        since = body["data"]["missedSince"].clone();
+        // The first message that never arrived was made before that was clear.
+        assert!(since.is_string() && since.as_str() <= from.as_str());
+        let data = json!({"appId": at.app, "endpointId": at.endpoint, "missedSince": since, "probe": number});
         assert_eq!(body["data"], data);
         assert_eq!(at.next_in().await, Some(pause.into()));
     }

@@ -55,3 +55,29 @@ fn deliver_alone_takes_on_roles_and_never_without_an_applications_external_id() 
     assert_eq!(template["Parameters"]["DestinationRoles"]["Default"], "");
     assert_eq!(template["Resources"]["DeliverDestinationsPolicy"]["Condition"], "Destinations");
 }
+
+/// INV-26
+#[test]
+fn deliver_alone_sends_mail_and_only_as_the_address_that_is_set() {
+    let mut found = Vec::new();
+    for (path, _) in templates() {
+        for (id, statement) in statements(&read(path)) {
+            if statement.to_string().contains("ses:") {
+                found.push((path, id, statement));
+            }
+        }
+    }
+    let [(path, id, statement)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((*path, id.as_str()), ("template.yaml", "DeliverMailPolicy"));
+    assert_eq!(
+        (&statement["Action"], &statement["Condition"]),
+        (&json!("ses:SendEmail"), &json!({"StringEquals": {"ses:FromAddress": {"Ref": "WarnFrom"}}}))
+    );
+    let template = read("template.yaml");
+    let policy = json!({"Fn::If": ["Warns", {"Ref": "DeliverMailPolicy"}, {"Ref": "AWS::NoValue"}]});
+    for (id, role) in resources(&template, "AWS::IAM::Role") {
+        assert_eq!(items(&role["ManagedPolicyArns"]).contains(&policy), id == "DeliverRole", "{id}");
+    }
+    assert_eq!(template["Parameters"]["WarnFrom"]["Default"], "");
+    assert_eq!(template["Resources"]["DeliverMailPolicy"]["Condition"], "Warns");
+}

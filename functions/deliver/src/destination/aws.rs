@@ -3,7 +3,7 @@
 
 mod answer;
 mod assume;
-mod call;
+pub mod call;
 mod form;
 
 use std::sync::Arc;
@@ -34,12 +34,13 @@ impl OwnAws {
     /// # Errors
     /// Region or credentials are missing.
     pub fn read(env: &Env<'_>) -> Result<Self, ConfigError> {
-        const SERVICES: [(&str, &str); 6] = [
+        const SERVICES: [(&str, &str); 7] = [
             ("sts", "STS"),
             ("sqs", "SQS"),
             ("sns", "SNS"),
             ("events", "EVENTBRIDGE"),
             ("s3", "S3"),
+            ("ses", "SESV2"),
             // Of its own: `AWS_ENDPOINT_URL_LAMBDA` is where this installation's own functions are.
             ("lambda", "LAMBDA_DESTINATIONS"),
         ];
@@ -54,8 +55,13 @@ impl OwnAws {
         })
     }
 
+    /// Region and credentials of this function.
+    pub(crate) const fn own(&self) -> &shared::config::Aws {
+        &self.own
+    }
+
     /// The other address of a service, if it has one.
-    fn address(&self, code: &str) -> Option<&str> {
+    pub(crate) fn address(&self, code: &str) -> Option<&str> {
         self.addresses.iter().find(|(other, _)| *other == code).map(|(_, address)| address.as_str())
     }
 }

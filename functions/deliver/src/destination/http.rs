@@ -44,7 +44,7 @@ impl Http {
     }
 
     /// The deadline is over everything: resolving, connecting, the second try, and the body.
-    pub(super) async fn exchange(&self, request: Request<Full<Bytes>>) -> AttemptResult {
+    pub(crate) async fn exchange(&self, request: Request<Full<Bytes>>) -> AttemptResult {
         let seconds = self.timeout.as_secs();
         let mut deadline = self.clock.sleep(self.timeout);
         let answer = tokio::select! {
