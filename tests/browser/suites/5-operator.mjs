@@ -1,7 +1,7 @@
 // What the organisation's team does, each with its effect checked through the API.
 import { T } from '../lib/data.mjs';
-import { go, settled } from '../lib/browser.mjs';
-import { button, customer, dialog, field, hold, operator, rows } from '../lib/customer.mjs';
+import { go, settled, violations } from '../lib/browser.mjs';
+import { button, card, customer, dialog, field, hold, operator, rows } from '../lib/customer.mjs';
 import { eventually } from '../lib/stack.mjs';
 
 export default {
@@ -97,6 +97,29 @@ export default {
     hold(colour === 'rgb(11, 110, 79)', colour);
     await seen.visit.close();
     await all.stack.api('PUT', '/environment/settings', {});
+  },
+  'operational webhooks: an endpoint is made, refused with a reason, and deleted': async (all) => {
+    const { visit, page } = await operator(all, { statuses: [422] });
+    const now = async () => (await all.stack.api('GET', '/operational-webhook/endpoint')).data;
+    await go(page, '#/operational', T('operationalHow'));
+    const own = card(page, 'endpoints');
+    await button('addEndpoint', own).click();
+    await field('url', dialog(page)).fill(`${all.receivers.url}/told`);
+    await field('eventTypes', dialog(page)).fill('endpoint.* nothing here!');
+    await button('addEndpoint', dialog(page)).click();
+    await dialog(page).locator('.why').waitFor();
+    hold(!(await violations(page)).length, await violations(page));
+    await field('eventTypes', dialog(page)).fill('endpoint.*');
+    await button('addEndpoint', dialog(page)).click();
+    await own.getByText(T('ep_active')).waitFor();
+    const [made] = await now();
+    hold(made.url === `${all.receivers.url}/told` && made.filterTypes.join() === 'endpoint.*', made);
+    await all.stack.api('POST', `/app/${(await all.stack.api('POST', '/app', { name: 'Told', uid: 'told' })).id}/endpoint`, { url: `${all.receivers.url}/ok` });
+    await eventually('it is told', () => all.receivers.ids('/told').size > 0);
+    await button('delete', own).click();
+    await button('delete', dialog(page)).click();
+    await eventually('it is gone', async () => !(await now()).length);
+    await visit.close();
   },
   'failing endpoints and undelivered messages of all applications': async (all) => {
     const { data, visit, page } = await operator(all);
