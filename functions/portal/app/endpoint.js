@@ -16,7 +16,7 @@ import Settings from './endpoint-settings.js';
 import Secret from './endpoint-secret.js';
 import Recover from './recover.js';
 import Poll from './endpoint-poll.js';
-import { duration, lasting, num, percent, t } from './i18n.js';
+import { date, duration, lasting, num, percent, t } from './i18n.js';
 
 /** @type {Record<string, any>} */
 const TABS = { test: Test, settings: Settings, secret: Secret, recovery: Recover };
@@ -102,6 +102,7 @@ export default function Endpoint({ app, route, id, tab: wanted = '' }) {
   return html`<${Head} crumbs=${[[t('endpoints'), back], [e.description || e.id]]} title=${html`<${Url} url=${e.url} />`} sub=${html`<span class="row"><${EndpointState} endpoint=${e} failing=${fail} /><span>${e.description || typesText(e.eventTypes)}</span></span>`}>
       ${can('ManageEndpoint') && html`<${Button} icon=${e.disabled ? 'play' : 'pause'} busy=${busy} onClick=${() => turn(!e.disabled)}>${t(e.disabled ? 'enable' : 'disable')}<//><${Button} kind="danger" icon="trash" label=${t('delete')} onClick=${() => ask(true)} />`}<//>
     ${fail && html`<div class="note bad"><span class="grow">${t(!e.disabled ? 'failOn' : fail.lastStatus === 410 ? 'ep_off410' : 'failOff')}${fail.lastStatus && fail.lastStatus !== 410 ? ` HTTP ${fail.lastStatus}.` : ''} ${fail.lastError || ''}</span><${LinkButton} small href=${href(at + '/recovery')}>${t('tab_recovery')}<//></div>`}
+    ${e.nextProbe && html`<div class="note">${t('probeAt', { at: date(e.nextProbe) })}</div>`}${e.missedSince && html`<div class="note warn"><span class="grow">${t('missedSince', { at: date(e.missedSince) })}</span><${LinkButton} small href=${href(at + '/recovery')}>${t('tab_recovery')}<//></div>`}
     <${Tabs} items=${tabs} now=${tab} />
     ${View ? html`<${View} ...${props} />` : tab === 'deliveries' ? html`<${List} app=${app} route=${route} endpoint=${e.id} />` : isSentTo(e) ? html`<${Overview} ...${props} />` : html`<${Poll} ...${props} /><${About} endpoint=${e} />`}
     ${asking && html`<${Confirm} danger title=${t('deleteEndpoint')} text=${t('deleteEndpointText')} yes=${t('delete')} close=${() => ask(false)} act=${async () => {

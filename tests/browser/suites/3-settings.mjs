@@ -154,4 +154,36 @@ export default {
     hold((await ask()).status === 401, 'the key still polls');
     await visit.close();
   },
+  'an endpoint that comes back by itself: the setting, the next try, and what it missed': async (all) => {
+    const { visit, page, at, endpoint } = await customer(all, 'comes-back');
+    const { id } = await endpoint('comes-back');
+    const now = async () => (await all.stack.api('GET', `${at}/endpoint/${id}`)).autoEnable || false;
+    await go(page, `#/endpoints/${id}/settings`);
+    await unfold(page);
+    for (const wanted of [true, false]) {
+      await page.getByRole('checkbox', { name: T('autoEnable') }).setChecked(wanted);
+      hold(!(await violations(page)).length, await violations(page));
+      await button('save', page).first().click();
+      await eventually('it is set', async () => (await now()) === wanted);
+      await settled(page);
+      if (wanted) hold(await page.getByRole('checkbox', { name: T('autoEnable') }).isChecked(), 'it is not shown');
+    }
+    // What takes hours to happen is answered in the server's place.
+    const told = async (more, shows) => {
+      await page.unrouteAll();
+      await page.route(`**/endpoint/${id}`, async (route) => {
+        const answer = await route.fetch();
+        await route.fulfill({ response: answer, json: { ...(await answer.json()), ...more } });
+      });
+      await page.reload();
+      await page.getByText(begins(shows)).waitFor();
+    };
+    await go(page, `#/endpoints/${id}`);
+    await told({ disabled: true, nextProbe: '2026-01-20T09:00:00Z' }, 'probeAt');
+    await told({ missedSince: '2026-01-15T08:00:00Z' }, 'missedSince');
+    hold(!(await violations(page)).length, await violations(page));
+    await page.locator('.note').getByRole('link', { name: T('tab_recovery'), exact: true }).click();
+    await page.waitForURL('**/recovery');
+    await visit.close();
+  },
 };
