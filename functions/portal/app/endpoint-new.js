@@ -16,7 +16,7 @@ export default function EndpointNew({ app, route }) {
   if (!can('ManageEndpoint')) return html`${head}<div class="card"><${Empty} icon="shield" title=${t('e_403')}>${t('needs', { capability: 'ManageEndpoint' })}<//></div>`;
   const { url, type, kind } = route.query;
   const start = values({ url, eventTypes: type ? [type] : [], destination: kinds().includes(kind) ? { kind } : undefined });
-  return html`${head}<${EndpointForm} isNew app=${app} start=${start} yes=${t('addEndpoint')} cancel=${html`<${LinkButton} href=${back}>${t('cancel')}<//>`} save=${async (/** @type {any} */ v) => {
+  return html`${head}<${EndpointForm} key=${JSON.stringify(route.query)} isNew app=${app} start=${start} yes=${t('addEndpoint')} cancel=${html`<${LinkButton} href=${back}>${t('cancel')}<//>`} save=${async (/** @type {any} */ v) => {
     const headers = Object.fromEntries(v.headers.filter((/** @type {string[]} */ pair) => pair[0]));
     const made = await change('POST', app.path + '/endpoint', body(v, start, { secret: v.secret || undefined, headers: Object.keys(headers).length ? headers : undefined }));
     toast(t(isSentTo(made) ? 'endpointAdded' : 'saved'));
