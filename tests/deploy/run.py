@@ -252,9 +252,10 @@ class Run:
         aws.progress(BEGAN, "key.yaml")
         # For the processor that this runs on without saying so, as a release is.
         parameters = {name: value for name, value in PARAMETERS.items() if name != "Arch"} | {f"{name}Name": self.kept[name] for name in KEPT}
-        environment, what = self.release.deploy(f"{STACK}-again", parameters | {"KmsKeyArn": outputs[0]["OutputValue"]})
+        what = self.release.unpack()
+        self.release.deploy(f"{STACK}-again", parameters | {"KmsKeyArn": outputs[0]["OutputValue"]})
         aws.progress(BEGAN, "deployed from an empty folder, without Rust's tools", what)
-        again = self.stack(f"{STACK}-again", environment)
+        again = self.stack(f"{STACK}-again", self.release.environment)
         status, answer = again.request("GET", self.walked.path)
         self.check("its API knows the old application, and the token that FirstToken prints there", status == 200, "" if status == 200 else f"{answer}")
         seen = len(self.receiver.seen["/works"])
@@ -274,6 +275,16 @@ class Run:
         left = {function["FunctionName"] for function in self.emulator.client("lambda").list_functions()["Functions"]} & set(functions)
         there = self.emulator.client("dynamodb").describe_table(TableName=self.kept["LogTable"])["Table"]["TableStatus"]
         self.check("deleted, and what it was given is there", not left and there == "ACTIVE", "" if not left else f"{left} {there}")
+
+    def launched(self):
+        part("infra/launch, and what the console makes of its link")
+        parameters = {name: value for name, value in PARAMETERS.items() if name != "Arch"}
+        link = self.release.launch(self.emulator, f"{STACK}-link", parameters)
+        aws.progress(BEGAN, "created from the template in the bucket", link)
+        stack = self.stack(f"{STACK}-link", self.release.environment)
+        app = self.asked(stack, 201, "/api/v1/app", {"name": "Linked"})
+        self.check("it creates an application", app["name"] == "Linked", app["id"])
+        self.gone(stack)
 
     def asked(self, stack, status, path, body):
         got, answer = stack.request("POST", path, body)
@@ -352,7 +363,7 @@ def main():
             else:
                 release = released.Release(built, folder / "release")
                 run = Run(emulator, runner, folder / "built", release)
-                for step in (run.first, run.second, run.broken, run.delete, run.beside, run.other_stacks):
+                for step in (run.first, run.second, run.broken, run.delete, run.beside, run.launched, run.other_stacks):
                     step()
                 status = bool(denied(emulator))
         except aws.Failed as failed:
