@@ -71,7 +71,11 @@ def make_message(app):
     return ask("POST", f"/app/{app}/msg", PAYLOAD)["id"]
 
 
-kept = {"app_id": make_app(), "event_type_name": make_event_type("fuzz.kept")}
+def make_connector():
+    return ask("POST", "/connector", {"name": "fuzz", "transformation": "const handler = (webhook) => webhook"})["id"]
+
+
+kept = {"app_id": make_app(), "event_type_name": make_event_type("fuzz.kept"), "connector_id": make_connector()}
 kept["endpoint_id"] = make_endpoint(kept["app_id"])
 kept["msg_id"] = make_message(kept["app_id"])
 kept["attempt_id"] = wait_for_attempt(kept["app_id"], kept["msg_id"])
@@ -86,6 +90,8 @@ def ids(method, path):
         found["endpoint_id"] = make_endpoint(found["app_id"])
     elif method == "DELETE" and path.endswith("/event-type/{event_type_name}"):
         found["event_type_name"] = make_event_type(f"fuzz.spare.{next(numbers)}")
+    elif method == "DELETE" and path.endswith("/connector/{connector_id}"):
+        found["connector_id"] = make_connector()
     elif method == "DELETE" and path.endswith("/content"):
         # With an application of its own: what is kept is not to send more and more.
         found["app_id"] = make_app()
@@ -121,9 +127,15 @@ def before_call(ctx, case, kwargs):
             case.body["tokenId"] = "0" * 64
         if label.endswith("/send-example") and usual and isinstance(case.body.get("eventType"), str):
             case.body["eventType"] = kept["event_type_name"]
-        url = case.body.get("url")
-        if isinstance(url, str) and url.strip().lower().startswith("http"):
-            case.body["url"] = receiver.url("/")
+        # AutoConfig has an endpoint inside of its body.
+        sink = case.body.get("sink") if isinstance(case.body.get("sink"), dict) else {}
+        for endpoint in (case.body, case.body.get("endpoint"), sink.get("config")):
+            url = endpoint.get("url") if isinstance(endpoint, dict) else None
+            if isinstance(url, str) and url.strip().lower().startswith("http"):
+                endpoint["url"] = receiver.url("/")
+        # Any text that is none can be the code of a connector; most requests bring some.
+        if "/connector" in label and usual and isinstance(case.body.get("transformation"), str):
+            case.body["transformation"] = "const handler = (webhook) => webhook"
 
 
 @schemathesis.hook

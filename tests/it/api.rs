@@ -2,8 +2,10 @@
 
 pub mod access;
 pub mod all_operations;
+pub mod auto_config;
 pub mod batch;
 pub mod conformance;
+pub mod connectors;
 pub mod contract;
 pub mod destinations;
 pub mod endpoint_settings;

@@ -60,7 +60,15 @@ impl RequestBody for EndpointIn {
     );
 
     fn read(fields: &mut Fields<'_>, rules: Rules) -> Self {
-        let EndpointUpdate(settings) = EndpointUpdate::read(fields, (None, rules));
+        let destination = destination::read(fields, &rules, None, false);
+        Self::read_to(fields, destination)
+    }
+}
+
+impl EndpointIn {
+    /// What a body says that does not say where messages go: to `destination`.
+    pub fn read_to(fields: &mut Fields<'_>, destination: Destination) -> Self {
+        let settings = settings_of(fields, destination);
         let (key, headers) = (secret::chosen(fields, &["secret"]), headers::whole(fields, false));
         refuse_if_polled(fields, &settings, "secret", key.is_some());
         if !headers.is_empty()
@@ -83,24 +91,39 @@ impl RequestBody for EndpointUpdate {
 
     fn read(fields: &mut Fields<'_>, (before, rules): Self::With) -> Self {
         let destination = destination::read(fields, &rules, before.as_ref(), false);
-        let description = fields.text(&["description"], Text::UpTo(TEXT_LENGTH_MAX)).value();
-        let settings = EndpointSettings {
-            destination,
-            description: description.unwrap_or_default(),
-            uid: fields.text(&["uid"], Text::Uid("ep_")).value(),
-            event_types: event_types_of(fields).value(),
-            channels: channels_of(fields).value(),
-            filter: filter::read(fields).value(),
-            disabled: fields.or(&["disabled"], false),
-            rate_limit: fields.rate_limit().value(),
-            retry_policy: fields.retry_policy().value(),
-            auto_enable: fields.or(&["autoEnable"], false),
-            metadata: fields.metadata().value().unwrap_or_default(),
-        };
-        refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
-        refuse_if_polled(fields, &settings, "retryPolicy", settings.retry_policy.is_some());
-        refuse_if_unprobed(fields, &settings);
+        let settings = settings_of(fields, destination);
+        refuse_if_waiting(fields, &settings);
         Self(settings)
+    }
+}
+
+/// All settings of a body, of an endpoint whose messages go to `destination`.
+fn settings_of(fields: &mut Fields<'_>, destination: Destination) -> EndpointSettings {
+    let description = fields.text(&["description"], Text::UpTo(TEXT_LENGTH_MAX)).value();
+    let settings = EndpointSettings {
+        destination,
+        description: description.unwrap_or_default(),
+        uid: fields.text(&["uid"], Text::Uid("ep_")).value(),
+        event_types: event_types_of(fields).value(),
+        channels: channels_of(fields).value(),
+        filter: filter::read(fields).value(),
+        disabled: fields.or(&["disabled"], false),
+        rate_limit: fields.rate_limit().value(),
+        retry_policy: fields.retry_policy().value(),
+        auto_enable: fields.or(&["autoEnable"], false),
+        metadata: fields.metadata().value().unwrap_or_default(),
+    };
+    refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
+    refuse_if_polled(fields, &settings, "retryPolicy", settings.retry_policy.is_some());
+    refuse_if_unprobed(fields, &settings);
+    settings
+}
+
+/// Refuses to enable an endpoint that waits for its receiver: it has nowhere to send to.
+fn refuse_if_waiting(fields: &mut Fields<'_>, settings: &EndpointSettings) {
+    if settings.destination.is_waiting() && !settings.disabled && !fields.has_violations() {
+        let msg = "Must be true while the endpoint waits for its receiver (AutoConfig): it has no URL yet";
+        fields.violation("disabled", msg);
     }
 }
 
@@ -133,6 +156,7 @@ impl RequestBody for EndpointPatch {
         refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
         refuse_if_polled(fields, &settings, "retryPolicy", settings.retry_policy.is_some());
         refuse_if_unprobed(fields, &settings);
+        refuse_if_waiting(fields, &settings);
         Self(settings)
     }
 }

@@ -26,6 +26,7 @@ use shared::store::endpoints::{Destination, Endpoint, EndpointSettings, is_type_
 use shared::wire::RetryPolicyOut;
 use shared::{Api, Error, Platform, Result};
 
+mod auto_config;
 mod bodies;
 mod destination;
 mod example;
@@ -110,6 +111,7 @@ fn operations<R: Registry<Endpoints>>(to: R) -> R {
     let to = usage::operations(tasks::operations(replays::operations(to)));
     let to = stats::operations(needs::operations(to));
     let to = told::operations(polling_keys::operations(transformation::operations(filter::operations(to))));
+    let to = auto_config::operations(to);
     of_endpoints(example::operations(headers::operations(secret::operations(to))))
 }
 

@@ -5,32 +5,36 @@ use std::collections::BTreeSet;
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Map, Value};
 use shared::auth::Organisation;
 use shared::clock::Timestamp;
 use shared::http::{
     ApiResult, Body, BodyType, Fields, Idempotent, Json, NoContent, Once, Registry, RequestBody, Rule,
 };
+use shared::store::connectors::ConnectorSettings;
 use shared::store::event_types::EventType;
 use shared::store::theme::Theme;
 use shared::{Api, Error};
 
-use crate::EventTypeOut;
+use crate::connector_in::ConnectorIn;
+use crate::connectors::{self, ConnectorOut};
 use crate::import::{self, CHANGES_MAX};
 use crate::incoming::EventTypeIn;
 use crate::theme::{self, ThemeIn, ThemeOut};
+use crate::{EventTypeOut, EventTypes};
 
 /// The only version of the document that there is.
 const VERSION: u64 = 1;
-/// Most bytes of all event types of an export: Lambda answers with 6 MB at most.
+/// Most bytes of all event types and connectors of an export: Lambda answers with 6 MB at most.
 const EXPORT_LENGTH_MAX: usize = 5 * 1024 * 1024;
+/// Most connectors of one import: the code of each that is new is run once, to see that it can be.
+const CONNECTORS_MAX: usize = 250;
 /// More than an event type has besides its schemas and its description.
 const EVENT_TYPE_LENGTH: usize = 1024;
 
 const TAG: &str = "Environment";
 
 /// Adds the operations of this module.
-pub fn operations<R: Registry<Api>>(to: R) -> R {
+pub fn operations<R: Registry<EventTypes>>(to: R) -> R {
     const SETTINGS: &str = "/api/v1/environment/settings";
     to.get(SETTINGS, theme::read, |operation| {
         operation
@@ -48,26 +52,26 @@ pub fn operations<R: Registry<Api>>(to: R) -> R {
     .post("/api/v1/environment/export", export, |operation| {
         operation
             .named("v1.environment.export", TAG)
-            .summary("Export event types and settings")
+            .summary("Export event types, settings and connectors")
             .text(
-                "Archived event types are among them. More than 10,000 event types, or more than 5 MiB of them, are 400 \
-                 `limit_reached`: list them instead.",
+                "Archived event types are among them. More than 10,000 event types, or more than 5 MiB of them and of connectors, \
+                 are 400 `limit_reached`: list them instead.",
             )
-            .returns("The organisation's event types and settings, as an import takes them.")
+            .returns("What the organisation has set for all applications, as an import takes it.")
     })
     .post("/api/v1/environment/import", import, |operation| {
         operation
             .named("v1.environment.import", TAG)
-            .summary("Import event types and settings")
+            .summary("Import event types, settings and connectors")
             .text(
-                "Adds and updates; deletes nothing. Event types that the body does not name, and settings that it leaves out, \
-                 are unchanged. After an error a part may be imported: the same request can be repeated.",
+                "Adds and updates; deletes nothing. Event types and connectors that the body does not name, and settings that it \
+                 leaves out, are unchanged. A connector is updated if one has its `uid` or, if neither has a uid, its name. After an error a part may be imported: the same request can be repeated.",
             )
             .returns("Imported.")
     })
 }
 
-/// An organisation's event types and settings.
+/// An organisation's event types, settings and connectors.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvironmentOut {
@@ -78,14 +82,14 @@ pub struct EnvironmentOut {
     event_types: Vec<EventTypeOut>,
     /// The portal's theme.
     settings: ThemeOut,
-    /// Always empty: there are no connectors here.
-    connectors: Vec<Map<String, Value>>,
+    connectors: Vec<ConnectorOut>,
 }
 
 /// What is to be imported.
 pub struct EnvironmentIn {
     event_types: Vec<EventType>,
     settings: Option<Theme>,
+    connectors: Vec<ConnectorSettings>,
 }
 
 impl RequestBody for EnvironmentIn {
@@ -100,19 +104,18 @@ impl RequestBody for EnvironmentIn {
                 "Event types to create or to update. Archived ones that are not `archived` here come back.",
             ),
             ("settings", "Settings of the portal's theme to change; others are rejected."),
-            ("connectors", "Must be empty: there are no connectors here."),
+            ("connectors", "Connectors to create or to update."),
         ],
     )
-    .with_parts(&[("eventTypes", &EventTypeIn::TYPE), ("settings", &ThemeIn::TYPE)]);
+    .with_parts(&[
+        ("eventTypes", &EventTypeIn::TYPE),
+        ("settings", &ThemeIn::TYPE),
+        ("connectors", &ConnectorIn::TYPE),
+    ]);
 
     fn read(fields: &mut Fields<'_>, (): ()) -> Self {
         fields.code(&["version"], &[VERSION]);
         fields.take::<Timestamp>(&["createdAt"]);
-        let connectors = fields.take::<Vec<Value>>(&["connectors"]);
-        fields.rule("connectors", Rule::Entries(0, 0));
-        if connectors.value().is_some_and(|connectors| !connectors.is_empty()) {
-            fields.violation("connectors", "Must be empty: connectors are not supported");
-        }
         let settings = fields.part("settings").value().map(|mut part| {
             let ThemeIn(theme) = ThemeIn::read(&mut part, ());
             // An organisation elsewhere has settings that would have no effect here.
@@ -120,8 +123,33 @@ impl RequestBody for EnvironmentIn {
             fields.absorb(part);
             theme
         });
-        Self { event_types: event_types(fields), settings }
+        Self { event_types: event_types(fields), settings, connectors: connectors(fields) }
     }
+}
+
+fn connectors(fields: &mut Fields<'_>) -> Vec<ConnectorSettings> {
+    const NAME: &str = "connectors";
+    let parts = fields.objects(NAME).value().unwrap_or_default();
+    fields.rule(NAME, Rule::Entries(0, CONNECTORS_MAX));
+    if parts.len() > CONNECTORS_MAX {
+        let msg = format!("Must have at most {CONNECTORS_MAX} entries: import the others by another request");
+        fields.violation(NAME, msg);
+        return Vec::new();
+    }
+    let mut found = Vec::with_capacity(parts.len());
+    let mut uids = BTreeSet::new();
+    for (nth, mut part) in parts.into_iter().enumerate() {
+        let ConnectorIn(settings) = ConnectorIn::read(&mut part, ());
+        part.ignore(&["id", "orgId", "createdAt", "updatedAt", "transformationUpdatedAt"]);
+        if let Some(uid) = settings.uid.as_ref().filter(|_| !part.has_violations())
+            && !uids.insert(uid.clone())
+        {
+            fields.violation_at(&[NAME, &nth.to_string(), "uid"], "Must not be there twice");
+        }
+        fields.absorb(part);
+        found.push(settings);
+    }
+    found
 }
 
 fn event_types(fields: &mut Fields<'_>) -> Vec<EventType> {
@@ -158,11 +186,19 @@ async fn export(
     import::each(&api, caller.org(), |found| {
         length += found.schemas.as_ref().map_or(0, String::len) + found.description.len() + EVENT_TYPE_LENGTH;
         if length > EXPORT_LENGTH_MAX {
-            let msg =
-                format!("An export has at most {} MiB of event types.", EXPORT_LENGTH_MAX / 1024 / 1024);
-            return Err(Error::LimitReached(msg));
+            return Err(too_long("event types"));
         }
         event_types.push(EventTypeOut::new(found, true)?);
+        Ok(())
+    })
+    .await?;
+    let mut connectors = Vec::new();
+    connectors::each(&api.store, caller.org(), |found| {
+        length += found.length();
+        if length > EXPORT_LENGTH_MAX {
+            return Err(too_long("event types and connectors"));
+        }
+        connectors.push(ConnectorOut::new(caller.org(), found));
         Ok(())
     })
     .await?;
@@ -171,22 +207,30 @@ async fn export(
         created_at: api.clock.now(),
         event_types,
         settings: api.store.theme(caller.org()).await?.into(),
-        connectors: Vec::new(),
+        connectors,
     };
     // It changes nothing and may be repeated, and it is larger than what is kept of an answer.
     idempotent.unkept(&caller, Json(out))
 }
 
+fn too_long(of: &str) -> Error {
+    Error::LimitReached(format!("An export has at most {} MiB of {of}.", EXPORT_LENGTH_MAX / 1024 / 1024))
+}
+
 async fn import(
-    State(api): State<Api>,
+    State(state): State<EventTypes>,
     Organisation(caller): Organisation,
     idempotent: Idempotent,
     body: Body<EnvironmentIn>,
 ) -> ApiResult<Once<NoContent>> {
+    let api = &state.api;
     idempotent
         .once(&caller, async || {
-            let EnvironmentIn { event_types, settings } = body.read()?;
-            import::make(&api, &caller, event_types, false).await?;
+            let EnvironmentIn { event_types, settings, connectors } = body.read()?;
+            // Code that cannot be run is found before anything is changed.
+            let connectors = state.plan(&caller, connectors).await?;
+            import::make(api, &caller, event_types, false).await?;
+            state.carry_out(&caller, connectors).await?;
             if let Some(settings) = settings {
                 let merged = |old: Theme| {
                     let new = settings.clone().over(old.clone());

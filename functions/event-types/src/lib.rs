@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{FromRef, State};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -17,11 +17,14 @@ use shared::http::{
     Path, Query, QueryParams, RawQuery, Registry, Segment,
 };
 use shared::ids::{NAME_LENGTH_MAX, Name, is_name};
+use shared::platform::TransformerClient;
 use shared::store::event_types::EventType;
 use shared::{Api, Error, Platform, Result};
 
 use incoming::{EventTypeIn, EventTypePatch, EventTypeUpdate};
 
+mod connector_in;
+mod connectors;
 mod environment;
 mod import;
 mod incoming;
@@ -29,12 +32,27 @@ mod json_schema;
 mod openapi;
 mod theme;
 
+/// What this function holds.
+#[derive(Clone, Debug)]
+struct EventTypes {
+    api: Api,
+    /// Checks the code of connectors.
+    transformer: TransformerClient,
+}
+
+impl FromRef<EventTypes> for Api {
+    fn from_ref(state: &EventTypes) -> Self {
+        state.api.clone()
+    }
+}
+
 /// The routes of this function.
 ///
 /// # Errors
 /// A setting is missing or makes no sense.
 pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError> {
-    Ok(shared::http::finish(operations(Router::new()), Api::connect(env, platform)?))
+    let state = EventTypes { api: Api::connect(env, platform)?, transformer: platform.transformer(env)? };
+    Ok(shared::http::finish(operations(Router::new()), state))
 }
 
 /// Adds this function's operations to `document`.
@@ -43,11 +61,11 @@ pub fn describe(document: Document) -> Document {
     operations(document)
 }
 
-fn operations<R: Registry<Api>>(to: R) -> R {
-    environment::operations(of_event_types(to))
+fn operations<R: Registry<EventTypes>>(to: R) -> R {
+    environment::operations(connectors::operations(of_event_types(to)))
 }
 
-fn of_event_types<R: Registry<Api>>(to: R) -> R {
+fn of_event_types<R: Registry<EventTypes>>(to: R) -> R {
     const TAG: &str = "Event Type";
     const ALL: &str = "/api/v1/event-type";
     const ONE: &str = "/api/v1/event-type/{event_type_name}";

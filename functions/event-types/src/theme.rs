@@ -69,15 +69,17 @@ impl RequestBody for ThemeIn {
     }
 }
 
+/// Whether a text is the URL of a picture that a page may show: https, with a host.
+pub fn is_link(text: &str) -> bool {
+    let uri: Option<http::Uri> = text.parse().ok();
+    uri.is_some_and(|uri| {
+        uri.scheme_str() == Some("https") && uri.host().is_some_and(|host| !host.is_empty())
+    })
+}
+
 fn parse(fields: &mut Fields<'_>) -> Theme {
     let is_color = |text: &str| text.len() == 6 && text.bytes().all(|c| c.is_ascii_hexdigit());
     let is_font = |text: &str| text.chars().all(|c| c.is_alphanumeric() || " -,_".contains(c));
-    let is_link = |text: &str| {
-        let uri: Option<http::Uri> = text.parse().ok();
-        uri.is_some_and(|uri| {
-            uri.scheme_str() == Some("https") && uri.host().is_some_and(|host| !host.is_empty())
-        })
-    };
     let mut checked = |names: &'static [&'static str], rule: Text, fits: &dyn Fn(&str) -> bool, msg: &str| {
         let text = fields.text(names, rule).value();
         if text.as_deref().is_some_and(|text| !fits(text)) && !fields.has_violation(names[0]) {

@@ -62,6 +62,8 @@ audit_actions! {
     EndpointTransformationUpdated "endpoint.transformation-updated",
     /// It got another key to sign with.
     EndpointSecretRotated "endpoint.secret-rotated",
+    /// It got another key with which its receiver configures it.
+    EndpointAutoConfigKeyRotated "endpoint.auto-config-key-rotated",
     /// It got another key to be polled with.
     PollingKeyRotated "endpoint.polling-key-rotated",
     /// Its keys to be polled with were revoked.
@@ -88,6 +90,12 @@ audit_actions! {
     EventTypeArchived "event-type.archived",
     /// It was removed altogether.
     EventTypeDeleted "event-type.deleted",
+    /// A connector was made.
+    ConnectorCreated "connector.created",
+    /// It was changed.
+    ConnectorUpdated "connector.updated",
+    /// It was deleted.
+    ConnectorDeleted "connector.deleted",
     /// A message's payload was taken out.
     MessageExpunged "message.expunged",
     /// The payloads of all of an application's messages were asked to be taken out.

@@ -113,6 +113,17 @@ impl Caller {
         }
     }
 
+    /// Whether the caller sees what has these feature flags: an organisation does, and a customer that has one of
+    /// them, if there are any.
+    pub fn sees(&self, flags: &[String]) -> bool {
+        match &self.who {
+            Who::Org(_) | Who::Postrider(_) => true,
+            Who::App { feature_flags, .. } => {
+                flags.is_empty() || flags.iter().any(|flag| feature_flags.contains(flag))
+            }
+        }
+    }
+
     /// Names the caller in audit events and in the scope of idempotency keys.
     pub fn subject(&self) -> String {
         match &self.who {

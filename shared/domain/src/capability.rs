@@ -122,6 +122,8 @@ pub const NEEDS: &[(&str, &str, Need)] = &[
     ("PUT", "/api/v1/app/{app_id}/endpoint/{endpoint_id}", MANAGE),
     ("PATCH", "/api/v1/app/{app_id}/endpoint/{endpoint_id}", MANAGE),
     ("DELETE", "/api/v1/app/{app_id}/endpoint/{endpoint_id}", MANAGE),
+    // An AutoConfig key does it as well, for its own endpoint.
+    ("PUT", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/auto-config", MANAGE),
     ("GET", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers", VIEW),
     ("PUT", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers", MANAGE),
     ("PATCH", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/headers", MANAGE),
@@ -199,6 +201,9 @@ pub const NEEDS: &[(&str, &str, Need)] = &[
     ("GET", "/api/v1/background-task/{task_id}", VIEW),
     ("GET", "/api/v1/event-type", VIEW),
     ("GET", "/api/v1/event-type/{event_type_name}", VIEW),
+    // Whoever may see endpoints may see what they can be made with.
+    ("GET", "/api/v1/connector", VIEW),
+    ("GET", "/api/v1/connector/{connector_id}", VIEW),
     ("GET", "/api/v1/auth/whoami", Need::Nothing),
     ("POST", "/api/v1/auth/logout", Need::Nothing),
 ];

@@ -31,6 +31,8 @@ pub struct Endpoint {
     pub headers: EndpointHeaders,
     /// The transformation that its webhooks pass, if there is one that is enabled. The code is stored apart.
     pub transformation: Option<TransformationId>,
+    /// The digest of the key with which its receiver configures it ([`crate::auto_config`]), if there is one.
+    pub auto_config: Option<Vec<u8>>,
     /// Since when nothing has arrived: the first message whose last attempt failed, with no success
     /// since then. None while it works.
     pub failing_since: Option<Timestamp>,
@@ -116,6 +118,11 @@ impl Destination {
             Self::Polling => "",
             Self::Aws(place) => &place.arn,
         }
+    }
+
+    /// Whether nobody has said yet where messages go: the endpoint waits for its receiver, and is disabled.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self, Self::Http { url } if url.is_empty())
     }
 
     /// Refuses to send anything to an endpoint that is polled.

@@ -2,7 +2,7 @@
 
 use runtime::clock::Timestamp;
 
-use crate::caller::{Caller, Who};
+use crate::caller::Caller;
 
 /// An event type as stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,19 +30,14 @@ pub struct EventType {
 impl EventType {
     /// Whether `caller` may see it.
     pub fn visible_to(&self, caller: &Caller) -> bool {
-        match &caller.who {
-            Who::Org(_) | Who::Postrider(_) => true,
-            Who::App { feature_flags, .. } => {
-                self.feature_flags.is_empty()
-                    || self.feature_flags.iter().any(|flag| feature_flags.contains(flag))
-            }
-        }
+        caller.sees(&self.feature_flags)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::caller::Who;
     use crate::ids::OrgId;
 
     #[test]

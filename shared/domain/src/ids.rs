@@ -233,6 +233,8 @@ id! {
     TaskId "qtask_",
     /// A third party that acts within an application.
     IntegrationId "integ_",
+    /// A connector: what endpoints of one kind can be made with.
+    ConnectorId "trtmpl_",
 }
 
 impl MessageId {

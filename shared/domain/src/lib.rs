@@ -3,9 +3,11 @@
 pub mod application;
 pub mod attempt;
 pub mod audit;
+pub mod auto_config;
 pub mod aws_place;
 pub mod caller;
 pub mod capability;
+pub mod connector;
 pub mod email;
 pub mod endpoint;
 pub mod error;

@@ -29,7 +29,9 @@ pub use list::{Ascending, Descending, ListOut};
 pub use missing::no_such_path;
 pub use openapi::Document;
 pub use operation::{Content, Input, Inputs, Operation, Registry, Returns, Takes};
-pub use path::{AppRef, ConsumerName, EndpointRef, MessageRef, Path, Segment, Segments, SinkRef};
+pub use path::{
+    AppRef, ConnectorRef, ConsumerName, EndpointRef, MessageRef, Path, Segment, Segments, SinkRef,
+};
 pub use query::{Query, QueryParams, RawQuery};
 pub use request_id::{OwnUrl, own_url, request_id, set_request_id};
 pub use response::{Accepted, Created, Either, Json, NoContent, Responses};

@@ -39,6 +39,7 @@ fn id_of(what: &str, uri: &Uri) -> Option<String> {
         "Event type" => "event-type",
         "Task" => "background-task",
         "Integration" => "integration",
+        "Connector" => "connector",
         _ => return None,
     };
     let mut segments: Vec<&str> = uri.path().split('/').skip(3).collect();

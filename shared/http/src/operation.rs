@@ -19,7 +19,7 @@ use input::{BodyType, RequestBody};
 use runtime::clock::Timestamp;
 
 use super::{Body, Idempotent, Path, Query, QueryParams, RawQuery, Responses, Segments};
-use crate::auth::{Authenticated, Bearer, Organisation, Poller};
+use crate::auth::{Authenticated, Bearer, Organisation, Poller, Receiver};
 
 macro_rules! verbs {
     ($($(#[$about:meta])* $name:ident: $method:expr;)*) => {$(
@@ -127,6 +127,7 @@ takes! {
     Organisation: Input::OrganisationToken,
     Bearer: Input::ApplicationToken,
     Poller: Input::AnyToken,
+    Receiver: Input::AnyToken,
     Idempotent: Input::Nothing,
     HeaderMap: Input::Nothing,
     http::Extensions: Input::Nothing,

@@ -4,7 +4,9 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use http::request::Parts;
 
 use domain::error::{Error, Result, corrupt};
-use domain::ids::{AppId, AttemptId, EndpointId, IntegrationId, MessageId, Reference, TaskId, is_name};
+use domain::ids::{
+    AppId, AttemptId, ConnectorId, EndpointId, IntegrationId, MessageId, Reference, TaskId, is_name,
+};
 use domain::polling::CONSUMER_LENGTH_MAX;
 
 use crate::ApiError;
@@ -15,6 +17,9 @@ pub type AppRef = Reference<AppId>;
 pub type EndpointRef = Reference<EndpointId>;
 /// A message as paths name it.
 pub type MessageRef = Reference<MessageId>;
+
+/// A connector as paths name it.
+pub type ConnectorRef = Reference<ConnectorId>;
 
 /// A segment of a path that names something.
 pub trait Segment: Sized {
@@ -49,6 +54,14 @@ impl Segment for MessageRef {
 
     fn read(segment: &str) -> Result<Self> {
         Self::parse(segment).ok_or(Error::NotFound("Message"))
+    }
+}
+
+impl Segment for ConnectorRef {
+    const NAME: &'static str = "connector_id";
+
+    fn read(segment: &str) -> Result<Self> {
+        Self::parse(segment).ok_or(Error::NotFound("Connector"))
     }
 }
 

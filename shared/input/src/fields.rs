@@ -426,6 +426,25 @@ impl<'a> Fields<'a> {
         word.filter(|_| valid)
     }
 
+    /// One of these words.
+    pub fn word(&mut self, names: &'static [&'static str], choice: &'static [&'static str]) -> Field<String> {
+        let word: Field<String> = self.take(names);
+        self.rule(names[0], Rule::OneOfWords(choice));
+        match &word {
+            Field::Value(given) if !choice.contains(&given.as_str()) => {
+                let words: Vec<String> = choice.iter().map(|word| format!("`{word}`")).collect();
+                self.violation(names[0], format!("Must be {}", crate::either(&words)));
+                Field::Absent
+            }
+            _ => word,
+        }
+    }
+
+    /// Whether the field has a value, whatever it is. It is not noted: whoever reads it notes it.
+    pub fn is_given(&self, name: &str) -> bool {
+        self.values.get(name).is_some_and(|raw| raw.get() != "null")
+    }
+
     /// Whether any rule was found broken so far.
     pub fn has_violations(&self) -> bool {
         !self.violations.is_empty()

@@ -11,7 +11,7 @@ use super::attempts::endpoint_of;
 use super::audit::{AuditAction, Change};
 use super::endpoint_secrets::EndpointHeaders;
 use super::health::{probing_fields, probing_of};
-use super::item::{Get as _, Item, Put as _, SCHEMA, n, s, texts};
+use super::item::{Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
 use super::messages::log_ttl_at;
 use super::transaction::{Guard, Transacted, Transaction, create, put};
 use super::{BATCH_GET_MAX, Range, Store, Table, keys};
@@ -97,6 +97,7 @@ impl Store {
             .with("keys", self.sealed_keys(endpoint))
             .with_some("headers", self.sealed_headers(endpoint)?)
             .with_some("transformation", endpoint.transformation.as_ref().map(|id| s(id.text())))
+            .with_some("autoConfig", endpoint.auto_config.as_deref().map(b))
             .with_some("failingSince", endpoint.failing_since.map(|at| n(at.ms())))
             .with_some("failingFrom", endpoint.failing_from.map(|at| n(at.ms())))
             .with_some("failingWarned", endpoint.failing_warned.then_some(AttributeValue::Bool(true)))
@@ -127,6 +128,7 @@ impl Store {
             keys: self.opened_keys(id, item)?,
             headers: self.opened_headers(id, item)?,
             transformation: item.text_opt("transformation").map(TransformationId::from_text),
+            auto_config: item.bytes("autoConfig").map(<[u8]>::to_vec),
             failing_since: item.time_opt("failingSince"),
             failing_from: item.time_opt("failingFrom"),
             failing_warned: item.get("failingWarned").is_some(),
@@ -183,6 +185,7 @@ impl Store {
                     keys: Vec::new(),
                     headers: EndpointHeaders::default(),
                     transformation: None,
+                    auto_config: None,
                     failing_since: None,
                     failing_from: None,
                     failing_warned: false,
@@ -315,6 +318,7 @@ impl Store {
             keys: vec![EndpointKey { key, until: None }],
             headers,
             transformation: None,
+            auto_config: None,
             failing_since: None,
             failing_from: None,
             failing_warned: false,
@@ -322,6 +326,16 @@ impl Store {
             created_at: now,
             updated_at: now,
         };
+        self.write_new_endpoint(by, app, endpoint).await
+    }
+
+    /// Writes an endpoint that was not there before.
+    pub(super) async fn write_new_endpoint(
+        &self,
+        by: &Caller,
+        app: &Application,
+        endpoint: Endpoint,
+    ) -> Result<Endpoint> {
         let change = Change::new(by, AuditAction::EndpointCreated, endpoint.id).within(app.id).to(&endpoint);
         let mut tx = Transaction::new("create an endpoint");
         tx.add(Guard::Application, self.raise_version(app, 1))?;

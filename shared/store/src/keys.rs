@@ -7,6 +7,8 @@
 //! | config | application's uid  | `ORG#{org}`                 | `APPUID#{uid}`        |
 //! | config | event type         | `ORG#{org}`                 | `ET#{name}`           |
 //! | config | look of the portal | `ORG#{org}`                 | `THEME`               |
+//! | config | connector          | `ORG#{org}`                 | `CONN#{trtmpl}`       |
+//! | config | connector's uid    | `ORG#{org}`                 | `CONNUID#{uid}`       |
 //! | config | endpoint           | `APP#{app}`                 | `EP#{ep}`             |
 //! | config | endpoint's uid     | `APP#{app}`                 | `EPUID#{uid}`         |
 //! | config | keys of a polling endpoint | `APP#{app}`          | `EPPOLL#{ep}`         |
@@ -44,7 +46,9 @@ use super::item::{Get as _, Item, s};
 use super::needs::FailingKey;
 use super::throttles::Limited;
 use domain::error::{Result, corrupt};
-use domain::ids::{AppId, AttemptId, AuditId, EndpointId, Id, IntegrationId, MessageId, OrgId, TaskId};
+use domain::ids::{
+    AppId, AttemptId, AuditId, ConnectorId, EndpointId, Id, IntegrationId, MessageId, OrgId, TaskId,
+};
 use runtime::clock::Timestamp;
 
 /// Partitions that one application's messages, and one endpoint's log, are spread over. A
@@ -107,6 +111,14 @@ pub(super) fn event_type(org: OrgId, name: &str) -> Item {
 
 pub(super) fn theme(org: OrgId) -> Item {
     key(org_pk(org), "THEME")
+}
+
+pub(super) fn connector(org: OrgId, id: ConnectorId) -> Item {
+    key(org_pk(org), format!("CONN#{id}"))
+}
+
+pub(super) fn connector_uid(org: OrgId, uid: &str) -> Item {
+    key(org_pk(org), format!("CONNUID#{uid}"))
 }
 
 pub(super) fn endpoint(app: AppId, endpoint: EndpointId) -> Item {
@@ -313,6 +325,7 @@ mod tests {
         let (att, aud): (AttemptId, AuditId) =
             (format!("atmpt_{K}").parse().unwrap(), format!("audit_{K}").parse().unwrap());
         let integ: IntegrationId = format!("integ_{K}").parse().unwrap();
+        let trtmpl: ConnectorId = format!("trtmpl_{K}").parse().unwrap();
         let sh = shard(msg);
         let due = Timestamp::from_ms(1_700_000_000_000);
         for (found, pk, sk) in [
@@ -321,6 +334,8 @@ mod tests {
             (application_uid(org, "u"), format!("ORG#org_{K}"), "APPUID#u".into()),
             (event_type(org, "a.b"), format!("ORG#org_{K}"), "ET#a.b".into()),
             (theme(org), format!("ORG#org_{K}"), "THEME".into()),
+            (connector(org, trtmpl), format!("ORG#org_{K}"), format!("CONN#trtmpl_{K}")),
+            (connector_uid(org, "u"), format!("ORG#org_{K}"), "CONNUID#u".into()),
             (endpoint(app, ep), format!("APP#app_{K}"), format!("EP#ep_{K}")),
             (endpoint_uid(app, "u"), format!("APP#app_{K}"), "EPUID#u".into()),
             (audit(org, aud), format!("AUDIT#org_{K}"), format!("audit_{K}")),

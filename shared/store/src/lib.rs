@@ -5,8 +5,10 @@
 pub mod applications;
 pub mod attempts;
 pub mod audit;
+pub mod auto_config;
 pub mod chosen;
 mod conflict;
+pub mod connectors;
 pub mod destinations;
 pub mod endpoint_secrets;
 pub mod endpoints;

@@ -157,9 +157,11 @@ impl Walk {
     pub async fn all(&mut self) {
         self.applications().await;
         self.event_types().await;
+        self.connectors().await;
         self.endpoints().await;
         self.secrets_of_endpoints().await;
         self.transformation().await;
+        self.auto_config().await;
         self.operational().await;
         self.integrations().await;
         self.polling().await;
@@ -252,6 +254,77 @@ impl Walk {
         self.name("event_type_name", "c.d");
         let change = [created, json!("c.d"), NONE, fresh("g")];
         self.change("PUT", ONE, json!({"description": "g"}), change).await;
+    }
+
+    async fn connectors(&mut self) {
+        const NONE: Value = Value::Null;
+        const ONE: &str = "/connector/{connector_id}";
+        const TOKEN: &str =
+            "const token = 'the-value-of-a-variable'; function handler(webhook) { return webhook }";
+        let shown = |name: &str, code: &str| {
+            json!({
+                "name": name, "uid": "slack", "kind": "Slack", "description": "", "instructions": "", "featureFlags": [],
+                "transformation": code,
+            })
+        };
+        let length = format!("({} characters)", TOKEN.len());
+        let body = json!({"name": "Slack", "uid": "slack", "kind": "Slack", "transformation": TOKEN});
+        let created = [json!("connector.created"), NONE, NONE, shown("Slack", &length)];
+        let made = self.change("POST", "/connector", body, created).await;
+        let id = json!(made["id"]);
+        self.name("connector_id", "slack");
+        let updated = json!("connector.updated");
+        let body = json!({"name": "S", "kind": "Slack", "transformation": TOKEN});
+        let change = [updated.clone(), id.clone(), json!({"name": "Slack"}), json!({"name": "S"})];
+        self.change("PUT", ONE, body, change).await;
+        // Other code of the same length: that it is another one is told.
+        let code =
+            json!({"transformation": TOKEN.replace("'the", "\"the").replace("variable'", "variable\"")});
+        let change =
+            [updated, id.clone(), json!({"transformation": length}), json!({"transformation": length})];
+        self.change("PATCH", ONE, code, change).await;
+        let deleted = [json!("connector.deleted"), id, shown("S", &length), NONE];
+        self.change("DELETE", ONE, NONE, deleted).await;
+    }
+
+    async fn auto_config(&mut self) {
+        const NONE: Value = Value::Null;
+        const ALL: &str = "/app/{app_id}/auto-config";
+        let shown = |url: &str, description: &str, disabled: bool| {
+            json!({
+                "destination": "http", "url": url, "description": description, "metadata": {}, "disabled": disabled,
+                "headers": [], "secrets": [{"kind": "hmac256", "until": null}], "autoConfig": true,
+            })
+        };
+        const WAITS: &str = "Waits for its receiver (AutoConfig)";
+        let token = self.stack.token.clone();
+        let made = self.ask("POST", ALL, &token, NONE).await.json();
+        let events = self.news().await;
+        assert_eq!((events.len(), &events[0]["what"]), (1, &json!("endpoint.created")));
+        assert_eq!(
+            (&events[0]["subject"], &events[0]["after"]),
+            (&made["endpId"], &shown("***", WAITS, true))
+        );
+        let id = made["endpId"].clone();
+        let rotated = json!("endpoint.auto-config-key-rotated");
+        let same = json!({"autoConfig": true});
+        self.change("POST", ALL, json!({}), [rotated, id.clone(), same.clone(), same]).await;
+        self.name("waiting", id.as_str().expect("an id"));
+        let url = self.receiver.url("/auto");
+        let body = json!({"endpoint": {"url": url, "disabled": true}});
+        let change = [
+            json!("endpoint.updated"),
+            id.clone(),
+            json!({"url": "***", "description": WAITS}),
+            json!({"url": url, "description": ""}),
+        ];
+        const ONE: &str = "/app/{app_id}/endpoint/{waiting}";
+        self.change("PUT", &format!("{ONE}/auto-config"), body, change).await;
+        let deleted = [json!("endpoint.deleted"), id, shown(&url, "", true), NONE];
+        self.change("DELETE", ONE, NONE, deleted).await;
+        let walked = std::mem::take(&mut self.walked);
+        let named = |(method, path): (String, String)| (method, path.replace("{waiting}", "{endpoint_id}"));
+        self.walked = walked.into_iter().map(named).collect();
     }
 
     async fn endpoints(&mut self) {

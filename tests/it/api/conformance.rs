@@ -20,9 +20,8 @@ use svix::error::Error;
 use crate::test_stack::{Receiver, TestStack, settings};
 
 /// Other products and features than sending webhooks: Postrider has none of it, by design.
-const NOT_OFFERED_RESOURCES: [&str; 15] = [
+const NOT_OFFERED_RESOURCES: [&str; 14] = [
     "autoconfig_subscription",
-    "connector",
     "destination",
     "destination_transformation",
     "ingest",
@@ -161,6 +160,7 @@ async fn the_sdk_cannot_tell_the_difference() {
     walk!(walk, health.get()).expect("health");
     let app = resources::applications(&mut walk).await;
     resources::event_types(&mut walk).await;
+    resources::connectors(&mut walk).await;
     resources::environment(&mut walk).await;
     let endpoint = resources::endpoints(&mut walk, &app).await;
     traffic::traffic(&mut walk, &app, &endpoint).await;

@@ -37,6 +37,11 @@ fn timeless(mut exported: Value) -> Value {
     for event_type in exported["eventTypes"].as_array_mut().expect("event types") {
         (event_type["createdAt"], event_type["updatedAt"]) = (Value::Null, Value::Null);
     }
+    for connector in exported["connectors"].as_array_mut().expect("connectors") {
+        for own in ["id", "orgId", "createdAt", "updatedAt", "transformationUpdatedAt"] {
+            connector[own] = Value::Null;
+        }
+    }
     exported
 }
 
@@ -57,13 +62,27 @@ async fn an_environment_goes_from_one_organisation_to_another() {
     let many = (0..120).map(|nth| json!({"name": format!("c.{nth:03}"), "description": ""}));
     let event_types: Vec<Value> = [full, archived].into_iter().chain(many).collect();
     let settings = json!({"displayName": "Acme", "darkMode": "auto", "fontFamily": null});
-    stack.imported(&stack.token, &json!({"eventTypes": event_types, "settings": settings})).await;
+    // By its uid, by its name, and two of one name.
+    let code = "function handler(webhook) { return webhook }";
+    let connectors = json!([
+        {"name": "Slack", "uid": "slack", "kind": "Slack", "transformation": code, "allowedEventTypes": ["a.paid"]},
+        {"name": "Plain", "instructions": "# How", "transformation": code},
+        {"name": "Twin", "description": "one", "transformation": code},
+        {"name": "Twin", "description": "two", "transformation": code},
+    ]);
+    let document = json!({"eventTypes": event_types, "settings": settings, "connectors": connectors});
+    stack.imported(&stack.token, &document).await;
 
     let exported = stack.exported(&stack.token).await;
     let shown = exported["eventTypes"].as_array().expect("event types");
     assert_eq!((shown.len(), &shown[0]["schemas"]["1"]["title"]), (122, &json!("paid")));
     assert_eq!((&shown[1]["name"], &shown[1]["archived"]), (&json!("b.old"), &json!(true)));
     assert_eq!(exported["settings"], json!({"displayName": "Acme", "darkMode": "auto"}));
+    let shown = exported["connectors"].as_array().expect("connectors");
+    assert_eq!(
+        (shown.len(), &shown[0]["uid"], &shown[1]["instructions"]),
+        (4, &json!("slack"), &json!("# How"))
+    );
 
     // As it is, into another organisation, which then has the same; once more, and nothing changes.
     stack.imported(&other, &exported).await;
@@ -75,7 +94,12 @@ async fn an_environment_goes_from_one_organisation_to_another() {
     // What a document does not name stays as it is.
     let some = json!({
         "eventTypes": [{"name": "b.old", "description": "New"}, {"name": "d", "description": ""}],
-        "settings": {"displayName": "Other"}, "connectors": null,
+        "settings": {"displayName": "Other"},
+        "connectors": [
+            {"name": "Renamed", "uid": "slack", "transformation": code},
+            {"name": "Plain", "description": "now with words", "transformation": code},
+            {"name": "Slack", "transformation": code},
+        ],
     });
     stack.imported(&other, &some).await;
     let exported = stack.exported(&other).await;
@@ -83,8 +107,13 @@ async fn an_environment_goes_from_one_organisation_to_another() {
     let shown = exported["eventTypes"].as_array().expect("event types");
     assert_eq!((shown.len(), &shown[0]["description"]), (123, &json!("Paid")));
     assert_eq!((&shown[1]["description"], &shown[1]["archived"]), (&json!("New"), &json!(false)));
+    let shown = exported["connectors"].as_array().expect("connectors");
+    let names: Vec<&Value> = shown.iter().map(|connector| &connector["name"]).collect();
+    assert_eq!(names, ["Renamed", "Plain", "Twin", "Twin", "Slack"]);
+    assert_eq!((&shown[0]["kind"], &shown[1]["description"]), (&json!("Custom"), &json!("now with words")));
+    assert_eq!((&shown[2]["description"], &shown[3]["description"]), (&json!("one"), &json!("two")));
     stack.imported(&other, &json!({})).await;
-    stack.imported(&other, &json!({"eventTypes": null, "settings": null})).await;
+    stack.imported(&other, &json!({"eventTypes": null, "settings": null, "connectors": null})).await;
     assert_eq!(timeless(stack.exported(&other).await), timeless(exported));
     // The first organisation's are its own.
     assert_eq!(stack.exported(&stack.token).await["settings"]["displayName"], "Acme");
@@ -93,8 +122,15 @@ async fn an_environment_goes_from_one_organisation_to_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_imported_is_refused_as_a_whole() {
     let stack = TestStack::start().await;
-    let connector =
-        json!({"name": "Slack", "kind": "Slack", "transformation": "function handler(w) { return w }"});
+    let connector = |fields: Value| {
+        let mut all =
+            json!({"name": "Slack", "uid": "slack", "transformation": "function handler(w) { return w }"});
+        all.as_object_mut().expect("fields").extend(fields.as_object().expect("fields").clone());
+        all
+    };
+    let [fine, broken] =
+        [json!({}), json!({"uid": "b", "transformation": "function broken {"})].map(connector);
+    let far: Vec<Value> = (0..251).map(|nth| connector(json!({"uid": format!("u{nth}")}))).collect();
     let named = |names: &[&str]| {
         let of = |name: &&str| json!({"name": name, "description": ""});
         json!({"eventTypes": names.iter().map(of).collect::<Vec<_>>()})
@@ -102,7 +138,17 @@ async fn what_cannot_be_imported_is_refused_as_a_whole() {
     let many: Vec<String> = (0..1_001).map(|nth| format!("n{nth}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     for (body, loc) in [
-        (json!({ "connectors": [connector] }), json!(["body", "connectors"])),
+        (json!({ "connectors": [fine, fine] }), json!(["body", "connectors", "1", "uid"])),
+        (json!({ "connectors": [fine, broken] }), json!(["body", "connectors", "1", "transformation"])),
+        (
+            json!({ "connectors": [fine, {"name": "x"}] }),
+            json!(["body", "connectors", "1", "transformation"]),
+        ),
+        (
+            json!({ "connectors": [connector(json!({"productType": "Stream"}))] }),
+            json!(["body", "connectors", "0", "productType"]),
+        ),
+        (json!({ "connectors": far }), json!(["body", "connectors"])),
         (json!({"version": 2}), json!(["body", "version"])),
         (json!({"eventTypes": [1]}), json!(["body", "eventTypes"])),
         (json!({"eventTypes": {"a": 1}}), json!(["body", "eventTypes"])),
@@ -124,7 +170,8 @@ async fn what_cannot_be_imported_is_refused_as_a_whole() {
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{loc}: {}", answer.text);
         assert_eq!(answer.json()["detail"][0]["loc"], loc, "{}", answer.text);
     }
-    assert_eq!(stack.exported(&stack.token).await["eventTypes"], json!([]));
+    let exported = stack.exported(&stack.token).await;
+    assert_eq!((&exported["eventTypes"], &exported["connectors"]), (&json!([]), &json!([])));
     // The most that one document may have; a setting that nobody gave a value is none.
     stack.imported(&stack.token, &named(&many[1..])).await;
     let answer = stack.import(&stack.token, &json!({"settings": {"customCss": null}})).await;

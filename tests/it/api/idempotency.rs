@@ -155,6 +155,8 @@ async fn each_post_is_done_once() {
         (format!("/auth/app-portal-access/{app}"), "{}", 0),
         ("/event-type/import/openapi".to_owned(), spec, 0),
         ("/environment/import".to_owned(), r#"{"eventTypes":[{"name":"imported","description":""}]}"#, 0),
+        (format!("/app/{app}/auto-config"), "", 0),
+        ("/connector".to_owned(), r#"{"name":"c","transformation":"const handler = (w) => w"}"#, 0),
         (format!("/app/{app}/endpoint/{polled}/poller/token/rotate"), "{}", 0),
         (format!("/app/{app}/poller/{polled}/consumer/c/seek"), r#"{"after":"2026-01-01T00:00:00Z"}"#, 0),
         (format!("{leases}/commit"), r#"{"offset":0}"#, 0),

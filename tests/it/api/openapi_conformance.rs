@@ -47,7 +47,10 @@ impl Fixture {
         let polled = stack.polling_endpoint(&app, Value::Null).await;
         let integration = format!("/api/v1/app/{app}/integration");
         let integration = stack.request("POST", &integration, &stack.token, r#"{"name":"i"}"#).await.json();
+        let connector = r#"{"name":"c","transformation":"const handler = (w) => w"}"#;
+        let connector = stack.request("POST", "/api/v1/connector", &stack.token, connector).await.json();
         let names = vec![
+            ("connector_id", connector["id"].as_str().expect("an id").to_owned()),
             ("integ_id", integration["id"].as_str().expect("an id").to_owned()),
             ("app_id", app),
             ("endpoint_id", "receiver".to_owned()),

@@ -6,7 +6,6 @@ import { operations } from "./sdk.mjs";
 
 const NOT_OFFERED_RESOURCES = [
   "autoconfigSubscription",
-  "connector",
   "destination",
   "ingest",
   "streaming",

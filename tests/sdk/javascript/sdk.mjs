@@ -9,6 +9,7 @@ import { pathToFileURL } from "node:url";
 
 const OPERATIONS = {
   "application.upsert": "application.update",
+  "connector.upsert": "connector.update",
   "backgroundTask.list": "backgroundTask.listByEndpoint",
   "endpoint.setHeaders": "endpoint.updateHeaders",
   "endpoint.upsert": "endpoint.update",

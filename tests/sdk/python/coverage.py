@@ -4,7 +4,6 @@ from sdk import operations
 
 NOT_OFFERED_RESOURCES = {
     "autoconfig_subscription",
-    "connector",
     "destination",
     "ingest",
     "streaming",

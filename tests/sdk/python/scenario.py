@@ -12,6 +12,7 @@ import urllib.request
 from datetime import datetime, timedelta, timezone
 
 import standardwebhooks
+import svix
 from svix.exceptions import HttpError, HTTPValidationError
 from svix.webhooks import Webhook, WebhookVerificationError
 
@@ -23,6 +24,7 @@ SUCCESS, FAIL, SENDING = 0, 2, 3
 SCHEDULED, MANUAL = 0, 1
 PATIENCE_SECONDS = 60
 HOUR = timedelta(hours=1)
+CODE = "function handler(webhook) { return webhook; }"
 
 
 def now():
@@ -209,10 +211,86 @@ class Scenario:
         call("environment.import_", model("EnvironmentIn", event_types=[imported], settings={"displayName": "Acme"}))
         assert call("event_type.get", "imported").description == "By a document"
         assert read(call("environment.export"), "settings") == {"displayName": "Acme"}
-        connector = model("ConnectorIn", name="Slack", transformation="function handler(webhook) { return webhook; }")
-        with_connectors = model("EnvironmentIn", connectors=[connector])
-        refused(422, call, "environment.import_", with_connectors, loc=["body", "connectors"])
+        connector = model("ConnectorIn", name="Imported", transformation=CODE)
+        call("environment.import_", model("EnvironmentIn", connectors=[connector]))
+        [made] = call("environment.export").connectors
+        assert (made.name, made.transformation) == ("Imported", CODE)
+        call("connector.delete", made.id)
         call("event_type.delete", "imported", expunge=True)
+
+    def connectors(self):
+        if not self.sdk.offers("connector.create"):
+            return
+        call = self.call
+        given = model(
+            "ConnectorIn",
+            name="Slack",
+            uid="slack",
+            logo="https://example.com/slack.png",
+            description="Posts into a channel",
+            kind=enum("ConnectorKind", "Slack"),
+            instructions="# Set up",
+            allowed_event_types=["invoice.paid"],
+            transformation=CODE,
+            feature_flags=["beta"],
+            product_type=enum("ConnectorProduct", "Dispatch"),
+        )
+        made = call("connector.create", given)
+        assert made.id.startswith("trtmpl_") and len(made.id) == 34
+        assert (made.name, made.uid, made.kind.value, made.transformation) == ("Slack", "slack", "Slack", CODE)
+        assert (made.allowed_event_types, made.feature_flags) == (["invoice.paid"], ["beta"])
+        refused(409, call, "connector.create", given, code="conflict")
+        broken = model("ConnectorIn", name="Broken", transformation="function broken {")
+        refused(422, call, "connector.create", broken, loc=["body", "transformation"])
+        assert call("connector.get", "slack") == made
+        patched = call("connector.patch", "slack", model("ConnectorPatch", name="S"))
+        assert (patched.name, patched.logo) == ("S", made.logo)
+        put = call("connector.upsert", "teams", model("ConnectorUpsertIn", transformation=CODE))
+        assert (put.uid, put.kind.value, put.name) == ("teams", "Custom", "")
+        assert [entry.uid for entry in pages(self.sdk, "connector.list", limit=1)] == ["slack", "teams"]
+        for uid in ["slack", "teams"]:
+            assert call("connector.delete", uid) is None
+        refused(404, call, "connector.get", made.id, code="not_found")
+
+    def auto_config(self):
+        """Tokens are made by a request: the SDK's own way to one is not offered."""
+        if not hasattr(svix, "AutoConfig"):
+            return
+        app = self.call("application.create", model("ApplicationIn", name="Configures itself")).id
+
+        def token():
+            request = urllib.request.Request(
+                f"{self.url}/api/v1/app/{app}/auto-config",
+                method="POST",
+                data=b"{}",
+                headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
+            )
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.loads(answer.read())
+
+        first = token()
+        endpoint = model("EndpointIn", url=self.receiver.url("/configured"), event_types=["invoice.paid"])
+        configured = svix.AutoConfig(first["token"], endpoint)
+        for _ in range(2):
+            made = configured.subscribe()
+            assert (made.id, made.url) == (first["endpId"], self.receiver.url("/configured"))
+        self.call("message.create", app, model("MessageIn", event_type="invoice.paid", payload={"nth": 1}))
+        webhook = self.receiver.next("/configured")
+        assert configured.verify(webhook.body, webhook.headers) == {"nth": 1}
+
+        second = token()
+        assert second["endpId"] != first["endpId"]
+        consumer = svix.AutoConfigConsumer(second["token"], model("SinkInCommon", event_types=["invoice.paid"]))
+        consumer.subscribe()
+        given = consumer.receive("worker")
+        assert given.data == [] or given.data[0].payload == {"nth": 1}
+        self.call("message.create", app, model("MessageIn", event_type="invoice.paid", payload={"nth": 2}))
+        if given.data:
+            consumer.commit("worker", given.data[-1].offset)
+        [last] = consumer.receive("worker").data[-1:]
+        assert last.payload == {"nth": 2}
+        consumer.commit("worker", last.offset)
+        self.call("application.delete", app)
 
     def endpoints(self):
         given = dict(
@@ -633,6 +711,8 @@ SECTIONS = [
     "applications",
     "event_types",
     "environment",
+    "connectors",
+    "auto_config",
     "endpoints",
     "rotation",
     "messages",

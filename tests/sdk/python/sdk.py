@@ -11,6 +11,7 @@ from svix.api import Svix, SvixOptions
 
 OPERATIONS = {
     "application.upsert": "application.update",
+    "connector.upsert": "connector.update",
     "endpoint.set_headers": "endpoint.update_headers",
     "endpoint.upsert": "endpoint.update",
     "event_type.upsert": "event_type.update",
@@ -20,6 +21,7 @@ OPERATIONS = {
     "operational_webhook_endpoint.upsert": "operational_webhook_endpoint.update",
 }
 MODELS = {
+    "ConnectorUpsertIn": "ConnectorUpdate",
     "EndpointUpsertIn": "EndpointUpdate",
     "EventTypeUpsertIn": "EventTypeUpdate",
     "OperationalWebhookEndpointUpsertIn": "OperationalWebhookEndpointUpdate",

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::super::interruption;
-use super::record::{App, Endpoint, Fields, Kind, counted, uid_for};
+use super::record::{App, Endpoint, Fields, Kind, counted, uid_for, waits};
 use super::source::{Cursor, Endpoints, Source, Work, complete, headers};
 use crate::client::{Api, encoded};
 use crate::error::{CliError, Result};
@@ -343,7 +343,7 @@ impl Engine {
                 let path = format!("/app/{}/endpoint", encoded(&work.app.id));
                 let mut cursor = Cursor::default();
                 while let Some(page) = cursor.next(&source, &path).await? {
-                    for listed in &page {
+                    for listed in page.iter().filter(|listed| !waits(listed)) {
                         let endpoint = complete(&source, &work.app.id, listed).await?;
                         self.endpoint(&label, there.as_deref(), &endpoint).await?;
                         self.progress();

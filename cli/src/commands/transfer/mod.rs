@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use self::engine::{Mode, Tally};
 use self::file::Writer;
-use self::record::{App, Endpoint, Kind, counted};
+use self::record::{App, Endpoint, Kind, counted, waits};
 use self::source::{Cursor, Source, complete};
 use super::{confirm_or_interrupted, interruption};
 use crate::Connection;
@@ -198,7 +198,7 @@ async fn endpoints(api: Api, app: App, secrets: bool) -> Result<(App, Vec<Endpoi
     let path = format!("/app/{}/endpoint", encoded(&app.id));
     let (mut cursor, mut endpoints) = (Cursor::default(), Vec::new());
     while let Some(page) = cursor.next(&api, &path).await? {
-        for listed in &page {
+        for listed in page.iter().filter(|listed| !waits(listed)) {
             endpoints.push(if secrets {
                 complete(&api, &app.id, listed).await?
             } else {

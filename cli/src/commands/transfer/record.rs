@@ -110,6 +110,12 @@ fn destination(value: &Value) -> Value {
     Value::Object(fields)
 }
 
+/// Whether an endpoint waits for its receiver to say its URL (AutoConfig): there is nothing to copy yet, and its receiver
+/// has a token of the source.
+pub(super) fn waits(endpoint: &Value) -> bool {
+    endpoint["url"] == "" && endpoint["destination"]["kind"] == "http"
+}
+
 /// Counts by kind, in words; empty if all are zero.
 pub(super) fn counted(counts: [u64; 3]) -> String {
     let parts = Kind::ALL.iter().zip(counts).filter(|(_, count)| *count > 0);
@@ -235,6 +241,12 @@ mod tests {
         );
         let queue =
             json!({"kind": "sqs", "arn": "arn:q", "roleArn": "arn:r", "externalId": "postrider-app_1"});
+        assert!(waits(&json!({"url": "", "destination": {"kind": "http", "url": ""}})));
+        assert!(
+            ![json!({"url": "", "destination": {"kind": "polling"}}), json!({"url": "http://a"})]
+                .iter()
+                .any(waits)
+        );
         let picked = Kind::Endpoint.pick(&json!({"url": "arn:q", "destination": queue}));
         let copied = json!({"destination": {"kind": "sqs", "arn": "arn:q", "roleArn": "arn:r"}});
         assert_eq!(Value::Object(picked), copied);

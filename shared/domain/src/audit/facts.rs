@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use url::Url;
 
 use crate::application::ApplicationSettings;
+use crate::connector::Connector;
 use crate::endpoint::{Destination, Endpoint};
 use crate::event_type::EventType;
 use crate::integration::Integration;
@@ -151,6 +152,11 @@ impl From<&Endpoint> for AuditSnapshot {
             .with("autoEnable", settings.auto_enable.then_some(true))
             .with_metadata(&settings.metadata)
             .with("transformation", endpoint.transformation.as_ref().map(TransformationId::text))
+            .with_hidden(
+                "autoConfig",
+                endpoint.auto_config.as_ref().map(|_| true),
+                endpoint.auto_config.as_deref().map(runtime::hex).unwrap_or_default(),
+            )
             .with_hidden("headers", names, values.join("\n"))
             .with_hidden("secrets", keys, private.join("\n"))
     }
@@ -161,6 +167,24 @@ impl From<&Integration> for AuditSnapshot {
         Self::default()
             .with("name", integration.name.as_str())
             .with("featureFlags", integration.feature_flags.as_slice())
+    }
+}
+
+impl From<&Connector> for AuditSnapshot {
+    fn from(connector: &Connector) -> Self {
+        let settings = &connector.settings;
+        // Code may hold a token, and is longer than an event can be: that it is another one is all that is told.
+        let length = settings.transformation.chars().count();
+        Self::default()
+            .with("name", settings.name.as_str())
+            .with("uid", settings.uid.as_deref())
+            .with("logo", settings.logo.as_deref())
+            .with("description", settings.description.as_str())
+            .with("kind", settings.kind.as_str())
+            .with("instructions", settings.instructions.as_str())
+            .with("allowedEventTypes", settings.allowed_event_types.as_deref())
+            .with("featureFlags", settings.feature_flags.as_slice())
+            .with_hidden("transformation", format!("({length} characters)"), settings.transformation.clone())
     }
 }
 

@@ -1,10 +1,11 @@
 //! Who calls, as an argument of a handler.
 
 use axum::extract::{FromRef, FromRequestParts, MatchedPath};
+use domain::auto_config::{self, AutoConfigKey};
 use domain::caller::{Caller, Who};
 use domain::capability::{self, Capabilities};
 use domain::error::{Error, Result};
-use domain::ids::EndpointId;
+use domain::ids::{AppId, EndpointId, OrgId};
 use domain::polling::{KEY_PREFIX, PollingKey};
 use domain::signing::DELIVERY_HEADER;
 use http::HeaderMap;
@@ -31,12 +32,90 @@ where
             )
             .into());
         }
+        if token.starts_with(auto_config::KEY_PREFIX) {
+            return Err(Error::Unauthenticated(
+                "An AutoConfig key (sk_auto_…) is for configuring and polling its endpoint alone.",
+            )
+            .into());
+        }
+        if token.starts_with(auto_config::TOKEN_PREFIX) {
+            return Err(Error::Unauthenticated(
+                "This is an AutoConfig token: the bearer token is the `tok` inside of it.",
+            )
+            .into());
+        }
         let caller = Api::from_ref(state).tokens.admit(token).await?;
         if let Who::App { capabilities, .. } = &caller.who {
             let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
             capability::check(*capabilities, parts.method.as_str(), path)?;
         }
         Ok(Self(Caller { request_id: crate::request_id(&parts.extensions), ..caller }))
+    }
+}
+
+/// Refuses a key of another endpoint, in the way that one refuses what is not there.
+fn check_own(own: Option<EndpointId>, endpoint: EndpointId) -> Result<()> {
+    match own {
+        Some(own) if own != endpoint => Err(Error::NotFound("Endpoint")),
+        _ => Ok(()),
+    }
+}
+
+/// Whoever has a key of one endpoint: within its application, and without any capability.
+fn key_caller(parts: &Parts, api: &Api, token: &str, org: OrgId, app: AppId) -> Caller {
+    let who = Who::App {
+        org,
+        app,
+        feature_flags: Vec::new(),
+        // Whoever expires an application's tokens does not mean the keys of its endpoints.
+        made: api.clock.now(),
+        capabilities: Capabilities::of_claim([]),
+        session: None,
+    };
+    Caller { who, token_id: Some(super::token_id(token)), request_id: crate::request_id(&parts.extensions) }
+}
+
+/// A caller that may configure an endpoint: with a token of whichever kind, or with the AutoConfig key of that endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receiver {
+    /// Who calls.
+    pub caller: Caller,
+    /// The one endpoint that the caller's key is for; none for a token.
+    pub endpoint: Option<EndpointId>,
+}
+
+impl Receiver {
+    /// Refuses a key of another endpoint, in the way that one refuses what is not there.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn check(&self, endpoint: EndpointId) -> Result<()> {
+        check_own(self.endpoint, endpoint)
+    }
+}
+
+impl<S> FromRequestParts<S> for Receiver
+where
+    S: Send + Sync,
+    Api: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        let token = bearer(&parts.headers)?;
+        if !token.starts_with(auto_config::KEY_PREFIX) {
+            let Authenticated(caller) = Authenticated::from_request_parts(parts, state).await?;
+            return Ok(Self { caller, endpoint: None });
+        }
+        const INVALID: Error =
+            Error::Unauthenticated("The AutoConfig key is invalid, or was replaced by another.");
+        let api = Api::from_ref(state);
+        let key = AutoConfigKey::parse(token).ok_or(INVALID)?;
+        if !api.store.is_auto_config_key(&key).await? {
+            return Err(INVALID.into());
+        }
+        let caller = key_caller(parts, &api, token, key.org, key.app);
+        Ok(Self { caller, endpoint: Some(key.endpoint) })
     }
 }
 
@@ -55,10 +134,7 @@ impl Poller {
     /// # Errors
     /// `NotFound`.
     pub fn check(&self, endpoint: EndpointId) -> Result<()> {
-        match self.endpoint {
-            Some(own) if own != endpoint => Err(Error::NotFound("Endpoint")),
-            _ => Ok(()),
-        }
+        check_own(self.endpoint, endpoint)
     }
 }
 
@@ -72,25 +148,16 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
         let token = bearer(&parts.headers)?;
         if !token.starts_with(KEY_PREFIX) {
-            let Authenticated(caller) = Authenticated::from_request_parts(parts, state).await?;
-            return Ok(Self { caller, endpoint: None });
+            // A receiver that made its endpoint a polling one polls it with the key that it has.
+            let Receiver { caller, endpoint } = Receiver::from_request_parts(parts, state).await?;
+            return Ok(Self { caller, endpoint });
         }
         const INVALID: Error =
             Error::Unauthenticated("The polling key is invalid, has expired or was revoked.");
         let api = Api::from_ref(state);
         let key = PollingKey::parse(token).ok_or(INVALID)?;
         let org = api.store.polling_key_owner(&key).await?.ok_or(INVALID)?;
-        let who = Who::App {
-            org,
-            app: key.app,
-            feature_flags: Vec::new(),
-            // Whoever expires an application's tokens does not mean the keys of its endpoints.
-            made: api.clock.now(),
-            capabilities: Capabilities::of_claim([]),
-            session: None,
-        };
-        let request_id = crate::request_id(&parts.extensions);
-        let caller = Caller { who, token_id: Some(super::token_id(token)), request_id };
+        let caller = key_caller(parts, &api, token, org, key.app);
         Ok(Self { caller, endpoint: Some(key.endpoint) })
     }
 }

@@ -16,7 +16,7 @@ header `postrider-unknown`.
 Every operation except health and this document needs a JSON Web Token in the header `Authorization: Bearer …`. The \
 token of an organisation (its `sub` is `org_…`) may do everything within that organisation. The token of an application (its `sub` is \
 `app_…`) reaches one application, as far as its capabilities allow; nothing else exists for it. So does the key of an integration, which begins with \
-`integsk_`.
+`integsk_`. An AutoConfig key, which begins with `sk_auto_`, configures one endpoint and polls it, and does nothing else.
 
 The local runner prints a token when it starts, and `postrider token` creates others. 401 means that the token is missing, invalid, \
 expired or revoked. 403 means that it lacks a capability, and names it. 404 means that a thing does not exist, or belongs to \
@@ -57,6 +57,10 @@ pub(super) const TAGS: &[(&str, &str)] = &[
     ("Message", "Events: each is delivered to every endpoint that is subscribed to it."),
     ("Message Attempt", "The delivery log."),
     ("Integration", "Third parties that act within an application, each by a key of its own."),
+    (
+        "Connector",
+        "Templates of endpoints: instructions, event types, and the code that makes webhooks fit another service.",
+    ),
     ("Authentication", "Tokens for an application's users."),
     ("Environment", "What an organisation sets for all of its applications."),
     ("Audit Event", "Who changed what, and when."),
@@ -75,6 +79,8 @@ pub(super) const PARAMETERS: &[(&str, &str)] = &[
     ("event_type_name", "The event type's name."),
     ("task_id", "The task's id."),
     ("integ_id", "The integration's id."),
+    ("connector_id", "The connector's id or uid."),
+    ("product_type", "Only connectors of this product; all of them are of `Dispatch`, which sends webhooks."),
     ("sink_id", "The polling endpoint's id or uid."),
     ("consumer_id", "The consumer's name, which whoever polls chooses: up to 128 of `a-z A-Z 0-9 - _ .`."),
     ("limit", "Maximum number of entries per page."),

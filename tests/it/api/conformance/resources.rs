@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 use svix::api::{
-    ApplicationCreateOptions, ApplicationListOptions, EndpointListOptions, EventTypeDeleteOptions,
-    EventTypeListOptions,
+    ApplicationCreateOptions, ApplicationListOptions, ConnectorListOptions, EndpointListOptions,
+    EventTypeDeleteOptions, EventTypeListOptions,
 };
 use svix::models::{
-    AppPortalAccessIn, ApplicationIn, ApplicationPatch, ApplicationTokenExpireIn, ConnectorIn,
-    EndpointHeadersIn, EndpointHeadersPatchIn, EndpointIn, EndpointOut, EndpointPatch,
-    EndpointSecretRotateIn, EndpointTransformationIn, EndpointTransformationPatch, EndpointUpsertIn,
-    EnvironmentIn, EventTypeImportOpenApiIn, EventTypeIn, EventTypePatch, EventTypeUpsertIn, IntegrationIn,
-    IntegrationUpdate, Ordering,
+    AppPortalAccessIn, ApplicationIn, ApplicationPatch, ApplicationTokenExpireIn, ConnectorIn, ConnectorKind,
+    ConnectorPatch, ConnectorProduct, ConnectorUpsertIn, EndpointHeadersIn, EndpointHeadersPatchIn,
+    EndpointIn, EndpointOut, EndpointPatch, EndpointSecretRotateIn, EndpointTransformationIn,
+    EndpointTransformationPatch, EndpointUpsertIn, EnvironmentIn, EventTypeImportOpenApiIn, EventTypeIn,
+    EventTypePatch, EventTypeUpsertIn, IntegrationIn, IntegrationUpdate, Ordering,
 };
 
 use super::{Walk, invalid, refused, walk};
@@ -146,11 +146,54 @@ pub(super) async fn environment(walk: &mut Walk) {
     assert_eq!(walk!(walk, event_type.get("imported".into())).unwrap().description, "By a document");
     let exported = walk!(walk, environment.export(None)).unwrap();
     assert_eq!(exported.settings, Some(json!({"displayName": "Acme"})));
-    let connector = ConnectorIn::new("Slack".into(), "function handler(webhook) { return webhook; }".into());
+    let connector = ConnectorIn::new("Imported".into(), CODE.into());
     let given = EnvironmentIn { connectors: Some(vec![connector]), ..EnvironmentIn::new() };
-    invalid(walk!(walk, environment.import(given, None)), ["body", "connectors"]);
+    walk!(walk, environment.import(given, None)).unwrap();
+    let exported = walk!(walk, environment.export(None)).unwrap().connectors.remove(0);
+    assert_eq!((&*exported.name, &*exported.transformation), ("Imported", CODE));
+    walk!(walk, connector.delete(exported.id)).unwrap();
     let options = Some(EventTypeDeleteOptions { expunge: Some(true) });
     walk!(walk, event_type.delete("imported".into(), options)).unwrap();
+}
+
+const CODE: &str = "function handler(webhook) { return webhook; }";
+
+pub(super) async fn connectors(walk: &mut Walk) {
+    let given = ConnectorIn {
+        uid: Some("slack".into()),
+        logo: Some("https://example.com/slack.png".into()),
+        description: Some("Posts into a channel".into()),
+        kind: Some(ConnectorKind::Slack),
+        instructions: Some("# Set up".into()),
+        allowed_event_types: Some(set("invoice.paid")),
+        feature_flags: Some(set("beta")),
+        product_type: Some(ConnectorProduct::Dispatch),
+        ..ConnectorIn::new("Slack".into(), CODE.into())
+    };
+    let made = walk!(walk, connector.create(given.clone(), None)).unwrap();
+    assert!(made.id.starts_with("trtmpl_") && made.id.len() == 34, "{made:?}");
+    assert_eq!((&*made.name, made.uid.as_deref(), made.kind), ("Slack", Some("slack"), ConnectorKind::Slack));
+    assert_eq!(
+        (&made.allowed_event_types, &made.feature_flags),
+        (&Some(set("invoice.paid")), &Some(set("beta")))
+    );
+    assert_eq!((&*made.transformation, made.product_type), (CODE, ConnectorProduct::Dispatch));
+    refused(walk!(walk, connector.create(given.clone(), None)), 409, "conflict");
+    let broken = ConnectorIn { transformation: "function broken {".into(), uid: None, ..given };
+    invalid(walk!(walk, connector.create(broken, None)), ["body", "transformation"]);
+    assert_eq!(walk!(walk, connector.get("slack".into())).unwrap(), made);
+    let patch = ConnectorPatch { name: Some("S".into()), ..ConnectorPatch::new() };
+    let patched = walk!(walk, connector.patch("slack".into(), patch)).unwrap();
+    assert_eq!((&*patched.name, &patched.logo), ("S", &made.logo));
+    let put = walk!(walk, connector.upsert("teams".into(), ConnectorUpsertIn::new(CODE.into()))).unwrap();
+    assert_eq!((put.uid.as_deref(), put.kind), (Some("teams"), ConnectorKind::Custom));
+    let options = ConnectorListOptions { limit: Some(1), ..Default::default() };
+    let listed = walk!(walk, connector.list(Some(options))).unwrap();
+    assert_eq!((&listed.data[..], listed.done), (&[patched][..], false));
+    for uid in ["slack", "teams"] {
+        walk!(walk, connector.delete(uid.into())).unwrap();
+    }
+    refused(walk!(walk, connector.get(made.id)), 404, "not_found");
 }
 
 pub(super) async fn integrations(walk: &mut Walk, app: &str) {

@@ -42,6 +42,7 @@ fn call(place: &AwsPlace, payload: &Payload, trigger: Trigger, aws: &OwnAws) -> 
         settings: EndpointSettings::default(),
         keys: Vec::new(),
         headers: Default::default(),
+        auto_config: None,
         failing_since: None,
         failing_from: None,
         failing_warned: false,
