@@ -160,7 +160,8 @@ struct EndpointOut {
     id: EndpointId,
     /// Where messages go.
     destination: DestinationOut,
-    /// Where webhooks are sent: the URL, or what names the place for other kinds of destinations.
+    /// Where webhooks are sent: the URL, or what names the place for other kinds of destinations. Empty while the
+    /// endpoint waits for its receiver (AutoConfig).
     url: String,
     /// Always 1; older clients expect a number here.
     version: u32,

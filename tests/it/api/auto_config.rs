@@ -1,5 +1,7 @@
 //! AutoConfig: a receiver configures its own endpoint with a token, and nothing else.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::StatusCode;
@@ -83,7 +85,7 @@ async fn a_receiver_says_where_its_webhooks_go() {
         assert!(status == 422 || is_kept, "{method} {body}: {status} {}", refused.text);
     }
     for (operation, body) in [
-        ("send-example", json!({"eventType": "a.b"})),
+        ("send-example", json!({"eventType": "a.b", "payload": {}})),
         ("recover", json!({"since": stack.stack.platform().clock.now().to_string()})),
     ] {
         let refused =
@@ -109,7 +111,8 @@ async fn a_receiver_says_where_its_webhooks_go() {
     let secret = token.content["esec"].as_str().expect("a secret");
     webhook.verify(secret);
     // What was posted before it was there can be had.
-    let since = json!({"since": "2026-01-01T00:00:00Z"}).to_string();
+    let since = stack.stack.platform().clock.now().before(Duration::from_secs(3_600));
+    let since = json!({"since": since.to_string()}).to_string();
     let replayed = stack.request("POST", &format!("{path}/replay-missing"), &stack.token, since).await;
     assert!(replayed.status.is_success(), "{}", replayed.text);
     stack.run_timers().await;
