@@ -170,16 +170,16 @@ async fn an_endpoint_that_only_failed_comes_back_when_it_answers() {
 
     // What it missed is there to be sent: what was given up, and what was never sent.
     let body = json!({ "since": since }).to_string();
-    for (operation, n) in [("recover", vec![0, 1]), ("replay-missing", vec![2])] {
+    for (operation, n) in [("recover", 2), ("replay-missing", 1)] {
         let path = format!("/api/v1/app/{}/endpoint/{}/{operation}", at.app, at.endpoint);
         let task = at.stack.request("POST", &path, &at.stack.token, body.clone()).await;
         assert_eq!(task.status, StatusCode::ACCEPTED, "{}", task.text);
         for _ in 0..30 {
-            at.after(Duration::from_millis(1_100)).await.into_iter().for_each(drop);
+            at.after(Duration::from_millis(1_100)).await;
         }
         let path = format!("/api/v1/background-task/{}", task.json()["id"].as_str().expect("an id"));
         let task = at.stack.request("GET", &path, &at.stack.token, "").await.json();
-        assert_eq!((&task["status"], &task["data"]["messagesSent"]), (&json!("finished"), &json!(n.len())));
+        assert_eq!((&task["status"], &task["data"]["messagesSent"]), (&json!("finished"), &json!(n)));
     }
 
     // It cannot go round: disabled again, it waits twice as long.

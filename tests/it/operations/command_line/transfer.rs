@@ -249,7 +249,7 @@ async fn filters_policies_and_polling_endpoints_move_as_they_are() {
         json!({"plan": ["gold", {"prefix": "plat"}], "$or": [{"n": [{"numeric": [">", 1]}]}, {"x": [null]}]});
     let sent = json!({
         "url": receiver.url("/sent"), "uid": "sent", "filter": filter, "filterTypes": ["invoice.*"],
-        "retryPolicy": {"attempts": 4, "minSeconds": 10, "maxSeconds": 600}, "secret": SECRET,
+        "retryPolicy": {"attempts": 4, "minSeconds": 10, "maxSeconds": 600}, "autoEnable": true, "secret": SECRET,
     });
     post(&source, "/app/acme/endpoint", sent).await;
     let polled = json!({
