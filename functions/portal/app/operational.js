@@ -42,7 +42,7 @@ function Listeners() {
   const [asked, ask] = useState(/** @type {any} */ (null));
   const close = () => ask(null);
   return html`<div class="card"><header><h2>${t('endpoints')}</h2><${Button} small icon="plus" onClick=${() => ask('new')}>${t('addEndpoint')}<//></header>
-    <${Listed} list=${list} empty=${html`<${Empty} icon="endpoint" title=${t('noEndpoints')} />`}><ul class="list">${list.items.map((e) => html`<li key=${e.id}><div class="item stack"><span class="grow half"><${Url} url=${e.url} /><span class="cut dim small">${e.description || typesText(e.filterTypes)}</span></span><${Pill} kind=${e.disabled ? '' : 'ok'} icon=${e.disabled ? 'pause' : 'check'}>${t(e.disabled ? 'disabled' : 'ep_active')}<//>
+    <${Listed} list=${list} empty=${html`<${Empty} icon="endpoint" title=${t('noEndpoints')} />`}><ul class="list">${list.items.map((e) => html`<li key=${e.id}><div class="item stack"><span class="grow"><${Url} url=${e.url} /><span class="cut dim small">${e.description || typesText(e.filterTypes)}</span></span><${Pill} kind=${e.disabled ? '' : 'ok'} icon=${e.disabled ? 'pause' : 'check'}>${t(e.disabled ? 'disabled' : 'ep_active')}<//>
       <span class="row tight"><${Copy} text=${async () => (await call('GET', `${PATH}/${e.id}/secret`)).key}>${t('secret')}<//><${Button} small kind="danger" icon="trash" label=${t('delete')} onClick=${() => ask(e)} /></span></div></li>`)}</ul><//></div>
     ${asked === 'new' ? html`<${Add} close=${close} done=${list.reload} />` : asked && html`<${Confirm} danger title=${t('deleteEndpoint')} text=${asked.url} yes=${t('delete')} close=${close} act=${async () => {
       await change('DELETE', `${PATH}/${asked.id}`);

@@ -10,7 +10,7 @@ const LENGTH_MAX = 150_000;
 /** Of screens: their size, all of them together, and the quality that they are kept with. */
 const SCREEN = { width: 1000, height: 650 };
 const SCREENS_MAX = 1_100_000;
-const QUALITY = 0.35;
+const QUALITY = 0.32;
 /** What is to be read on a screen, not in a picture of it. */
 const LEFT_OUT = ['no such screen'];
 /** Screens that are shown whole. */
@@ -34,6 +34,7 @@ async function acme({ stack, receivers }) {
   await endpoint('ok/warehouse', 'Warehouse', { filterTypes: ['order.shipped'] });
   const fail = await endpoint('fail', 'CRM');
   await endpoint('ok/analytics', 'Analytics');
+  await api('POST', '/operational-webhook/endpoint', { url: `${receivers.url}/ok/on-call`, description: 'On call', filterTypes: ['endpoint.*'] });
   let message;
   for (let nth = 1; nth <= 24; nth += 1) {
     const eventType = ['invoice.paid', 'order.shipped', 'user.created', 'invoice.paid', 'invoice.voided'][nth % 5];
