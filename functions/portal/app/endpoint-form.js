@@ -72,15 +72,18 @@ export function Pairs({ label, pairs, set, fixed = [] }) {
 const FOLDED = ['channels', 'rateLimit', 'uid', 'filter', 'retries', 'autoEnable'];
 
 /**
- * @param {{app: any, start: Values, isNew?: boolean, save: (v: Values) => Promise<any>, yes: string, cancel?: any}} props
+ * @param {{app: any, start: Values, isNew?: boolean, connector?: any, save: (v: Values) => Promise<any>, yes: string, cancel?: any}} props
  */
-export default function EndpointForm({ app, start, isNew, save, yes, cancel }) {
-  const [v, setAll] = useState(start);
+export default function EndpointForm({ app, start, isNew, connector, save, yes, cancel }) {
+  const [typed, setAll] = useState(start);
+  /** Event types that the connector allows, if it does not allow all. @type {string[] | undefined} */
+  const only = connector?.allowedEventTypes;
+  const v = connector ? { ...typed, kind: 'http', eventTypes: only ? typed.eventTypes.filter((name) => only.includes(name)) : typed.eventTypes } : typed;
   const [error, fail] = useState(/** @type {any} */ (null));
   const [busy, work] = useState(false);
   const [more, open] = useState(!isNew && (FOLDED.some((name) => start[name]) || start.metadata.length > 0));
   const set = (/** @type {Partial<Values>} */ part) => {
-    setAll({ ...v, ...part });
+    setAll({ ...typed, ...part });
     if (error) fail(null);
   };
   const why = reasons(error);
@@ -90,7 +93,7 @@ export default function EndpointForm({ app, start, isNew, save, yes, cancel }) {
     e.preventDefault();
     work(true);
     try {
-      await save(v);
+      await save(only && !v.eventTypes.length ? { ...v, eventTypes: only } : v);
     } catch (failed) {
       fail(failed);
       // What is wrong may be among the folded fields.
@@ -104,10 +107,10 @@ export default function EndpointForm({ app, start, isNew, save, yes, cancel }) {
   const sends = v.kind !== 'polling';
   const bad = (v.kind === 'http' && urlProblem(v.url)) || (v.filter.trim() && jsonProblem(v.filter));
   return html`<form class="card" onSubmit=${submit}><div class="pad col">
-    ${isNew && html`<div class="field"><span class="lab">${t('kind')}</span><div><${Segments} label=${t('kind')} value=${v.kind} set=${(/** @type {string} */ kind) => set({ kind })} options=${kinds().map((kind) => [kind, kindName(kind)])} /></div></div>`}
+    ${isNew && !connector && html`<div class="field"><span class="lab">${t('kind')}</span><div><${Segments} label=${t('kind')} value=${v.kind} set=${(/** @type {string} */ kind) => set({ kind })} options=${kinds().map((kind) => [kind, kindName(kind)])} /></div></div>`}
     ${isAws(v.kind) ? html`<${AwsFields} app=${app} v=${v} line=${line} />` : sends ? line('url', { hint: t('urlHint'), why: urlProblem(v.url) || why.url, cls: 'mono', placeholder: 'https://example.com/webhooks', required: true, autocomplete: 'url', dir: 'ltr' }) : html`<p class="hint">${t('pollAbout')}</p>`}
     ${line('description', { maxlength: 4096, spellcheck: true })}
-    <fieldset class="field"><legend>${t('subscribeTo')}</legend><${TypePicker} value=${v.eventTypes} set=${(/** @type {string[]} */ eventTypes) => set({ eventTypes })} />${(why.eventTypes || why.filterTypes) && html`<div class="why">${why.eventTypes || why.filterTypes}</div>`}</fieldset>
+    <fieldset class="field"><legend>${t('subscribeTo')}</legend><${TypePicker} only=${only} value=${v.eventTypes} set=${(/** @type {string[]} */ eventTypes) => set({ eventTypes })} />${(why.eventTypes || why.filterTypes) && html`<div class="why">${why.eventTypes || why.filterTypes}</div>`}</fieldset>
     <details class="fold" open=${more} onToggle=${(/** @type {any} */ e) => open(e.target.open)}><summary class="lab"><span class="row tight"><${Icon} name=${more ? 'down' : 'chevron'} size=${14} />${t('advanced')}</span></summary><div class="col pad">
       ${more && html`<${FilterField} app=${app} value=${v.filter} set=${(/** @type {string} */ filter) => set({ filter })} why=${why.filter} types=${v.eventTypes} />`}
       ${sends && html`<${Choice} label=${t('retries')} why=${why.retryPolicy} value=${v.retries} set=${(/** @type {string} */ retries) => set({ retries })} options=${[['', t('retries_usual')], ['list', t('retries_list')], ['double', t('retries_double')]]} />

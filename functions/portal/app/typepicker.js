@@ -35,8 +35,8 @@ function Tri({ label, checked, mixed, set }) {
   return html`<input type="checkbox" ref=${ref} checked=${checked} aria-label=${label} onChange=${set} />`;
 }
 
-/** @param {{value: string[], set: (names: string[]) => void}} props */
-export default function TypePicker({ value, set }) {
+/** `only`: the types that there are to choose, if not all. @param {{value: string[], set: (names: string[]) => void, only?: string[]}} props */
+export default function TypePicker({ value, set, only }) {
   const { items, error, more, load } = useTypes();
   const [q, search] = useState('');
   if (error) return html`<${Failure} error=${error} retry=${load} />`;
@@ -44,13 +44,13 @@ export default function TypePicker({ value, set }) {
   const known = new Set(items.map((type) => type.name));
   const missing = value.filter((name) => !known.has(name)).map((name) => ({ name, description: '' }));
   const chosen = new Set(value);
-  const shown = [...missing, ...items].filter((type) => !q || `${type.name} ${type.description}`.toLowerCase().includes(q.toLowerCase()));
+  const shown = [...missing, ...items].filter((type) => !only || only.includes(type.name)).filter((type) => !q || `${type.name} ${type.description}`.toLowerCase().includes(q.toLowerCase()));
   const turn = (/** @type {string[]} */ names, /** @type {boolean} */ on) => {
     for (const name of names) on ? chosen.add(name) : chosen.delete(name);
     set([...chosen]);
   };
   return html`<div class="col tight"><${Search} label=${t('searchTypes')} value=${q} set=${search} />
-    <p class="hint" aria-live="polite">${value.length ? t('nChosen', { n: value.length }) : t('noneIsAll')}</p>
+    <p class="hint" aria-live="polite">${value.length ? t('nChosen', { n: value.length }) : only ? t('noneIsThese') : t('noneIsAll')}</p>
     <div class="tree">${groups(shown).map(([name, types]) => {
       const names = types.map((type) => type.name);
       const on = names.filter((each) => chosen.has(each)).length;

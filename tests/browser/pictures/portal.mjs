@@ -34,6 +34,8 @@ async function acme({ stack, receivers }) {
   await endpoint('ok/warehouse', 'Warehouse', { filterTypes: ['order.shipped'] });
   const fail = await endpoint('fail', 'CRM');
   await endpoint('ok/analytics', 'Analytics');
+  const code = 'function handler(webhook) { return webhook; }';
+  for (const [name, description] of [['Chat', 'Tells a channel what was paid'], ['Spreadsheet', 'A row for each invoice']]) await api('POST', '/connector', { name, uid: name.toLowerCase(), kind: 'Custom', description, instructions: 'Make an **incoming webhook** there, and paste its address below.', allowedEventTypes: ['invoice.paid', 'invoice.voided'], transformation: code });
   await api('POST', '/operational-webhook/endpoint', { url: `${receivers.url}/ok/on-call`, description: 'On call', filterTypes: ['endpoint.*'] });
   let message;
   for (let nth = 1; nth <= 24; nth += 1) {
