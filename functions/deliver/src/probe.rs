@@ -23,7 +23,7 @@ impl Deliver {
             return Ok(());
         };
         let message = probing::message(endpoint.id, job.due);
-        let payload = Payload::of(&probing::payload(&endpoint, &probing, self.clock.now()));
+        let payload = Payload::of(probing::payload(&endpoint, &probing, self.clock.now()));
         let request = AttemptRequest {
             id: AttemptId::first(message, endpoint.id),
             message,
