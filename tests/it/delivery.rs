@@ -4,6 +4,7 @@ pub mod aws_places;
 pub mod cache_consistency;
 pub mod deliveries;
 pub mod filters;
+pub mod http_signatures;
 pub mod ingest;
 pub mod limits;
 pub mod loops;

@@ -19,7 +19,7 @@ use crate::Attempts;
 /// What callers should know of it.
 pub const ABOUT: &str = "\
 The request's headers are computed again, with the keys and the headers that the endpoint has now: without the signature \
-where the payload or the endpoint is gone or a transformation changed the webhook, whose own headers are not kept, and without `traceparent` and the connection's own (`host`, `content-length`); of what was sent to a place in AWS, they are the attributes. Of the response's, \
+where the payload or the endpoint is gone or a transformation changed the webhook, whose own headers are not kept, and without `traceparent`, HTTP message signatures and the connection's own (`host`, `content-length`); of what was sent to a place in AWS, they are the attributes. Of the response's, \
 up to 2 KB of a failure's are kept, and of a success's what fits its record.";
 /// What is shown for a value that is not.
 const MASKED: &str = "********";

@@ -14,6 +14,7 @@ use shared::{Api, Platform};
 
 mod audit;
 mod docs;
+mod jwks;
 mod portal;
 
 /// Digits of a token's id.
@@ -75,7 +76,7 @@ fn operations<R: Registry<Auth>>(to: R) -> R {
     });
     let to = health_at(to, "/api/v1/health", ["v1.health.get", "v1.health.head"]);
     let to = health_at(to, "/api/v1/health/ping", ["v1.health.ping", "v1.health.ping-head"]);
-    docs::operations(audit::operations(to))
+    docs::operations(jwks::operations(audit::operations(to)))
 }
 
 fn health_at<R: Registry<Auth>>(to: R, path: &'static str, [get, head]: [&'static str; 2]) -> R {

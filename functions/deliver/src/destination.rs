@@ -10,6 +10,7 @@ use ::http::Method;
 use shared::Result;
 use shared::clock::{SharedClock, Timestamp};
 use shared::config::Delivery;
+use shared::http_signature::HttpKey;
 use shared::ids::{AttemptId, MessageId};
 use shared::labels::Labels;
 use shared::retry::RetryHint;
@@ -42,6 +43,8 @@ pub struct Webhook<'a> {
     pub method: &'a Method,
     /// The place in a trace, where webhooks say one.
     pub traceparent: Option<&'a str>,
+    /// What signs it as an HTTP message, where its owner asked for that.
+    pub http_key: Option<&'a HttpKey>,
 }
 
 /// How sending a webhook ended.
@@ -128,6 +131,8 @@ pub struct AttemptRequest<'a> {
     pub prepared: &'a Prepared,
     /// The header `traceparent`, if webhooks carry one.
     pub traceparent: Option<&'a str>,
+    /// What signs it as an HTTP message, if its owner asked for that.
+    pub http_key: Option<&'a HttpKey>,
 }
 
 /// An attempt as it was made, and what the response says of those to come.
@@ -158,16 +163,35 @@ impl Destinations {
 
     /// Makes one attempt.
     pub async fn attempt(&self, request: AttemptRequest<'_>) -> Result<Attempted> {
-        let AttemptRequest { id, message, endpoint, payload, labels, trigger, prepared, traceparent } =
-            request;
+        let AttemptRequest {
+            id,
+            message,
+            endpoint,
+            payload,
+            labels,
+            trigger,
+            prepared,
+            traceparent,
+            http_key,
+        } = request;
         let at = self.clock.now();
         let event_type = labels.event_type.as_str();
         let (endpoint, payload, method) = match prepared {
             Prepared::Changed(changed) => (&changed.endpoint, &changed.payload, &changed.method),
             _ => (endpoint, payload, &Method::POST),
         };
-        let webhook =
-            Webhook { attempt: id, trigger, message, event_type, endpoint, payload, at, method, traceparent };
+        let webhook = Webhook {
+            attempt: id,
+            trigger,
+            message,
+            event_type,
+            endpoint,
+            payload,
+            at,
+            method,
+            traceparent,
+            http_key,
+        };
         let result = match (prepared, &endpoint.settings.destination) {
             (Prepared::Canceled, _) => AttemptResult::canceled(),
             (Prepared::Failed(reason), _) => AttemptResult::failed(reason),

@@ -8,6 +8,7 @@
 mod chain;
 mod circuit;
 mod destination;
+mod http_keys;
 mod injected_bug;
 mod job;
 mod mail;
@@ -50,6 +51,7 @@ use circuit::{Circuits, SLOW_AFTER};
 use destination::aws::OwnAws;
 use destination::http::network;
 use destination::{AttemptRequest, Attempted, Destinations};
+use http_keys::HttpKeys;
 use job::AttemptJob;
 use mail::Mailer;
 use requeue::Priority;
@@ -83,6 +85,7 @@ pub struct Deliver {
     endpoints: VersionedCache<EndpointId, Arc<Endpoint>>,
     circuits: Circuits,
     transformations: Transformations,
+    http_keys: HttpKeys,
     spans: Spans,
     metrics: Arc<Metrics>,
     draining: Draining,
@@ -159,6 +162,7 @@ impl Deliver {
             endpoints: VersionedCache::new(ENDPOINTS_MAX),
             circuits: Circuits::default(),
             transformations: Transformations::new(platform.transformer(env)?),
+            http_keys: HttpKeys::default(),
             spans: Spans::read(env, platform.clock.clone())?,
             metrics: platform.metrics("deliver"),
             draining: platform.draining.clone(),
@@ -259,8 +263,19 @@ impl Deliver {
         let span = self.spans.of(&job);
         let traceparent = self.spans.header(span);
         let traceparent = traceparent.as_deref();
-        let request =
-            AttemptRequest { id, message, endpoint, payload, labels, trigger, prepared, traceparent };
+        let http_key = self.http_key(&app, endpoint).await?;
+        let http_key = http_key.as_ref();
+        let request = AttemptRequest {
+            id,
+            message,
+            endpoint,
+            payload,
+            labels,
+            trigger,
+            prepared,
+            traceparent,
+            http_key,
+        };
         let Attempted { mut attempt, hint, aborted } = self.send(&app, request).await?;
         let made = Made { job: &job, app: &app, endpoint, prepared, attempt: &attempt };
         self.spans.collect(&batch.spans, span, made);

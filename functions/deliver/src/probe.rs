@@ -24,6 +24,7 @@ impl Deliver {
         };
         let message = probing::message(endpoint.id, job.due);
         let payload = Payload::of(probing::payload(&endpoint, &probing, self.clock.now()));
+        let http_key = self.http_key(&app, &endpoint).await?;
         let request = AttemptRequest {
             id: AttemptId::first(message, endpoint.id),
             message,
@@ -33,6 +34,7 @@ impl Deliver {
             trigger: Trigger::Scheduled,
             prepared: &Prepared::AsItIs,
             traceparent: None,
+            http_key: http_key.as_ref(),
         };
         let Attempted { attempt, .. } = self.destinations.attempt(request).await?;
         // What says that it does not want any more has answered, too.

@@ -279,6 +279,7 @@ async fn configure(
         if settings.event_types != before.event_types {
             state.check_event_types(caller, &settings).await.map_err(|error| wanted.placed(error))?;
         }
+        state.ensure_http_key(caller, &settings, before.http_signatures).await?;
         store.configure_endpoint(caller, &app, &old, settings, headers).await
     });
     Ok(Json(configured.await?.into()))

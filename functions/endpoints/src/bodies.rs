@@ -1,7 +1,8 @@
 //! An endpoint as it is posted, replaced and changed.
 
 use shared::Error;
-use shared::http::{BodyType, Field, Fields, RETRY_POLICY, RequestBody, Text};
+use shared::http::{BodyType, Field, Fields, RETRY_POLICY, RequestBody, Rule, Text};
+use shared::http_signature::STYLE;
 use shared::ids::NAME_LENGTH_MAX;
 use shared::limits::CHANNEL_LENGTH_MAX;
 use shared::signing::SigningKey;
@@ -53,6 +54,7 @@ impl RequestBody for EndpointIn {
             RETRY_POLICY[4],
             RETRY_POLICY[5],
             AUTO_ENABLE,
+            HEADER_STYLE,
             METADATA,
             SECRET,
             headers::ABOUT,
@@ -111,11 +113,13 @@ fn settings_of(fields: &mut Fields<'_>, destination: Destination) -> EndpointSet
         rate_limit: fields.rate_limit().value(),
         retry_policy: fields.retry_policy().value(),
         auto_enable: fields.or(&["autoEnable"], false),
+        http_signatures: http_signatures_of(fields).value().unwrap_or(false),
         metadata: fields.metadata().value().unwrap_or_default(),
     };
     refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
     refuse_if_polled(fields, &settings, "retryPolicy", settings.retry_policy.is_some());
     refuse_if_unprobed(fields, &settings);
+    refuse_if_no_http(fields, &settings);
     settings
 }
 
@@ -151,13 +155,36 @@ impl RequestBody for EndpointPatch {
             rate_limit: fields.rate_limit().over(before.rate_limit),
             retry_policy: fields.retry_policy().over(before.retry_policy),
             auto_enable: fields.take(&["autoEnable"]).over(Some(before.auto_enable)).unwrap_or(false),
+            http_signatures: http_signatures_of(fields).over(Some(before.http_signatures)).unwrap_or(false),
             metadata: fields.metadata().over(Some(before.metadata)).unwrap_or_default(),
         };
         refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
         refuse_if_polled(fields, &settings, "retryPolicy", settings.retry_policy.is_some());
         refuse_if_unprobed(fields, &settings);
         refuse_if_waiting(fields, &settings);
+        refuse_if_no_http(fields, &settings);
         Self(settings)
+    }
+}
+
+/// The style of signatures, beside the installation's.
+fn http_signatures_of(fields: &mut Fields<'_>) -> Field<bool> {
+    const NAME: &str = "headerStyle";
+    let style: Field<String> = fields.take(&[NAME]);
+    fields.rule(NAME, Rule::OneOfWords(&[STYLE]));
+    let is_one = !matches!(&style, Field::Value(style) if style != STYLE);
+    if !is_one {
+        fields.violation(NAME, format!("Must be `{STYLE}` or null"));
+    }
+    style.map(|_| true)
+}
+
+/// Refuses signatures of HTTP messages where none are sent.
+fn refuse_if_no_http(fields: &mut Fields<'_>, settings: &EndpointSettings) {
+    const NAME: &str = "headerStyle";
+    let is_http = matches!(settings.destination, Destination::Http { .. });
+    if settings.http_signatures && !is_http && !fields.has_violation(NAME) {
+        fields.violation(NAME, "Only webhooks to a URL are HTTP messages of ours: leave it out");
     }
 }
 
@@ -201,6 +228,7 @@ const SETTINGS: &[(&str, &str)] = &[
     RETRY_POLICY[4],
     RETRY_POLICY[5],
     AUTO_ENABLE,
+    HEADER_STYLE,
     METADATA,
 ];
 pub const DESCRIPTION: (&str, &str) = ("description", "Description.");
@@ -217,6 +245,10 @@ const RATE_LIMIT: (&str, &str) =
 const AUTO_ENABLE: (&str, &str) = (
     "autoEnable",
     "If true, an endpoint that was disabled because it only failed is sent a probe (event type `postrider.probe`) after 1 hour, 2 hours, and so on up to every 24 hours, and is enabled when it answers 2xx. Only for endpoints with a URL.",
+);
+const HEADER_STYLE: (&str, &str) = (
+    "headerStyle",
+    "`rfc9421`: webhooks also carry an HTTP message signature (RFC 9421) by a key of the organisation; the installation's headers alone if absent or null.",
 );
 pub const SECRET: (&str, &str) = (
     "secret",

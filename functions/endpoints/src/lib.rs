@@ -15,6 +15,7 @@ use shared::http::{
     ApiResult, AppRef, Body, Created, Descending, Document, Either, EndpointRef, Idempotent, Json, ListOut,
     NoContent, Once, Path, Query, Registry,
 };
+use shared::http_signature::STYLE;
 use shared::ids::{EndpointId, Reference};
 use shared::intake::Intake;
 use shared::platform::TransformerClient;
@@ -203,6 +204,9 @@ struct EndpointOut {
     /// A probe enabled it, and messages made from then on never arrived: they can be recovered and replayed.
     #[serde(skip_serializing_if = "Option::is_none")]
     missed_since: Option<Timestamp>,
+    /// `rfc9421`: webhooks also carry an HTTP message signature by a key of the organisation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    header_style: Option<&'static str>,
     /// Arbitrary key-value metadata.
     metadata: BTreeMap<String, String>,
     created_at: Timestamp,
@@ -232,6 +236,7 @@ impl From<Endpoint> for EndpointOut {
             auto_enable: settings.auto_enable,
             next_probe: probing.and_then(|probing| probing.next),
             missed_since: probing.filter(|_| !disabled).map(|probing| probing.since),
+            header_style: settings.http_signatures.then_some(STYLE),
             metadata: settings.metadata,
             created_at: endpoint.created_at,
             updated_at: endpoint.updated_at,
@@ -259,6 +264,20 @@ impl Endpoints {
         Err(Error::violation(["body", "filterTypes"], msg))
     }
 
+    /// The organisation has a key before the first of its endpoints is to be signed for by it.
+    async fn ensure_http_key(
+        &self,
+        caller: &Caller,
+        settings: &EndpointSettings,
+        had_one: bool,
+    ) -> Result<()> {
+        if settings.http_signatures && !had_one {
+            self.api.store.ensure_http_key(caller).await
+        } else {
+            Ok(())
+        }
+    }
+
     async fn make(
         &self,
         caller: &Caller,
@@ -268,6 +287,7 @@ impl Endpoints {
         headers: EndpointHeaders,
     ) -> Result<Endpoint> {
         self.check_event_types(caller, &settings).await?;
+        self.ensure_http_key(caller, &settings, false).await?;
         let key = key.unwrap_or_else(|| SigningKey::generate(self.key_kind, &*self.api.random));
         self.api.store.create_endpoint(caller, app, settings, key, headers).await
     }
@@ -356,6 +376,7 @@ async fn replace(
         let settings = read(Some(old.settings.destination.clone()))?;
         check_leftovers(&old, &settings)?;
         state.check_event_types(&caller, &settings).await?;
+        state.ensure_http_key(&caller, &settings, old.settings.http_signatures).await?;
         let new = state.api.store.update_endpoint(&caller, &app, &old, settings).await?;
         Ok(new.map(|new| Either::First(Json(new.into()))))
     });
@@ -375,6 +396,7 @@ async fn patch(
         if settings.event_types != old.settings.event_types {
             state.check_event_types(&caller, &settings).await?;
         }
+        state.ensure_http_key(&caller, &settings, old.settings.http_signatures).await?;
         state.api.store.update_endpoint(&caller, &app, &old, settings).await
     });
     Ok(Json(patched.await?.into()))

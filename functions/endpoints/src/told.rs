@@ -338,8 +338,10 @@ async fn replace(
         };
         state.check_event_types(&operator(), &settings).await?;
         // What only the management organisation can set is not replaced.
-        let EndpointSettings { channels, filter, retry_policy, auto_enable, .. } = old.settings.clone();
-        let settings = EndpointSettings { channels, filter, retry_policy, auto_enable, ..settings };
+        let EndpointSettings { channels, filter, retry_policy, auto_enable, http_signatures, .. } =
+            old.settings.clone();
+        let settings =
+            EndpointSettings { channels, filter, retry_policy, auto_enable, http_signatures, ..settings };
         let new = state.api.store.update_endpoint(&caller, &app, &old, settings).await?;
         Ok(new.map(|new| Either::First(Json(new.into()))))
     });

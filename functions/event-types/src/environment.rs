@@ -19,6 +19,7 @@ use crate::connector_in::ConnectorIn;
 use crate::connectors::{self, ConnectorOut};
 use crate::import::{self, CHANGES_MAX};
 use crate::incoming::EventTypeIn;
+use crate::signing_key;
 use crate::theme::{self, ThemeIn, ThemeOut};
 use crate::{EventTypeOut, EventTypes};
 
@@ -36,7 +37,7 @@ const TAG: &str = "Environment";
 /// Adds the operations of this module.
 pub fn operations<R: Registry<EventTypes>>(to: R) -> R {
     const SETTINGS: &str = "/api/v1/environment/settings";
-    to.get(SETTINGS, theme::read, |operation| {
+    let to = to.get(SETTINGS, theme::read, |operation| {
         operation
             .named("v1.environment.get-settings", TAG)
             .summary("Get the organisation's portal theme")
@@ -68,7 +69,8 @@ pub fn operations<R: Registry<EventTypes>>(to: R) -> R {
                  leaves out, are unchanged. A connector is updated if one has its `uid` or, if neither has a uid, its name. After an error a part may be imported: the same request can be repeated.",
             )
             .returns("Imported.")
-    })
+    });
+    signing_key::operations(to, TAG)
 }
 
 /// An organisation's event types, settings and connectors.

@@ -30,6 +30,7 @@ mod import;
 mod incoming;
 mod json_schema;
 mod openapi;
+mod signing_key;
 mod theme;
 
 /// What this function holds.

@@ -46,6 +46,8 @@ audit_actions! {
     TokenRevoked "token.revoked",
     /// The look of the organisation's portal was changed.
     EnvironmentUpdated "environment.settings-updated",
+    /// It got a key, its first or another, by which webhooks are signed as HTTP messages.
+    SigningKeyCreated "environment.signing-key-created",
     /// An endpoint was made.
     EndpointCreated "endpoint.created",
     /// Its settings were changed.

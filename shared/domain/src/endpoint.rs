@@ -83,6 +83,8 @@ pub struct EndpointSettings {
     pub retry_policy: Option<OwnRetryPolicy>,
     /// Once it was disabled because it only failed, it is probed, and enabled when it answers.
     pub auto_enable: bool,
+    /// Webhooks are signed as HTTP messages as well (RFC 9421), by a key of the organisation.
+    pub http_signatures: bool,
     /// The owner's notes.
     pub metadata: BTreeMap<String, String>,
 }

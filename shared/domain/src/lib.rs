@@ -13,6 +13,7 @@ pub mod endpoint;
 pub mod error;
 pub mod event_type;
 pub mod header_rules;
+pub mod http_signature;
 pub mod idempotency;
 pub mod ids;
 pub mod integration;

@@ -18,6 +18,7 @@ use super::{BATCH_GET_MAX, Range, Store, Table, keys};
 use domain::aws_place::{AwsPlace, AwsService};
 use domain::caller::Caller;
 use domain::error::{Error, Result, corrupt};
+use domain::http_signature::STYLE;
 use domain::ids::{AppId, EndpointId, Reference};
 use domain::operational::EndpointEvent;
 use domain::page::{ListQuery, Page};
@@ -70,6 +71,14 @@ fn filter_of(item: &Item) -> Result<Option<PayloadFilter>> {
     item.text_opt("filter").map(read).transpose()
 }
 
+fn http_signatures_of(item: &Item) -> Result<bool> {
+    match item.text_opt("headerStyle") {
+        None => Ok(false),
+        Some(STYLE) => Ok(true),
+        Some(style) => Err(corrupt("an endpoint")(format!("its header style is {style:?}"))),
+    }
+}
+
 const NOT_FOUND: Error = Error::NotFound("Endpoint");
 
 /// Audit events of one transaction, which takes a hundred writes.
@@ -93,6 +102,7 @@ impl Store {
             .with_some("rateLimit", settings.rate_limit.map(n))
             .with_some("retryPolicy", retry_policy(settings.retry_policy.as_ref()))
             .with_some("autoEnable", settings.auto_enable.then_some(AttributeValue::Bool(true)))
+            .with_some("headerStyle", settings.http_signatures.then(|| s(STYLE)))
             .with_some("metadata", metadata(&settings.metadata))
             .with("keys", self.sealed_keys(endpoint))
             .with_some("headers", self.sealed_headers(endpoint)?)
@@ -123,6 +133,7 @@ impl Store {
                 rate_limit: item.number_opt("rateLimit"),
                 retry_policy: retry_policy_of(item)?,
                 auto_enable: item.get("autoEnable").is_some(),
+                http_signatures: http_signatures_of(item)?,
                 metadata: metadata_of(item),
             },
             keys: self.opened_keys(id, item)?,
@@ -180,6 +191,7 @@ impl Store {
                         rate_limit: item.number_opt("rateLimit"),
                         retry_policy: None,
                         auto_enable: false,
+                        http_signatures: false,
                         metadata: BTreeMap::new(),
                     },
                     keys: Vec::new(),

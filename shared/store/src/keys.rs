@@ -9,6 +9,7 @@
 //! | config | look of the portal | `ORG#{org}`                 | `THEME`               |
 //! | config | connector          | `ORG#{org}`                 | `CONN#{trtmpl}`       |
 //! | config | connector's uid    | `ORG#{org}`                 | `CONNUID#{uid}`       |
+//! | config | keys of HTTP signatures | `ORG#{org}`            | `HTTPKEYS`            |
 //! | config | endpoint           | `APP#{app}`                 | `EP#{ep}`             |
 //! | config | endpoint's uid     | `APP#{app}`                 | `EPUID#{uid}`         |
 //! | config | keys of a polling endpoint | `APP#{app}`          | `EPPOLL#{ep}`         |
@@ -119,6 +120,10 @@ pub(super) fn connector(org: OrgId, id: ConnectorId) -> Item {
 
 pub(super) fn connector_uid(org: OrgId, uid: &str) -> Item {
     key(org_pk(org), format!("CONNUID#{uid}"))
+}
+
+pub(super) fn http_keys(org: OrgId) -> Item {
+    key(org_pk(org), "HTTPKEYS")
 }
 
 pub(super) fn endpoint(app: AppId, endpoint: EndpointId) -> Item {
@@ -336,6 +341,7 @@ mod tests {
             (theme(org), format!("ORG#org_{K}"), "THEME".into()),
             (connector(org, trtmpl), format!("ORG#org_{K}"), format!("CONN#trtmpl_{K}")),
             (connector_uid(org, "u"), format!("ORG#org_{K}"), "CONNUID#u".into()),
+            (http_keys(org), format!("ORG#org_{K}"), "HTTPKEYS".into()),
             (endpoint(app, ep), format!("APP#app_{K}"), format!("EP#ep_{K}")),
             (endpoint_uid(app, "u"), format!("APP#app_{K}"), "EPUID#u".into()),
             (audit(org, aud), format!("AUDIT#org_{K}"), format!("audit_{K}")),

@@ -16,6 +16,7 @@ pub mod erasure;
 pub mod event_types;
 mod first;
 mod health;
+pub mod http_keys;
 pub mod idempotency;
 pub mod integrations;
 mod item;

@@ -186,6 +186,13 @@ impl Walk {
         self.change("PUT", "/environment/settings", look.clone(), change).await;
         let change = [what, org, json!({"primaryColorLight": "4f46e5", "darkMode": "auto"}), json!({})];
         self.change("PUT", "/environment/settings", json!({"displayName": "Acme"}), change).await;
+        // Its name is nobody's choice.
+        let token = self.stack.token.clone();
+        let rotated = self.ask("POST", "/environment/signing-key/rotate", &token, json!({})).await.json();
+        let events = self.news().await;
+        let keys = json!([{"kid": rotated["keys"][0]["kid"], "until": null}]);
+        let shown = (&events[0]["what"], &events[0]["after"], events.len());
+        assert_eq!(shown, (&json!("environment.signing-key-created"), &json!({ "keys": keys }), 1));
         let id = made["id"].as_str().expect("an id").to_owned();
         self.name("app", id.clone());
         self.name("app_id", "acme");

@@ -157,6 +157,7 @@ async fn each_post_is_done_once() {
         ("/environment/import".to_owned(), r#"{"eventTypes":[{"name":"imported","description":""}]}"#, 0),
         (format!("/app/{app}/auto-config"), "", 0),
         ("/connector".to_owned(), r#"{"name":"c","transformation":"const handler = (w) => w"}"#, 0),
+        ("/environment/signing-key/rotate".to_owned(), "{}", 0),
         (format!("/app/{app}/endpoint/{polled}/poller/token/rotate"), "{}", 0),
         (format!("/app/{app}/poller/{polled}/consumer/c/seek"), r#"{"after":"2026-01-01T00:00:00Z"}"#, 0),
         (format!("{leases}/commit"), r#"{"offset":0}"#, 0),

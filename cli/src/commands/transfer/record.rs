@@ -45,6 +45,7 @@ impl Kind {
                 "rateLimit",
                 "retryPolicy",
                 "autoEnable",
+                "headerStyle",
             ],
         }
     }

@@ -10,6 +10,7 @@ use crate::application::ApplicationSettings;
 use crate::connector::Connector;
 use crate::endpoint::{Destination, Endpoint};
 use crate::event_type::EventType;
+use crate::http_signature;
 use crate::integration::Integration;
 use crate::payload_filter::PayloadFilter;
 use crate::signing::SigningKey;
@@ -150,6 +151,7 @@ impl From<&Endpoint> for AuditSnapshot {
             .with("rateLimit", settings.rate_limit)
             .with("retryPolicy", settings.retry_policy.as_ref().map(Value::from))
             .with("autoEnable", settings.auto_enable.then_some(true))
+            .with("headerStyle", settings.http_signatures.then_some(http_signature::STYLE))
             .with_metadata(&settings.metadata)
             .with("transformation", endpoint.transformation.as_ref().map(TransformationId::text))
             .with_hidden(

@@ -63,6 +63,7 @@ fn call(place: &AwsPlace, payload: &Payload, trigger: Trigger, aws: &OwnAws) -> 
         at: Timestamp::from_ms(7_000),
         method: &http::Method::POST,
         traceparent: None,
+        http_key: None,
     };
     let attributes = vec![
         ("content-type", "application/json".to_owned()),

@@ -3,22 +3,24 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use http_body_util::Full;
 use shared::Result;
 use shared::config::HeaderStyle;
 use shared::error::corrupt;
+use shared::http_signature::SignedRequest;
 use shared::store::messages::Payload;
 use shared::{signing, webhook};
 use url::Url;
 
 use crate::destination::Webhook;
 
-/// The request, signed by the Standard Webhooks specification; or, where the endpoint's URL cannot be used, why.
+/// The request, signed by the Standard Webhooks specification, and as an HTTP message if its owner asked for that; or, where the endpoint's URL cannot be used, why.
 pub fn build(
     url: &str,
     style: HeaderStyle,
-    Webhook { message, endpoint, payload, at, method, traceparent, .. }: Webhook<'_>,
+    Webhook { message, endpoint, payload, at, method, traceparent, http_key, .. }: Webhook<'_>,
 ) -> Result<std::result::Result<Request<Full<Bytes>>, String>> {
     let Ok(url) = Url::parse(url) else {
         return Ok(Err("the endpoint's URL is not one".into()));
@@ -45,6 +47,24 @@ pub fn build(
     let mut to = url.clone();
     let _ = to.set_username("").and_then(|()| to.set_password(None));
     to.set_fragment(None);
+    if let Some(key) = http_key {
+        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let signed = SignedRequest {
+            method: method.as_str(),
+            target: to.as_str(),
+            content_type: content_type.unwrap_or_default(),
+            message: &message,
+            timestamp,
+            body: payload.sent().as_bytes(),
+        };
+        let own = key.headers(&signed)?;
+        // In whatever style the others are, what is signed is there.
+        let covered = [("webhook-id", message.clone()), ("webhook-timestamp", timestamp.to_string())];
+        for (name, value) in covered.into_iter().chain(own) {
+            let value = HeaderValue::from_str(&value).map_err(corrupt("a header"))?;
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
     let Ok(uri) = to.as_str().parse::<Uri>() else {
         return Ok(Err("the endpoint's URL cannot be sent to".into()));
     };
