@@ -4,6 +4,7 @@ messages that OpenTelemetry publishes: the same spans as the receiver saw.
 usage: spans.py POSTRIDER
 """
 
+import itertools
 import json
 import queue
 import re
@@ -18,7 +19,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 SECRET = "/hidden?token=hidden"
-exports, webhooks = queue.Queue(), queue.Queue()
+exports, webhooks, calls = queue.Queue(), queue.Queue(), itertools.count()
 
 
 class Server(BaseHTTPRequestHandler):
@@ -27,7 +28,8 @@ class Server(BaseHTTPRequestHandler):
         is_export = self.path == "/v1/traces"
         (exports if is_export else webhooks).put((dict(self.headers), body))
         # The first webhook fails.
-        self.send_response(200 if is_export or webhooks.qsize() != 1 else 503)
+        fails = not is_export and next(calls) == 0
+        self.send_response(503 if fails else 200)
         self.send_header("content-length", "0")
         self.end_headers()
 
