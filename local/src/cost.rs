@@ -14,9 +14,9 @@ use sam_template::Template;
 use shared::config::ConfigError;
 use shared::metrics::{Metric, PACE};
 use shared::queue::DELAY_MAX;
+use shared::retention::Retention;
 use shared::retry::RetryPolicy;
 use shared::store::idempotency;
-use shared::store::messages::LOG_RETENTION_DAYS;
 
 use crate::settings::TEMPLATE;
 use data::{Prices, Taken, Units};
@@ -62,16 +62,37 @@ pub(crate) struct Month {
     customer_key: bool,
     /// The tables have provisioned capacity with target tracking.
     provisioned: bool,
+    /// The log can go back in time.
+    recovery: bool,
+    kept: Kept,
     accept_ms: f64,
     delivery_ms: f64,
     memory_mb: f64,
+}
+
+/// Days that each kind of record is kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Kept {
+    messages: f64,
+    payloads: f64,
+    attempts: f64,
+}
+
+impl From<Retention> for Kept {
+    fn from(retention: Retention) -> Self {
+        Self {
+            messages: retention.message_days() as f64,
+            payloads: retention.payload_days() as f64,
+            attempts: retention.attempt_days() as f64,
+        }
+    }
 }
 
 /// A line of the bill.
 #[derive(Clone, Debug)]
 struct Line {
     service: &'static str,
-    what: &'static str,
+    what: String,
     amount: f64,
     /// The name of its price.
     price: &'static str,
@@ -153,12 +174,24 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
     // By the queue each has a key: its record's own id.
     let has_key = month.keys || month.ingest;
     let mut accept = if has_key { units.measured.accept_with_key } else { units.measured.accept };
+    // A payload that goes earlier than its message is an item of its own.
+    let apart = month.kept.payloads < month.kept.messages;
+    let (mut message_bytes, mut payload_bytes) = (units.measured.accept.stored_bytes, 0.0);
+    let key_bytes = accept.beyond(units.measured.accept).stored_bytes;
+    if apart {
+        let own = units.measured.accept_with_own_payload;
+        accept.add(1.0, own.beyond(units.measured.accept));
+        payload_bytes = units.own_payload_bytes;
+        message_bytes = own.stored_bytes - payload_bytes;
+    }
     // What the records of one batch share, if they are for one application.
     let together = if month.ingest { month.batch } else { 1.0 };
     accept.read_units /= together;
     accept.sqs_sends /= together;
     taken.add(month.messages, accept);
     taken.add(deliveries, chain.taken);
+    // Jobs that were queued together are delivered together, and a batch reads their application once, too.
+    taken.read_units -= deliveries * units.measured.attempt.read_units * (1.0 - 1.0 / together);
     // What was measured was a kilobyte.
     let more = (month.payload_kb - 1.0).max(0.0);
     taken.write_units += month.messages * (more * assumed.compressed_share).ceil();
@@ -200,11 +233,19 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
         + deliveries * assumed.latency_bytes;
     // Each kind stays for its own time, and until DynamoDB has removed it.
     let stored = |bytes: f64, days: f64| bytes.max(0.0) / GB * (days + assumed.removal_days) / DAYS;
-    let payloads = month.messages * more * KB * assumed.compressed_share;
-    let message_bytes = month.messages * units.measured.accept.stored_bytes + payloads;
-    let key_bytes = month.messages * accept.beyond(units.measured.accept).stored_bytes;
-    let storage = stored(message_bytes + deliveries * chain.taken.stored_bytes, LOG_RETENTION_DAYS as f64)
-        + stored(key_bytes, idempotency::KEPT.as_secs_f64() / 86_400.0);
+    *(if apart { &mut payload_bytes } else { &mut message_bytes }) += more * KB * assumed.compressed_share;
+    let kept = month.kept;
+    let of_messages = stored(month.messages * message_bytes, kept.messages);
+    let of_payloads = stored(month.messages * payload_bytes, kept.payloads);
+    let of_attempts = stored(deliveries * chain.taken.stored_bytes, kept.attempts);
+    let of_keys = stored(month.messages * key_bytes, idempotency::KEPT.as_secs_f64() / 86_400.0);
+    let recovery = f64::from(u8::from(month.recovery)) * (of_messages + of_payloads + of_attempts + of_keys);
+    let kept_for = |what: &str, days: f64| format!("{what}, kept for {days} days");
+    let (messages_kept, payloads_kept, attempts_kept) = (
+        kept_for("messages", kept.messages),
+        kept_for("payloads", kept.payloads),
+        kept_for("attempts", kept.attempts),
+    );
     // A function of its own each: the one that accepts and the one that delivers.
     let recorded = |requests: f64| {
         let always = requests.min(assumed.traced_each_second * MINUTES * 60.0);
@@ -250,8 +291,11 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
             sent,
         ),
         ("CloudWatch", "alarms of auto scaling", provisioned * assumed.capacity_alarms, "alarm", sent),
-        ("DynamoDB", "storage, once 90 days are full", storage, "dynamodb_storage", sent),
-        ("DynamoDB", "point-in-time recovery", storage, "dynamodb_recovery", sent),
+        ("DynamoDB", messages_kept.as_str(), of_messages, "dynamodb_storage", sent),
+        ("DynamoDB", payloads_kept.as_str(), of_payloads, "dynamodb_storage", sent),
+        ("DynamoDB", attempts_kept.as_str(), of_attempts, "dynamodb_storage", sent),
+        ("DynamoDB", "keys, kept for 12 hours", of_keys, "dynamodb_storage", sent),
+        ("DynamoDB", "point-in-time recovery", recovery, "dynamodb_recovery", sent),
         ("SQS", "requests", job_requests, "sqs_request", sent),
         ("SQS", "requests of ingest", ingested, "sqs_request", sent),
         ("SQS", "fair queueing", job_requests, "sqs_fair_request", sent),
@@ -271,7 +315,14 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
         let price = prices.prices.get(name);
         let price =
             price.ok_or_else(|| ConfigError::new("local/data/prices.json", format!("lacks {name}")))?;
-        Ok(Line { service, what, amount, price: name, usd: amount / price.per * price.usd, fixed })
+        Ok(Line {
+            service,
+            what: what.to_owned(),
+            amount,
+            price: name,
+            usd: amount / price.per * price.usd,
+            fixed,
+        })
     });
     let lines = lines.collect::<Result<Vec<_>, ConfigError>>()?;
     Ok(Bill { month, attempts, lines: lines.into_iter().filter(|line| line.amount > 0.0).collect(), prices })
@@ -314,6 +365,8 @@ mod tests {
             tracing: false,
             customer_key: false,
             provisioned: false,
+            recovery: true,
+            kept: Kept::from(Retention::default()),
             accept_ms: units.assumed.accept_ms,
             delivery_ms: units.assumed.delivery_ms,
             memory_mb: units.assumed.memory_mb,
@@ -356,7 +409,7 @@ mod tests {
         let ten = bill(Month { ingest: true, batch: 10.0, ..month() }).unwrap();
         assert_eq!(usd(&ten, "SQS", "requests of ingest"), 0.12);
         // Of the application's two reads, each is for ten.
-        assert_eq!(usd(&ten, "DynamoDB", "reads"), 0.138);
+        assert_eq!(usd(&ten, "DynamoDB", "reads"), 0.025);
         assert_eq!((usd(&ten, "DynamoDB", "writes"), usd(&ten, "Lambda", "invocations")), (1.875, 0.04));
         let api = bill(Month { batch: 10.0, ..month() }).unwrap();
         assert!(ten.total() < api.total() - 1.8, "{} and {}", ten.total(), api.total());
@@ -381,12 +434,26 @@ mod tests {
 
     #[test]
     fn keys_are_stored_for_twelve_hours_and_the_log_for_ninety_days() {
-        let storage = |month| usd(&bill(month).unwrap(), "DynamoDB", "storage, once 90 days are full");
-        // 476 and 341 bytes for 92 days with their removal, and 221 for two and a half.
-        let log = (476.0 + 341.0) * 92.0 / 30.0;
-        let without = Month { keys: false, ..month() };
-        assert_eq!(storage(without), round(log * 0.25 / 1000.0));
-        assert_eq!(storage(month()), round((log + 221.0 * 2.5 / 30.0) * 0.25 / 1000.0));
+        let line = |month, what| usd(&bill(month).unwrap(), "DynamoDB", what);
+        // Bytes of a million for so many days, and two more for their removal.
+        let cents = |bytes: f64, days: f64| round(bytes / 1000.0 * (days + 2.0) / 30.0 * 0.25);
+        assert_eq!(line(month(), "messages, kept for 90 days"), cents(476.0, 90.0));
+        assert_eq!(line(month(), "attempts, kept for 90 days"), cents(341.0, 90.0));
+        assert_eq!(line(month(), "keys, kept for 12 hours"), cents(221.0, 0.5));
+        let short = Kept { attempts: 14.0, ..Kept::from(Retention::default()) };
+        assert_eq!(line(Month { kept: short, ..month() }, "attempts, kept for 14 days"), cents(341.0, 14.0));
+        assert_eq!(line(Month { recovery: false, ..month() }, "point-in-time recovery"), 0.0);
+    }
+
+    #[test]
+    fn a_payload_that_goes_before_its_message_is_a_write_of_its_own() {
+        let apart = Month { kept: Kept { payloads: 7.0, ..Kept::from(Retention::default()) }, ..month() };
+        let (apart, together) = (bill(apart).unwrap(), bill(month()).unwrap());
+        assert_eq!(usd(&apart, "DynamoDB", "writes"), usd(&together, "DynamoDB", "writes") + 0.625);
+        let messages = |bill| usd(bill, "DynamoDB", "messages, kept for 90 days");
+        assert!(messages(&apart) < messages(&together));
+        assert!(usd(&apart, "DynamoDB", "payloads, kept for 7 days") > 0.0);
+        assert_eq!(usd(&together, "DynamoDB", "payloads, kept for 90 days"), 0.0);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 pub use aws::{self as platform, Platform};
 pub use domain::{
     Error, Result, aws_place, connector, email, error, header_rules, http_signature, idempotency, ids,
-    labels, limits, operational, page, payload_filter, polling, probing, retry, signing, transformation,
-    webhook,
+    labels, limits, operational, page, payload_filter, polling, probing, retention, retry, signing,
+    transformation, webhook,
 };
 #[cfg(feature = "http")]
 pub use http_api::{self as http, Api, wire};

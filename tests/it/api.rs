@@ -24,6 +24,7 @@ pub mod openapi_conformance;
 pub mod polling;
 pub mod portal;
 pub mod portal_access;
+pub mod retention;
 pub mod rules;
 pub mod sdk_interceptor;
 pub mod stats;

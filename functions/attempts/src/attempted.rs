@@ -92,7 +92,7 @@ async fn messages_of(
         let found = store.messages(app, &ids).await?.into_iter().map(|message| (message.id, message));
         let mut found: HashMap<MessageId, Message> = found.collect();
         for state in page.entries {
-            // A message that has left the log is left out; the state leaves at the same time.
+            // A message that has left the log is left out; the state leaves no later.
             let message = found.remove(&state.message).filter(|message| filter.keeps_message(message));
             entries.extend(message.map(|message| (message, state)));
         }
@@ -125,7 +125,7 @@ pub async fn destinations(
     let message = store.message_for(app, &message).await?;
     let now = held.api.clock.now();
     let due = message.deliver_at.filter(|at| *at > now);
-    let page = destinations_of(store, &message, &list).await?;
+    let page = destinations_of(store, &message, &list, now).await?;
     let show = |(endpoint, state): (Endpoint, Option<State>)| {
         MessageEndpointOut::new(endpoint, state.as_ref(), due, ExpandedStatuses::default())
     };
@@ -138,8 +138,10 @@ async fn destinations_of(
     store: &Store,
     message: &Message,
     query: &ListQuery<EndpointId>,
+    now: Timestamp,
 ) -> Result<Page<(Endpoint, Option<State>)>> {
     let destinations = store.destinations(message).await?;
+    let may_come = message.first_due() > store.retention().attempts_since(now);
     let ids = in_reading_order(destinations.all().into_iter().collect(), query);
     let (mut entries, mut joined) = (Vec::new(), 0);
     for chunk in ids.chunks(query.limit + 1) {
@@ -157,8 +159,9 @@ async fn destinations_of(
         found.sort_by_key(|endpoint| chunk.iter().position(|id| *id == endpoint.id));
         for endpoint in found {
             let state = states.remove(&endpoint.id);
-            // What was sent by hand to an endpoint that it was not for counts once it was made.
-            if state.is_some() || destinations.own.contains(&endpoint.id) {
+            // What was sent by hand to an endpoint that it was not for counts once it was made. Without a state the first attempt
+            // is to come, unless the message is so old that its attempts have left the log.
+            if state.is_some() || (may_come && destinations.own.contains(&endpoint.id)) {
                 entries.push((endpoint, state));
             }
         }

@@ -43,7 +43,7 @@ pub async fn list(
         let is_missing = |(_, id): &&(EndpointId, AttemptId)| found.iter().all(|attempt| attempt.id != *id);
         let missing: Vec<_> = chunk.iter().filter(is_missing).copied().collect();
         found.extend(store.attempts(message, &missing).await?);
-        found.retain(|attempt| filter.keeps(attempt));
+        found.retain(|attempt| store.is_kept(attempt) && filter.keeps(attempt));
         found.sort_by_key(|attempt| chunk.iter().position(|(_, id)| *id == attempt.id));
         entries.extend(found);
     }

@@ -229,7 +229,8 @@ impl Attempts {
         // The id tells which endpoint it is of, so this is one read.
         let endpoint = endpoints.into_iter().find(|endpoint| id.is_of(message.id, *endpoint));
         let (state, found) = self.api.store.delivery(endpoint.ok_or(NOT_FOUND)?, message.id, &[id]).await?;
-        Ok((message, found.ok_or(NOT_FOUND)?, state.is_some_and(|state| state.inside(id).is_some())))
+        let found = found.filter(|attempt| self.api.store.is_kept(attempt)).ok_or(NOT_FOUND)?;
+        Ok((message, found, state.is_some_and(|state| state.inside(id).is_some())))
     }
 }
 

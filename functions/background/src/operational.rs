@@ -10,7 +10,7 @@ use shared::labels::Labels;
 use shared::operational::management_org;
 use shared::queue::{Job, Operational, Outgoing};
 use shared::store::applications::Application;
-use shared::store::messages::{LOG_RETENTION_DAYS, Payload};
+use shared::store::messages::Payload;
 use shared::{Error, Result};
 
 use crate::Background;
@@ -49,7 +49,7 @@ impl Background {
             event_id: None,
             payload: Payload::of(event.payload.get()),
             deliver_at: None,
-            retention_hours: LOG_RETENTION_DAYS * 24,
+            retention_hours: None,
             application: None,
         };
         self.intake.accept_event(&app, event.message, message, again).await.map(drop)

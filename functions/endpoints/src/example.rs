@@ -11,7 +11,7 @@ use shared::http::{
 use shared::ids::NAME_LENGTH_MAX;
 use shared::intake::{Accepted, MessageIn};
 use shared::labels::Labels;
-use shared::store::messages::{LOG_RETENTION_DAYS, Payload};
+use shared::store::messages::Payload;
 use shared::trace::Trace;
 use shared::wire::{MessageOut, Shown};
 use shared::{Api, Error, Result};
@@ -124,7 +124,7 @@ async fn message(
         labels: Labels::of(name),
         event_id: None,
         payload: Payload::of(found),
-        retention_hours: LOG_RETENTION_DAYS * 24,
+        retention_hours: None,
         deliver_at: None,
         application: None,
     })
@@ -152,7 +152,7 @@ pub async fn send_example(
             let text = "The endpoint is disabled: enable it before an example is sent.";
             return Err(Error::Conflict(text.into()));
         }
-        intake.admit(&app).await?;
+        intake.admit(&app, &message).await?;
         Ok((app, endpoint.id, message))
     };
     let (app, endpoint, message) = match wanted.await {

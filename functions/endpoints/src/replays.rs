@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::Error;
 use shared::auth::Authenticated;
 use shared::clock::{DAY, Timestamp};
 use shared::http::{
@@ -16,6 +15,7 @@ use shared::limits::{CHANNEL_LENGTH_MAX, TAG_LENGTH_MAX};
 use shared::store::applications::Application;
 use shared::store::attempts::Status;
 use shared::store::tasks::{Progress, Replay, Task, TaskFilter, TaskKind};
+use shared::{Error, Result};
 
 use crate::bodies::EVENT_TYPES_MAX;
 use crate::tasks::TaskOut;
@@ -219,7 +219,7 @@ pub async fn begin<T: TaskIn>(
                     "The endpoint is disabled: enable it before you recover or replay messages.".into(),
                 ));
             }
-            let task = state.task(&app, endpoint.id, T::KIND, request, now);
+            let task = state.task(&app, endpoint.id, T::KIND, request, now)?;
             state.intake.begin_task(&caller, &task).await?;
             Ok(Accepted(task.into()))
         })
@@ -246,13 +246,16 @@ pub async fn count<T: TaskIn>(
     let now = state.api.clock.now();
     let (app, endpoint) = state.find(&caller, &path).await?;
     let request = body.read_with(now)?.request();
-    let task = state.task(&app, endpoint.id, T::KIND, request, now);
+    let task = state.task(&app, endpoint.id, T::KIND, request, now)?;
     let (count, more) = state.api.store.count_chosen(&task, &endpoint).await?;
     Ok(Json(CountOut { count, more }))
 }
 
 impl Endpoints {
     /// A task that begins now.
+    ///
+    /// # Errors
+    /// `Invalid` if it is to find what was never sent among messages whose attempts have left the log.
     fn task(
         &self,
         app: &Application,
@@ -260,8 +263,16 @@ impl Endpoints {
         kind: TaskKind,
         request: TaskRequest,
         now: Timestamp,
-    ) -> Task {
-        Task {
+    ) -> Result<Task> {
+        let retention = self.api.store.retention();
+        let (days, kept) = (retention.attempt_days(), retention.attempts_since(now));
+        if kind == TaskKind::ReplayMissing && days < retention.message_days() && request.since < kept {
+            let msg = format!(
+                "Must not lie more than {days} days back: attempts are kept that long, and of older messages nobody knows whether they were sent"
+            );
+            return Err(Error::violation(["body", "since"], msg));
+        }
+        Ok(Task {
             org: app.org,
             id: TaskId::new(now, &*self.api.random),
             kind,
@@ -275,6 +286,6 @@ impl Endpoints {
             finished: false,
             failure: None,
             updated_at: now,
-        }
+        })
     }
 }

@@ -10,7 +10,6 @@ use shared::http::{
     Accepted, ApiResult, Body, BodyType, Fields, Idempotent, Once, Registry, RequestBody, Text,
 };
 use shared::ids::{AppId, NAME_LENGTH_MAX, Reference, TaskId};
-use shared::store::messages::LOG_RETENTION_DAYS;
 use shared::store::tasks::{Counting, Progress, Task, TaskFilter, TaskKind};
 use shared::wire::TaskBegunOut;
 use shared::{Error, Result};
@@ -57,7 +56,10 @@ impl RequestBody for AppUsageStatsIn {
     const TYPE: BodyType = BodyType::of::<Self>(
         "AppUsageStatsIn",
         &[
-            ("since", "Only messages made at that time or later, at most 90 days ago."),
+            (
+                "since",
+                "Only messages made at that time or later, at most 90 days ago, or as long as messages are kept.",
+            ),
             ("until", "Only messages made up to that time."),
             (
                 "appIds",
@@ -69,13 +71,8 @@ impl RequestBody for AppUsageStatsIn {
     fn read(fields: &mut Fields<'_>, now: Timestamp) -> Self {
         let since = fields.required::<Timestamp>(&["since"]).unwrap_or(now);
         let until = fields.required::<Timestamp>(&["until"]).unwrap_or(now);
-        let kept = DAY.saturating_mul(u32::try_from(LOG_RETENTION_DAYS).unwrap_or(u32::MAX));
         if since > until || since > now {
             fields.violation("since", "Must not lie after `until`, nor in the future");
-        } else if now.since(since) > kept {
-            let msg =
-                format!("Must not lie more than {LOG_RETENTION_DAYS} days back: messages are kept that long");
-            fields.violation("since", msg);
         }
         let apps = fields.list(&["appIds"], Text::Name(NAME_LENGTH_MAX), 1, APPS_MAX).value();
         Self { since, until, apps }
@@ -100,7 +97,13 @@ async fn count_messages(
 ) -> ApiResult<Once<Accepted<AppUsageStatsOut>>> {
     idempotent
         .once(&caller, async || {
-            let wanted = body.read_with(state.api.clock.now())?;
+            let now = state.api.clock.now();
+            let wanted = body.read_with(now)?;
+            let days = state.api.store.retention().message_days();
+            if now.since(wanted.since) > DAY.saturating_mul(u32::try_from(days).unwrap_or(u32::MAX)) {
+                let msg = format!("Must not lie more than {days} days back: messages are kept that long");
+                return Err(Error::violation(["body", "since"], msg));
+            }
             let (apps, unresolved_app_ids) = match wanted.apps {
                 None => (None, Vec::new()),
                 Some(names) => {

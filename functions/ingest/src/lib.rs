@@ -112,7 +112,7 @@ impl Ingest {
             Some(Err(error)) => return Err(of_all(error)),
             None => return Err(Error::NotFound("Application")),
         };
-        self.intake.admit(app).await?;
+        self.intake.admit(app, &message).await?;
         let key = IdempotencyKey::of_record(app, key.as_deref(), record.id(), &*self.random);
         let claimed = self.intake.claim(key).await?;
         let stored = self.intake.store(app, Some(claimed), message, record.trace()).await?;

@@ -114,7 +114,7 @@ pub async fn create(
         let message = parse(text, &reference, state.api.clock.now());
         store.push(Box::pin(async move {
             let message = message?;
-            intake.admit(app).await?;
+            intake.admit(app, &message).await?;
             let claimed = OptionFuture::from(key.map(|key| intake.claim(key))).await.transpose()?;
             intake.store(app, claimed, message, trace).await
         }));

@@ -172,7 +172,7 @@ async fn create(
     let intake = &state.intake;
     let admitted = async {
         let app = intake.application(&caller, &reference, message.application.as_ref()).await?;
-        intake.admit(&app).await.map(|()| app)
+        intake.admit(&app, &message).await.map(|()| app)
     };
     // SDKs send a key with each message: claiming it makes nobody wait.
     let claimed = OptionFuture::from(key.map(|key| intake.claim(key)));

@@ -115,6 +115,15 @@ pub(super) struct DevFlags {
     /// limit].
     #[arg(long, env = "POSTRIDER_MESSAGE_QUOTA", value_name = "NUMBER")]
     message_quota: Option<String>,
+    /// Days that messages are kept, with what belongs to them: 14 to 90 [default: 90].
+    #[arg(long, env = "POSTRIDER_MESSAGE_RETENTION_DAYS", value_name = "DAYS")]
+    message_retention_days: Option<String>,
+    /// Days that payloads are kept at most, from 2 on [default: 0, as long as their messages].
+    #[arg(long, env = "POSTRIDER_PAYLOAD_RETENTION_DAYS", value_name = "DAYS")]
+    payload_retention_days: Option<String>,
+    /// Days that attempts are kept, from 14 on [default: 0, as long as their messages].
+    #[arg(long, env = "POSTRIDER_ATTEMPT_RETENTION_DAYS", value_name = "DAYS")]
+    attempt_retention_days: Option<String>,
     /// What is logged to standard error: error, warn, info, debug or trace, or a list such as
     /// warn,deliver=debug. A level is for Postrider's own lines; libraries log warnings unless they are
     /// named, as in info,hyper=debug [default: info].
@@ -258,6 +267,9 @@ impl DevFlags {
             ("POSTRIDER_PORTAL_URL", &self.portal_url),
             ("POSTRIDER_PORTAL_ONE_TIME_LINKS", &self.portal_one_time_links),
             ("POSTRIDER_MESSAGE_QUOTA", &self.message_quota),
+            ("POSTRIDER_MESSAGE_RETENTION_DAYS", &self.message_retention_days),
+            ("POSTRIDER_PAYLOAD_RETENTION_DAYS", &self.payload_retention_days),
+            ("POSTRIDER_ATTEMPT_RETENTION_DAYS", &self.attempt_retention_days),
             ("POSTRIDER_LOG", &self.log),
         ] {
             if let Some(value) = set(value) {

@@ -79,6 +79,7 @@ impl Taken {
 pub(crate) struct Measured {
     pub(crate) accept: Taken,
     pub(crate) accept_with_key: Taken,
+    pub(crate) accept_with_own_payload: Taken,
     pub(crate) attempt: Taken,
     pub(crate) attempt_that_queues_a_retry: Taken,
     pub(crate) retry: Taken,
@@ -138,6 +139,8 @@ pub(crate) struct Assumed {
 pub(crate) struct Units {
     pub(crate) measured: Measured,
     pub(crate) metrics_line_bytes: f64,
+    /// What of an acceptance with a payload of its own is that payload's item.
+    pub(crate) own_payload_bytes: f64,
     pub(crate) assumed: Assumed,
 }
 

@@ -1,9 +1,10 @@
 //! What the calculator is told: a month, in words such as `10M` and `2%`.
 
 use clap::Args;
-use shared::config::ConfigError;
+use shared::config::{ConfigError, Env};
+use shared::retention::Retention;
 
-use super::{Month, bill, data, report};
+use super::{Kept, Month, bill, data, report};
 
 /// All are text: what they should be is checked in one place, which answers with one line.
 #[derive(Debug, Args)]
@@ -49,6 +50,18 @@ pub(crate) struct CostFlags {
     /// Count with provisioned capacity and target tracking: the template's ProvisionedUnits is 25.
     #[arg(long)]
     provisioned: bool,
+    /// Days that messages are kept: the template's MessageRetentionDays [default: 90].
+    #[arg(long, value_name = "DAYS")]
+    message_days: Option<String>,
+    /// Days that payloads are kept, if not as long as their messages: PayloadRetentionDays.
+    #[arg(long, value_name = "DAYS")]
+    payload_days: Option<String>,
+    /// Days that attempts are kept, if not as long as their messages: AttemptRetentionDays.
+    #[arg(long, value_name = "DAYS")]
+    attempt_days: Option<String>,
+    /// Count without point-in-time recovery of the log: the template's LogTableRecovery is false.
+    #[arg(long)]
+    no_recovery: bool,
     /// Compare 100,000, a million and a hundred million messages per month, by each way to send them.
     #[arg(long, conflicts_with_all = ["messages", "batch", "no_keys", "ingest", "provisioned", "json"])]
     volumes: bool,
@@ -68,6 +81,17 @@ impl CostFlags {
             Some(text) => number(flag, text, 1.0, most),
             None => Ok(otherwise),
         };
+        let days = |name, text: &Option<String>| text.as_ref().map(|text| (name, text.trim().to_owned()));
+        // What the functions would refuse is refused here.
+        let kept = [
+            days("POSTRIDER_MESSAGE_RETENTION_DAYS", &self.message_days),
+            days("POSTRIDER_PAYLOAD_RETENTION_DAYS", &self.payload_days),
+            days("POSTRIDER_ATTEMPT_RETENTION_DAYS", &self.attempt_days),
+        ];
+        let given = |name: &str| {
+            kept.iter().flatten().find(|(known, _)| *known == name).map(|(_, days)| days.clone())
+        };
+        let retention = Retention::read(&Env::new(given))?;
         let month = Month {
             messages: number("--messages", &self.messages, 0.0, 1e12)?,
             endpoints: number("--endpoints", &self.endpoints, 0.0, 1e5)?,
@@ -79,6 +103,8 @@ impl CostFlags {
             tracing: self.tracing,
             customer_key: self.customer_key,
             provisioned: self.provisioned,
+            recovery: !self.no_recovery,
+            kept: Kept::from(retention),
             accept_ms: or("--accept-ms", &self.accept_ms, assumed.accept_ms, 29_000.0)?,
             delivery_ms: or("--delivery-ms", &self.delivery_ms, assumed.delivery_ms, 60_000.0)?,
             memory_mb: or("--memory-mb", &self.memory_mb, assumed.memory_mb, 10_240.0)?,

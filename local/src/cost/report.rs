@@ -58,7 +58,7 @@ pub(super) fn table(bill: &Bill) -> String {
         let amount = format!("{} {}", grouped(line.amount, decimals), price.unit);
         let shown =
             if price.usd < 0.001 { format!("{:.10}", price.usd) } else { format!("{:.3}", price.usd) };
-        row(line.service, line.what, &amount, &format!("{shown} {per}"), &grouped(line.usd, 2));
+        row(line.service, &line.what, &amount, &format!("{shown} {per}"), &grouped(line.usd, 2));
     }
     row("total", "", "", "", &grouped(bill.total(), 2));
     row("", "fixed, per month", "", "", &grouped(bill.fixed(), 2));
@@ -99,7 +99,13 @@ pub(super) fn volumes(month: Month) -> Result<String, ConfigError> {
         ("posted, under load, provisioned capacity", Month { provisioned: true, ..under_load }),
         ("by the queue, provisioned capacity", Month { provisioned: true, ..queued }),
     ];
-    let mut text = "USD per month without fixed charges, and per million messages\n".to_owned();
+    let mut text = format!(
+        "USD per month without fixed charges, and per million messages.\nKept: messages for {} days, payloads for {}, attempts for {}, keys for 12 hours; {} point-in-time recovery.\n",
+        month.kept.messages,
+        month.kept.payloads,
+        month.kept.attempts,
+        if month.recovery { "with" } else { "without" },
+    );
     let mut row = |way: &str, cells: [String; 3]| {
         let cells: String = cells.iter().map(|cell| format!(" {cell:>18}")).collect();
         let _infallible = writeln!(text, "{way:<44}{cells}");
@@ -143,6 +149,7 @@ pub(super) fn json(bill: &Bill) -> String {
     let answer = json!({
         "month": {
             "messages": month.messages, "endpoints": month.endpoints, "failure_rate": month.failures,
+            "message_days": month.kept.messages, "payload_days": month.kept.payloads, "attempt_days": month.kept.attempts,
             "payload_kb": month.payload_kb, "batch": month.batch, "ingest": month.ingest, "attempts": bill.attempts,
             "accept_ms": month.accept_ms, "delivery_ms": month.delivery_ms, "memory_mb": month.memory_mb,
         },
@@ -160,7 +167,7 @@ pub(super) fn json(bill: &Bill) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::tests::month;
-    use super::super::{Line, bill};
+    use super::super::{Kept, Line, bill};
     use super::*;
 
     #[test]
@@ -181,8 +188,15 @@ mod tests {
     #[test]
     fn the_document_compares_three_volumes_as_the_calculator_does() {
         let document = include_str!("../../../docs/COST.md");
-        let volumes = volumes(month()).unwrap();
-        assert!(document.contains(&volumes), "{volumes}");
+        let retention = |days: f64| Kept { messages: days, payloads: days, attempts: days };
+        for month in [
+            month(),
+            Month { kept: retention(30.0), ..month() },
+            Month { kept: retention(30.0), recovery: false, ..month() },
+        ] {
+            let volumes = volumes(month).unwrap();
+            assert!(document.contains(&volumes), "{volumes}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use aws_smithy_async::time::{SharedTimeSource, TimeSource};
 use aws_smithy_http_client::tls;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
+use domain::retention::Retention;
 use queue::Sqs;
 use runtime::clock::{SharedClock, SystemClock};
 use runtime::config::{Aws, ConfigError, Env, Tables};
@@ -87,7 +88,8 @@ impl Platform {
         let sealer = Sealer::read(env, self.random.clone())?;
         let (clock, random) = (self.clock.clone(), self.random.clone());
         let return_consumed_capacity = self.consumption.then_some(ReturnConsumedCapacity::Total);
-        Ok(Store::new(client, Tables::read(env)?, sealer, clock, random, return_consumed_capacity))
+        let store = Store::new(client, Tables::read(env)?, sealer, clock, random, return_consumed_capacity);
+        Ok(store.keeping(Retention::read(env)?))
     }
 
     /// The queue service.

@@ -27,6 +27,7 @@ pub mod payload_filter;
 pub mod polling;
 pub mod probing;
 pub mod rate_limit;
+pub mod retention;
 pub mod retry;
 pub mod signing;
 pub mod task;

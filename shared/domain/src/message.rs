@@ -7,9 +7,6 @@ use runtime::clock::{HOUR, Timestamp};
 use crate::ids::{AppId, EndpointId, MessageId};
 use crate::labels::Labels;
 
-/// How long messages, states and attempts are kept, in days.
-pub const LOG_RETENTION_DAYS: u64 = 90;
-
 /// A message's text as it was posted.
 ///
 /// Its clones share the text. Between posting and sending it is copied twice: out of the request's body, and

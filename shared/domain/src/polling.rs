@@ -10,7 +10,7 @@ use std::time::Duration;
 use runtime::clock::Timestamp;
 
 use crate::ids::{AppId, EndpointId, Id as _, Ksuid, MessageId};
-use crate::message::LOG_RETENTION_DAYS;
+use crate::retention::LOG_RETENTION_DAYS;
 use runtime::clock::DAY;
 
 /// How old the ID of a message may be when its item is written: as long as the longest function runs. A

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::endpoint::Endpoint;
 use crate::ids::{AttemptId, EndpointId, Id as _, MessageId};
-use crate::message::LOG_RETENTION_DAYS;
+use crate::retention::LOG_RETENTION_DAYS;
 
 /// The event type of a probe. No event type of an organisation is asked for it.
 pub const EVENT_TYPE: &str = "postrider.probe";

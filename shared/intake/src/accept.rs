@@ -267,7 +267,7 @@ impl Intake {
             labels: message.labels,
             event_id: message.event_id,
             payload: message.payload,
-            retention_hours: message.retention_hours,
+            retention_hours: message.retention_hours.unwrap_or(24 * self.store.retention().payload_days()),
             deliver_at: message.deliver_at,
             endpoints,
         };

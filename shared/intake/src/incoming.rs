@@ -14,7 +14,6 @@ use runtime::clock::{DAY, HOUR, Timestamp};
 
 const CHANNELS_MAX: usize = 5;
 const RETENTION_DAYS: std::ops::RangeInclusive<u64> = 5..=90;
-const RETENTION_DAYS_DEFAULT: u64 = 90;
 const RETENTION_HOURS: std::ops::RangeInclusive<u64> = 1..=2160;
 const TAGS_MAX: usize = 5;
 const CONTENT_TYPE_LENGTH_MAX: usize = 256;
@@ -31,8 +30,8 @@ pub struct MessageIn {
     pub event_id: Option<String>,
     /// Its text.
     pub payload: Payload,
-    /// After how many hours the text goes.
-    pub retention_hours: u64,
+    /// After how many hours the text goes, if the message says so.
+    pub retention_hours: Option<u64>,
     /// When to deliver it, if not at once.
     pub deliver_at: Option<Timestamp>,
     /// Made if it is missing.
@@ -56,7 +55,10 @@ impl RequestBody for MessageIn {
                 "When to deliver it: one minute to 24 hours ahead, and before the payload is removed. At once if absent.",
             ),
             ("tags", "Tags that lists can be filtered by."),
-            ("payloadRetentionPeriod", "Days after which the payload is removed; 90 by default."),
+            (
+                "payloadRetentionPeriod",
+                "Days after which the payload is removed; 90 by default, or as long as this installation keeps payloads, which is the most.",
+            ),
             ("payloadRetentionHours", "The same in hours, instead of days."),
             ("application", "Created if it is missing; its uid has to be the one in the path."),
         ],
@@ -120,7 +122,10 @@ impl MessageIn {
         let Some(at) = self.deliver_at else { return };
         if !(soonest..=now.after(DELIVER_LATEST)).contains(&at) {
             fields.violation("deliverAt", "Must be one minute to 24 hours in the future");
-        } else if at >= now.after(HOUR * u32::try_from(self.retention_hours).unwrap_or(u32::MAX)) {
+        } else if self
+            .retention_hours
+            .is_some_and(|hours| at >= now.after(HOUR * u32::try_from(hours).unwrap_or(u32::MAX)))
+        {
             fields.violation("deliverAt", "Must be before the payload is removed");
         }
     }
@@ -162,14 +167,14 @@ fn is_content_type(text: &str) -> bool {
 }
 
 /// How long the text is kept: given in days or in hours, not in both.
-fn retention_hours(fields: &mut Fields<'_>) -> u64 {
+fn retention_hours(fields: &mut Fields<'_>) -> Option<u64> {
     let days = fields.number(&["payloadRetentionPeriod"], RETENTION_DAYS).value();
     let hours = fields.number(&["payloadRetentionHours"], RETENTION_HOURS).value();
     if days.is_some() && hours.is_some() {
         let msg = "Must not be given together with payloadRetentionPeriod";
         fields.violation("payloadRetentionHours", msg);
     }
-    hours.unwrap_or_else(|| days.unwrap_or(RETENTION_DAYS_DEFAULT).saturating_mul(24))
+    hours.or(days.map(|days| days.saturating_mul(24)))
 }
 
 #[cfg(test)]
@@ -196,7 +201,7 @@ mod tests {
         let body = "{\"eventType\":\"a.b\",\"payload\": { \"b\" : 1.0,\n\t\"a\":\"\\u00e9\" } }";
         let message = parse(body).unwrap();
         assert_eq!(message.payload.sent().as_str(), "{ \"b\" : 1.0,\n\t\"a\":\"\\u00e9\" }");
-        assert_eq!(message.retention_hours, 90 * 24);
+        assert_eq!(message.retention_hours, None);
         let message =
             parse(r#"{"eventType":"a","data":{},"transformationsParams":{"rawPayload":"<x/>"}}"#).unwrap();
         assert_eq!((message.payload.json.as_str(), message.payload.sent().as_str()), ("{}", "<x/>"));

@@ -138,8 +138,14 @@ impl Intake {
     /// Lets one message of an application pass.
     ///
     /// # Errors
-    /// `TooMany` if the application has posted as many within this second as it may; the store's own.
-    pub async fn admit(&self, app: &Application) -> Result<()> {
+    /// `Invalid` if its payload is to be kept for longer than this installation keeps any; `TooMany` if the application
+    /// has posted as many within this second as it may; the store's own.
+    pub async fn admit(&self, app: &Application, message: &MessageIn) -> Result<()> {
+        let days = self.store.retention().payload_days();
+        if message.retention_hours.is_some_and(|hours| hours > 24 * days) {
+            let msg = format!("Must be at most {days} days: this installation keeps payloads no longer");
+            return Err(Error::violation(["body", "payloadRetentionPeriod"], msg));
+        }
         self.quota.pass(&self.store, &*self.clock, app.id).await
     }
 

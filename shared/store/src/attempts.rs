@@ -12,8 +12,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, Update};
 use futures_util::future::try_join_all;
 
 use super::audit::{AuditAction, Change};
-use super::item::{FromItemOf, Get as _, Item, Put as _, SCHEMA, ToItem, b, n, s, texts};
-use super::messages::{labels_of, log_ttl, size};
+use super::item::{FromItemOf, Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
+use super::messages::{labels_of, size};
 use super::shards::LogQuery;
 use super::transaction::{ABSENT, Guard, Transacted, Transaction};
 use super::{BATCH_GET_MAX, Store, Table, first, keys};
@@ -84,6 +84,9 @@ const PROBE_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// A condition that is always met: the probe of an earlier copy of the job is replaced.
 const ANY: &str = "attribute_exists(pk) OR attribute_not_exists(pk)";
 
+/// As long as any other time at which something expires.
+pub(super) const ANY_TIME: u64 = 2_000_000_000;
+
 /// Most bytes of a failed attempt's response headers that are kept.
 const RESPONSE_HEADERS_MAX: usize = 2 * 1024;
 
@@ -93,7 +96,11 @@ const RESPONSE_HEADERS_MAX: usize = 2 * 1024;
 pub fn keep_headers<'a>(attempt: &mut Attempt, headers: impl IntoIterator<Item = (&'a str, &'a str)>) {
     const OVERHEAD: usize = "rh".len();
     let stored = OVERHEAD
-        + if attempt.is_first() { size(&first::state_item(attempt, true)) } else { size(&attempt.to_item()) };
+        + if attempt.is_first() {
+            size(&first::state_item(attempt, true, ANY_TIME))
+        } else {
+            size(&own_item(attempt, ANY_TIME))
+        };
     let mut room = match attempt.status {
         Status::Success => stored.next_multiple_of(1024) - stored,
         _ => RESPONSE_HEADERS_MAX,
@@ -107,17 +114,16 @@ pub fn keep_headers<'a>(attempt: &mut Attempt, headers: impl IntoIterator<Item =
     }
 }
 
-impl ToItem for Attempt {
-    fn to_item(&self) -> Item {
-        let item = keys::attempt(self.endpoint, self.message, self.id)
-            .with("v", n(SCHEMA))
-            .with("m", s(self.message.to_string()))
-            .with("s", n(self.status as u8))
-            .with("g", n(self.trigger as u8))
-            .with_some("nx", self.next.map(|at| n(at.ms())))
-            .with("ttl", n(log_ttl(self.message)));
-        with_details(item, self)
-    }
+/// An attempt's own item, which expires at `ttl`.
+pub(super) fn own_item(attempt: &Attempt, ttl: u64) -> Item {
+    let item = keys::attempt(attempt.endpoint, attempt.message, attempt.id)
+        .with("v", n(SCHEMA))
+        .with("m", s(attempt.message.to_string()))
+        .with("s", n(attempt.status as u8))
+        .with("g", n(attempt.trigger as u8))
+        .with_some("nx", attempt.next.map(|at| n(at.ms())))
+        .with("ttl", n(ttl));
+    with_details(item, attempt)
 }
 
 /// Adds what an attempt's own item and a state with an attempt inside have under the same names.
@@ -222,13 +228,25 @@ pub(super) fn endpoint_of(item: &Item) -> Result<EndpointId> {
 }
 
 impl Store {
+    /// When an attempt leaves the log, and with it how its delivery stands if nothing follows, in seconds.
+    pub(super) fn attempt_ttl(&self, attempt: &Attempt) -> u64 {
+        self.retention.attempts_until(attempt.message.time(), attempt.at).seconds()
+    }
+
+    /// Whether an attempt is still on record. One inside its delivery's state is stored as long as that, which later attempts
+    /// prolong.
+    pub fn is_kept(&self, attempt: &Attempt) -> bool {
+        self.attempt_ttl(attempt) > self.clock.now().seconds()
+    }
+
     /// Records an attempt in an item of its own. If it is on record already, that record comes back and this
     /// one is dropped: the outcome of an attempt is what was written first.
     ///
     /// # Errors
     /// The store's own.
     pub async fn record_attempt(&self, attempt: &Attempt) -> Result<Option<Attempt>> {
-        let first = self.put_log(attempt.to_item(), ABSENT, [], "record an attempt").await?;
+        let item = own_item(attempt, self.attempt_ttl(attempt));
+        let first = self.put_log(item, ABSENT, [], "record an attempt").await?;
         first.map(|first| Attempt::from_item(attempt.endpoint, &first)).transpose()
     }
 
@@ -248,7 +266,7 @@ impl Store {
             (":s", n(state.status as u8)),
             (":n", n(state.number())),
             (":t", AttributeValue::L(due)),
-            (":ttl", n(log_ttl(state.message))),
+            (":ttl", n(self.retention.attempts_until(state.message.time(), self.clock.now()).seconds())),
         ];
         for (name, value, present) in [
             ("nx", ":nx", state.next.map(|at| n(at.ms()))),
@@ -287,7 +305,7 @@ impl Store {
         let success = attempt.status == Status::Success;
         let mut set =
             "SET v = if_not_exists(v, :v), s = if_not_exists(s, :fail), n = if_not_exists(n, :zero), \
-                       t = if_not_exists(t, :none), #ttl = if_not_exists(#ttl, :ttl)"
+                       t = if_not_exists(t, :none), #ttl = :ttl"
                 .to_owned();
         if success {
             set.push_str(", ms = :one");
@@ -298,7 +316,7 @@ impl Store {
             (":fail", n(Status::Fail as u8)),
             (":zero", n(0)),
             (":none", AttributeValue::L(Vec::new())),
-            (":ttl", n(log_ttl(attempt.message))),
+            (":ttl", n(self.attempt_ttl(attempt))),
             (":ids", AttributeValue::Bs(vec![Blob::new(attempt.id.ksuid().bytes().to_vec())])),
             (":id", id),
         ];
@@ -398,7 +416,7 @@ impl Store {
             let batches = keys.chunks(BATCH_GET_MAX).map(<[Item]>::to_vec).collect::<Vec<_>>().into_iter();
             let batches =
                 batches.map(|batch| self.batch_get(Table::Log, batch, strong, "read delivery states"));
-            for item in try_join_all(batches).await?.iter().flatten() {
+            for item in try_join_all(batches).await?.iter().flatten().filter(|item| self.is_there(item)) {
                 states.push(State::from_item(endpoint_of(item)?, item)?);
             }
         }
@@ -412,7 +430,8 @@ impl Store {
     pub async fn states_at(&self, endpoint: EndpointId, messages: &[MessageId]) -> Result<Vec<State>> {
         let wanted = messages.iter().map(|message| keys::state(endpoint, *message)).collect();
         let found = self.batch_get(Table::Log, wanted, true, "read delivery states").await?;
-        found.iter().map(|item| State::from_item(endpoint, item)).collect()
+        let there = found.iter().filter(|item| self.is_there(item));
+        there.map(|item| State::from_item(endpoint, item)).collect()
     }
 
     /// A page of one shard of an endpoint's states, oldest message first, read strongly.
@@ -427,7 +446,8 @@ impl Store {
     ) -> Result<Vec<State>> {
         let pk = keys::log_pk(endpoint, shard);
         let items = self.read_shard(pk, "MSG#", query, "go through delivery states").await?;
-        items.iter().map(|item| State::from_item(endpoint, item)).collect()
+        let there = items.iter().filter(|item| self.is_there(item));
+        there.map(|item| State::from_item(endpoint, item)).collect()
     }
 
     /// Those of the attempts that are on record in items of their own, in any order.
@@ -441,7 +461,8 @@ impl Store {
     ) -> Result<Vec<Attempt>> {
         let wanted = wanted.iter().map(|(endpoint, id)| keys::attempt(*endpoint, message, *id)).collect();
         let found = self.batch_get(Table::Log, wanted, false, "read attempts").await?;
-        found.iter().map(|item| Attempt::from_item(endpoint_of(item)?, item)).collect()
+        let there = found.iter().filter(|item| self.is_there(item));
+        there.map(|item| Attempt::from_item(endpoint_of(item)?, item)).collect()
     }
 
     /// Lists the delivery states of an endpoint by their messages. `keep` decides which are shown.
@@ -497,9 +518,9 @@ mod tests {
         let headers: Vec<_> = (0..100).map(|nth| (format!("x-{nth}"), value.clone())).collect();
         let kept = |status, response| {
             let mut attempt = attempt(status, response);
-            let before = size(&attempt.to_item());
+            let before = size(&own_item(&attempt, ANY_TIME));
             keep_headers(&mut attempt, headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-            let item = attempt.to_item();
+            let item = own_item(&attempt, ANY_TIME);
             assert_eq!(Attempt::from_item(attempt.endpoint, &item).unwrap(), attempt);
             (before.div_ceil(1024), size(&item).div_ceil(1024), attempt.response_headers.len())
         };

@@ -134,11 +134,15 @@ impl Store {
         let page = self.shard_messages(task.in_app()?, at.shard, &page_query(task, at.after)).await?;
         let last = page.last().filter(|_| page.len() == PAGE).map(|message| message.id);
         let filter = Filter::from(endpoint.settings.clone());
-        // What is to come later has not been missed: its first attempt is a timer.
+        // What is to come later has not been missed: its first attempt is a timer. And whether an older message was sent,
+        // nobody knows any more.
         let now = self.clock.now();
+        let known_since = self.retention.attempts_since(now);
         let mut wanted: Vec<MessageId> = page
             .iter()
-            .filter(|message| message.deliver_at.is_none_or(|at| at <= now))
+            .filter(|message| {
+                message.deliver_at.is_none_or(|at| at <= now) && message.id.time() > known_since
+            })
             .filter(|message| !message.is_void() && filter.may_want(&message.labels))
             .map(|message| message.id)
             .collect();

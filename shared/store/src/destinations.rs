@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::item::{SCHEMA, b, n};
-use super::messages::{Message, log_ttl};
+use super::messages::Message;
 use super::{Store, Table, keys};
 use domain::error::Result;
 use domain::ids::{EndpointId, Id as _, Ksuid};
@@ -59,7 +59,7 @@ impl Store {
         let condition = "attribute_not_exists(e) OR NOT contains(e, :id)";
         let values = vec![
             (":v", n(SCHEMA)),
-            (":ttl", n(log_ttl(message.id))),
+            (":ttl", n(self.message_ttl(message.id))),
             (":ids", AttributeValue::Bs(vec![Blob::new(id.clone())])),
             (":id", b(id)),
         ];

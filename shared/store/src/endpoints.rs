@@ -12,7 +12,6 @@ use super::audit::{AuditAction, Change};
 use super::endpoint_secrets::EndpointHeaders;
 use super::health::{probing_fields, probing_of};
 use super::item::{Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
-use super::messages::log_ttl_at;
 use super::transaction::{Guard, Transacted, Transaction, create, put};
 use super::{BATCH_GET_MAX, Range, Store, Table, keys};
 use domain::aws_place::{AwsPlace, AwsService};
@@ -162,7 +161,7 @@ impl Store {
             .with_some("rateLimit", settings.rate_limit.map(n))
             .with("createdAt", n(endpoint.created_at.ms()))
             .with("updatedAt", n(self.clock.now().ms()))
-            .with("ttl", n(log_ttl_at(self.clock.now())))
+            .with("ttl", n(self.retention.messages_until(self.clock.now()).seconds()))
     }
 
     /// Those of the endpoints that were deleted while there was a log of them, as they were then.

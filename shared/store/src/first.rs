@@ -9,10 +9,10 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Update};
 
 use super::attempts::{
-    Attempt, FirstAttempt, Named, Passage, Status, Trigger, of_details, status_in, with_details,
+    Attempt, FirstAttempt, Named, Passage, Status, Trigger, of_details, own_item, status_in, with_details,
 };
-use super::item::{FromItemOf as _, Get as _, Item, Put as _, SCHEMA, ToItem as _, n};
-use super::messages::{log_ttl, size};
+use super::item::{FromItemOf as _, Get as _, Item, Put as _, SCHEMA, n};
+use super::messages::size;
 use super::shards::{LogQuery, Source};
 use super::transaction::{Guard, Transacted, Transaction, create};
 use super::{Store, Table, keys};
@@ -29,8 +29,8 @@ const STATUS: &str = "fs";
 /// When the attempt after it is due.
 const NEXT: &str = "fx";
 
-/// The state as the first attempt writes it. `settled`: nothing follows, the delivery is over.
-pub(super) fn state_item(attempt: &Attempt, settled: bool) -> Item {
+/// The state as the first attempt writes it, which expires at `ttl`. `settled`: nothing follows, the delivery is over.
+pub(super) fn state_item(attempt: &Attempt, settled: bool, ttl: u64) -> Item {
     let due = if settled { vec![n(attempt.message.time().ms())] } else { Vec::new() };
     let status = if settled { attempt.status } else { Status::Pending };
     let item = keys::state(attempt.endpoint, attempt.message)
@@ -41,13 +41,13 @@ pub(super) fn state_item(attempt: &Attempt, settled: bool) -> Item {
         .with(STATUS, n(attempt.status as u8))
         .with_some(NEXT, attempt.next.map(|at| n(at.ms())))
         .with_some("cs", (settled && attempt.passage == Passage::Canceled).then(|| n(1)))
-        .with("ttl", n(log_ttl(attempt.message)));
+        .with("ttl", n(ttl));
     with_details(item, attempt)
 }
 
 /// The same where the attempt has an item of its own.
-fn bare_item(attempt: &Attempt) -> Item {
-    let mut item = state_item(attempt, false);
+fn bare_item(attempt: &Attempt, ttl: u64) -> Item {
+    let mut item = state_item(attempt, false, ttl);
     item.retain(|name, _| ["pk", "sk", "v", "s", "n", "t", STATUS, "ttl"].contains(&name.as_str()));
     item
 }
@@ -88,13 +88,14 @@ impl Store {
     /// # Errors
     /// The store's own.
     pub async fn record_first_attempt(&self, attempt: &Attempt, settled: bool) -> Result<bool> {
-        let whole = state_item(attempt, settled);
+        let ttl = self.attempt_ttl(attempt);
+        let whole = state_item(attempt, settled, ttl);
         let inside = attempt.status == Status::Success || size(&whole) <= FAILED_MAX;
         if !inside && !self.record_apart(attempt).await? {
             return Ok(false);
         }
         self.mark_counts(attempt.endpoint, attempt.message).await?;
-        let Some(there) = self.claim(if inside { whole } else { bare_item(attempt) }).await? else {
+        let Some(there) = self.claim(if inside { whole } else { bare_item(attempt, ttl) }).await? else {
             return Ok(true);
         };
         match of_state(attempt.endpoint, &there)? {
@@ -119,7 +120,7 @@ impl Store {
             .expression_attribute_values(":status", n(attempt.status as u8))
             .expression_attribute_values(":one", n(1));
         let mut tx = Transaction::new("record a first attempt");
-        tx.add(Guard::Absent, create(self.table(Table::Log), attempt.to_item()))?;
+        tx.add(Guard::Absent, create(self.table(Table::Log), own_item(attempt, self.attempt_ttl(attempt))))?;
         tx.add(Guard::Unchanged, noted)?;
         match self.transact(tx).await? {
             Transacted::Done => Ok(true),
@@ -209,7 +210,7 @@ impl Store {
                     Some(FirstAttempt::Apart) | None => return Ok(None),
                 }
             };
-            Ok(keep(&attempt).then_some(attempt))
+            Ok((self.is_kept(&attempt) && keep(&attempt)).then_some(attempt))
         })
         .await
     }
@@ -223,7 +224,7 @@ mod tests {
     use runtime::clock::Timestamp;
 
     use super::*;
-    use crate::attempts::{State, keep_headers};
+    use crate::attempts::{ANY_TIME, State, keep_headers};
 
     fn first(status: Status, response: usize) -> Attempt {
         let at = Timestamp::from_ms(1_800_000_000_000);
@@ -257,7 +258,7 @@ mod tests {
     fn a_state_says_all_of_its_first_attempt() {
         for (status, settled) in [(Status::Success, true), (Status::Success, false), (Status::Fail, false)] {
             let attempt = first(status, 30);
-            let state = State::from_item(attempt.endpoint, &state_item(&attempt, settled)).unwrap();
+            let state = State::from_item(attempt.endpoint, &state_item(&attempt, settled, ANY_TIME)).unwrap();
             assert_eq!(state.inside(attempt.id), Some(&attempt));
             assert_eq!(state.attempts().collect::<Vec<_>>(), [attempt.id]);
             assert_eq!(
@@ -269,7 +270,7 @@ mod tests {
             );
         }
         let attempt = first(Status::Fail, 5_000);
-        let state = State::from_item(attempt.endpoint, &bare_item(&attempt)).unwrap();
+        let state = State::from_item(attempt.endpoint, &bare_item(&attempt, ANY_TIME)).unwrap();
         assert_eq!(state.first, Some(FirstAttempt::Apart));
         assert_eq!(state.attempts().collect::<Vec<_>>(), [attempt.id]);
     }
@@ -278,11 +279,11 @@ mod tests {
     fn what_was_cancelled_is_a_success_that_says_so() {
         let canceled = Attempt { passage: Passage::Canceled, ..first(Status::Success, 0) };
         for (attempt, expected) in [(&canceled, true), (&first(Status::Success, 0), false)] {
-            let state = State::from_item(attempt.endpoint, &state_item(attempt, true)).unwrap();
+            let state = State::from_item(attempt.endpoint, &state_item(attempt, true, ANY_TIME)).unwrap();
             assert_eq!((state.status, state.canceled), (Status::Success, expected));
             assert_eq!(state.inside(attempt.id), Some(attempt));
         }
-        let state = State::from_item(canceled.endpoint, &state_item(&canceled, false)).unwrap();
+        let state = State::from_item(canceled.endpoint, &state_item(&canceled, false, ANY_TIME)).unwrap();
         assert!(!state.canceled);
     }
 
@@ -291,9 +292,9 @@ mod tests {
         let headers: Vec<_> = (0..100).map(|nth| (format!("x-{nth}"), "v".repeat(50))).collect();
         for response in (0..2500).step_by(13) {
             let mut attempt = first(Status::Success, response);
-            let before = size(&state_item(&attempt, true)).div_ceil(1024);
+            let before = size(&state_item(&attempt, true, ANY_TIME)).div_ceil(1024);
             keep_headers(&mut attempt, headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-            assert_eq!(size(&state_item(&attempt, true)).div_ceil(1024), before, "{response}");
+            assert_eq!(size(&state_item(&attempt, true, ANY_TIME)).div_ceil(1024), before, "{response}");
         }
     }
 }

@@ -55,12 +55,14 @@ use aws_sdk_dynamodb::types::{
 use domain::error::{Result, unavailable};
 use domain::ids::{AppId, EndpointId, OrgId};
 use domain::operational::OperationalEvents;
+use domain::retention::Retention;
 use runtime::cache::Cache;
 use runtime::clock::{SharedClock, Timestamp};
 use runtime::config::Tables;
 use runtime::random::SharedRandom;
 use seal::Sealer;
 
+use item::Get as _;
 pub use item::Item;
 
 /// Most keys of one BatchGetItem, by its definition.
@@ -86,6 +88,8 @@ pub struct Store {
     uids: Arc<Cache<(OrgId, String), AppId>>,
     /// When which minute of an endpoint's counts was marked by this instance.
     marked: Arc<Cache<(EndpointId, u64), Timestamp>>,
+    /// How long what is written stays.
+    retention: Retention,
     /// Lists of attempts leave out those inside states: only in the simulation's own tests.
     blind: bool,
 }
@@ -120,6 +124,7 @@ impl Store {
             told: Arc::new(Cache::new(applications::UIDS_MAX)),
             uids,
             marked,
+            retention: Retention::default(),
             blind: false,
         }
     }
@@ -129,6 +134,22 @@ impl Store {
     #[must_use]
     pub fn blind_to_first_attempts(self) -> Self {
         Self { blind: true, ..self }
+    }
+
+    /// This store, keeping what it writes for so long.
+    #[must_use]
+    pub fn keeping(self, retention: Retention) -> Self {
+        Self { retention, ..self }
+    }
+
+    /// How long what it writes stays.
+    pub const fn retention(&self) -> &Retention {
+        &self.retention
+    }
+
+    /// Whether an item counts: TTL removes it some time after it has expired, and for readers it is gone at once.
+    fn is_there(&self, item: &Item) -> bool {
+        item.number_opt::<u64>("ttl").is_none_or(|ttl| ttl > self.clock.now().seconds())
     }
 
     /// This store, telling what happens to endpoints and tasks as operational webhooks.

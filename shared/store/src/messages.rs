@@ -18,7 +18,8 @@ use domain::ids::{AppId, EndpointId, Id as _, Ksuid, MessageId, Reference};
 use domain::labels::Labels;
 use domain::limits::BODY_LENGTH_MAX;
 use domain::page::Page;
-use runtime::clock::{DAY, Timestamp};
+use domain::retention::Retention;
+use runtime::clock::Timestamp;
 
 /// Largest payload that goes into the message's own item; an item may have 400 KB.
 const INLINE_MAX: usize = 300 * 1024;
@@ -28,7 +29,7 @@ const ENDPOINTS_INLINE_MAX: usize = 500;
 const ENDPOINTS_PER_PART: usize = 10_000;
 const ID_LENGTH: usize = 20;
 
-pub use domain::message::{LOG_RETENTION_DAYS, Message, NewMessage, Payload, PayloadLocation};
+pub use domain::message::{Message, NewMessage, Payload, PayloadLocation};
 
 /// Who has an event id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,23 +82,13 @@ fn ids_of_bytes(bytes: &[u8]) -> Vec<EndpointId> {
     ids.map(|bytes| EndpointId::from_ksuid(Ksuid::from_bytes(*bytes))).collect()
 }
 
-/// When what belongs to a message leaves the log, in seconds, as TTL has it.
-pub(super) fn log_ttl(message: MessageId) -> u64 {
-    log_ttl_at(message.time())
-}
-
-/// The same of what happened at that time.
-pub(super) fn log_ttl_at(at: Timestamp) -> u64 {
-    at.after(DAY * LOG_RETENTION_DAYS as u32).seconds()
-}
-
 /// The message's item, and the items of its parts.
-fn items(new: &NewMessage) -> Result<(Item, Vec<Item>)> {
+fn items(new: &NewMessage, retention: &Retention) -> Result<(Item, Vec<Item>)> {
     let raw = new.payload.raw.as_ref().map_or("", |raw| raw.as_str());
     let plain = [new.payload.json.as_bytes(), raw.as_bytes()].concat();
-    let ttl = log_ttl(new.id);
+    let ttl = retention.messages_until(new.id.time()).seconds();
     let until = new.payload_until();
-    let own_life = new.retention_hours < 24 * LOG_RETENTION_DAYS;
+    let own_life = new.retention_hours < 24 * retention.message_days();
     let mut item = keys::message(new.app, new.id)
         .with("v", n(SCHEMA))
         .with("et", s(&new.labels.event_type))
@@ -181,6 +172,11 @@ impl FromItemOf<AppId> for Message {
 }
 
 impl Store {
+    /// When what belongs to a message leaves the log, in seconds, as TTL has it.
+    pub(super) fn message_ttl(&self, message: MessageId) -> u64 {
+        self.retention.messages_until(message.time()).seconds()
+    }
+
     /// Stores a message; `false` if there is one of that id already.
     ///
     /// # Errors
@@ -203,7 +199,7 @@ impl Store {
         in_time: impl FnOnce(Timestamp) -> bool,
     ) -> Result<bool> {
         const OPERATION: &str = "store a message";
-        let (item, parts) = items(new)?;
+        let (item, parts) = items(new, &self.retention)?;
         // The parts first: a message that can be read is whole. Their keys hold a digest of the whole,
         // so that two callers who post different bodies under one key do not mix theirs.
         for part in parts {
@@ -394,7 +390,7 @@ impl Store {
         let item = keys::event_id(app, event_id)
             .with("v", n(SCHEMA))
             .with("m", s(message.to_string()))
-            .with("ttl", n(log_ttl(message)));
+            .with("ttl", n(self.message_ttl(message)));
         let mut condition = "attribute_not_exists(pk) OR m = :message OR #ttl <= :now".to_owned();
         let mut values = vec![(":message", s(message.to_string())), (":now", n(self.clock.now().seconds()))];
         if let Some(stale) = stale {
@@ -442,12 +438,12 @@ mod tests {
             (0..31).map(|at| format!(r#""field_{at}":"value number {}","#, at * 7919)).collect();
         let json = format!("{{{}\"end\":true}}", words);
         assert!((900..1100).contains(&json.len()), "{}", json.len());
-        let (item, parts) = items(&message(&json, 90, 1)).unwrap();
+        let (item, parts) = items(&message(&json, 90, 1), &Retention::default()).unwrap();
         assert!(parts.is_empty());
         assert!(size(&item) <= 1024, "{}", size(&item));
         assert!(item.contains_key("z"));
         // Compressing that saves no unit is not done.
-        assert!(!items(&message("{}", 90, 1)).unwrap().0.contains_key("z"));
+        assert!(!items(&message("{}", 90, 1), &Retention::default()).unwrap().0.contains_key("z"));
     }
 
     #[test]
@@ -459,17 +455,17 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             write!(noise, "{state:016x}").unwrap();
         }
-        let (item, parts) = items(&message(&format!("\"{noise}\""), 90, 1)).unwrap();
+        let (item, parts) = items(&message(&format!("\"{noise}\""), 90, 1), &Retention::default()).unwrap();
         assert!(size(&item) < 1024 && (1..=3).contains(&parts.len()));
         assert!(parts.iter().all(|part| size(part) < 400 * 1024));
-        let (item, parts) = items(&message("{}", 5, 1)).unwrap();
+        let (item, parts) = items(&message("{}", 5, 1), &Retention::default()).unwrap();
         assert!(!item.contains_key("p") && parts.len() == 1);
         assert!(parts[0].number::<u64>("ttl").unwrap() < item.number::<u64>("ttl").unwrap());
     }
 
     #[test]
     fn very_many_endpoints_are_named_in_parts() {
-        let (item, parts) = items(&message("{}", 90, 10_001)).unwrap();
+        let (item, parts) = items(&message("{}", 90, 10_001), &Retention::default()).unwrap();
         assert!(size(&item) < 1024 && parts.len() == 2);
         assert_eq!(ids_of_bytes(parts[1].bytes("e").unwrap()).len(), 1);
     }

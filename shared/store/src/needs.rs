@@ -14,7 +14,6 @@ use futures_util::future::try_join_all;
 use super::attempts::{Attempt, State, Status};
 use super::endpoints::Endpoint;
 use super::item::{Get as _, Item, Put as _, SCHEMA, n, s};
-use super::messages::{LOG_RETENTION_DAYS, log_ttl};
 use super::shards::LogQuery;
 use super::transaction::ABSENT;
 use super::{Store, Table, keys};
@@ -22,6 +21,7 @@ use crate::applications::{Application, Profile};
 use domain::error::{Result, corrupt, unavailable};
 use domain::ids::{AppId, AttemptId, EndpointId, MessageId, OrgId};
 use domain::page::{Cursor, ListQuery, Page};
+use domain::retention::LOG_RETENTION_DAYS;
 use runtime::clock::Timestamp;
 
 /// Characters of a reason that are kept.
@@ -115,7 +115,7 @@ impl Failing {
 }
 
 impl Undelivered {
-    fn to_item(&self, key: Item) -> Item {
+    fn to_item(&self, key: Item, ttl: u64) -> Item {
         key.with("v", n(SCHEMA))
             .with("a", s(self.app.to_string()))
             .with("e", s(self.endpoint.to_string()))
@@ -125,7 +125,7 @@ impl Undelivered {
             .with("la", n(self.at.ms()))
             .with("c", n(self.code))
             .with_some("r", self.reason.as_ref().map(s))
-            .with("ttl", n(log_ttl(self.message)))
+            .with("ttl", n(ttl))
     }
 
     fn from_item(item: &Item) -> Result<Self> {
@@ -191,7 +191,8 @@ impl Store {
             reason: reason(attempt),
         };
         for of in [ListOf::Application(app.org, app.id), ListOf::Organisation(app.org)] {
-            let item = entry.to_item(keys::undelivered(of, entry.message, entry.attempt));
+            let item =
+                entry.to_item(keys::undelivered(of, entry.message, entry.attempt), self.attempt_ttl(attempt));
             self.put_log(item, ABSENT, [], "note an undelivered message").await?;
         }
         let update = "SET v = :v, la = :at, si = if_not_exists(si, :at), c = :c, r = :r, #ttl = :ttl";

@@ -19,7 +19,6 @@ use self::kept::Kept;
 use super::attempts::{Status, brief_outcome};
 use super::item::{Item, SCHEMA, n};
 use super::keys::SHARDS;
-use super::messages::LOG_RETENTION_DAYS;
 use super::{Store, Table, keys};
 use domain::error::{Error, Result, unavailable};
 use domain::ids::{EndpointId, Id as _, Ksuid, MessageId};
@@ -28,7 +27,6 @@ use runtime::clock::Timestamp;
 /// A minute, of which each is counted by itself, in milliseconds.
 pub const MINUTE_MS: u64 = 60_000;
 const HOUR: u64 = 60;
-const DAY_MS: u64 = 24 * 60 * MINUTE_MS;
 /// A state that is written later than this after its message marks its minute.
 const LATE: Duration = Duration::from_secs(30);
 /// How long after a minute all states are there that no mark tells of: what is not late is written by an
@@ -156,8 +154,7 @@ impl Store {
         until: Timestamp,
         work: &Work,
     ) -> Result<Counts> {
-        let retained = self.clock.now().before(Duration::from_millis(DAY_MS) * LOG_RETENTION_DAYS as u32);
-        let since = since.max(retained);
+        let since = since.max(self.retention.attempts_since(self.clock.now()));
         // Nothing is made in the future, so the minute that is under way is a whole one.
         let now = self.clock.now();
         let until = if until >= now { start_of(minute_from(now.after(SKEW))) } else { until };
@@ -185,7 +182,7 @@ impl Store {
         work: &Work,
     ) -> Result<BTreeMap<u64, Counts>> {
         let now = self.clock.now();
-        let retained = now.before(Duration::from_millis(DAY_MS) * LOG_RETENTION_DAYS as u32);
+        let retained = self.retention.attempts_since(now);
         let window = (minute_of(since).max(minute_from(retained)), minute_from(until.min(now.after(SKEW))));
         if window.0 >= window.1 {
             return Ok(BTreeMap::new());

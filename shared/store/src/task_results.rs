@@ -1,12 +1,12 @@
 //! What tasks found out about applications: an item each, so that a result may be longer than an item.
 
 use super::item::{FromItem, Get as _, Item, Put as _, SCHEMA, n, s, texts};
-use super::messages::log_ttl_at;
 use super::tasks::AppUsage;
 use super::{Range, Store, Table, keys};
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::error::{Result, corrupt, unavailable};
 use domain::ids::TaskId;
+use domain::retention::LOG_RETENTION_DAYS;
 
 /// Items that are read at a time: DynamoDB ends a page at 1 MB by itself.
 const PAGE: usize = 10_000;
@@ -36,7 +36,7 @@ impl Store {
             .with("c", n(usage.destinations))
             .with_some("et", texts(Some(&usage.event_types)))
             .with_some("ca", usage.has_catch_all.then_some(AttributeValue::Bool(true)))
-            .with("ttl", n(log_ttl_at(task.time())));
+            .with("ttl", n(task.time().seconds() + LOG_RETENTION_DAYS * 86_400));
         self.client
             .put_item()
             .table_name(self.table(Table::Log))

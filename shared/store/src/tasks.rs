@@ -12,7 +12,6 @@ use aws_sdk_dynamodb::types::{AttributeValue, Update};
 use super::audit::Change;
 use super::item::{FromItemOf, Get as _, Item, Put as _, SCHEMA, ToItem, b, n, s, texts};
 use super::keys::SHARDS;
-use super::messages::LOG_RETENTION_DAYS;
 use super::transaction::{Guard, Transacted, Transaction, create};
 use super::{Store, Table, keys};
 use crate::attempts::Status;
@@ -22,6 +21,7 @@ use domain::ids::{AppId, Id as _, Ksuid, MessageId, OrgId, TaskId};
 use domain::job::Job;
 use domain::operational;
 use domain::page::{ListQuery, Page};
+use domain::retention::LOG_RETENTION_DAYS;
 use runtime::clock::Timestamp;
 
 pub use domain::task::{

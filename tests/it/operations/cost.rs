@@ -78,11 +78,15 @@ impl Counted {
     }
 
     async fn post(&self, key: Option<&str>) {
+        let body = json!({ "eventType": "invoice.paid", "payload": kilobyte() });
+        self.post_body(key, &body).await;
+    }
+
+    async fn post_body(&self, key: Option<&str>, body: &Value) {
         // Without an SDK: it would send a key of its own.
         let headers: Vec<_> = key.iter().map(|key| ("idempotency-key", *key)).collect();
         let (path, token) = (format!("/api/v1/app/{}/msg", self.app), &self.stack.token);
-        let body = json!({ "eventType": "invoice.paid", "payload": kilobyte() }).to_string();
-        let answer = self.stack.request_with("POST", &path, token, &headers, body).await;
+        let answer = self.stack.request_with("POST", &path, token, &headers, body.to_string()).await;
         assert_eq!(answer.status, StatusCode::ACCEPTED, "{}", answer.text);
     }
 
@@ -105,7 +109,7 @@ impl Counted {
     /// Writes down what was used since the last time.
     async fn count(&mut self, what: &str) {
         let (usage, sends) = (self.stack.stack.usage(), self.stack.sends());
-        let stored = stored_bytes(&self.stack).await;
+        let stored = stored_bytes(&self.stack, "").await;
         let used = [usage.write_units, usage.read_units, sends as f64, stored];
         let names = ["write_units", "read_units", "sqs_sends", "stored_bytes"];
         let since = names.into_iter().zip(used.iter().zip(self.used).map(|(now, then)| now - then));
@@ -116,8 +120,8 @@ impl Counted {
     }
 }
 
-/// What DynamoDB charges for the storage of the log, by its rules.
-async fn stored_bytes(stack: &TestStack) -> f64 {
+/// What DynamoDB charges for the storage of the log, by its rules; of items whose sort key begins so.
+async fn stored_bytes(stack: &TestStack, prefix: &str) -> f64 {
     fn size(value: &AttributeValue) -> usize {
         match value {
             AttributeValue::S(text) => text.len(),
@@ -129,7 +133,8 @@ async fn stored_bytes(stack: &TestStack) -> f64 {
     }
     let table = stack.stack.table("LogTable").expect("the table");
     let scanned = stack.stack.dynamodb().scan().table_name(table).send().await.expect("a small table");
-    let items = scanned.items().iter();
+    let items =
+        scanned.items().iter().filter(|item| item["sk"].as_s().is_ok_and(|sk| sk.starts_with(prefix)));
     items
         .map(|item| 100 + item.iter().map(|(name, value)| name.len() + size(value)).sum::<usize>())
         .sum::<usize>() as f64
@@ -151,6 +156,13 @@ async fn the_calculator_counts_with_what_is_measured() {
     counted.count("attempt").await;
     counted.post(Some("key")).await;
     counted.count("accept_with_key").await;
+    counted.work("DeliveriesQueue", true).await;
+
+    let short = json!({ "eventType": "invoice.paid", "payload": kilobyte(), "payloadRetentionPeriod": 7 });
+    counted.count("").await;
+    counted.post_body(None, &short).await;
+    counted.count("accept_with_own_payload").await;
+    let own_payload = stored_bytes(&counted.stack, "PAY#").await;
     counted.work("DeliveriesQueue", true).await;
 
     counted.warm().await;
@@ -190,6 +202,8 @@ async fn the_calculator_counts_with_what_is_measured() {
             assert!((told - value).abs() <= tolerance, "{what}.{unit} is {value}: {shown}");
         }
     }
+    let told = units["own_payload_bytes"].as_f64().expect("a number");
+    assert!((told - own_payload).abs() <= 16.0, "own_payload_bytes is {own_payload}");
     let told = units["metrics_line_bytes"].as_f64().expect("a number");
     let lines = counted.lines.0.lock().expect("no panic");
     let longest = lines.iter().map(String::len).max().expect("lines") as f64;

@@ -52,6 +52,7 @@ fn each_folder_of_a_function_has_one_block_one_role_and_one_log_group() {
 fn each_table_expires_and_can_go_back_in_time() {
     let tables = resources(&read("template.yaml"), TABLE);
     assert_eq!(tables.keys().collect::<Vec<_>>(), ["ConfigTable", "LogTable"]);
+    assert_eq!(read("template.yaml")["Parameters"]["LogTableRecovery"]["Default"], "true");
     for (id, table) in &tables {
         assert_eq!(
             table["TimeToLiveSpecification"],
@@ -62,7 +63,9 @@ fn each_table_expires_and_can_go_back_in_time() {
         for replica in items(&table["Replicas"]) {
             let replica = if replica["Fn::If"].is_array() { replica["Fn::If"][1].clone() } else { replica };
             let back = &replica["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"];
-            assert_eq!(back, true, "{id}: {replica}");
+            // Of the log it is the operator's choice, and on by default.
+            let expected = if id == "LogTable" { json!({"Ref": "LogTableRecovery"}) } else { json!(true) };
+            assert_eq!(back, &expected, "{id}: {replica}");
             assert_eq!(replica["DeletionProtectionEnabled"], json!({"Ref": "DeletionProtection"}), "{id}");
         }
     }

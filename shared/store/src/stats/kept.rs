@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{BETWEEN_MAX, Counts, FRESH, HOUR, LARGE, SETTLED, SKEW, minute_of, start_of};
 use crate::item::{Get as _, Item};
-use crate::messages::LOG_RETENTION_DAYS;
 use domain::error::Result;
+use domain::retention::LOG_RETENTION_DAYS;
 use runtime::clock::Timestamp;
 
 /// How long an hour's minutes are kept one by one.
