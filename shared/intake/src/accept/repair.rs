@@ -6,8 +6,8 @@ use domain::Result;
 use domain::application::Application;
 use domain::error::unavailable;
 use domain::ids::EndpointId;
-use domain::job::{Deliver, Job};
-use domain::message::Message;
+use domain::job::{Advance, Deliver, Job};
+use domain::message::{Message, Payload};
 use queue::DEDUP_FREE_WINDOW;
 use runtime::trace::Trace;
 
@@ -38,20 +38,26 @@ impl Intake {
             return Ok(());
         }
         tracing::info!(message_id = %message.id, endpoints = missing.len(), "a repeated request queues deliveries again");
+        // They may be on record in the order, or not: once more does no harm.
+        let targets = self.targets.of(&self.store, &*self.clock, app).await?;
+        let is_ordered =
+            |id: &EndpointId| targets.iter().any(|target| target.endpoint == *id && target.fifo.is_some());
+        let ordered: Vec<EndpointId> = missing.iter().copied().filter(is_ordered).collect();
         if message.deliver_at.is_some_and(|at| at > now) {
-            return self.schedule_again(app, message, &missing, trace).await;
+            return self.schedule_again(app, message, &missing, &ordered, trace).await;
         }
         // The first request's own jobs may be running: wait until they have a state, or are over, and until
         // those that are still in the queue look before they post.
         let free_at = message.id.time().after((self.delivery_timeout + MARGIN).max(DEDUP_FREE_WINDOW));
         let delay = free_at.since(now);
         if missing.len() > ENDPOINTS_AT_ONCE_MAX {
-            let job = fan_out(app, message.id, true, trace);
+            let job = fan_out(app, message.id, true, ordered, trace);
             return self.sqs.send_one(&self.background, outgoing(app, job, delay)?).await;
         }
         let payload = self.store.payload(message).await?;
         let job = |endpoint| {
-            let job = Job::Deliver(Deliver::first_of(app, message, payload.clone(), endpoint, true));
+            let job = again(app, message, payload.clone(), endpoint, &ordered);
+            let delay = if ordered.contains(&endpoint) { Duration::ZERO } else { delay };
             outgoing(app, job.following(trace), delay)
         };
         let jobs: Result<Vec<_>> = missing.into_iter().map(job).collect();
@@ -65,18 +71,34 @@ impl Intake {
         app: &Application,
         message: &Message,
         missing: &[EndpointId],
+        ordered: &[EndpointId],
         trace: Option<Trace>,
     ) -> Result<()> {
         let (id, due) = (message.id, message.first_due());
         if missing.len() > ENDPOINTS_AT_ONCE_MAX {
-            let job = outgoing(app, fan_out(app, id, true, trace), Duration::ZERO)?;
+            let job = outgoing(app, fan_out(app, id, true, ordered.to_vec(), trace), Duration::ZERO)?;
             return self.store.set_timer(due, id, "fan-out", &job.group, &job.body).await;
         }
         for endpoint in missing {
-            let job = Job::Deliver(Deliver::first_of(app, message, None, *endpoint, true));
+            let job = again(app, message, None, *endpoint, ordered);
             let job = outgoing(app, job.following(trace), Duration::ZERO)?;
             self.store.set_timer(due, id, endpoint, &job.group, &job.body).await?;
         }
         Ok(())
     }
+}
+
+/// The job of a delivery that has none, or has one that nobody knows of.
+fn again(
+    app: &Application,
+    message: &Message,
+    payload: Option<Payload>,
+    endpoint: EndpointId,
+    ordered: &[EndpointId],
+) -> Job {
+    if ordered.contains(&endpoint) {
+        let message = Some(message.id);
+        return Job::Advance(Advance { message, ..Advance::of(app.org, app.id, endpoint) });
+    }
+    Job::Deliver(Deliver::first_of(app, message, payload, endpoint, true))
 }
