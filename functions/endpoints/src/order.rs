@@ -132,7 +132,7 @@ struct OrderOut {
     next_attempt: Option<Timestamp>,
     /// How many keys wait.
     waiting_keys: usize,
-    /// The keys that wait longest, 20 at the most.
+    /// The keys that wait longest, at most 20.
     waiting: Vec<KeyOut>,
 }
 
