@@ -9,6 +9,7 @@ use shared::auth::{AppAccess, Capabilities, Capability};
 use shared::ids::MessageId;
 use standardwebhooks::Webhook;
 
+use crate::faults::Service;
 use crate::journal::{Events, Post};
 use crate::random::Dice;
 use crate::workload::{Customer, Target, base64, request};
@@ -187,6 +188,9 @@ impl Links {
         let Some(link) = &self.0 else { return broken };
         // What strikes a client that asks once is no broken promise.
         world.sim.sleep(world.faults.until().saturating_sub(world.sim.now())).await;
+        while [Service::DynamoDb, Service::Sqs].into_iter().any(|service| world.faults.is_down(service)) {
+            world.sim.sleep(Duration::from_secs(1)).await;
+        }
         if let Some(id) = link.done().example {
             let states = world.store().states(id, &[link.target.id], true).await.unwrap_or_default();
             if states.is_empty() {

@@ -93,7 +93,7 @@ pub async fn check(
     for ((message, customer), wish) in &promised {
         course.delivered(&customers[*customer], *message, wish, &mut broken).await;
     }
-    course.chains(&file, &mut broken).await;
+    course.chains(&file, &promised, &mut broken).await;
     course.lists(&file, &mut broken).await;
     for post in &course.events.posts {
         if let Err(problem) = course.webhook(post, links) {
@@ -207,7 +207,7 @@ impl<'a> Course<'a> {
     }
 
     /// Promises 1 and 2: every chain that began has come to its end, and nothing stands beside it.
-    async fn chains(&self, file: &OnFile, broken: &mut Vec<String>) {
+    async fn chains(&self, file: &OnFile, promised: &Promised<'_>, broken: &mut Vec<String>) {
         let begun: BTreeSet<_> = file.states.iter().chain(file.attempts.keys()).copied().collect();
         for (endpoint, message) in begun {
             let made = file.attempts.get(&(endpoint, message)).cloned().unwrap_or_default();
@@ -229,8 +229,9 @@ impl<'a> Course<'a> {
             let may_stop = target.is_none_or(|target| self.was_disabled(target));
             let retries = target.and_then(|target| target.retries);
             let retries = retries.unwrap_or(self.world.settings.schedule.len());
-            // In order, a message is tried until it arrives.
-            let is_ordered = target.is_some_and(|target| target.ordered.is_some());
+            // In order, a message is tried until it arrives; an example is in no order.
+            let is_ordered = target.is_some_and(|target| target.ordered.is_some())
+                && promised.keys().any(|(id, _)| *id == message);
             let is_off = target.is_some_and(|target| is_off(self.world, target));
             let ended = match state.status {
                 Status::Pending if is_ordered && is_off => Ok(()),

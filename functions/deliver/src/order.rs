@@ -129,7 +129,6 @@ impl Deliver {
         let mut woken = place.wake.filter(|wake| Some(*wake) == next_of(&place.waiting));
         let mut app = Arc::new(app);
         let mut work = Work::of(place);
-        let mut continued = false;
         loop {
             let worked = self.send_due(held, &mut app, &mut work).await;
             let next = next_of(&work.place.waiting);
@@ -139,22 +138,21 @@ impl Deliver {
                     woken = self.wake_at(&job, next).await.is_ok().then_some(next);
                 }
                 (Err(_), _) => {}
-                (Ok(true), _) => {
-                    if !continued {
-                        self.send_advance(Priority::Low, job.clone(), Duration::ZERO).await?;
-                        continued = true;
-                    }
-                }
                 (Ok(false), Some(next)) if woken != Some(next) && !work.is_stopped() => {
                     self.wake_at(&job, next).await?;
                     woken = Some(next);
                 }
-                (Ok(false), _) => {}
+                (Ok(_), _) => {}
             }
             work.place.wake = woken.filter(|wake| Some(*wake) == next);
-            let blindly = worked.is_err();
+            // A successor looks in any case, where there is one: this job, which comes back after a failure, or the one
+            // that goes on. That is queued when the lease has ended, or it could be refused for the sake of it.
+            let blindly = !matches!(worked, Ok(false));
             if self.store.release_place(held.endpoint, &held.lease, &work.place, blindly).await? || blindly {
-                return worked.map(drop);
+                return match worked {
+                    Ok(true) => self.send_advance(Priority::Low, job, Duration::ZERO).await,
+                    worked => worked.map(drop),
+                };
             }
             let is_ours = |place: &Place| place.lease.as_ref().is_some_and(|l| l.token == held.lease.token);
             // Released, and its answer lost; or taken over.
