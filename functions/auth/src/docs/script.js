@@ -145,7 +145,7 @@
           `${parameter.description} (${parameter.in})`, 0)))] : [],
       media ? body(operation.requestBody.required ? 'Request body' : 'Request body (optional)', media.schema) : [],
       make('h3', {}, 'Responses'), answers(operation),
-      path.startsWith('/api/') ? trial({
+      path !== '/docs' ? trial({
         make, token, path, method, operation, base: location.origin + prefix, example: exampleOf(media && media.schema), resolved: (raw) => resolve(raw).schema,
       }) : undefined));
   }
