@@ -141,12 +141,20 @@ impl Services {
     /// # Errors
     /// It does not answer; one line.
     pub(crate) async fn waiting(&self, queue: &QueueRef) -> Result<u64, String> {
-        match self.engine() {
-            Some(engine) => Ok(engine.counts(&queue.name).map_or(0, |counts| {
-                u64::try_from(counts.visible + counts.in_flight + counts.delayed).unwrap_or(u64::MAX)
-            })),
-            None => Ok(self.clients.depth(&queue.url).await?.iter().sum()),
-        }
+        Ok(self.depth(queue).await?.iter().sum())
+    }
+
+    /// Messages in a queue that are visible or in flight.
+    pub(crate) async fn due(&self, queue: &QueueRef) -> Result<u64, String> {
+        let [visible, in_flight, _delayed] = self.depth(queue).await?;
+        Ok(visible + in_flight)
+    }
+
+    async fn depth(&self, queue: &QueueRef) -> Result<[u64; 3], String> {
+        let Some(engine) = self.engine() else { return self.clients.depth(&queue.url).await };
+        let counts = engine.counts(&queue.name).unwrap_or_default();
+        let all = [counts.visible, counts.in_flight, counts.delayed];
+        Ok(all.map(|count| u64::try_from(count).unwrap_or(u64::MAX)))
     }
 
     /// Ends the embedded services.

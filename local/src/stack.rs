@@ -227,6 +227,19 @@ impl Stack {
         Ok(all)
     }
 
+    /// Messages in the queues that feed functions that are due or in a function's hands: those that wait for their time
+    /// are none of them.
+    ///
+    /// # Errors
+    /// A queue does not answer; one line.
+    pub async fn due(&self) -> Result<u64, String> {
+        let mut all = 0;
+        for queue in &self.functions.sources {
+            all += self.services.due(queue).await?;
+        }
+        Ok(all)
+    }
+
     /// Counts the messages in the embedded queues that feed no function, which are the dead-letter queues: whenever
     /// it is called, and also when the stack has ended. `None` beside foreign services.
     pub fn dead_letters(&self) -> Option<impl Fn() -> usize + Send + Sync + use<>> {

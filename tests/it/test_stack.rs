@@ -244,12 +244,11 @@ impl TestStack {
 
     /// Waits until no job is due or in a function's hands, but not for ever; those that wait for their time may.
     pub async fn jobs_are_done(&self) {
-        let due = self.stack.jobs_due().expect("the embedded services");
         let done = async {
             // Two looks in a row: a job can go on in a queue that was looked at already.
             let mut empty = 0;
             while empty < 2 {
-                empty = if due().is_empty() { empty + 1 } else { 0 };
+                empty = if self.stack.due().await == Ok(0) { empty + 1 } else { 0 };
                 tokio::time::sleep(JOBS_LOOK).await;
             }
         };

@@ -526,7 +526,7 @@ impl Walk {
         for _ in 0..2 {
             self.receiver.next().await;
         }
-        self.stack.idle().await;
+        self.stack.jobs_are_done().await;
         let gone = self.names["gone"].clone();
         let before = json!({"disabled": false});
         self.itself("endpoint.disabled", &gone, before, |after| {
@@ -563,7 +563,7 @@ impl Walk {
             assert_eq!((&event["before"], &event["appId"]), (&NONE, &json!(app)));
         }
         self.stack.run_timers().await;
-        self.stack.idle().await;
+        self.stack.jobs_are_done().await;
         let expunged = [json!("message.expunged"), json!(message), NONE, NONE];
         self.change("DELETE", "/app/{app_id}/msg/{msg_id}/content", NONE, expunged.clone()).await;
         let ids = json!({"ids": [message, "unknown"]});
@@ -577,7 +577,7 @@ impl Walk {
         let window = json!({"since": since.to_string(), "until": now, "appIds": [app]});
         self.ask("POST", "/stats/usage/app", &token, window).await;
         self.ask("PUT", "/stats/usage/event-types", &token, NONE).await;
-        self.stack.idle().await;
+        self.stack.jobs_are_done().await;
         assert_eq!(self.news().await, Vec::<Value>::new());
     }
 
@@ -647,7 +647,7 @@ impl Walk {
         let token = self.stack.token.clone();
         let body = json!({"eventType": "c.d", "payload": {"n": 2}});
         self.ask("POST", "/app/{app_id}/msg", &token, body).await;
-        self.stack.idle().await;
+        self.stack.jobs_are_done().await;
         assert_eq!(self.news().await, Vec::<Value>::new());
     }
 
@@ -665,14 +665,14 @@ impl Walk {
             self.stack.stack.wake();
             let body = json!({"eventType": "c.d", "payload": {"days": days}});
             self.ask("POST", "/app/{app_id}/msg", &token, body).await;
-            self.stack.idle().await;
+            self.stack.jobs_are_done().await;
         }
         let before = json!({"disabled": false});
         self.itself("endpoint.disabled", &id, before, |after| assert_eq!(after["disabled"], true)).await;
         self.clock.skip(std::time::Duration::from_secs(3_600));
         self.stack.stack.wake();
         self.stack.run_timers().await;
-        self.stack.idle().await;
+        self.stack.jobs_are_done().await;
         let before = json!({"disabled": true});
         self.itself("endpoint.enabled", &id, before, |after| {
             assert_eq!(after["disabled"], false);
