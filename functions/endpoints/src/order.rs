@@ -280,7 +280,7 @@ async fn skip(
                     Ok(store.skip_in_order(&held).await?.then_some(()))
                 })
                 .await?;
-            Ok(state.command(&caller, &path, OrderCommand::Retry, AuditAction::OrderSkipped).await?)
+            state.command(&caller, &path, OrderCommand::Retry, AuditAction::OrderSkipped).await
         })
         .await
 }
