@@ -10,7 +10,7 @@ import FilterField from './endpoint-filter.js';
 import TypePicker from './typepicker.js';
 import { t } from './i18n.js';
 
-/** @typedef {{kind: string, url: string, arn: string, roleArn: string, region: string, fifoKey: string, keyTemplate: string, description: string, eventTypes: string[], channels: string, rateLimit: string, uid: string, metadata: [string, string][], headers: [string, string][], secret: string, filter: string, retries: string, schedule: string, autoEnable: boolean, fifo: boolean, orderKey: string, attempts: string, minSeconds: string, maxSeconds: string, jitter: string}} Values */
+/** @typedef {{kind: string, url: string, arn: string, roleArn: string, region: string, fifoKey: string, keyTemplate: string, description: string, eventTypes: string[], channels: string, rateLimit: string, uid: string, metadata: [string, string][], headers: [string, string][], secret: string, filter: string, retries: string, schedule: string, autoEnable: boolean, attempts: string, minSeconds: string, maxSeconds: string, jitter: string}} Values */
 
 /** @param {any} [endpoint] @returns {Values} */
 export function values(endpoint = {}) {
@@ -19,7 +19,7 @@ export function values(endpoint = {}) {
   const { kind = 'http', arn, roleArn, region, fifoKey, keyTemplate } = endpoint.destination || {};
   return {
     kind, arn: text(arn), roleArn: text(roleArn), region: text(region), fifoKey: text(fifoKey), keyTemplate: text(keyTemplate), url: endpoint.url || '', description: endpoint.description || '', eventTypes: endpoint.eventTypes || [], channels: (endpoint.channels || []).join(', '),
-    rateLimit: text(endpoint.rateLimit), autoEnable: !!endpoint.autoEnable, fifo: !!endpoint.fifo, orderKey: text(endpoint.fifoKey), uid: endpoint.uid || '', metadata: Object.entries(endpoint.metadata || {}), headers: [], secret: '', filter: endpoint.filter ? JSON.stringify(endpoint.filter, null, 2) : '',
+    rateLimit: text(endpoint.rateLimit), autoEnable: !!endpoint.autoEnable, uid: endpoint.uid || '', metadata: Object.entries(endpoint.metadata || {}), headers: [], secret: '', filter: endpoint.filter ? JSON.stringify(endpoint.filter, null, 2) : '',
     retries: policy.schedule ? 'list' : policy.attempts ? 'double' : '', schedule: (policy.schedule || []).join(', '), attempts: text(policy.attempts), minSeconds: text(policy.minSeconds), maxSeconds: text(policy.maxSeconds), jitter: text(policy.jitter),
   };
 }
@@ -36,16 +36,12 @@ const policyOf = (v) => v.retries && { ...(v.retries === 'list' ? { schedule: pa
 /** Where messages go, if not to a URL. @param {Values} v */
 const destinationOf = (v) => (v.kind === 'http' ? undefined : { kind: v.kind, ...(isAws(v.kind) && Object.fromEntries(fieldsOf(v.kind).map((name) => [name, v[name].trim()]).filter(([, value]) => value))) });
 
-/** In which order, where that changes. @param {Values} v @param {Values} start */
-const orderOf = (v, start) => (v.fifo === start.fifo && v.orderKey === start.orderKey) || v.kind === 'polling' ? {} : { fifo: v.fifo, fifoKey: v.fifo ? v.orderKey.trim() || (start.orderKey ? null : undefined) : undefined };
-
 /** What the API takes, as text: a filter is sent as it is written. @param {Values} v @param {Values} start @param {any} [more] */
 export function body(v, start, more) {
   const fields = {
     url: v.kind === 'http' ? v.url.trim() : undefined, destination: destinationOf(v),
     description: v.description, eventTypes: v.eventTypes.length ? v.eventTypes : null, channels: v.channels.trim() ? parts(v.channels) : null, uid: v.uid || null, metadata: Object.fromEntries(v.metadata.filter(([name]) => name)),
     autoEnable: v.autoEnable === start.autoEnable || v.kind !== 'http' ? undefined : v.autoEnable,
-    ...orderOf(v, start),
     ...(v.kind !== 'polling' && { rateLimit: number(v.rateLimit) ?? null, retryPolicy: policyOf(v) || null, ...more }),
   };
   return JSON.stringify(fields).slice(0, -1) + (v.filter === start.filter ? '' : `,"filter":${v.filter.trim() || 'null'}`) + '}';
@@ -73,7 +69,7 @@ export function Pairs({ label, pairs, set, fixed = [] }) {
 }
 
 /** Fields that are folded until somebody wants them. @type {(keyof Values)[]} */
-const FOLDED = ['channels', 'rateLimit', 'uid', 'filter', 'retries', 'autoEnable', 'fifo', 'orderKey'];
+const FOLDED = ['channels', 'rateLimit', 'uid', 'filter', 'retries', 'autoEnable'];
 
 /**
  * @param {{app: any, start: Values, isNew?: boolean, connector?: any, save: (v: Values) => Promise<any>, yes: string, cancel?: any}} props
@@ -107,7 +103,6 @@ export default function EndpointForm({ app, start, isNew, connector, save, yes, 
     }
   };
   const line = (/** @type {keyof Values} */ name, /** @type {any} */ props = {}) => html`<${Line} label=${t(name)} why=${why[name]} spellcheck=${false} ...${props} value=${v[name]} set=${(/** @type {string} */ text) => set({ [name]: text })} />`;
-  const check = (/** @type {'autoEnable' | 'fifo'} */ name) => html`<label class="check"><input type="checkbox" checked=${v[name]} onChange=${(/** @type {any} */ e) => set({ [name]: e.target.checked })} /><span>${t(name)}<br /><span class="hint">${t(name === 'fifo' ? 'fifoHint' : 'autoEnableHint')}</span>${why[name] && html`<br /><span class="bad-t">${why[name]}</span>`}</span></label>`;
   const whole = (/** @type {keyof Values} */ name, most = 604800, props = {}) => line(name, { type: 'number', min: 1, max: most, ...props });
   const sends = v.kind !== 'polling';
   const bad = (v.kind === 'http' && urlProblem(v.url)) || (v.filter.trim() && jsonProblem(v.filter));
@@ -120,7 +115,7 @@ export default function EndpointForm({ app, start, isNew, connector, save, yes, 
       ${more && html`<${FilterField} app=${app} value=${v.filter} set=${(/** @type {string} */ filter) => set({ filter })} why=${why.filter} types=${v.eventTypes} />`}
       ${sends && html`<${Choice} label=${t('retries')} why=${why.retryPolicy} value=${v.retries} set=${(/** @type {string} */ retries) => set({ retries })} options=${[['', t('retries_usual')], ['list', t('retries_list')], ['double', t('retries_double')]]} />
       ${v.retries && html`<div class="grid2">${v.retries === 'list' ? line('schedule', { hint: t('scheduleHint'), placeholder: '5, 300, 1800' }) : html`${whole('attempts', 16, { required: true })}${whole('minSeconds')}${whole('maxSeconds')}`}${whole('jitter', 50, { min: 0 })}</div>`}`}
-      ${v.kind === 'http' && check('autoEnable')}${sends && check('fifo')}${sends && v.fifo && line('orderKey', { hint: t('orderKeyHint'), placeholder: '/customer/id', cls: 'mono', dir: 'ltr' })}
+      ${v.kind === 'http' && html`<label class="check"><input type="checkbox" checked=${v.autoEnable} onChange=${(/** @type {any} */ e) => set({ autoEnable: e.target.checked })} /><span>${t('autoEnable')}<br /><span class="hint">${t('autoEnableHint')}</span></span></label>`}
       <div class="grid2">${sends && whole('rateLimit', 65535, { hint: t('rateLimitHint') })}${line('uid', { hint: t('uidHint') })}</div>
       ${line('channels', { hint: t('channelsHint') })}
       ${isNew && sends && line('secret', { label: t('ownSecret'), hint: t('ownSecretHint'), autocomplete: 'off', placeholder: 'whsec_…' })}

@@ -22,7 +22,6 @@ pub mod labels;
 pub mod limits;
 pub mod message;
 pub mod operational;
-pub mod order;
 pub mod page;
 pub mod payload_filter;
 pub mod polling;

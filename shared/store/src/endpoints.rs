@@ -12,7 +12,6 @@ use super::audit::{AuditAction, Change};
 use super::endpoint_secrets::EndpointHeaders;
 use super::health::{probing_fields, probing_of};
 use super::item::{Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
-use super::order::yes;
 use super::transaction::{Guard, Transacted, Transaction, create, put};
 use super::{BATCH_GET_MAX, Range, Store, Table, keys};
 use domain::aws_place::{AwsPlace, AwsService};
@@ -21,7 +20,6 @@ use domain::error::{Error, Result, corrupt};
 use domain::http_signature::STYLE;
 use domain::ids::{AppId, EndpointId, Reference};
 use domain::operational::EndpointEvent;
-use domain::order::{Fifo, ORDERED_MAX};
 use domain::page::{ListQuery, Page};
 use domain::payload_filter::PayloadFilter;
 use domain::signing::SigningKey;
@@ -104,8 +102,6 @@ impl Store {
             .with_some("retryPolicy", retry_policy(settings.retry_policy.as_ref()))
             .with_some("autoEnable", settings.auto_enable.then_some(AttributeValue::Bool(true)))
             .with_some("headerStyle", settings.http_signatures.then(|| s(STYLE)))
-            .with_some("fifo", yes(settings.fifo.is_some()))
-            .with_some("orderKey", settings.fifo.as_ref().and_then(|fifo| fifo.key.as_ref()).map(s))
             .with_some("metadata", metadata(&settings.metadata))
             .with("keys", self.sealed_keys(endpoint))
             .with_some("headers", self.sealed_headers(endpoint)?)
@@ -137,9 +133,6 @@ impl Store {
                 retry_policy: retry_policy_of(item)?,
                 auto_enable: item.get("autoEnable").is_some(),
                 http_signatures: http_signatures_of(item)?,
-                fifo: item
-                    .contains_key("fifo")
-                    .then(|| Fifo { key: item.text_opt("orderKey").map(str::to_owned) }),
                 metadata: metadata_of(item),
             },
             keys: self.opened_keys(id, item)?,
@@ -198,7 +191,6 @@ impl Store {
                         retry_policy: None,
                         auto_enable: false,
                         http_signatures: false,
-                        fifo: None,
                         metadata: BTreeMap::new(),
                     },
                     keys: Vec::new(),
@@ -363,10 +355,6 @@ impl Store {
         if let Some(uid) = &endpoint.settings.uid {
             tx.add(Guard::Uid, self.claim_endpoint_uid(app.id, uid, endpoint.id))?;
         }
-        if endpoint.settings.fifo.is_some() {
-            let ordered = self.ordered_endpoints(app.id, endpoint.id).await?;
-            tx.add(Guard::Fresh, self.begin_place(app.id, endpoint.id, &ordered).await?)?;
-        }
         let events = self.operational_events(app, &endpoint, &[EndpointEvent::Created]).await?;
         self.write_operational_events(&mut tx, &events)?;
         match self.transact(tx).await? {
@@ -381,20 +369,6 @@ impl Store {
             }
             Transacted::Refused(_) => Err(uid_taken()),
         }
-    }
-
-    /// The ordered endpoints of an application besides `but`, which is to become one.
-    async fn ordered_endpoints(&self, app: AppId, but: EndpointId) -> Result<Vec<EndpointId>> {
-        let all = self.all_endpoints(app).await?.into_iter();
-        let others = all.filter(|endpoint| endpoint.settings.fifo.is_some() && endpoint.id != but);
-        let mut ordered: Vec<EndpointId> = others.map(|endpoint| endpoint.id).collect();
-        if ordered.len() >= ORDERED_MAX {
-            return Err(Error::Conflict(format!(
-                "The application has {ORDERED_MAX} ordered endpoints: it cannot have more."
-            )));
-        }
-        ordered.push(but);
-        Ok(ordered)
     }
 
     /// Reads an endpoint strongly.
@@ -584,23 +558,6 @@ impl Store {
                 tx.add(Guard::Unchanged, self.free_endpoint_uid(app.id, uid, old.id))?;
             }
         }
-        if new.settings.fifo.is_some() && old.settings.fifo.is_none() {
-            let ordered = self.ordered_endpoints(app.id, old.id).await?;
-            tx.add(Guard::Unchanged, self.begin_place(app.id, old.id, &ordered).await?)?;
-        } else if enabled && new.settings.fifo.is_some() {
-            tx.add(Guard::Unchanged, self.force_place(old.id, ""))?;
-        }
-        if old.settings.fifo.is_some() && new.settings.fifo.is_none() {
-            let paused = self.place_in_order(old.id).await?.is_some_and(|place| place.paused);
-            if paused || new.settings.disabled {
-                return Err(Error::Conflict(
-                    "What waits in the endpoint's order would wait for ever: enable it and resume its order first.".into(),
-                ));
-            }
-        }
-        if enabled && new.settings.fifo.is_some() {
-            self.wake_in(&mut tx, app, old.id)?;
-        }
         let mut happened = vec![EndpointEvent::Updated];
         happened.extend(enabled.then_some(EndpointEvent::Enabled(None)));
         happened.extend(disabled.then_some(EndpointEvent::Disabled(None)));
@@ -638,9 +595,6 @@ impl Store {
             tx.add(Guard::Unchanged, self.free_endpoint_uid(app.id, uid, endpoint.id))?;
         }
         tx.add(Guard::Fresh, self.without_transformation(app.id, endpoint.id))?;
-        if endpoint.settings.fifo.is_some() {
-            tx.add(Guard::Fresh, self.without_place(endpoint.id))?;
-        }
         if endpoint.settings.destination.is_polled() {
             tx.add(Guard::Fresh, self.without_polling_keys(app.id, endpoint.id))?;
         }

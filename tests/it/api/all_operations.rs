@@ -41,7 +41,6 @@ impl Walk {
         let receiver = Receiver::answering(|webhook| match webhook.path.as_str() {
             "/gone" => (StatusCode::GONE, String::new()),
             "/probed" if !webhook.body.starts_with(b"{\"data\"") => (StatusCode::NOT_FOUND, String::new()),
-            "/broken" => (StatusCode::INTERNAL_SERVER_ERROR, String::new()),
             _ => (StatusCode::OK, "an answer".into()),
         });
         let clock = Arc::new(Ahead::default());
@@ -166,7 +165,6 @@ impl Walk {
         self.operational().await;
         self.integrations().await;
         self.polling().await;
-        self.ordered().await;
         self.log().await;
         self.itself_disables().await;
         self.comes_back().await;
@@ -472,46 +470,6 @@ impl Walk {
         }
         self.ask("DELETE", "/app/{app_id}/endpoint/{sink_id}", &token, NONE).await;
         self.news().await;
-    }
-
-    /// An endpoint whose messages arrive in order: in an application of its own, where nothing else wants them.
-    async fn ordered(&mut self) {
-        const NONE: Value = Value::Null;
-        const ORDER: &str = "/app/{app_id}/endpoint/{endpoint_id}/order";
-        let token = self.stack.token.clone();
-        let (app, name, endpoint) =
-            (self.names["app"].clone(), self.names["app_id"].clone(), self.names["endpoint_id"].clone());
-        let other = self.stack.app().await;
-        self.name("app", other.clone());
-        self.name("app_id", other);
-        let body = json!({
-            "url": self.receiver.url("/broken"), "fifo": true, "fifoKey": "/k", "retryPolicy": {"schedule": [3600]},
-        });
-        let made = self.ask("POST", "/app/{app_id}/endpoint", &token, body).await.json();
-        let id = json!(made["id"]);
-        self.name("endpoint_id", made["id"].as_str().expect("an id"));
-        let body = json!({"eventType": "c.d", "payload": {"k": 1}});
-        let message = self.ask("POST", "/app/{app_id}/msg", &token, body).await.json();
-        self.receiver.next().await;
-        self.stack.jobs_are_done().await;
-        self.news().await;
-        assert_eq!(self.ask("GET", ORDER, &token, NONE).await.json()["status"], "retrying");
-        for (done, what, body) in [
-            ("skip", "endpoint.order-skipped", json!({"msgId": message["id"]})),
-            ("pause", "endpoint.order-paused", NONE),
-            ("resume", "endpoint.order-resumed", NONE),
-            ("retry", "endpoint.order-retried", NONE),
-        ] {
-            let change = [json!(what), id.clone(), NONE, NONE];
-            self.change("POST", &format!("{ORDER}/{done}"), body, change).await;
-        }
-        self.stack.jobs_are_done().await;
-        self.ask("DELETE", "/app/{app_id}/endpoint/{endpoint_id}", &token, NONE).await;
-        self.news().await;
-        assert!(self.receiver.rest().is_empty());
-        self.name("app", app);
-        self.name("app_id", name);
-        self.name("endpoint_id", endpoint);
     }
 
     /// What can be done to the log.

@@ -178,21 +178,9 @@ fn units(cost: &Value, kind: &str) -> f64 {
 }
 
 /// INV-13, INV-31
-#[test]
-fn every_operation_costs_what_the_budget_says() {
-    // What is deployed is optimised and needs less: without that a test's thread has no room for it all.
-    let work = || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(every_operation());
-    };
-    let thread = std::thread::Builder::new().stack_size(16 << 20).spawn(work).expect("a thread");
-    if let Err(panic) = thread.join() {
-        std::panic::resume_unwind(panic);
-    }
-}
-
+#[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stdout, reason = "the counts are shown")]
-async fn every_operation() {
+async fn every_operation_costs_what_the_budget_says() {
     if Env::process().optional(ENDPOINT_VARIABLE).is_some() {
         return; // other implementations count units in their own ways
     }
@@ -343,8 +331,6 @@ async fn every_operation() {
     at.post(&payload(ONE_KB), None, None).await;
     at.cost("deliver, a first attempt that fails at length", Counted::work_off).await;
 
-    in_order(&mut at).await;
-
     let measured = json!(at.costs);
     println!("{measured:#}");
     let budget: Value = serde_json::from_str(BUDGET).expect("the budget is JSON");
@@ -353,18 +339,6 @@ async fn every_operation() {
     }
     assert_eq!(budget.as_object().map(serde_json::Map::len), Some(at.costs.len()), "the budget has more");
     at.stack.stack.stop().await;
-}
-
-/// An ordered endpoint: an entry more, and a lease, which is shared by all that is sent while it is held.
-async fn in_order(at: &mut Counted) {
-    at.app = at.stack.app().await;
-    let path = format!("/api/v1/app/{}/endpoint", at.app);
-    let body = json!({"url": at.receiver.url("/"), "fifo": true, "fifoKey": "/customer"}).to_string();
-    assert_eq!(at.stack.request("POST", &path, &at.stack.token, body).await.status, 201);
-    at.warm_up().await;
-    at.cost("message.create, an ordered endpoint", async |at| at.post(&payload(ONE_KB), None, None).await)
-        .await;
-    at.cost("deliver, in order", Counted::work_off).await;
 }
 
 /// The budget may be rewritten; what it must not go beyond is the design's.
