@@ -135,10 +135,12 @@ async fn measure(plan: &Plan, stack: Option<&Stack>, clock: &Shifted) -> Result<
     if let Some(stack) = stack {
         grow::store(stack, &applications[0], &first_endpoint, plan.stored, &payloads).await?;
     }
-    let backlog = match workers.first().filter(|_| plan.stored > 0) {
-        Some(worker) => Some(worker.drain(plan.stored).await?),
-        None => None,
-    };
+    // Each endpoint of the application has it before it; the first one's is told.
+    let mut backlog = None;
+    for worker in workers.iter().filter(|worker| plan.stored > 0 && worker.place.0 == 0) {
+        let drained = worker.drain(plan.stored).await?;
+        backlog.get_or_insert(drained);
+    }
     let mut polling = JoinSet::new();
     for worker in workers {
         polling.spawn(worker.work(tally.clone(), payloads.clone(), plan.applications));

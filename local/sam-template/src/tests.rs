@@ -503,7 +503,7 @@ fn our_functions_are_fed_and_their_routes_are_unique() {
     }
     let mut routes: Vec<_> = template.functions.iter().flat_map(|function| &function.routes).collect();
     let ours = |path: &str| {
-        let pages = ["/docs", "/login", "/portal"];
+        let pages = ["/docs", "/login", "/portal", "/.well-known/jwks.json"];
         ["/", "/{proxy+}"].contains(&path)
             || path.starts_with("/api/v1/")
             || pages.contains(&path.strip_suffix("/{proxy+}").unwrap_or(path))
@@ -537,6 +537,7 @@ fn our_environments_resolve_but_for_the_secrets() {
                 || template.tables.iter().any(|table| table.logical_id == *name);
             known.then(|| format!("the {name}"))
         }
+        Value::GetAtt(id, _) => Some(format!("the {id}")),
         _ => None,
     };
     for function in &template.functions {

@@ -101,7 +101,7 @@ mod tests {
         let first = Probing::begin(None, since, now);
         let of_first = pauses(first, now);
         assert_eq!(of_first[..7], [1, 2, 4, 8, 16, 24, 24]);
-        assert_eq!(of_first.len(), 90, "one a day, about, for 85 days");
+        assert_eq!(of_first.len(), 89, "one a day, about, for 85 days");
         assert_eq!(first.after_failure(true, now).next, None);
     }
 
