@@ -43,10 +43,12 @@ fn median(mut round: impl FnMut() -> Duration) -> Duration {
 }
 
 fn main() {
+    // A filter that asks for one field of the first level alone: what it takes is reading the payload.
+    let first = PayloadFilter::parse(r#"{"id":[{"exists":true}]}"#).expect("a filter");
     let read = median(|| {
         let began = Instant::now();
         for _ in 0..1_000 {
-            black_box(PayloadView::new(black_box(PAYLOAD)).at("/id"));
+            black_box(first.matches(&PayloadView::new(black_box(PAYLOAD))));
         }
         began.elapsed() / 1_000
     });
