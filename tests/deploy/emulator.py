@@ -11,9 +11,10 @@ import json
 import re
 import string
 import sys
+import urllib.parse
 
 import samtranslator.translator.transform as sam
-from ministack.core import iam_evaluator
+from ministack.core import iam_actions, iam_evaluator
 from ministack.services import apigateway, cloudwatch, iam
 from ministack.services.cloudformation import changesets, engine, handlers, provisioners
 
@@ -260,6 +261,21 @@ def provider(logical, properties, stack):
 kind("AWS::IAM::OIDCProvider", provider)
 kind("AWS::EC2::EIP", address)
 kind("AWS::EC2::NatGateway", nat)
+
+
+# --- STS: a caller's own policy may ask for the external id, too. The emulator shows it to the role's trust policy alone.
+
+conditions = iam_actions.request_tag_context
+
+
+def with_external_id(service, action, body, params):
+    keys = conditions(service, action, body, params)
+    if action == "sts:AssumeRole":
+        keys |= {"sts:ExternalId": found[0] for found in [urllib.parse.parse_qs(body.decode()).get("ExternalId")] if found}
+    return keys
+
+
+iam_actions.request_tag_context = with_external_id
 
 
 # --- IAM: a batch asks for the single action, and who is denied is told to run.py.

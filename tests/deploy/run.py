@@ -21,13 +21,14 @@ import time
 import yaml
 
 import aws
+import customer
 import released
 import walk
 
 STACK = "postrider"
 PARAMETERS = {
     "Arch": "x86_64", "HttpsOnly": "false", "AllowedSubnets": "127.0.0.0/8", "RetrySchedule": "1,2" + 15 * ",10",
-    "HeaderStyle": "webhook", "LogLevel": "info",
+    "HeaderStyle": "webhook", "LogLevel": "info", "DestinationRoles": customer.ROLES,
 }
 # Kept when the stack goes: CloudFormation says so of each in an event.
 KEPT = {"ConfigTable", "LogTable", "JwtSecret", "EncryptionKey"}
@@ -151,6 +152,11 @@ class Run:
         none = sign("")
         holds = mac == first and none.returncode and not none.stdout
         self.check("FirstToken signs with the newest of several secrets, and with no empty one", holds, "" if holds else f"{mac} {none}")
+
+    def destinations(self):
+        part("endpoints in AWS, of a customer with an account of its own")
+        self.customer = customer.Customer(self.walked)
+        self.customer.all()
 
     def second(self):
         part("second deploy: another parameter, another function")
@@ -307,9 +313,12 @@ class Run:
         aws.progress(BEGAN, what, detail)
 
 
-def denied(emulator):
-    """The table of denied actions. It has to be empty."""
+def denied(emulator, expected=()):
+    """The table of denied actions, without those that were to be denied. It has to be empty."""
     found = emulator.denied()
+    for key in expected:
+        if not found.pop(key, 0):
+            raise aws.Failed(f"not denied: {key}")
     aws.say(f"denied actions: {sum(found.values())}")
     for (who, action, resource), count in sorted(found.items()):
         aws.say(f"  {count:4} x  {who}  {action}  {resource}")
@@ -363,9 +372,9 @@ def main():
             else:
                 release = released.Release(built, folder / "release")
                 run = Run(emulator, runner, folder / "built", release)
-                for step in (run.first, run.second, run.broken, run.delete, run.beside, run.launched, run.other_stacks):
+                for step in (run.first, run.destinations, run.second, run.broken, run.delete, run.beside, run.launched, run.other_stacks):
                     step()
-                status = bool(denied(emulator))
+                status = bool(denied(emulator, run.customer.expected))
         except aws.Failed as failed:
             aws.say(f"FAILED: {failed}")
             denied(emulator)
