@@ -14,6 +14,8 @@ use runtime::clock::{DAY, HOUR, Timestamp};
 
 const CHANNELS_MAX: usize = 5;
 const RETENTION_DAYS: std::ops::RangeInclusive<u64> = 5..=90;
+/// What official SDKs send for a message that says nothing (1.45 and its like).
+const RETENTION_DAYS_OF_CLIENTS: u64 = 90;
 const RETENTION_HOURS: std::ops::RangeInclusive<u64> = 1..=2160;
 const TAGS_MAX: usize = 5;
 const CONTENT_TYPE_LENGTH_MAX: usize = 256;
@@ -57,7 +59,7 @@ impl RequestBody for MessageIn {
             ("tags", "Tags that lists can be filtered by."),
             (
                 "payloadRetentionPeriod",
-                "Days after which the payload is removed; 90 by default, or as long as this installation keeps payloads, which is the most.",
+                "Days after which the payload is removed: at most as long as this installation keeps payloads, which is the default. 90, which older SDKs send by themselves, means the default.",
             ),
             ("payloadRetentionHours", "The same in hours, instead of days."),
             ("application", "Created if it is missing; its uid has to be the one in the path."),
@@ -174,6 +176,7 @@ fn retention_hours(fields: &mut Fields<'_>) -> Option<u64> {
         let msg = "Must not be given together with payloadRetentionPeriod";
         fields.violation("payloadRetentionHours", msg);
     }
+    let days = days.filter(|days| *days != RETENTION_DAYS_OF_CLIENTS);
     hours.or(days.map(|days| days.saturating_mul(24)))
 }
 
@@ -202,6 +205,10 @@ mod tests {
         let message = parse(body).unwrap();
         assert_eq!(message.payload.sent().as_str(), "{ \"b\" : 1.0,\n\t\"a\":\"\\u00e9\" }");
         assert_eq!(message.retention_hours, None);
+        for (days, hours) in [(90, None), (89, Some(2_136))] {
+            let body = format!(r#"{{"eventType":"a","payload":{{}},"payloadRetentionPeriod":{days}}}"#);
+            assert_eq!(parse(&body).unwrap().retention_hours, hours, "{days}");
+        }
         let message =
             parse(r#"{"eventType":"a","data":{},"transformationsParams":{"rawPayload":"<x/>"}}"#).unwrap();
         assert_eq!((message.payload.json.as_str(), message.payload.sent().as_str()), ("{}", "<x/>"));

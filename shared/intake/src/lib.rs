@@ -143,7 +143,9 @@ impl Intake {
     pub async fn admit(&self, app: &Application, message: &MessageIn) -> Result<()> {
         let days = self.store.retention().payload_days();
         if message.retention_hours.is_some_and(|hours| hours > 24 * days) {
-            let msg = format!("Must be at most {days} days: this installation keeps payloads no longer");
+            let msg = format!(
+                "This installation keeps payloads for {days} days: leave it out, or set it to at most {days} days"
+            );
             return Err(Error::violation(["body", "payloadRetentionPeriod"], msg));
         }
         self.quota.pass(&self.store, &*self.clock, app.id).await
