@@ -1,6 +1,7 @@
 //! Connectors: what an organisation offers its customers when they make an endpoint.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use axum::extract::State;
 use schemars::JsonSchema;
@@ -25,6 +26,8 @@ use crate::connector_in::{ConnectorIn, ConnectorPatch, ConnectorUpsertIn};
 const TAG: &str = "Connector";
 /// How many are read at once: each may have 350 KB.
 const PAGE: usize = 10;
+/// How long one request begins checks of code: the last may take four and a half seconds, and an invocation has 29.
+const CHECKS_MAX: Duration = Duration::from_secs(20);
 /// Most connectors that one request looks through.
 const LISTED_MAX: usize = 10_000;
 
@@ -156,6 +159,57 @@ struct Code {
     text: String,
 }
 
+impl Code {
+    fn broken(self, error: &str, line: Option<u32>) -> Violation {
+        Violation { loc: self.at, msg: explained(error, line), kind: ViolationKind::ValueError }
+    }
+}
+
+/// What is known of several codes.
+#[derive(Default)]
+struct Checks {
+    /// Those that have yet to be looked at.
+    left: VecDeque<Code>,
+    broken: Vec<Violation>,
+}
+
+impl Checks {
+    /// The next that are asked about at once; none once all is known. What is broken is reported before the function
+    /// is asked again for what it had no time for.
+    fn next(&self, had_time: bool) -> Option<Batch> {
+        if self.left.is_empty() || !had_time && !self.broken.is_empty() {
+            return None;
+        }
+        let codes: Vec<String> = self.left.iter().take(RUNS_MAX).map(|code| code.text.clone()).collect();
+        let runs = (0..codes.len()).map(|code| Run { code, webhook: None }).collect();
+        Some(Batch { codes, runs })
+    }
+
+    /// Takes the outcomes of a batch: what is for later is asked about again. Whether there was time for all.
+    ///
+    /// # Errors
+    /// `Unavailable`: there was time for none.
+    fn take(&mut self, outcomes: Vec<Outcome>) -> Result<bool> {
+        let asked = self.left.len();
+        let mut later = VecDeque::new();
+        for outcome in outcomes {
+            let Some(code) = self.left.pop_front() else { break };
+            match outcome {
+                Outcome::Failed { error, line } => self.broken.push(code.broken(&error, line)),
+                Outcome::Later => later.push_back(code),
+                Outcome::Checked | Outcome::Send(_) | Outcome::Cancel => {}
+            }
+        }
+        let had_time = later.is_empty();
+        later.append(&mut self.left);
+        self.left = later;
+        if self.left.len() == asked {
+            return Err(unavailable("check a connector's code")("the function had no time for it"));
+        }
+        Ok(had_time)
+    }
+}
+
 /// What an import makes of one connector.
 pub struct Change {
     /// The connector that it changes; a new one if there is none.
@@ -167,31 +221,20 @@ impl EventTypes {
     /// Runs each once, without calling its `handler`.
     ///
     /// # Errors
-    /// `Invalid` where one cannot be run; `Unavailable` where the function that runs code is not reached.
+    /// `Invalid` where one cannot be run; `LimitReached` where it takes too long to run all of them; `Unavailable` where
+    /// the function that runs code is not reached.
     async fn check(&self, codes: Vec<Code>) -> Result<()> {
-        let mut broken = Vec::new();
-        for codes in codes.chunks(RUNS_MAX) {
-            let batch = Batch {
-                codes: codes.iter().map(|code| code.text.clone()).collect(),
-                runs: (0..codes.len()).map(|code| Run { code, webhook: None }).collect(),
-            };
-            for (code, outcome) in codes.iter().zip(self.transformer.run(&batch).await?) {
-                match outcome {
-                    Outcome::Failed { error, line } => broken.push(Violation {
-                        loc: code.at.clone(),
-                        msg: explained(&error, line),
-                        kind: ViolationKind::ValueError,
-                    }),
-                    Outcome::Later => {
-                        return Err(unavailable("check a connector's code")(
-                            "the function had no time for it",
-                        ));
-                    }
-                    Outcome::Checked | Outcome::Send(_) | Outcome::Cancel => {}
-                }
+        let mut checks = Checks { left: codes.into(), broken: Vec::new() };
+        let (begun, mut had_time) = (self.api.clock.now(), true);
+        while let Some(batch) = checks.next(had_time) {
+            if self.api.clock.now().since(begun) > CHECKS_MAX && checks.broken.is_empty() {
+                let msg =
+                    "The code of these connectors takes too long to check: import fewer by one request.";
+                return Err(Error::LimitReached(msg.to_owned()));
             }
+            had_time = checks.take(self.transformer.run(&batch).await?)?;
         }
-        if broken.is_empty() { Ok(()) } else { Err(Error::Invalid(broken)) }
+        if checks.broken.is_empty() { Ok(()) } else { Err(Error::Invalid(checks.broken)) }
     }
 
     /// Checks the code of a body that is to be kept, unless it is `old`.
@@ -383,4 +426,54 @@ async fn delete(
         Ok(deleted.then_some(NoContent))
     });
     Ok(deleted.await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checks(count: usize) -> Checks {
+        let code = |nth: usize| Code { at: vec![nth.to_string()], text: nth.to_string() };
+        Checks { left: (0..count).map(code).collect(), ..Checks::default() }
+    }
+
+    fn asked(checks: &Checks, had_time: bool) -> Vec<String> {
+        checks.next(had_time).map(|batch| batch.codes).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_there_was_no_time_for_is_asked_again() {
+        let mut checks = checks(12);
+        assert_eq!(asked(&checks, true).len(), RUNS_MAX);
+        // Each time there is time for four.
+        let slow = |batch: &[String]| -> Vec<Outcome> {
+            let outcome = |nth: usize| if nth < 4 { Outcome::Checked } else { Outcome::Later };
+            (0..batch.len()).map(outcome).collect()
+        };
+        assert!(!checks.take(slow(&asked(&checks, true))).unwrap());
+        assert_eq!(asked(&checks, false), ["4", "5", "6", "7", "8", "9", "10", "11"]);
+        assert!(!checks.take(slow(&asked(&checks, false))).unwrap());
+        assert_eq!(asked(&checks, false), ["8", "9", "10", "11"]);
+        assert!(checks.take(slow(&asked(&checks, false))).unwrap());
+        assert!(asked(&checks, true).is_empty() && checks.broken.is_empty());
+    }
+
+    #[test]
+    fn what_is_broken_is_said_before_anything_is_asked_again() {
+        let mut checks = checks(12);
+        let mut outcomes = vec![Outcome::failed("no handler"), Outcome::Checked];
+        outcomes.resize_with(RUNS_MAX, || Outcome::Later);
+        let had_time = checks.take(outcomes).unwrap();
+        assert!(asked(&checks, had_time).is_empty());
+        assert_eq!(checks.broken.len(), 1);
+        assert_eq!(
+            (checks.broken[0].loc.as_slice(), checks.broken[0].msg.as_str()),
+            (&["0".to_owned()][..], "no handler")
+        );
+        // Where there was time for all, the others are looked at, too.
+        assert_eq!(asked(&checks, true).len(), RUNS_MAX);
+        // A function that never has time is not asked for ever.
+        let none = (0..RUNS_MAX).map(|_| Outcome::Later).collect();
+        assert!(matches!(checks.take(none), Err(Error::Unavailable { .. })));
+    }
 }

@@ -87,14 +87,37 @@ impl Connector {
         caller.sees(&self.settings.feature_flags)
     }
 
-    /// Bytes of its texts: nearly all that it takes in an answer.
+    /// Bytes of its texts as JSON: nearly all that it takes in an answer.
     pub fn length(&self) -> usize {
         let ConnectorSettings { name, description, instructions, transformation, .. } = &self.settings;
-        let types = self.settings.allowed_event_types.iter().flatten().map(|name| name.len() + 3);
-        let texts = [name, description, instructions, transformation].map(String::len);
+        let types = self.settings.allowed_event_types.iter().flatten().map(|name| escaped(name) + 3);
+        let texts = [name, description, instructions, transformation].map(|text| escaped(text));
         texts.into_iter().chain(types).sum::<usize>() + REST_LENGTH
     }
 }
 
-/// More than a connector has besides its texts.
-const REST_LENGTH: usize = 1_024;
+/// More than a connector has besides its texts: a picture's URL, an ID and flags of the longest.
+const REST_LENGTH: usize = 8_192;
+
+/// Bytes of a text inside of JSON, without the quotes around it (RFC 8259 section 7).
+fn escaped(text: &str) -> usize {
+    let length = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(length).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_counts_as_it_is_written() {
+        for text in ["", "plain", "\"\\\n\r\t\u{8}\u{c}\0\u{1f}\u{7f}", "é𝄞\u{2028}"] {
+            let written = serde_json::to_string(text).unwrap();
+            assert_eq!(escaped(text), written.len() - 2, "{written}");
+        }
+    }
+}
