@@ -36,7 +36,7 @@ pub fn operations<R: Registry<Endpoints>>(to: R) -> R {
             .text(
                 "Creates an endpoint that waits for its receiver: it has no URL and is disabled until then. If the application has \
                  such an endpoint, or the body names an endpoint, that one gets a new token, and its token until now is invalid. \
-                 The token holds the endpoint's signing secret, and is shown only here.",
+                 An endpoint that signs with ed25519 is 409: receivers verify with a shared secret. The token holds the endpoint's signing secret, and is shown only here.",
             )
             .returns("The token.")
     })
@@ -46,7 +46,8 @@ pub fn operations<R: Registry<Endpoints>>(to: R) -> R {
             .summary("Configure an endpoint, as its receiver")
             .text(
                 "Receivers call it with what `tok` in their token holds, at each start. The endpoint is then what the body says, \
-                 as after replacing it. What the body leaves out of `disabled` and `headers` stays; an endpoint that waited is \
+                 as after replacing it. What the body leaves out of `disabled` and `headers` stays, and so do `filter`, `retryPolicy`, \
+                 `autoEnable` and `headerStyle`, which official SDKs do not send; `null` clears those four. An endpoint that waited is \
                  enabled. The kind of an endpoint that has a destination does not change.",
             )
             .returns("The endpoint.")
@@ -91,13 +92,54 @@ struct SubscribeIn {
     endpoint: EndpointIn,
     /// Where the body has it.
     at: &'static [&'static str],
-    has_disabled: bool,
-    has_headers: bool,
+    has: Given,
+}
+
+/// Which fields a body has that stay as they are where it has them not.
+#[derive(Clone, Copy, Default)]
+struct Given {
+    disabled: bool,
+    headers: bool,
+    filter: bool,
+    retry_policy: bool,
+    auto_enable: bool,
+    header_style: bool,
+}
+
+impl Given {
+    fn of(part: &Fields<'_>) -> Self {
+        Self {
+            disabled: part.is_given("disabled"),
+            headers: part.is_given("headers"),
+            filter: part.is_there("filter"),
+            retry_policy: part.is_there("retryPolicy"),
+            auto_enable: part.is_there("autoEnable"),
+            header_style: part.is_there("headerStyle"),
+        }
+    }
+
+    /// Lets stay what the body does not have of `before`, as far as the new destination takes it: one that waited may
+    /// become a polling endpoint.
+    fn keep(self, before: &EndpointSettings, settings: &mut EndpointSettings) {
+        if !self.filter {
+            settings.filter = before.filter.clone();
+        }
+        if settings.destination.is_polled() {
+            return;
+        }
+        if !self.retry_policy {
+            settings.retry_policy = before.retry_policy.clone();
+        }
+        if matches!(settings.destination, Destination::Http { .. }) {
+            settings.auto_enable |= !self.auto_enable && before.auto_enable;
+            settings.http_signatures |= !self.header_style && before.http_signatures;
+        }
+    }
 }
 
 /// A field of a body that holds an endpoint.
 fn read_endpoint(mut part: Fields<'_>, fields: &mut Fields<'_>, rules: Rules, is_polled: bool) -> Read {
-    let (has_disabled, has_headers) = (part.is_given("disabled"), part.is_given("headers"));
+    let has = Given::of(&part);
     let endpoint = if is_polled {
         for name in ["url", "destination"] {
             if part.is_given(name) {
@@ -109,14 +151,13 @@ fn read_endpoint(mut part: Fields<'_>, fields: &mut Fields<'_>, rules: Rules, is
         EndpointIn::read(&mut part, rules)
     };
     fields.absorb(part);
-    Read { endpoint, has_disabled, has_headers }
+    Read { endpoint, has }
 }
 
 /// What such a field says.
 struct Read {
     endpoint: EndpointIn,
-    has_disabled: bool,
-    has_headers: bool,
+    has: Given,
 }
 
 impl RequestBody for SubscribeIn {
@@ -156,8 +197,8 @@ impl RequestBody for SubscribeIn {
                 (endpoint, &["endpoint"])
             }
         };
-        let Read { endpoint, has_disabled, has_headers } = read.unwrap_or_default();
-        Self { endpoint, at, has_disabled, has_headers }
+        let Read { endpoint, has } = read.unwrap_or_default();
+        Self { endpoint, at, has }
     }
 }
 
@@ -168,7 +209,7 @@ impl Default for Read {
             key: None,
             headers: shared::store::endpoint_secrets::EndpointHeaders::default(),
         };
-        Self { endpoint, has_disabled: false, has_headers: false }
+        Self { endpoint, has: Given::default() }
     }
 }
 
@@ -212,7 +253,10 @@ impl Endpoints {
                     None => self.waiting(&app).await?,
                 };
                 match old {
-                    Some(old) => store.rotate_auto_config_key(caller, &app, &old).await,
+                    Some(old) => {
+                        check_verifiable(&old)?;
+                        store.rotate_auto_config_key(caller, &app, &old).await
+                    }
                     None => {
                         // Receivers verify with a shared secret: the SDKs' AutoConfig knows no other.
                         let key = SigningKey::generate(KeyKind::Hmac256, &*self.api.random);
@@ -225,6 +269,19 @@ impl Endpoints {
             })
             .await
     }
+}
+
+/// Refuses an endpoint whose receiver could not verify anything with its token: the SDKs' AutoConfig knows shared secrets
+/// alone. Who polls verifies nothing.
+fn check_verifiable(endpoint: &Endpoint) -> Result<()> {
+    let is_shared = endpoint.keys.first().is_none_or(|own| matches!(own.key, SigningKey::Hmac256(_)));
+    if is_shared || endpoint.settings.destination.is_polled() {
+        return Ok(());
+    }
+    Err(Error::Conflict(
+        "The endpoint signs with ed25519, and AutoConfig's receivers verify with a shared secret: rotate its secret to a `whsec_…` key first, or use another endpoint."
+            .into(),
+    ))
 }
 
 async fn create(
@@ -251,7 +308,7 @@ async fn create(
 
 async fn configure(
     State(state): State<Endpoints>,
-    receiver: Receiver,
+    Receiver(receiver): Receiver,
     Path(path): Path<EndpointPath>,
     body: Body<SubscribeIn>,
 ) -> ApiResult<Json<EndpointOut>> {
@@ -271,10 +328,11 @@ async fn configure(
         if wanted.endpoint.key.as_ref().is_some_and(|key| old.keys.first().is_none_or(|own| own.key != *key)) {
             return Err(wanted.violation("secret", "The endpoint has another secret, which is in the token: leave it out"));
         }
-        if !wanted.has_disabled {
+        wanted.has.keep(before, &mut settings);
+        if !wanted.has.disabled {
             settings.disabled = !is_waiting && before.disabled;
         }
-        let headers = if wanted.has_headers { wanted.endpoint.headers.clone() } else { old.headers.clone() };
+        let headers = if wanted.has.headers { wanted.endpoint.headers.clone() } else { old.headers.clone() };
         check_leftovers(&Endpoint { headers: headers.clone(), ..old.clone() }, &settings)?;
         if settings.event_types != before.event_types {
             state.check_event_types(caller, &settings).await.map_err(|error| wanted.placed(error))?;

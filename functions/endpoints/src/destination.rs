@@ -85,7 +85,7 @@ pub fn read(
         fields.not_null("destination", &part);
     }
     let stated = part.value().map(|mut part| {
-        let destination = of_part(&mut part, rules);
+        let destination = of_part(&mut part, rules, before);
         fields.absorb(part);
         destination
     });
@@ -114,8 +114,9 @@ pub fn read(
     }
 }
 
-/// None if it is broken.
-fn of_part(part: &mut Fields<'_>, rules: &Rules) -> Option<Destination> {
+/// None if it is broken. A URL that is the one `before` stays, as responses show it: also none, of an endpoint that waits
+/// for its receiver.
+fn of_part(part: &mut Fields<'_>, rules: &Rules, before: Option<&Destination>) -> Option<Destination> {
     let kind = part.required_word(&["kind"], KINDS);
     let url: Option<String> = part.optional(&["url"]);
     describe_url(part);
@@ -136,7 +137,10 @@ fn of_part(part: &mut Fields<'_>, rules: &Rules) -> Option<Destination> {
                 missing(part, "url");
                 return None;
             };
-            connected(part, url, rules.https_only)
+            match before {
+                Some(Destination::Http { url: before }) if *before == url => url,
+                _ => connected(part, url, rules.https_only),
+            }
         }
         "polling" => {
             part.no_others(&["kind"]);

@@ -134,7 +134,7 @@ impl Messages {
 
 async fn lease(
     State(state): State<Messages>,
-    poller: Poller,
+    Poller(poller): Poller,
     Query(LeaseQuery { limit, lease, start }): Query<LeaseQuery>,
     Path((app, sink, ConsumerName(consumer))): Path<(AppRef, SinkRef, ConsumerName)>,
 ) -> ApiResult<Json<LeaseOut>> {
@@ -197,7 +197,7 @@ impl RequestBody for CommitIn {
 
 async fn commit(
     State(state): State<Messages>,
-    poller: Poller,
+    Poller(poller): Poller,
     Path((app, sink, ConsumerName(consumer))): Path<(AppRef, SinkRef, ConsumerName)>,
     idempotent: Idempotent,
     body: Body<CommitIn>,

@@ -6,7 +6,7 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use shared::auth::Poller;
+use shared::auth::{EndpointCaller, Poller};
 use shared::clock::Timestamp;
 use shared::error::corrupt;
 use shared::http::{
@@ -186,7 +186,7 @@ impl Messages {
     /// The endpoint that a poller means, which is one that is polled.
     pub(crate) async fn polled(
         &self,
-        poller: &Poller,
+        poller: &EndpointCaller,
         app: &AppRef,
         SinkRef(endpoint): &SinkRef,
     ) -> Result<(Application, Endpoint)> {
@@ -260,7 +260,7 @@ impl Messages {
 
 async fn poll(
     State(state): State<Messages>,
-    poller: Poller,
+    Poller(poller): Poller,
     Query(PollQuery { limit, iterator, narrowing }): Query<PollQuery>,
     Path((app, sink)): Path<(AppRef, SinkRef)>,
 ) -> ApiResult<Json<PollOut>> {
@@ -280,7 +280,7 @@ async fn poll(
 
 async fn consumer_poll(
     State(state): State<Messages>,
-    poller: Poller,
+    Poller(poller): Poller,
     Query(ConsumerQuery { limit, iterator }): Query<ConsumerQuery>,
     Path((app, sink, ConsumerName(consumer))): Path<(AppRef, SinkRef, ConsumerName)>,
 ) -> ApiResult<Json<PollOut>> {
@@ -332,7 +332,7 @@ struct SeekOut {
 
 async fn seek(
     State(state): State<Messages>,
-    poller: Poller,
+    Poller(poller): Poller,
     Path((app, sink, ConsumerName(consumer))): Path<(AppRef, SinkRef, ConsumerName)>,
     idempotent: Idempotent,
     body: Body<SeekIn>,

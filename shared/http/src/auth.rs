@@ -21,7 +21,7 @@ use domain::caller::{Caller, Who};
 use domain::capability::Capabilities;
 use domain::integration::{IntegrationKey, KEY_PREFIX};
 use domain::limits::TOKEN_LENGTH_MAX;
-pub use extract::{Authenticated, Bearer, Organisation, Poller, Receiver};
+pub use extract::{Authenticated, Bearer, EndpointCaller, Organisation, Poller, Receiver};
 use keys::Keys;
 use revocation::Revocations;
 

@@ -445,6 +445,11 @@ impl<'a> Fields<'a> {
         self.values.get(name).is_some_and(|raw| raw.get() != "null")
     }
 
+    /// Whether the field is there and was not read yet, `null` or not.
+    pub fn is_there(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
     /// Whether any rule was found broken so far.
     pub fn has_violations(&self) -> bool {
         !self.violations.is_empty()

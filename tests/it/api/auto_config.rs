@@ -72,11 +72,18 @@ async fn a_receiver_says_where_its_webhooks_go() {
     let read = async || stack.request("GET", &path, &stack.token, "").await.json();
     let waiting = read().await;
     assert_eq!((&waiting["url"], &waiting["disabled"]), (&json!(""), &json!(true)));
+    // What a GET shows, a PUT and a PATCH take back.
+    for method in ["PUT", "PATCH"] {
+        let same = stack.request(method, &path, &stack.token, waiting.to_string()).await;
+        assert_eq!((same.status, &same.json()["destination"]), (StatusCode::OK, &waiting["destination"]));
+    }
     // Until then nothing is sent, and nobody enables it without a URL.
     stack.message(&app, MessageIn::new("a.b".into(), json!({"n": 1}))).await;
     for (method, body) in [
         ("PATCH", json!({"disabled": false})),
         ("PUT", json!({"url": "", "disabled": false})),
+        ("PUT", json!({"destination": {"kind": "http", "url": ""}, "disabled": false})),
+        ("PUT", json!({"destination": {"kind": "http"}, "disabled": true})),
         ("PATCH", json!({"url": ""})),
     ] {
         let refused = stack.request(method, &path, &stack.token, body.to_string()).await;
@@ -127,6 +134,8 @@ async fn a_receiver_says_where_its_webhooks_go() {
         events,
         [
             "endpoint.created",
+            "endpoint.updated",
+            "endpoint.updated",
             "endpoint.updated",
             "endpoint.auto-config-key-rotated",
             "endpoint.updated",
@@ -247,6 +256,66 @@ async fn what_cannot_be_configured_is_refused() {
     }
     let waiting = stack.svix.endpoint().get(app, token.endpoint).await.expect("the endpoint");
     assert_eq!((waiting.url.as_str(), waiting.disabled), ("", Some(true)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_sdks_do_not_send_stays_until_a_receiver_says_otherwise() {
+    let stack = TestStack::start().await;
+    let app = stack.app().await;
+    let token = stack.auto_config(&app, Value::Null).await;
+    let own = json!({
+        "filter": {"amount": [{"numeric": [">", 5]}]}, "retryPolicy": {"schedule": [5, 300]}, "autoEnable": true,
+        "headerStyle": "rfc9421", "channels": ["one"], "rateLimit": 7,
+    });
+    let path = format!("/api/v1/app/{app}/endpoint/{}", token.endpoint);
+    let patched = stack.request("PATCH", &path, &stack.token, own.to_string()).await;
+    assert_eq!(patched.status, StatusCode::OK, "{}", patched.text);
+    let url = "http://127.0.0.1:9/";
+    // What official SDKs send is replaced, and an endpoint that waited keeps the rest as well.
+    for _ in 0..2 {
+        let shown = stack.configured(&app, &token, json!({"endpoint": {"url": url, "disabled": true}})).await;
+        for name in ["filter", "retryPolicy", "autoEnable", "headerStyle"] {
+            assert_eq!(shown[name], patched.json()[name], "{name}: {shown}");
+        }
+        assert!(shown.get("channels").is_none() && shown.get("rateLimit").is_none(), "{shown}");
+    }
+    let other = json!({"url": url, "retryPolicy": {"schedule": [9]}, "autoEnable": false, "filter": null});
+    let shown = stack.configured(&app, &token, json!({"endpoint": other})).await;
+    assert_eq!((&shown["retryPolicy"]["schedule"], &shown["headerStyle"]), (&json!([9]), &json!("rfc9421")));
+    assert!(shown.get("filter").is_none() && shown.get("autoEnable").is_none(), "{shown}");
+    let shown = stack
+        .configured(&app, &token, json!({"endpoint": {"url": url, "headerStyle": null, "retryPolicy": null}}))
+        .await;
+    assert!(shown.get("headerStyle").is_none() && shown.get("retryPolicy").is_none(), "{shown}");
+    // A polling endpoint has only a filter of them.
+    let polls = stack.auto_config(&app, Value::Null).await;
+    let path = format!("/api/v1/app/{app}/endpoint/{}", polls.endpoint);
+    stack.request("PATCH", &path, &stack.token, own.to_string()).await;
+    let shown = stack.configured(&app, &polls, json!({"sink": {"type": "poller", "config": {}}})).await;
+    assert_eq!(shown["filter"], own["filter"]);
+    assert!(shown.get("retryPolicy").is_none() && shown.get("headerStyle").is_none(), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_for_receivers_that_can_verify_with_it() {
+    let stack = TestStack::start().await;
+    let app = stack.app().await;
+    let secret = format!("whsk_{}", STANDARD.encode([7; 32]));
+    let body = json!({"url": "http://127.0.0.1:9/", "secret": secret}).to_string();
+    let made = stack.request("POST", &format!("/api/v1/app/{app}/endpoint"), &stack.token, body).await.json();
+    let endpoint = made["id"].as_str().expect("an id").to_owned();
+    let path = format!("/api/v1/app/{app}/auto-config");
+    let named = json!({"endpId": endpoint}).to_string();
+    let refused = stack.request("POST", &path, &stack.token, named).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.text);
+    assert!(refused.text.contains("rotate its secret"), "{}", refused.text);
+    // Nothing was changed for that.
+    assert_eq!(stack.events_of(&endpoint).await, ["endpoint.created"]);
+    let rotate = format!("/api/v1/app/{app}/endpoint/{endpoint}/secret/rotate");
+    let body = json!({"key": format!("whsec_{}", "A".repeat(32))}).to_string();
+    assert!(stack.request("POST", &rotate, &stack.token, body).await.status.is_success());
+    let token = stack.auto_config(&app, json!({"endpId": endpoint})).await;
+    assert_eq!(token.content["esec"], format!("whsec_{}", "A".repeat(32)));
 }
 
 /// INV-19

@@ -53,14 +53,6 @@ where
     }
 }
 
-/// Refuses a key of another endpoint, in the way that one refuses what is not there.
-fn check_own(own: Option<EndpointId>, endpoint: EndpointId) -> Result<()> {
-    match own {
-        Some(own) if own != endpoint => Err(Error::NotFound("Endpoint")),
-        _ => Ok(()),
-    }
-}
-
 /// Whoever has a key of one endpoint: within its application, and without any capability.
 fn key_caller(parts: &Parts, api: &Api, token: &str, org: OrgId, app: AppId) -> Caller {
     let who = Who::App {
@@ -75,24 +67,31 @@ fn key_caller(parts: &Parts, api: &Api, token: &str, org: OrgId, app: AppId) -> 
     Caller { who, token_id: Some(super::token_id(token)), request_id: crate::request_id(&parts.extensions) }
 }
 
-/// A caller that may configure an endpoint: with a token of whichever kind, or with the AutoConfig key of that endpoint.
+/// Whoever acts on an endpoint, with a token or with a key of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receiver {
+pub struct EndpointCaller {
     /// Who calls.
     pub caller: Caller,
     /// The one endpoint that the caller's key is for; none for a token.
     pub endpoint: Option<EndpointId>,
 }
 
-impl Receiver {
+impl EndpointCaller {
     /// Refuses a key of another endpoint, in the way that one refuses what is not there.
     ///
     /// # Errors
     /// `NotFound`.
     pub fn check(&self, endpoint: EndpointId) -> Result<()> {
-        check_own(self.endpoint, endpoint)
+        match self.endpoint {
+            Some(own) if own != endpoint => Err(Error::NotFound("Endpoint")),
+            _ => Ok(()),
+        }
     }
 }
+
+/// A caller that may configure an endpoint: with a token of whichever kind, or with the AutoConfig key of that endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receiver(pub EndpointCaller);
 
 impl<S> FromRequestParts<S> for Receiver
 where
@@ -105,7 +104,7 @@ where
         let token = bearer(&parts.headers)?;
         if !token.starts_with(auto_config::KEY_PREFIX) {
             let Authenticated(caller) = Authenticated::from_request_parts(parts, state).await?;
-            return Ok(Self { caller, endpoint: None });
+            return Ok(Self(EndpointCaller { caller, endpoint: None }));
         }
         const INVALID: Error =
             Error::Unauthenticated("The AutoConfig key is invalid, or was replaced by another.");
@@ -115,28 +114,13 @@ where
             return Err(INVALID.into());
         }
         let caller = key_caller(parts, &api, token, key.org, key.app);
-        Ok(Self { caller, endpoint: Some(key.endpoint) })
+        Ok(Self(EndpointCaller { caller, endpoint: Some(key.endpoint) }))
     }
 }
 
 /// A caller that may poll an endpoint: with a token of whichever kind, or with a key of that endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Poller {
-    /// Who calls.
-    pub caller: Caller,
-    /// The one endpoint that the caller's key is for; none for a token.
-    pub endpoint: Option<EndpointId>,
-}
-
-impl Poller {
-    /// Refuses a key of another endpoint, in the way that one refuses what is not there.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn check(&self, endpoint: EndpointId) -> Result<()> {
-        check_own(self.endpoint, endpoint)
-    }
-}
+pub struct Poller(pub EndpointCaller);
 
 impl<S> FromRequestParts<S> for Poller
 where
@@ -149,8 +133,7 @@ where
         let token = bearer(&parts.headers)?;
         if !token.starts_with(KEY_PREFIX) {
             // A receiver that made its endpoint a polling one polls it with the key that it has.
-            let Receiver { caller, endpoint } = Receiver::from_request_parts(parts, state).await?;
-            return Ok(Self { caller, endpoint });
+            return Receiver::from_request_parts(parts, state).await.map(|Receiver(caller)| Self(caller));
         }
         const INVALID: Error =
             Error::Unauthenticated("The polling key is invalid, has expired or was revoked.");
@@ -158,7 +141,7 @@ where
         let key = PollingKey::parse(token).ok_or(INVALID)?;
         let org = api.store.polling_key_owner(&key).await?.ok_or(INVALID)?;
         let caller = key_caller(parts, &api, token, org, key.app);
-        Ok(Self { caller, endpoint: Some(key.endpoint) })
+        Ok(Self(EndpointCaller { caller, endpoint: Some(key.endpoint) }))
     }
 }
 
