@@ -8,8 +8,8 @@ use shared::clock::Timestamp;
 use shared::http::{
     ApiResult, Json, ListOut, ListQuery, Order, Path, Query, QueryParams, RawQuery, Registry,
 };
-use shared::ids::{AppId, EndpointId, Reference, TaskId};
-use shared::store::tasks::{AppUsage, Progress, Task, TaskKind};
+use shared::ids::{AppId, Reference, TaskId};
+use shared::store::tasks::{AppUsage, Progress, Task, TaskDone, TaskKind};
 use shared::wire::{TaskKindOut, TaskStatusOut};
 use shared::{Error, Result};
 
@@ -50,33 +50,17 @@ pub struct TaskOut {
 }
 
 /// What a task has done so far.
-#[derive(Default, Serialize, JsonSchema)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TaskData {
-    /// The application; none where the task is about the whole organisation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    app_id: Option<AppId>,
-    /// The endpoint.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    endpoint_id: Option<EndpointId>,
-    /// Messages that were sent to the endpoint.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    messages_sent: Option<u64>,
-    /// Items of a deleted application that were erased.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    items_erased: Option<u64>,
-    /// Messages whose payload was removed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    messages_purged: Option<u64>,
+    #[serde(flatten)]
+    done: TaskDone,
     /// Of `application.stats`, once it is finished: each application. Lists leave it out.
     #[serde(skip_serializing_if = "Option::is_none")]
     app_stats: Option<Vec<AppStatsOut>>,
     /// Of `event-type.aggregate`, once it is finished: each application. Lists leave it out.
     #[serde(rename = "event_types", skip_serializing_if = "Option::is_none")]
     event_types: Option<Vec<EventTypeUsageOut>>,
-    /// Why it failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
 }
 
 /// How many messages were sent for one application.
@@ -107,16 +91,14 @@ struct EventTypeUsageOut {
 
 impl From<Task> for TaskOut {
     fn from(task: Task) -> Self {
-        let mut data = TaskData { app_id: task.app, endpoint_id: task.endpoint, ..TaskData::default() };
-        match task.progress {
-            Progress::Replay(replay) => data.messages_sent = Some(replay.sent),
-            Progress::Erase(erasure) => data.items_erased = Some(erasure.erased),
-            Progress::Expunge(expunging) => data.messages_purged = Some(expunging.expunged),
-            Progress::Count(_) => {}
+        let data = TaskData { done: (&task).into(), app_stats: None, event_types: None };
+        Self {
+            id: task.id,
+            status: (&task).into(),
+            task: task.kind.into(),
+            data,
+            updated_at: task.updated_at,
         }
-        let (status, kind) = ((&task).into(), task.kind.into());
-        data.error = task.failure;
-        Self { id: task.id, status, task: kind, data, updated_at: task.updated_at }
     }
 }
 

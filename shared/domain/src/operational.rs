@@ -14,7 +14,7 @@ use crate::endpoint::Endpoint;
 use crate::error::{Result, corrupt};
 use crate::ids::{AppId, AttemptId, EndpointId, MessageId, OrgId, TaskId};
 use crate::job::{Job, Operational};
-use crate::task::{Progress, Task};
+use crate::task::{Task, TaskDone};
 use runtime::clock::Timestamp;
 
 /// The organisation whose applications get operational webhooks, by the contract.
@@ -364,26 +364,8 @@ struct TaskData {
     task_id: TaskId,
     task: &'static str,
     status: &'static str,
-    data: TaskResult,
-}
-
-/// What a task has done, as `GET /api/v1/background-task/{id}` has it, without the results of statistics: those can
-/// be longer than a message.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct TaskResult {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    app_id: Option<AppId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    endpoint_id: Option<EndpointId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    messages_sent: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    items_erased: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    messages_purged: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
+    /// Without the results of statistics: those can be longer than a message.
+    data: TaskDone,
 }
 
 /// Tells that a task has ended, in the message of id `message`.
@@ -391,25 +373,11 @@ struct TaskResult {
 /// # Errors
 /// None in practice: the text can always be written.
 pub fn task_event(task: &Task, message: MessageId) -> Result<Operational> {
-    let mut result = TaskResult {
-        app_id: task.app,
-        endpoint_id: task.endpoint,
-        messages_sent: None,
-        items_erased: None,
-        messages_purged: None,
-        error: task.failure.clone(),
-    };
-    match &task.progress {
-        Progress::Replay(replay) => result.messages_sent = Some(replay.sent),
-        Progress::Erase(erasure) => result.items_erased = Some(erasure.erased),
-        Progress::Expunge(expunging) => result.messages_purged = Some(expunging.expunged),
-        Progress::Count(_) => {}
-    }
     let data = TaskData {
         task_id: task.id,
         task: task.kind.text(),
         status: if task.failure.is_some() { "failed" } else { "finished" },
-        data: result,
+        data: task.into(),
     };
     build_event(task.org, "background_task.finished", message, data)
 }

@@ -1,6 +1,8 @@
 //! Tasks: work that continues after its request was answered, and how far it is.
 
 use runtime::clock::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::attempt::Status;
 use crate::audit::AuditAction;
@@ -233,5 +235,49 @@ impl Task {
     /// Whose turn its steps take in a fair queue.
     pub fn group(&self) -> String {
         self.app.map_or_else(|| self.org.to_string(), |app| app.to_string())
+    }
+}
+
+/// What a task has done so far, as responses and operational events have it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskDone {
+    /// The application; none where the task is about the whole organisation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_id: Option<AppId>,
+    /// The endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint_id: Option<EndpointId>,
+    /// Messages that were sent to the endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages_sent: Option<u64>,
+    /// Items of a deleted application that were erased.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items_erased: Option<u64>,
+    /// Messages whose payload was removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages_purged: Option<u64>,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl From<&Task> for TaskDone {
+    fn from(task: &Task) -> Self {
+        let mut done = Self {
+            app_id: task.app,
+            endpoint_id: task.endpoint,
+            messages_sent: None,
+            items_erased: None,
+            messages_purged: None,
+            error: task.failure.clone(),
+        };
+        match &task.progress {
+            Progress::Replay(replay) => done.messages_sent = Some(replay.sent),
+            Progress::Erase(erasure) => done.items_erased = Some(erasure.erased),
+            Progress::Expunge(expunging) => done.messages_purged = Some(expunging.expunged),
+            Progress::Count(_) => {}
+        }
+        done
     }
 }

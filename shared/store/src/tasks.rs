@@ -25,7 +25,7 @@ use domain::retention::LOG_RETENTION_DAYS;
 use runtime::clock::Timestamp;
 
 pub use domain::task::{
-    AppUsage, Counting, Erasure, Expunging, Progress, Replay, Stage, Task, TaskFilter, TaskKind,
+    AppUsage, Counting, Erasure, Expunging, Progress, Replay, Stage, Task, TaskDone, TaskFilter, TaskKind,
 };
 
 /// How an item says how far its task is.
