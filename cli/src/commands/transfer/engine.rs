@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::super::interruption;
+use super::code::Transformation;
 use super::record::{App, Endpoint, Fields, Kind, counted, uid_for, waits};
 use super::source::{Cursor, Endpoints, Source, Work, complete, headers};
 use crate::client::{Api, encoded};
@@ -44,6 +45,8 @@ pub(super) struct Tally {
     pub(super) new_secrets: u64,
     /// New endpoints that are polled, whose pollers need a new key.
     pub(super) new_keys: u64,
+    /// Endpoints whose transformation the source does not show, if they have one.
+    pub(super) hidden_codes: u64,
     pub(super) refused: u64,
     lines: u64,
 }
@@ -221,6 +224,7 @@ impl Engine {
             Some(list) => self.find(list, &names).await?,
             None => None,
         };
+        self.count(|tally| tally.hidden_codes += u64::from(endpoint.code_is_hidden));
         if found.is_none() {
             self.missing(&label, &endpoint.hidden, endpoint.secret_is_hidden())?;
             let note = if uid.is_none() { format!(" (gets the uid {made})") } else { String::new() };
@@ -229,6 +233,8 @@ impl Engine {
             let new_secret = !polled && (endpoint.secret.is_none() || endpoint.secret_is_hidden());
             let note = if new_secret { format!("{note} (a new secret)") } else { note };
             self.count(|tally| tally.new_secrets += u64::from(new_secret));
+            let code = endpoint.transformation.as_ref().filter(|code| !code.is_empty());
+            let note = if code.is_some() { format!("{note} (with its transformation)") } else { note };
             self.created(KIND, &format!("{label} {}", endpoint.address()), &note)?;
             let Some(list) = list.as_ref().filter(|_| self.mode.apply) else { return Ok(()) };
             let mut body = json!(endpoint.fields);
@@ -239,8 +245,23 @@ impl Engine {
             if let Some(headers) = endpoint.headers.as_ref().filter(|headers| !headers.is_empty()) {
                 body["headers"] = json!(headers);
             }
+            // Nothing is sent to it before its webhooks pass the code.
+            let starts_later = code.is_some_and(Transformation::is_run) && body["disabled"] != true;
+            if starts_later {
+                body["disabled"] = json!(true);
+            }
             match self.target.patiently(Method::POST, list, Some(&body)).await? {
-                Answer::Done(_) => return Ok(()),
+                Answer::Done(made) => {
+                    let path = format!("{list}/{}", text(&made, "id"));
+                    if let Some(code) = code
+                        && self.transform(&path, &label, code).await?
+                        && starts_later
+                    {
+                        let start = json!({ "disabled": false });
+                        self.change((KIND, &label), Method::PATCH, &path, &start).await?;
+                    }
+                    return Ok(());
+                }
                 Answer::Refused(StatusCode::CONFLICT, error) => {
                     found = self.find(list, &names).await?;
                     if found.is_none() {
@@ -252,6 +273,13 @@ impl Engine {
         }
         let (Some(found), Some(list)) = (found, list) else { return Ok(()) };
         self.existing(&format!("{list}/{}", text(&found, "id")), &label, &found, endpoint).await
+    }
+
+    /// Sets an endpoint's transformation; whether the server took it.
+    async fn transform(&self, path: &str, label: &str, code: &Transformation) -> Result<bool> {
+        let path = format!("{path}/transformation");
+        let changed = self.change((Kind::Endpoint, label), Method::PATCH, &path, &code.body()).await?;
+        Ok(changed.is_some())
     }
 
     /// Makes an endpoint that exists like the source's.
@@ -289,16 +317,33 @@ impl Engine {
                 patch = json!({ "headers": set, "deleteHeaders": gone });
             }
         }
+        let has_url = found["destination"]["kind"].as_str().is_none_or(|kind| kind == "http");
+        let mut code = None;
+        if let Some(wanted) = &endpoint.transformation {
+            let there = if has_url { Transformation::read(&self.target, path).await? } else { None };
+            code = wanted.differs(&there.unwrap_or_default()).then_some(wanted);
+            differences.extend(code.map(|_| "transformation"));
+        }
         self.missing(label, &hidden, secret_missing)?;
         self.compared(KIND, label, &differences)?;
         if !self.mode.apply {
             return Ok(());
         }
-        if fields_differ {
-            let mut body = json!(endpoint.fields);
-            if body["uid"].is_null() {
-                body["uid"] = found["uid"].clone();
+        let mut body = json!(endpoint.fields);
+        if body["uid"].is_null() {
+            body["uid"] = found["uid"].clone();
+        }
+        // The code comes before anything that starts the endpoint, and after the URL that it is for.
+        if let Some(code) = code {
+            let mut stopped = body.clone();
+            stopped["disabled"] = json!(true);
+            if !has_url && self.change((KIND, label), Method::PUT, path, &stopped).await?.is_none()
+                || !self.transform(path, label, code).await?
+            {
+                return Ok(());
             }
+        }
+        if fields_differ {
             self.change((KIND, label), Method::PUT, path, &body).await?;
         }
         if differences.contains(&"headers") {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::code::Transformation;
 use super::record::{App, Endpoint, Fields, Kind};
 use super::source::object;
 use crate::error::{CliError, Result};
@@ -147,12 +148,15 @@ impl Reader {
                 let secret = self.take(&mut value, "secret", "string")?;
                 let headers = self.take(&mut value, "headers", "object")?;
                 let hidden = self.take(&mut value, "hiddenHeaders", "list")?.unwrap_or_default();
+                let code = self.take(&mut value, "transformation", "object")?;
                 let hidden = hidden.as_array().into_iter().flatten().filter_map(Value::as_str);
                 let endpoint = Endpoint {
                     id,
                     secret: secret.as_ref().and_then(Value::as_str).map(str::to_owned),
                     headers: headers.and_then(object),
                     hidden: hidden.map(str::to_owned).collect(),
+                    transformation: code.as_ref().map(Transformation::of),
+                    code_is_hidden: false,
                     fields: self.fields(Kind::Endpoint, value)?,
                 };
                 Ok(Some(Line::Endpoint(app, Box::new(endpoint))))
@@ -239,6 +243,9 @@ impl Writer {
         }
         if !endpoint.hidden.is_empty() {
             fields.insert("hiddenHeaders".into(), json!(endpoint.hidden));
+        }
+        if let Some(code) = endpoint.transformation.as_ref().filter(|code| !code.is_empty()) {
+            fields.insert("transformation".into(), code.body());
         }
         self.line(&json!({ "endpoint": fields }))
     }

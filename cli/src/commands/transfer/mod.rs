@@ -3,6 +3,7 @@
 //! All three use the operations of the public API alone. The difference is shown before anything changes,
 //! and nothing is deleted. What is done is found again by its uid, so every run may be repeated.
 
+mod code;
 mod engine;
 mod file;
 mod record;
@@ -70,7 +71,7 @@ pub struct Export {
     file: String,
     #[command(flatten)]
     connection: Connection,
-    /// Also write the endpoints' signing secrets and headers: who has the file can sign as you.
+    /// Also write the endpoints' signing secrets, headers and transformations: who has the file can sign as you.
     #[arg(long)]
     with_secrets: bool,
     /// Replace an existing file.
@@ -134,6 +135,9 @@ async fn apply(
             plan.new_keys
         ));
     }
+    if plan.hidden_codes > 0 {
+        out.note(&hidden_codes(plan.hidden_codes));
+    }
     if flags.dry_run {
         return Ok(());
     }
@@ -157,6 +161,14 @@ async fn apply(
         )));
     }
     Ok(())
+}
+
+/// What to do about endpoints whose code nobody sees.
+fn hidden_codes(count: u64) -> String {
+    let endpoints = if count == 1 { "endpoint" } else { "endpoints" };
+    format!(
+        "The source does not show transformations: of {count} {endpoints}, set the code again where there is some."
+    )
 }
 
 /// Copies an environment from another server.
@@ -209,14 +221,16 @@ async fn endpoints(api: Api, app: App, secrets: bool) -> Result<(App, Vec<Endpoi
     Ok((app, endpoints))
 }
 
-/// Writes everything, in the order in which the server lists it.
+/// Writes everything, in the order in which the server lists it. Returns how many endpoints have code that it does not
+/// show, if they have some.
 async fn write(
     api: &Api,
     writer: &mut Writer,
     secrets: bool,
     concurrency: usize,
     out: &Output,
-) -> Result<()> {
+) -> Result<u64> {
+    let mut hidden = 0;
     let mut types = Cursor::default();
     while let Some(page) = types.next(api, "/event-type?include_archived=true&with_content=true").await? {
         page.iter().try_for_each(|one| writer.event_type(&Kind::EventType.pick(one)))?;
@@ -232,13 +246,14 @@ async fn write(
                 let (app, endpoints) = ended?;
                 writer.app(&app)?;
                 endpoints.iter().try_for_each(|endpoint| writer.endpoint(endpoint))?;
+                hidden += endpoints.iter().filter(|endpoint| endpoint.code_is_hidden).count() as u64;
             }
             let [_, apps, endpoints] = writer.counts;
             out.progress(&format!("{apps} applications, {endpoints} endpoints …"));
         }
     }
     out.progress_done();
-    Ok(())
+    Ok(hidden)
 }
 
 /// Writes an environment into a file.
@@ -249,16 +264,23 @@ pub(crate) async fn export(flags: Export, env: Env<'_>, out: &Output) -> Result<
     let now = SystemClock.now().to_string();
     let interrupted = interruption()?;
     let mut writer = Writer::create(&flags.file, flags.force, flags.with_secrets, &now)?;
-    tokio::select! {
+    let hidden = tokio::select! {
         ended = write(&api, &mut writer, flags.with_secrets, concurrency, out) => ended?,
         () = interrupted => {
             out.progress_done();
             return Err(CliError::Interrupted("interrupted; no file was written".into()));
         }
-    }
+    };
     let counts = counted(writer.finish()?);
     let what = if counts.is_empty() { "nothing is there to export" } else { &counts };
-    let secrets = if flags.with_secrets { " with their secrets" } else { ", without secrets and headers" };
+    let secrets = if flags.with_secrets {
+        " with their secrets"
+    } else {
+        ", without secrets, headers and transformations"
+    };
     out.note(&format!("{}: {what}{secrets}", flags.file));
+    if hidden > 0 {
+        out.note(&hidden_codes(hidden));
+    }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::code::Transformation;
 use crate::output::text;
 
 pub(super) type Fields = Map<String, Value>;
@@ -163,6 +164,10 @@ pub(super) struct Endpoint {
     pub(super) headers: Option<Fields>,
     /// Headers whose values the source does not show.
     pub(super) hidden: Vec<String>,
+    /// The code that changes its webhooks, where it is known: a file may have been written without secrets.
+    pub(super) transformation: Option<Transformation>,
+    /// Whether a server was asked for that code, and does not show any.
+    pub(super) code_is_hidden: bool,
 }
 
 impl App {
@@ -179,7 +184,15 @@ impl App {
 impl Endpoint {
     pub(super) fn of(value: &Value) -> Self {
         let fields = Kind::Endpoint.pick(value);
-        Self { id: text(value, "id"), fields, secret: None, headers: None, hidden: Vec::new() }
+        Self {
+            id: text(value, "id"),
+            fields,
+            secret: None,
+            headers: None,
+            hidden: Vec::new(),
+            transformation: None,
+            code_is_hidden: false,
+        }
     }
 
     pub(super) fn label(&self) -> String {

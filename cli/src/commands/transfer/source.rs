@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::code::Transformation;
 use super::file::{Line, Reader};
 use super::record::{App, Endpoint, Fields, Kind};
 use crate::client::{Api, encoded};
@@ -42,9 +43,12 @@ impl Cursor {
     }
 }
 
-/// An endpoint with its secret and its headers.
+/// An endpoint with its secret, its headers and its transformation.
 pub(super) async fn complete(api: &Api, app: &str, listed: &Value) -> Result<Endpoint> {
     let mut endpoint = Endpoint::of(listed);
+    let has_url = !endpoint.fields.contains_key("destination");
+    // Code is for webhooks to a URL.
+    endpoint.transformation = (!has_url).then(Transformation::none);
     if endpoint.is_polled() {
         return Ok(endpoint);
     }
@@ -52,6 +56,10 @@ pub(super) async fn complete(api: &Api, app: &str, listed: &Value) -> Result<End
     endpoint.secret = Some(text(&api.read(&format!("{path}/secret")).await?, "key"));
     let (headers, hidden) = headers(&api.read(&format!("{path}/headers")).await?);
     (endpoint.headers, endpoint.hidden) = (Some(headers), hidden);
+    if has_url {
+        endpoint.transformation = Transformation::read(api, &path).await?;
+        endpoint.code_is_hidden = endpoint.transformation.is_none();
+    }
     Ok(endpoint)
 }
 

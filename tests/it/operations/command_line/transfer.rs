@@ -327,6 +327,140 @@ async fn filters_policies_and_polling_endpoints_move_as_they_are() {
     assert!(moved.code == 0 && moved.out.contains("Nothing to do."), "{}{}", moved.out, moved.err);
 }
 
+const CODE: &str = "function handler(webhook) { webhook.payload = {n: webhook.env.n}; return webhook }";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transformations_move_before_anything_is_sent() {
+    let (source, target, mut receiver) =
+        (TestStack::start().await, TestStack::start().await, Receiver::start().await);
+    post(&source, "/app", json!({"name": "Acme", "uid": "acme"})).await;
+    for (uid, disabled) in [("main", false), ("off", true)] {
+        let endpoint =
+            json!({"url": receiver.url("/"), "uid": uid, "disabled": disabled, "headerStyle": "rfc9421"});
+        post(&source, "/app/acme/endpoint", endpoint).await;
+    }
+    let patch = async |stack: &TestStack, path: &str, body: Value| {
+        let path = format!("/api/v1/app/acme/endpoint/{path}");
+        let answer = stack.request("PATCH", &path, &stack.token, body.to_string()).await;
+        assert!(answer.status.is_success(), "{}", answer.text);
+    };
+    let code = json!({"code": CODE, "enabled": true, "variables": {"n": "7"}});
+    for uid in ["main", "off"] {
+        patch(&source, &format!("{uid}/transformation"), code.clone()).await;
+    }
+    let migrate = async |more: &[&str]| {
+        let ended = command(&[&["migrate", "--from", "FROM"], more].concat(), &source, &target).await;
+        assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+        ended
+    };
+    let again = async || assert!(migrate(&["--yes"]).await.out.contains("Nothing to do."));
+    let same = async |uid: &str| {
+        for path in [format!("/app/acme/endpoint/{uid}"), format!("/app/acme/endpoint/{uid}/transformation")]
+        {
+            let (mut was, mut is) = (get(&source, &path).await, get(&target, &path).await);
+            for value in [&mut was, &mut is] {
+                let object = value.as_object_mut().expect("an object");
+                object.retain(|name, _| !["id", "createdAt", "updatedAt"].contains(&name.as_str()));
+            }
+            assert_eq!(was, is, "{path}");
+        }
+    };
+    let ended = migrate(&["--yes"]).await;
+    assert!(ended.out.contains("(with its transformation)"), "{}", ended.out);
+    assert!(!ended.err.contains("transformation"), "{}", ended.err);
+    for uid in ["main", "off"] {
+        same(uid).await;
+    }
+    again().await;
+    post(&target, "/app/acme/msg", json!({"eventType": "a", "payload": {}})).await;
+    assert_eq!(receiver.next().await.body, "{\"n\":\"7\"}");
+    target.idle().await;
+
+    // What changed at the source, and what somebody did at the target.
+    patch(&source, "main/transformation", json!({"enabled": false})).await;
+    patch(&target, "off/transformation", json!({"code": null, "variables": null})).await;
+    let ended = migrate(&["--yes"]).await;
+    for uid in ["main", "off"] {
+        assert!(ended.out.contains(&format!("~ endpoint acme/{uid}: transformation")), "{}", ended.out);
+        same(uid).await;
+    }
+    // Another kind of destination has none; on the way back the code is there before the endpoint starts.
+    let turn = async |body: Value| {
+        let answer = source.request("PUT", "/api/v1/app/acme/endpoint/off", &source.token, body.to_string());
+        assert!(answer.await.status.is_success());
+    };
+    patch(&source, "off/transformation", json!({"code": null, "variables": null})).await;
+    turn(json!({"uid": "off", "destination": {"kind": "polling"}})).await;
+    assert!(migrate(&["--yes"]).await.out.contains("transformation"));
+    same("off").await;
+    again().await;
+    turn(json!({"uid": "off", "url": receiver.url("/"), "disabled": true})).await;
+    patch(&source, "off/transformation", code).await;
+    patch(&source, "off", json!({"disabled": false})).await;
+    migrate(&["--yes"]).await;
+    same("off").await;
+    again().await;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("whole");
+    let file = file.to_str().expect("text");
+    let other = TestStack::start().await;
+    let ended = command(&["export", file, "--with-secrets"], &source, &source).await;
+    assert_eq!(ended.code, 0, "{}", ended.err);
+    let ended = command(&["import", file, "--yes"], &other, &other).await;
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    let ended = command(&["migrate", "--from", "FROM", "--yes"], &source, &other).await;
+    assert!(ended.code == 0 && ended.out.contains("Nothing to do."), "{}{}", ended.out, ended.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn code_that_the_target_does_not_take_leaves_its_endpoint_disabled() {
+    let target = TestStack::start().await;
+    let receiver = Receiver::start().await;
+    let list = |data: Value| json!({"data": data, "done": true, "iterator": null}).to_string();
+    let endpoint = json!({"id": "ep_1", "uid": "main", "url": receiver.url("/"), "disabled": false});
+    let served = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
+    let serves_code = served.clone();
+    // A server of this API whose code calls itself something else, or that shows none.
+    let source = Receiver::answering(move |request| {
+        let path = request.path.split('?').next().unwrap_or_default();
+        let body = match path.strip_prefix("/api/v1").unwrap_or_default() {
+            "/event-type" => list(json!([])),
+            "/app" => list(json!([{"id": "app_1", "uid": "acme", "name": "Acme"}])),
+            "/app/app_1/endpoint" => list(json!([endpoint])),
+            "/app/app_1/endpoint/ep_1/secret" => json!({ "key": SECRET }).to_string(),
+            "/app/app_1/endpoint/ep_1/headers" => json!({"headers": {}, "sensitive": []}).to_string(),
+            "/app/app_1/endpoint/ep_1/transformation"
+                if serves_code.load(std::sync::atomic::Ordering::Relaxed) =>
+            {
+                json!({"code": "function other(webhook) { return webhook }", "enabled": true}).to_string()
+            }
+            _ => return (http::StatusCode::NOT_FOUND, json!({"detail": "Not Found"}).to_string()),
+        };
+        (http::StatusCode::OK, body)
+    })
+    .await;
+    let (from, to) = (source.url(""), url(&target));
+    let migrate =
+        async || run(&["migrate", "--from", &from, "--yes"], &variables(&to, &target.token, "token")).await;
+    let is_disabled = async || get(&target, "/app/acme/endpoint/main").await["disabled"].clone();
+    // Again and again: it is never enabled without its code.
+    for _ in 0..2 {
+        let ended = migrate().await;
+        assert!(ended.code != 0 && ended.err.contains("handler"), "{}{}", ended.out, ended.err);
+        assert_eq!(is_disabled().await, true);
+    }
+    served.store(false, std::sync::atomic::Ordering::Relaxed);
+    let ended = migrate().await;
+    assert_eq!(ended.code, 0, "{}{}", ended.out, ended.err);
+    assert!(
+        ended.err.contains("does not show transformations") && ended.err.contains("1 endpoint"),
+        "{}",
+        ended.err
+    );
+    assert_eq!(is_disabled().await, false);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_import_is_finished_by_the_next_run() {
     const APPS: usize = 60;
