@@ -1,7 +1,8 @@
 // @ts-check
 /** The fields of an endpoint: for adding one and for changing one. */
 import { html, useState } from './preact.js';
-import { reasons } from './api.js';
+import { all, reasons } from './api.js';
+import { session } from './session.js';
 import { Icon } from './icons.js';
 import { Button, Choice, Line, Segments } from './ui.js';
 import { jsonProblem } from './code.js';
@@ -10,7 +11,7 @@ import FilterField from './endpoint-filter.js';
 import TypePicker from './typepicker.js';
 import { t } from './i18n.js';
 
-/** @typedef {{kind: string, url: string, arn: string, roleArn: string, region: string, fifoKey: string, keyTemplate: string, description: string, eventTypes: string[], channels: string, rateLimit: string, uid: string, metadata: [string, string][], headers: [string, string][], secret: string, filter: string, retries: string, schedule: string, autoEnable: boolean, attempts: string, minSeconds: string, maxSeconds: string, jitter: string}} Values */
+/** @typedef {{kind: string, url: string, arn: string, roleArn: string, region: string, fifoKey: string, keyTemplate: string, description: string, eventTypes: string[], channels: string, rateLimit: string, uid: string, metadata: [string, string][], headers: [string, string][], secret: string, filter: string, retries: string, schedule: string, autoEnable: boolean, headerStyle: boolean, attempts: string, minSeconds: string, maxSeconds: string, jitter: string}} Values */
 
 /** @param {any} [endpoint] @returns {Values} */
 export function values(endpoint = {}) {
@@ -19,10 +20,13 @@ export function values(endpoint = {}) {
   const { kind = 'http', arn, roleArn, region, fifoKey, keyTemplate } = endpoint.destination || {};
   return {
     kind, arn: text(arn), roleArn: text(roleArn), region: text(region), fifoKey: text(fifoKey), keyTemplate: text(keyTemplate), url: endpoint.url || '', description: endpoint.description || '', eventTypes: endpoint.eventTypes || [], channels: (endpoint.channels || []).join(', '),
-    rateLimit: text(endpoint.rateLimit), autoEnable: !!endpoint.autoEnable, uid: endpoint.uid || '', metadata: Object.entries(endpoint.metadata || {}), headers: [], secret: '', filter: endpoint.filter ? JSON.stringify(endpoint.filter, null, 2) : '',
+    rateLimit: text(endpoint.rateLimit), autoEnable: !!endpoint.autoEnable, headerStyle: !!endpoint.headerStyle, uid: endpoint.uid || '', metadata: Object.entries(endpoint.metadata || {}), headers: [], secret: '', filter: endpoint.filter ? JSON.stringify(endpoint.filter, null, 2) : '',
     retries: policy.schedule ? 'list' : policy.attempts ? 'double' : '', schedule: (policy.schedule || []).join(', '), attempts: text(policy.attempts), minSeconds: text(policy.minSeconds), maxSeconds: text(policy.maxSeconds), jitter: text(policy.jitter),
   };
 }
+
+/** Where the keys are that verify HTTP message signatures. */
+export const keysUrl = () => `${session.base || location.origin}/.well-known/jwks.json?org=${session.who?.envId}`;
 
 /** Words of a list, as people separate them. @param {string} text */
 const parts = (text) => text.split(/[\s,]+/).filter(Boolean);
@@ -42,6 +46,7 @@ export function body(v, start, more) {
     url: v.kind === 'http' ? v.url.trim() : undefined, destination: destinationOf(v),
     description: v.description, eventTypes: v.eventTypes.length ? v.eventTypes : null, channels: v.channels.trim() ? parts(v.channels) : null, uid: v.uid || null, metadata: Object.fromEntries(v.metadata.filter(([name]) => name)),
     autoEnable: v.autoEnable === start.autoEnable || v.kind !== 'http' ? undefined : v.autoEnable,
+    headerStyle: v.headerStyle === start.headerStyle || v.kind !== 'http' ? undefined : v.headerStyle ? 'rfc9421' : null,
     ...(v.kind !== 'polling' && { rateLimit: number(v.rateLimit) ?? null, retryPolicy: policyOf(v) || null, ...more }),
   };
   return JSON.stringify(fields).slice(0, -1) + (v.filter === start.filter ? '' : `,"filter":${v.filter.trim() || 'null'}`) + '}';
@@ -58,6 +63,15 @@ function urlProblem(url) {
   }
 }
 
+/** Those of a connector's event types that exist for who asks: another may be made later, or be for others. @param {string[]} only */
+async function existing(only) {
+  const { items, more } = await all('/event-type', { with_content: false });
+  const known = new Set(items.map((type) => type.name));
+  const found = more ? only : only.filter((name) => known.has(name));
+  if (!found.length) throw new Error(t('noneExists', { names: only.join(', ') }));
+  return found;
+}
+
 /** Names and values, a row each. @param {{label: string, pairs: [string, string][], set: (pairs: [string, string][]) => void, fixed?: string[]}} props */
 export function Pairs({ label, pairs, set, fixed = [] }) {
   const edit = (/** @type {number} */ at, /** @type {number} */ part, /** @type {string} */ text) => set(pairs.map((pair, i) => /** @type {[string, string]} */ (i === at ? (part ? [pair[0], text] : [text, pair[1]]) : pair)));
@@ -69,7 +83,7 @@ export function Pairs({ label, pairs, set, fixed = [] }) {
 }
 
 /** Fields that are folded until somebody wants them. @type {(keyof Values)[]} */
-const FOLDED = ['channels', 'rateLimit', 'uid', 'filter', 'retries', 'autoEnable'];
+const FOLDED = ['channels', 'rateLimit', 'uid', 'filter', 'retries', 'autoEnable', 'headerStyle'];
 
 /**
  * @param {{app: any, start: Values, isNew?: boolean, connector?: any, save: (v: Values) => Promise<any>, yes: string, cancel?: any}} props
@@ -93,7 +107,7 @@ export default function EndpointForm({ app, start, isNew, connector, save, yes, 
     e.preventDefault();
     work(true);
     try {
-      await save(only && !v.eventTypes.length ? { ...v, eventTypes: only } : v);
+      await save(only && !v.eventTypes.length ? { ...v, eventTypes: await existing(only) } : v);
     } catch (failed) {
       fail(failed);
       // What is wrong may be among the folded fields.
@@ -115,7 +129,7 @@ export default function EndpointForm({ app, start, isNew, connector, save, yes, 
       ${more && html`<${FilterField} app=${app} value=${v.filter} set=${(/** @type {string} */ filter) => set({ filter })} why=${why.filter} types=${v.eventTypes} />`}
       ${sends && html`<${Choice} label=${t('retries')} why=${why.retryPolicy} value=${v.retries} set=${(/** @type {string} */ retries) => set({ retries })} options=${[['', t('retries_usual')], ['list', t('retries_list')], ['double', t('retries_double')]]} />
       ${v.retries && html`<div class="grid2">${v.retries === 'list' ? line('schedule', { hint: t('scheduleHint'), placeholder: '5, 300, 1800' }) : html`${whole('attempts', 16, { required: true })}${whole('minSeconds')}${whole('maxSeconds')}`}${whole('jitter', 50, { min: 0 })}</div>`}`}
-      ${v.kind === 'http' && html`<label class="check"><input type="checkbox" checked=${v.autoEnable} onChange=${(/** @type {any} */ e) => set({ autoEnable: e.target.checked })} /><span>${t('autoEnable')}<br /><span class="hint">${t('autoEnableHint')}</span></span></label>`}
+      ${v.kind === 'http' && [['autoEnable', t('autoEnableHint')], ['headerStyle', t('headerStyleHint', { url: keysUrl() })]].map(([name, hint]) => html`<label class="check"><input type="checkbox" checked=${v[name]} onChange=${(/** @type {any} */ e) => set({ [name]: e.target.checked })} /><span>${t(name)}${why[name] && html`<br /><span class="why">${why[name]}</span>`}<br /><span class="hint wrapany">${hint}</span></span></label>`)}
       <div class="grid2">${sends && whole('rateLimit', 65535, { hint: t('rateLimitHint') })}${line('uid', { hint: t('uidHint') })}</div>
       ${line('channels', { hint: t('channelsHint') })}
       ${isNew && sends && line('secret', { label: t('ownSecret'), hint: t('ownSecretHint'), autocomplete: 'off', placeholder: 'whsec_…' })}

@@ -9,6 +9,7 @@ import { Button, Code, Confirm, Failure, Head, isSentTo, LinkButton, Segments, S
 import { Stacked, quantile, rate, totals } from './charts.js';
 import { Block, Copy } from './code.js';
 import { fieldsOf, isAws, kindName } from './endpoint-aws.js';
+import { keysUrl } from './endpoint-form.js';
 import { EndpointState, typesText } from './endpoints.js';
 import { List } from './deliveries.js';
 import Test from './endpoint-test.js';
@@ -49,6 +50,7 @@ function About({ endpoint: e }) {
   const rows = place.kind === 'http' ? [['url', e.url]] : [['kind', kindName(place.kind)], ...(isAws(place.kind) ? [...fieldsOf(place.kind), 'externalId'].map((name) => [name, place[name]]) : [])];
   return html`<div class="card pad"><dl class="kv">${rows.map(([name, value]) => value && html`<dt>${t(name)}</dt><dd class="mono wrapany">${value}</dd>`)}<dt>${t('eventTypes')}</dt><dd>${e.eventTypes?.length ? html`<span class="row tight">${e.eventTypes.map((/** @type {string} */ name) => html`<span class="tag">${name}</span>`)}</span>` : t('allTypes')}</dd>
     ${e.filter ? html`<dt>${t('filter')}</dt><dd><${Block} json text=${JSON.stringify(e.filter, null, 2)} label=${t('filter')} /></dd>` : ''}${isSentTo(e) && html`<dt>${t('retries')}</dt><dd>${retryText(e.retryPolicy)}</dd>`}
+    ${e.headerStyle && html`<dt>${t('headerStyle')}</dt><dd class="wrapany">${t('headerStyleHint', { url: keysUrl() })}</dd>`}
     ${e.channels?.length ? html`<dt>${t('channels')}</dt><dd>${e.channels.join(', ')}</dd>` : ''}${e.rateLimit ? html`<dt>${t('rateLimit')}</dt><dd>${t('perSecond', { n: e.rateLimit })}</dd>` : ''}
     <dt>ID</dt><dd class="row tight"><span class="mono">${e.id}</span><${Copy} text=${e.id} /></dd><dt>${t('created')}</dt><dd><${Time} at=${e.createdAt} /></dd></dl></div>`;
 }

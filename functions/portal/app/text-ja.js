@@ -45,4 +45,5 @@ export default {
   arn: 'ARN', roleArn: 'ロール', roleArnHint: 'そこへ送信できる、あなたのアカウントのロール。{roles} に一致する必要があります。', region: 'リージョン', fifoKey: 'メッセージグループ', fifoKeyHint: 'FIFO のみ: ペイロード内の JSON ポインタ（例: /customer/id）。空の場合は 1 つのグループ。', keyTemplate: 'オブジェクトキー', keyTemplateHint: 'オブジェクトの名前。{message} を含む必要があります。', externalId: '外部 ID', externalIdHint: 'このサービスを通じて他人がロールを使えないよう、ロールで必須にしてください。', awsSide: 'あなたの AWS アカウントで', awsSideText: 'CloudFormation でこれをデプロイします。このサービスを信頼し、そこへの送信だけができるロールが作られます。', awsDeliverRole: 'DeliverRoleArn はこのサービスの運営者が知っています。',
   autoEnable: '無効になった後、自動で再試行する', autoEnableHint: '失敗が続いて無効になった場合: 1 時間後、その後は間隔を延ばしながら、応答するまで試します。', probeAt: '次の再試行: {at}。', missedSince: 'エンドポイントが応答し、有効になりました。{at} 以降のメッセージが届いていません。復旧してください。',
   service: 'サービス', serviceHint: 'メッセージはサービスが受け取る形に変換されます。自分のサーバーの場合は選択しないでください。', noneIsThese: '未選択: これらすべてが配信されます。',
+  headerStyle: 'HTTP メッセージとしても署名する (RFC 9421)', headerStyleHint: 'この署名は {url} にある送信者の公開鍵で検証します。通常の署名は、これまでどおりエンドポイントのシークレットで検証します。', noneExists: 'このサービスのイベントタイプはここには存在しません: {names}',
 };

@@ -57,6 +57,27 @@ export default {
       await all.stack.api('DELETE', `/connector/${connector.id}`);
     }
   },
+  'types that do not exist yet are left out, and a connector without any says so': async (all) => {
+    const some = await all.stack.api('POST', '/connector', { ...CHAT, allowedEventTypes: ['invoice.paid', 'not.yet'] });
+    const none = await all.stack.api('POST', '/connector', { ...CHAT, name: 'Later', uid: 'later', allowedEventTypes: ['not.yet'] });
+    try {
+      const { visit, page, at } = await customer(all, 'partly-connected');
+      await go(page, '#/endpoints/new');
+      await page.getByRole('button', { name: 'Later' }).click();
+      await field('url', page).fill(`${all.receivers.url}/partly-connected`);
+      await button('addEndpoint', page).click();
+      await page.getByRole('alert').getByText(T('noneExists', { names: 'not.yet' })).waitFor();
+      hold(!(await all.stack.api('GET', `${at}/endpoint`)).data.length, 'there is one');
+      await page.getByRole('button', { name: 'Chat' }).click();
+      await button('addEndpoint', page).click();
+      await page.waitForURL('**/test');
+      const { data: [made] } = await all.stack.api('GET', `${at}/endpoint`);
+      hold(made.eventTypes.join() === 'invoice.paid', made);
+      await visit.close();
+    } finally {
+      for (const { id } of [some, none]) await all.stack.api('DELETE', `/connector/${id}`);
+    }
+  },
   'where there are no connectors, nothing is drawn and nothing waits': async (all) => {
     const { visit, page } = await customer(all, 'unconnected');
     // The form is there before the answer is.

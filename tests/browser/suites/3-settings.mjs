@@ -154,6 +154,27 @@ export default {
     hold((await ask()).status === 401, 'the key still polls');
     await visit.close();
   },
+  'HTTP message signatures: the setting, and which keys verify what': async (all) => {
+    const { visit, page, at, endpoint } = await customer(all, 'signs-messages');
+    const { id } = await endpoint('signs-messages');
+    const box = () => page.getByRole('checkbox', { name: T('headerStyle') });
+    const { envId } = await all.stack.api('GET', '/auth/whoami');
+    const keys = `/.well-known/jwks.json?org=${envId}`;
+    for (const wanted of [true, false]) {
+      await go(page, `#/endpoints/${id}/settings`);
+      await unfold(page);
+      await box().setChecked(wanted);
+      hold(!(await violations(page)).length, await violations(page));
+      await button('save', page).first().click();
+      await eventually('it is set', async () => (await all.stack.api('GET', `${at}/endpoint/${id}`)).headerStyle === (wanted ? 'rfc9421' : undefined));
+      await go(page, `#/endpoints/${id}`);
+      await settled(page);
+      hold((await page.getByText(keys).count()) === (wanted ? 1 : 0), 'the page says something else');
+    }
+    const url = all.stack.url + keys;
+    hold((await (await fetch(url)).json()).keys.length === 1, 'there are no keys where the page says');
+    await visit.close();
+  },
   'an endpoint that comes back by itself: the setting, the next try, and what it missed': async (all) => {
     const { visit, page, at, endpoint } = await customer(all, 'comes-back');
     const { id } = await endpoint('comes-back');
