@@ -148,8 +148,9 @@ pub fn signing_at(keys: &[HttpKey], at: Timestamp) -> Option<&HttpKey> {
     keys.iter().find(|key| key.from <= at && key.until.is_none_or(|until| until > at))
 }
 
-/// The keys after a rotation, the newest first. Those until now stay published for `grace`; where that is long enough,
-/// the new one signs once every copy of the public keys has it, and at once otherwise.
+/// The keys after a rotation, the newest first. Those until now stay published for `grace`, and none for longer than an
+/// earlier rotation left it: without `grace` the new one is alone. Where that is long enough, it signs once every copy
+/// of the public keys has it, and at once otherwise.
 ///
 /// # Errors
 /// `LimitReached` where too many old keys would be published.
@@ -159,7 +160,10 @@ pub fn rotated(
     now: Timestamp,
     random: &dyn Random,
 ) -> Result<Vec<HttpKey>> {
-    let old = keys.iter().map(|old| HttpKey { until: old.until.or(Some(now.after(grace))), ..old.clone() });
+    let end = now.after(grace);
+    let old = keys
+        .iter()
+        .map(|old| HttpKey { until: Some(old.until.map_or(end, |until| until.min(end))), ..old.clone() });
     let old: Vec<_> = old.filter(|old| old.until.is_some_and(|until| until > now)).collect();
     if old.len() > OLD_KEYS_MAX {
         return Err(Error::LimitReached(format!(
@@ -265,6 +269,16 @@ mod tests {
         // A leak: nothing old is left, and the new one signs at once.
         let leaked = rotated(&third, Duration::ZERO, at(90_000), random).unwrap();
         assert_eq!((leaked[0].from, signing_at(&leaked, at(90_000))), (at(90_000), Some(&leaked[0])));
+        // Also while a rotation before is within its day: its key may be the one that leaked.
+        let leaked = rotated(&third, Duration::ZERO, at(2_200), random).unwrap();
+        assert_eq!((leaked.len(), signing_at(&leaked, at(2_200))), (1, Some(&leaked[0])));
+        // A shorter day is one for all of them, and a longer one for none that has its end.
+        let hour = Duration::from_secs(3_600);
+        let ends = |keys: &[HttpKey]| keys.iter().map(|key| key.until).collect::<Vec<_>>();
+        let shorter = rotated(&second, hour, at(2_100), random).unwrap();
+        assert_eq!(ends(&shorter), [None, Some(at(5_700)), Some(at(5_700))]);
+        let longer = rotated(&second, day * 2, at(2_100), random).unwrap();
+        assert_eq!(ends(&longer), [None, Some(at(2_100 + 2 * 86_400)), Some(at(2_000 + 86_400))]);
         let mut many = first;
         for _ in 0..OLD_KEYS_MAX {
             many = rotated(&many, day, at(2_000), random).unwrap();
