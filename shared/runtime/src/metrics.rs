@@ -1,7 +1,7 @@
-//! What the business wants to know, counted in the functions and told after each invocation.
+//! What the business wants to know: counted in the functions, added up by instance, and written every ten seconds at most.
 //!
-//! What an invocation counted is a [`Report`]. In Lambda, [`Stdout`] adds the reports of ten seconds up and
-//! writes them as one line in CloudWatch's embedded metric format: JSON on standard output, of which CloudWatch
+//! What an invocation counted is a [`Report`], given to a [`Sink`] at its end. In Lambda, [`Stdout`] adds the reports of
+//! ten seconds up and writes them as one line in CloudWatch's embedded metric format: JSON on standard output, of which CloudWatch
 //! Logs makes metrics, without a request and without a permission. The lines obey no log filter. The local runner
 //! reads the same lines for its `/metrics`, one for each report.
 
