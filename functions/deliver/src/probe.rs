@@ -44,7 +44,7 @@ impl Deliver {
             }
             return Ok(());
         }
-        let after = probing.after_failure(attempt.disables, self.clock.now());
+        let after = probing.after_failure(attempt.disables, self.store.retention(), self.clock.now());
         let next = after.next.map(tracing::field::display);
         tracing::info!(endpoint = %endpoint.id, reason = attempt.failure(), next, "a probe failed");
         self.store.note_probe(&app, endpoint.id, &probing, &after).await

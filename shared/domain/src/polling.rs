@@ -10,7 +10,7 @@ use std::time::Duration;
 use runtime::clock::Timestamp;
 
 use crate::ids::{AppId, EndpointId, Id as _, Ksuid, MessageId};
-use crate::retention::LOG_RETENTION_DAYS;
+use crate::retention::{LOG_RETENTION_DAYS, Retention};
 use runtime::clock::DAY;
 
 /// How old the ID of a message may be when its item is written: as long as the longest function runs. A
@@ -91,8 +91,8 @@ impl Position {
     }
 
     /// Whether messages behind it may have left the log before they were given.
-    pub fn is_stale(&self, now: Timestamp) -> bool {
-        now.since(self.base.time()) > CONSUMER_KEPT
+    pub fn is_stale(&self, kept: &Retention, now: Timestamp) -> bool {
+        now > kept.messages_until(self.base.time())
     }
 
     /// The later of the two.
@@ -415,7 +415,8 @@ mod tests {
         assert_eq!(Position::of_bytes(&position.to_bytes()), Some(position.clone()));
         assert_eq!(Position::of_bytes(&position.to_bytes()[1..]), None);
         assert_eq!(Position::of_bytes(&[]), None);
-        assert!(!position.is_stale(NOW) && position.is_stale(NOW.after(CONSUMER_KEPT + DAY)));
+        let kept = &Retention::default();
+        assert!(!position.is_stale(kept, NOW) && position.is_stale(kept, NOW.after(CONSUMER_KEPT + DAY)));
         let later = position.clone().max(Position::behind(NOW));
         assert!(later.ahead.is_empty() && later.base > position.base);
         assert_eq!(position.clone().max(Position::at(NOW.before(DAY * 2))), position);

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::endpoint::Endpoint;
 use crate::ids::{AttemptId, EndpointId, Id as _, MessageId};
-use crate::retention::LOG_RETENTION_DAYS;
+use crate::retention::Retention;
 
 /// The event type of a probe. No event type of an organisation is asked for it.
 pub const EVENT_TYPE: &str = "postrider.probe";
@@ -15,8 +15,6 @@ pub const EVENT_TYPE: &str = "postrider.probe";
 const FIRST_PAUSE: u32 = 1;
 /// The longest pause between two probes, in hours.
 const PAUSE_MAX: u32 = 24;
-/// An endpoint that has failed for longer is not probed any more: of what it missed first nothing is left.
-const PROBED_MAX: Duration = Duration::from_secs(LOG_RETENTION_DAYS * 24 * 3600);
 
 /// What is known of an endpoint that was disabled because it only failed, and that may come back by itself. It stays
 /// until a person enables or disables the endpoint.
@@ -40,12 +38,13 @@ impl Probing {
         Self { since, first_pause, made: 0, next: Some(now.after(hours(first_pause))) }
     }
 
-    /// The same after a probe that failed; `gone`: its answer was that no more are wanted.
+    /// The same after a probe that failed; `gone`: its answer was that no more are wanted. An endpoint that has failed
+    /// for longer than messages are kept is not probed any more: of what it missed first nothing is left.
     #[must_use]
-    pub fn after_failure(&self, gone: bool, now: Timestamp) -> Self {
+    pub fn after_failure(&self, gone: bool, kept: &Retention, now: Timestamp) -> Self {
         let made = self.made + 1;
         let pause = self.first_pause.checked_shl(made.min(8)).unwrap_or(PAUSE_MAX).min(PAUSE_MAX);
-        let goes_on = !gone && now.since(self.since) < PROBED_MAX;
+        let goes_on = !gone && now < kept.messages_until(self.since);
         Self { made, next: goes_on.then(|| now.after(hours(pause))), ..*self }
     }
 
@@ -83,13 +82,14 @@ pub fn payload(endpoint: &Endpoint, probing: &Probing, now: Timestamp) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use runtime::config::Env;
 
-    fn pauses(first: Probing, now: Timestamp) -> Vec<u64> {
+    fn pauses(first: Probing, now: Timestamp, kept: &Retention) -> Vec<u64> {
         let (mut probing, mut at, mut pauses) = (first, now, Vec::new());
         while let Some(next) = probing.next {
             pauses.push(next.since(at).as_secs() / 3600);
             at = next;
-            probing = probing.after_failure(false, at);
+            probing = probing.after_failure(false, kept, at);
         }
         pauses
     }
@@ -99,10 +99,13 @@ mod tests {
         let since = Timestamp::from_ms(0);
         let now = since.after(hours(5 * 24));
         let first = Probing::begin(None, since, now);
-        let of_first = pauses(first, now);
+        let of_first = pauses(first, now, &Retention::default());
         assert_eq!(of_first[..7], [1, 2, 4, 8, 16, 24, 24]);
         assert_eq!(of_first.len(), 89, "one a day, about, for 85 days");
-        assert_eq!(first.after_failure(true, now).next, None);
+        assert_eq!(first.after_failure(true, &Retention::default(), now).next, None);
+        let days = |name: &str| (name == "POSTRIDER_MESSAGE_RETENTION_DAYS").then(|| "30".to_owned());
+        let month = Retention::read(&Env::new(days)).unwrap();
+        assert_eq!(pauses(first, now, &month).len(), 29, "for 25 days");
     }
 
     #[test]
@@ -112,7 +115,7 @@ mod tests {
         let mut first = Vec::new();
         for _ in 0..7 {
             first.push(probing.first_pause);
-            probing = probing.after_failure(false, now).after_success();
+            probing = probing.after_failure(false, &Retention::default(), now).after_success();
             assert_eq!((probing.next, probing.made), (None, 2));
             probing = Probing::begin(Some(&probing), now, now);
         }

@@ -191,10 +191,13 @@ impl Store {
                 "Not an iterator of this endpoint: send the `iterator` of its last response as it is, or begin with `after`",
             )
         })?;
-        if position.is_stale(self.clock.now()) {
+        if position.is_stale(&self.retention, self.clock.now()) {
             return Err(Error::violation(
                 ["query", "iterator"],
-                "Older than the log, which keeps messages for 90 days: begin with `after`",
+                format!(
+                    "Older than the log, which keeps messages for {} days: begin with `after`",
+                    self.retention.message_days()
+                ),
             ));
         }
         Ok(position)
