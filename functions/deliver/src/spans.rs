@@ -101,8 +101,8 @@ impl Spans {
     /// Keeps the span of an attempt that was made until its batch is done, if it is to be exported.
     pub fn collect(&self, collected: &Collected, span: Option<SpanContext>, made: Made<'_>) {
         let Some(span) = span.filter(|span| span.own.sampled && self.exporter.is_some()) else { return };
-        // Nothing was sent.
-        if made.attempt.passage != Passage::Canceled {
+        // Nothing was sent, nor was it tried: a code said so, or failed.
+        if made.attempt.passage != Passage::Canceled && !matches!(made.prepared, Prepared::Failed(_)) {
             let encoded = made.encoded(span);
             collected.0.lock().unwrap_or_else(PoisonError::into_inner).push(encoded);
         }

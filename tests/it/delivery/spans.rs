@@ -251,6 +251,30 @@ async fn without_a_caller_a_message_is_a_trace_of_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_transformation_did_not_make_is_no_span() {
+    let mut collector = Receiver::answering(|_| (StatusCode::OK, String::new())).await;
+    let traced =
+        settings().with("POSTRIDER_OTLP_URL", &collector.url("")).with("POSTRIDER_RETRY_SCHEDULE", "");
+    let stack = TestStack::with(traced).await;
+    let mut receiver = Receiver::start().await;
+    let app = stack.app().await;
+    let endpoint = stack.endpoint(&app, &receiver.url("/")).await.id;
+    let path = format!("/api/v1/app/{app}/endpoint/{endpoint}/transformation");
+    for (code, sent) in [
+        ("const handler = () => { throw new Error('no') }", 0),
+        ("const handler = (w) => ({ ...w, cancel: true })", 0),
+        ("const handler = (w) => w", 1),
+    ] {
+        let body = json!({"code": code, "enabled": true}).to_string();
+        assert_eq!(stack.request("PATCH", &path, &stack.token, body).await.status, StatusCode::NO_CONTENT);
+        let id = post(&stack, &app, None, "{}").await;
+        stack.idle().await;
+        assert_eq!(stack.attempts(&app, &id).await.len(), 1, "{code}");
+        assert_eq!((receiver.rest().len(), collector.rest().len()), (sent, sent), "{code}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_traceparent_is_sent_where_it_is_set_and_an_endpoints_own_one_stays() {
     let off = TestStack::start().await;
     let mut receiver = Receiver::start().await;
