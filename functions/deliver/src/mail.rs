@@ -1,5 +1,6 @@
 //! Mails that warn of an endpoint that fails, by SES's `SendEmail` (version 2 of its API), one signed request each.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use shared::operational::Warning;
 use shared::signer::AwsCredentials;
 use shared::store::Store;
 use shared::store::applications::Application;
+use shared::store::attempts::ResponseBody;
 use shared::store::endpoints::Endpoint;
 
 use crate::destination::AttemptResult;
@@ -94,7 +96,12 @@ impl Mailer {
         if !email::is_address(to) {
             return tracing::warn!(endpoint = %endpoint.id, app = %app.id, "postrider.email is no email address");
         }
-        let mail = mail(&profile.settings.name, endpoint, warning, notice, self.portal.as_deref());
+        let words = Words {
+            app: &profile.settings.name,
+            days: store.retention().payload_days(),
+            portal: self.portal.as_deref(),
+        };
+        let mail = mail(&words, endpoint, warning, notice);
         match self.send(to, &mail).await {
             Ok(()) => tracing::info!(endpoint = %endpoint.id, app = %app.id, "a warning was mailed"),
             Err(reason) => {
@@ -128,14 +135,43 @@ impl Mailer {
             self.http.exchange(call.signed(&credentials, self.clock.now())?).await;
         match (success, status, error) {
             (true, ..) => Ok(()),
-            (false, Some(status), _) => Err(format!("SES answered {status}: {body:?}")),
+            (false, Some(status), _) => {
+                let said = match &body {
+                    ResponseBody::Text(text) => Cow::Borrowed(text.as_str()),
+                    ResponseBody::Bytes(bytes) => String::from_utf8_lossy(bytes),
+                };
+                Err(format!("SES answered {status}: {:?}", without(&said, to)))
+            }
             (false, None, error) => Err(error.unwrap_or_default()),
         }
     }
 }
 
+/// What SES says, without the address that it says it of: logs are not for customers' addresses. Of ASCII, as
+/// addresses are; SES may write it in other letters, small or large.
+fn without(text: &str, address: &str) -> String {
+    let (lower, address) = (text.to_ascii_lowercase(), address.to_ascii_lowercase());
+    let (mut rest, mut from) = (String::new(), 0);
+    for (at, found) in lower.match_indices(&address) {
+        rest.push_str(&text[from..at]);
+        rest.push_str("(the recipient)");
+        from = at + found.len();
+    }
+    rest + &text[from..]
+}
+
+/// What a mail says beside the warning.
+struct Words<'a> {
+    /// The application's name.
+    app: &'a str,
+    /// For how many days there is something to recover.
+    days: u64,
+    /// Where the portal is.
+    portal: Option<&'a str>,
+}
+
 /// What a warning says. The reason's host names the endpoint; its URL can hold secrets.
-fn mail(name: &str, endpoint: &Endpoint, warning: Warning<'_>, notice: Notice, portal: Option<&str>) -> Mail {
+fn mail(words: &Words<'_>, endpoint: &Endpoint, warning: Warning<'_>, notice: Notice) -> Mail {
     let Warning { since, disabled_from, reason } = warning;
     // A description is one line here, whatever its owner made of it.
     let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -146,11 +182,11 @@ fn mail(name: &str, endpoint: &Endpoint, warning: Warning<'_>, notice: Notice, p
     let (subject, first) = match notice {
         Notice::Failing => (
             format!("Webhooks fail: {}", one_line(reason)),
-            "Webhooks to an endpoint are failing: none has arrived since the time below.",
+            "A message to an endpoint was given up, or has failed for a day.",
         ),
         Notice::DisabledSoon => (
             format!("Webhooks will stop within a day: {}", one_line(reason)),
-            "Webhooks to an endpoint are still failing. It will be disabled within a day.",
+            "Webhooks to an endpoint are still failing: none has arrived for four days. It will be disabled within a day.",
         ),
     };
     let back = if endpoint.settings.auto_enable {
@@ -165,11 +201,28 @@ fn mail(name: &str, endpoint: &Endpoint, warning: Warning<'_>, notice: Notice, p
          Failing since: {since}\n\
          Last error: {reason}\n\n\
          What happens next: if nothing arrives until {disabled_from}, the endpoint is disabled. {back}\n\
-         Messages are kept for 90 days. Once the endpoint works again, recover those that it missed.\n",
-        one_line(name),
+         Messages are kept for {} days. Once the endpoint works again, recover those that it missed.\n",
+        one_line(words.app),
+        words.days,
     );
-    if let Some(portal) = portal {
+    if let Some(portal) = words.portal {
         text.push_str(&format!("\nPortal: {portal}\n"));
     }
     Mail { subject: subject.chars().take(150).collect(), text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ses_says_names_no_customer() {
+        let said = r#"{"message":"Not verified in US-EAST-1: Ops@Example.com, postrider@example.org, ops@example.com"}"#;
+        assert_eq!(
+            without(said, "ops@example.COM"),
+            r#"{"message":"Not verified in US-EAST-1: (the recipient), postrider@example.org, (the recipient)"}"#
+        );
+        assert_eq!(without("İ ops@example.com", "ops@example.com"), "İ (the recipient)");
+        assert_eq!(without("Daily quota exceeded", "ops@example.com"), "Daily quota exceeded");
+    }
 }

@@ -40,7 +40,7 @@ pub const EVENT_TYPES: [(&str, &str); 11] = [
     ("endpoint.enabled", "An endpoint was enabled again."),
     (
         "endpoint.failing",
-        "A message to an endpoint that had worked was given up; once more a day before such an endpoint is disabled.",
+        "A message to an endpoint that had worked was given up, or had failed for 24 hours; once more a day before such an endpoint is disabled.",
     ),
     (
         "endpoint.recovered",

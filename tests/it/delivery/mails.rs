@@ -10,6 +10,7 @@ use shared::clock::Timestamp;
 use shared::signer::{AwsCredentials, Unsigned, sign};
 use svix::models::MessageIn;
 
+use super::traces::Lines;
 use crate::test_stack::{Ahead, Receiver, TestStack, Webhook, settings};
 
 /// What SES would check: the request is signed by this account, for SES in this region, as it arrived.
@@ -60,6 +61,7 @@ async fn a_failing_endpoint_is_told_by_mail_once_and_once_more_before_it_is_disa
         .with("POSTRIDER_RETRY_SCHEDULE", "")
         .with("POSTRIDER_WARN_FROM", "postrider@example.org")
         .with("POSTRIDER_PORTAL_URL", "https://portal.example.org")
+        .with("POSTRIDER_PAYLOAD_RETENTION_DAYS", "30")
         .with("AWS_ENDPOINT_URL_SESV2", &ses.url(""));
     settings.platform.clock = clock.clone();
     let stack = TestStack::with(settings).await;
@@ -93,6 +95,8 @@ async fn a_failing_endpoint_is_told_by_mail_once_and_once_more_before_it_is_disa
     assert_eq!(body["Destination"], json!({"ToAddresses": ["ops@example.com"]}));
     assert_eq!(subject, "Webhooks fail: 127.0.0.1 answered 503");
     for part in [
+        "A message to an endpoint was given up, or has failed for a day.\n",
+        "Messages are kept for 30 days.",
         "Application: Acme\n",
         &format!("Endpoint: Orders Bcc: x ({endpoint})\n"),
         "Last error: 127.0.0.1 answered 503\n",
@@ -112,7 +116,9 @@ async fn a_failing_endpoint_is_told_by_mail_once_and_once_more_before_it_is_disa
     }
     let mails = ses.rest();
     let [mail] = mails.as_slice() else { panic!("{mails:?}") };
-    assert_eq!(text(mail).1, "Webhooks will stop within a day: 127.0.0.1 answered 503");
+    let (_, subject, words) = text(mail);
+    assert_eq!(subject, "Webhooks will stop within a day: 127.0.0.1 answered 503");
+    assert!(words.contains("none has arrived for four days. It will be disabled within a day.\n"), "{words}");
 
     // An address that is none is refused where it is set.
     for (method, path) in [("POST", "/api/v1/app".to_owned()), ("PATCH", format!("/api/v1/app/{told}"))] {
@@ -121,4 +127,28 @@ async fn a_failing_endpoint_is_told_by_mail_once_and_once_more_before_it_is_disa
         assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.text);
         assert!(refused.text.contains("Must be an email address"), "{}", refused.text);
     }
+}
+
+// On one thread: what is logged on it is what this test reads.
+#[tokio::test]
+async fn what_ses_refuses_is_in_the_log_without_the_customers_address() {
+    let said = json!({"message": "Email address is not verified in US-EAST-1: Ops@example.com"}).to_string();
+    let ses = Receiver::answering(move |_| (StatusCode::BAD_REQUEST, said.clone())).await;
+    let (lines, _reading) = Lines::of_this_thread();
+    let settings = settings()
+        .with("POSTRIDER_RETRY_SCHEDULE", "")
+        .with("POSTRIDER_WARN_FROM", "postrider@example.org")
+        .with("AWS_ENDPOINT_URL_SESV2", &ses.url(""));
+    let stack = TestStack::with(settings).await;
+    let receiver = Receiver::answering(|_| (StatusCode::SERVICE_UNAVAILABLE, String::new())).await;
+    let body = json!({"name": "Acme", "metadata": {"postrider.email": "ops@example.com"}}).to_string();
+    let made = stack.request("POST", "/api/v1/app", &stack.token, body).await;
+    let app = made.json()["id"].as_str().expect("an id").to_owned();
+    stack.endpoint(&app, &receiver.url("/")).await;
+    stack.message(&app, MessageIn::new("a.b".into(), json!({}))).await;
+    stack.idle().await;
+    let [line] = lines.with("a warning could not be mailed").try_into().expect("one line");
+    let reason = line["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("SES answered 400: ") && reason.contains("(the recipient)"), "{reason}");
+    assert!(!lines.text().to_lowercase().contains("ops@example.com"), "{}", lines.text());
 }
