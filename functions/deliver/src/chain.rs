@@ -1,5 +1,6 @@
 //! What follows an attempt: the next one, and the delivery's state.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use shared::Result;
@@ -101,6 +102,10 @@ impl Deliver {
         let failed_for = first_due.map_or(Duration::ZERO, |due| attempt.at.since(due));
         let is_noted = status == Status::Fail || status == Status::Pending && failed_for >= NOTED_AFTER;
         let Some(endpoint) = self.endpoint(app, attempt.endpoint).await? else { return Ok(()) };
+        let is_failure = matches!(status, Status::Fail | Status::Pending);
+        if is_failure && let Some(since) = endpoint.failing_since {
+            self.note_older(app, &endpoint, since, attempt.message.time()).await?;
+        }
         let reason = attempt.failure();
         let warning = |since: Timestamp| Warning {
             since,
@@ -113,10 +118,17 @@ impl Deliver {
             }
             (Status::Fail | Status::Pending, None) if is_noted => {
                 let warning = warning(attempt.at);
-                if self.store.note_failing(app, &endpoint, warning, attempt.message.time()).await? {
+                let from = attempt.message.time();
+                if self.store.note_failing(app, &endpoint, warning, from).await? {
                     self.mail(app, &endpoint, warning, Notice::Failing).await;
+                    return Ok(());
                 }
-                Ok(())
+                // Another message did, which can be a younger one: this may be the last attempt of this one.
+                let noted = self.store.find_endpoint(app.id, endpoint.id).await?;
+                match noted.and_then(|noted| noted.failing_since.map(|since| (noted, since))) {
+                    Some((noted, since)) => self.note_older(app, &noted, since, from).await,
+                    None => Ok(()),
+                }
             }
             (Status::Fail, Some(since)) if attempt.at.since(since) >= FAILING_MAX + FAILING_KEPT_MIN => {
                 tracing::warn!(endpoint = %endpoint.id, %since, "an endpoint has failed for too long and is disabled");
@@ -134,6 +146,25 @@ impl Deliver {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Notes that an endpoint, failing since then, also failed for a message that was made at `from`, if that is older
+    /// than what is known. Other instances find out when their copy of the endpoint is renewed: each writes
+    /// what is older than anything that it has seen, and no more.
+    async fn note_older(
+        &self,
+        app: &Application,
+        endpoint: &Endpoint,
+        since: Timestamp,
+        from: Timestamp,
+    ) -> Result<()> {
+        if from >= endpoint.failing_from.unwrap_or(since) {
+            return Ok(());
+        }
+        self.store.note_failing_from(app, endpoint.id, since, from).await?;
+        let noted = Endpoint { failing_from: Some(from), ..endpoint.clone() };
+        self.endpoints.put(endpoint.id, app.cache_version(), Arc::new(noted), self.clock.now());
+        Ok(())
     }
 
     /// Sends a warning by mail, where that is on: by whoever noted it, so once.

@@ -132,7 +132,11 @@ fn refuse_if_waiting(fields: &mut Fields<'_>, settings: &EndpointSettings) {
 }
 
 /// What a PATCH makes of an endpoint's settings.
-pub struct EndpointPatch(pub EndpointSettings);
+pub struct EndpointPatch {
+    pub settings: EndpointSettings,
+    /// It says itself that the endpoint is to be disabled, whether or not it was before.
+    pub off: bool,
+}
 
 impl RequestBody for EndpointPatch {
     /// The settings before.
@@ -141,6 +145,8 @@ impl RequestBody for EndpointPatch {
 
     fn read(fields: &mut Fields<'_>, (before, rules): Self::With) -> Self {
         let destination = destination::read(fields, &rules, Some(&before.destination), true);
+        let disabled: Field<bool> = fields.take(&["disabled"]);
+        let off = matches!(disabled, Field::Value(true));
         let settings = EndpointSettings {
             destination,
             description: fields
@@ -151,7 +157,7 @@ impl RequestBody for EndpointPatch {
             event_types: event_types_of(fields).over(before.event_types),
             channels: channels_of(fields).over(before.channels),
             filter: filter::read(fields).over(before.filter),
-            disabled: fields.take(&["disabled"]).over(Some(before.disabled)).unwrap_or(false),
+            disabled: disabled.over(Some(before.disabled)).unwrap_or(false),
             rate_limit: fields.rate_limit().over(before.rate_limit),
             retry_policy: fields.retry_policy().over(before.retry_policy),
             auto_enable: fields.take(&["autoEnable"]).over(Some(before.auto_enable)).unwrap_or(false),
@@ -163,7 +169,7 @@ impl RequestBody for EndpointPatch {
         refuse_if_unprobed(fields, &settings);
         refuse_if_waiting(fields, &settings);
         refuse_if_no_http(fields, &settings);
-        Self(settings)
+        Self { settings, off }
     }
 }
 
@@ -244,7 +250,7 @@ const RATE_LIMIT: (&str, &str) =
     ("rateLimit", "Maximum messages per second, instead of the application's limit; further ones wait.");
 const AUTO_ENABLE: (&str, &str) = (
     "autoEnable",
-    "If true, an endpoint that was disabled because it only failed is sent a probe (event type `postrider.probe`) after 1 hour, 2 hours, and so on up to every 24 hours, and is enabled when it answers 2xx. Only for endpoints with a URL.",
+    "If true, an endpoint that was disabled because it only failed is sent a probe (event type `postrider.probe`) after 1 hour, 2 hours, and so on up to every 24 hours, and is enabled when it answers 2xx. It counts from the next time that the endpoint is disabled. Only for endpoints with a URL.",
 );
 const HEADER_STYLE: (&str, &str) = (
     "headerStyle",

@@ -34,6 +34,7 @@ mod example;
 mod filter;
 mod first_sdks;
 mod headers;
+mod injected_bug;
 mod needs;
 mod polling_keys;
 mod replays;
@@ -44,6 +45,10 @@ mod told;
 mod transformation;
 mod url_rule;
 mod usage;
+
+pub use injected_bug::InjectedBug;
+#[cfg(feature = "injected-bugs")]
+pub use injected_bug::broken_router;
 
 use destination::{DestinationOut, Rules};
 
@@ -63,6 +68,8 @@ struct Endpoints {
     key_kind: KeyKind,
     /// Checks and tries transformations.
     transformer: TransformerClient,
+    /// None but in the simulation's own tests.
+    bug: Option<InjectedBug>,
 }
 
 impl FromRef<Endpoints> for Api {
@@ -76,6 +83,10 @@ impl FromRef<Endpoints> for Api {
 /// # Errors
 /// A setting is missing or makes no sense.
 pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError> {
+    router_of(env, platform, None)
+}
+
+fn router_of(env: &Env<'_>, platform: &Platform, bug: Option<InjectedBug>) -> Result<Router, ConfigError> {
     let key_kind =
         env.parsed("POSTRIDER_SIGNATURE", "hmac256 or ed25519", KeyKind::Hmac256, |text| match text {
             "hmac256" => Some(KeyKind::Hmac256),
@@ -96,6 +107,7 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
         },
         key_kind,
         transformer: platform.transformer(env)?,
+        bug,
     };
     Ok(shared::http::finish(operations(Router::new()), state))
 }
@@ -377,7 +389,8 @@ async fn replace(
         check_leftovers(&old, &settings)?;
         state.check_event_types(&caller, &settings).await?;
         state.ensure_http_key(&caller, &settings, old.settings.http_signatures).await?;
-        let new = state.api.store.update_endpoint(&caller, &app, &old, settings).await?;
+        let off = settings.disabled;
+        let new = state.api.store.update_endpoint(&caller, &app, &old, settings, off).await?;
         Ok(new.map(|new| Either::First(Json(new.into()))))
     });
     Ok(replaced.await?)
@@ -391,13 +404,15 @@ async fn patch(
 ) -> ApiResult<Json<EndpointOut>> {
     let patched = state.api.store.retry_on_conflict(async || {
         let (app, old) = state.find(&caller, &path).await?;
-        let EndpointPatch(settings) = body.read_with((old.settings.clone(), state.rules.of(app.id)))?;
+        let EndpointPatch { settings, off } =
+            body.read_with((old.settings.clone(), state.rules.of(app.id)))?;
         check_leftovers(&old, &settings)?;
         if settings.event_types != old.settings.event_types {
             state.check_event_types(&caller, &settings).await?;
         }
         state.ensure_http_key(&caller, &settings, old.settings.http_signatures).await?;
-        state.api.store.update_endpoint(&caller, &app, &old, settings).await
+        let off = off && state.bug != Some(InjectedBug::ProbesWhatAPersonDisabled);
+        state.api.store.update_endpoint(&caller, &app, &old, settings, off).await
     });
     Ok(Json(patched.await?.into()))
 }

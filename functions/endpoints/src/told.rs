@@ -342,7 +342,8 @@ async fn replace(
             old.settings.clone();
         let settings =
             EndpointSettings { channels, filter, retry_policy, auto_enable, http_signatures, ..settings };
-        let new = state.api.store.update_endpoint(&caller, &app, &old, settings).await?;
+        let off = settings.disabled;
+        let new = state.api.store.update_endpoint(&caller, &app, &old, settings, off).await?;
         Ok(new.map(|new| Either::First(Json(new.into()))))
     });
     Ok(replaced.await?)

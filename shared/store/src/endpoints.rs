@@ -479,7 +479,8 @@ impl Store {
     }
 
     /// Replaces the settings of `old` as it was read; none where it was changed meanwhile, and the
-    /// caller reads again.
+    /// caller reads again. `off`: somebody says that it is to be disabled. If it was disabled because it failed, it is
+    /// now because somebody wants so, and is not probed any more.
     ///
     /// # Errors
     /// `Conflict` if the uid is another's, `NotFound` if the application is gone.
@@ -489,8 +490,10 @@ impl Store {
         app: &Application,
         old: &Endpoint,
         settings: EndpointSettings,
+        off: bool,
     ) -> Result<Option<Endpoint>> {
-        let new = Endpoint { settings, ..old.clone() };
+        let probing = old.probing.filter(|_| !off);
+        let new = Endpoint { settings, probing, ..old.clone() };
         self.replace_endpoint(by, app, old, new, AuditAction::EndpointUpdated).await
     }
 
@@ -526,7 +529,7 @@ impl Store {
         let failing_warned = old.failing_warned && !enabled;
         // So it does with its probes, and whoever switches it off wants it off.
         let keeps_probing = enabled == disabled && (new.settings.auto_enable || !new.settings.disabled);
-        let probing = old.probing.filter(|_| keeps_probing);
+        let probing = new.probing.filter(|_| keeps_probing);
         let new = Endpoint { failing_since, failing_from, failing_warned, probing, updated_at, ..new };
         let (next_is, next) = next_probe_is(old);
         let put = put(self.table(Table::Config), self.endpoint_item(&new)?)
@@ -535,7 +538,11 @@ impl Store {
                 failing_is(old)
             ))
             .expression_attribute_values(":old", n(old.updated_at.ms()));
-        let noted = [old.failing_since.map(|since| (":since", since)), next.map(|next| (":next", next))];
+        let noted = [
+            old.failing_since.map(|since| (":since", since)),
+            old.failing_since.and(old.failing_from).map(|from| (":from", from)),
+            next.map(|next| (":next", next)),
+        ];
         let put = noted
             .into_iter()
             .flatten()
@@ -608,13 +615,17 @@ impl Store {
     }
 }
 
-/// The condition that nobody noted meanwhile that an endpoint fails, or works again.
-fn failing_is(endpoint: &Endpoint) -> &'static str {
-    match (endpoint.failing_since, endpoint.failing_warned) {
-        (Some(_), false) => "failingSince = :since AND attribute_not_exists(failingWarned)",
-        (Some(_), true) => "failingSince = :since AND attribute_exists(failingWarned)",
-        (None, _) => "attribute_not_exists(failingSince)",
+/// The condition that nobody noted meanwhile that an endpoint fails, for longer than was known, or works again.
+fn failing_is(endpoint: &Endpoint) -> String {
+    if endpoint.failing_since.is_none() {
+        return "attribute_not_exists(failingSince)".into();
     }
+    let warned = if endpoint.failing_warned { "attribute_exists" } else { "attribute_not_exists" };
+    let from = match endpoint.failing_from {
+        Some(_) => "failingFrom = :from",
+        None => "attribute_not_exists(failingFrom)",
+    };
+    format!("failingSince = :since AND {from} AND {warned}(failingWarned)")
 }
 
 /// The condition that nobody noted another probe meanwhile.

@@ -156,7 +156,7 @@ impl Store {
     }
 
     /// Notes that an endpoint has been failing since then, as a message says that was made at `from`, and tells so;
-    /// `false` if that, or more, is noted already.
+    /// `false` if that, or more, is noted already, or if the endpoint is disabled.
     ///
     /// # Errors
     /// The store's own.
@@ -170,9 +170,44 @@ impl Store {
         let update = Update::builder()
             .update_expression("SET failingSince = :since, failingFrom = :from")
             .expression_attribute_values(":from", n(from.ms()))
-            .condition_expression("attribute_exists(pk) AND attribute_not_exists(failingSince)")
+            // What ends after it was switched off says nothing new.
+            .condition_expression(
+                "attribute_exists(pk) AND disabled = :false AND attribute_not_exists(failingSince)",
+            )
+            .expression_attribute_values(":false", AttributeValue::Bool(false))
             .expression_attribute_values(":since", n(warning.since.ms()));
         self.write_warning(app, endpoint, warning, update).await
+    }
+
+    /// Notes that an endpoint that has been failing since then also failed for an older message, which was made at
+    /// `from`: what it missed begins there. Nothing where that, or more, is noted, or where it does not fail any more.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn note_failing_from(
+        &self,
+        app: &Application,
+        id: EndpointId,
+        since: Timestamp,
+        from: Timestamp,
+    ) -> Result<()> {
+        let request = self
+            .client
+            .update_item()
+            .table_name(self.table(Table::Config))
+            .set_key(Some(keys::endpoint(app.id, id)))
+            .update_expression("SET failingFrom = :from")
+            .condition_expression(
+                "failingSince = :since AND (attribute_not_exists(failingFrom) OR failingFrom > :from)",
+            )
+            .expression_attribute_values(":since", n(since.ms()))
+            .expression_attribute_values(":from", n(from.ms()))
+            .set_return_consumed_capacity(self.return_consumed_capacity.clone());
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if crate::is_condition(&error) => Ok(()),
+            Err(error) => Err(unavailable("note since when an endpoint fails")(error)),
+        }
     }
 
     /// Tells once that an endpoint will be disabled soon; `false` if it was told, or if that is no longer so. Nothing
@@ -187,7 +222,8 @@ impl Store {
         warning: Warning<'_>,
         mails: bool,
     ) -> Result<bool> {
-        if !mails && !self.is_told(app.org, false).await? {
+        // An answer of a minute ago does: the next attempt asks again.
+        if !mails && !self.is_told(app.org, true).await? {
             return Ok(false);
         }
         let update = Update::builder()
@@ -260,7 +296,7 @@ impl Store {
         let Some(endpoint) = self.find_endpoint(app.id, id).await? else { return Ok(false) };
         // Never the same time twice: it is what the condition of a change compares.
         let now = self.clock.now().max(Timestamp::from_ms(endpoint.updated_at.ms() + 1));
-        let missed = endpoint.failing_from.unwrap_or(since);
+        let missed = endpoint.failing_from.unwrap_or(since).min(attempt.message.time());
         let is_probed = endpoint.settings.auto_enable && !attempt.disables;
         let probing = is_probed.then(|| Probing::begin(endpoint.probing.as_ref(), missed, now));
         let probed = probing.map(|probing| probing_fields(&probing));

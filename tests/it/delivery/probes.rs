@@ -59,9 +59,10 @@ impl Probed {
         self.status.store(status, Ordering::Relaxed);
     }
 
-    async fn send(&self, n: u32) {
-        self.stack.message(&self.app, MessageIn::new("a.b".into(), json!({ "n": n }))).await;
+    async fn send(&self, n: u32) -> String {
+        let id = self.stack.message(&self.app, MessageIn::new("a.b".into(), json!({ "n": n }))).await;
         self.stack.idle().await;
+        id
     }
 
     /// What arrives once so much time is over, and all that is due then is done.
@@ -196,6 +197,64 @@ async fn an_endpoint_that_only_failed_comes_back_when_it_answers() {
     // Who does not want it any more is probed no more.
     assert_eq!(at.patch(json!({"autoEnable": false})).await.0, StatusCode::OK);
     assert_eq!((at.next_in().await, at.after(HOUR * 2).await.len()), (None, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_wants_off_no_probe_switches_on() {
+    let mut at = Probed::start().await;
+    let path = format!("/api/v1/app/{}/endpoint/{}", at.app, at.endpoint);
+    let whole = json!({"url": at.receiver.url("/"), "autoEnable": true, "disabled": true});
+    for (method, body) in [("PATCH", json!({"disabled": true})), ("PUT", whole)] {
+        at.answer(503);
+        at.fails_for_days().await;
+        assert_eq!(at.next_in().await, Some(1), "{method}");
+        let answer = at.stack.request(method, &path, &at.stack.token, body.to_string()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text);
+        at.answer(204);
+        assert_eq!((at.next_in().await, at.after(HOUR * 2).await.len()), (None, 0), "{method}");
+        let shown = at.shown().await;
+        assert_eq!((&shown["disabled"], &shown["autoEnable"]), (&json!(true), &json!(true)), "{method}");
+        assert_eq!(at.patch(json!({"disabled": false})).await.0, StatusCode::OK);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_missed_begins_with_the_oldest_message_of_its_outage() {
+    let mut at = Probed::start().await;
+    let schedule = |waits: &[u32]| json!({"retryPolicy": {"schedule": waits, "jitter": 0}});
+    let made = async |at: &Probed, id: &str| {
+        let path = format!("/api/v1/app/{}/msg/{id}", at.app);
+        at.stack.request("GET", &path, &at.stack.token, "").await.json()["timestamp"].clone()
+    };
+    // The older message is tried again later: the younger one is given up before it.
+    assert_eq!(at.patch(schedule(&[3_600])).await.0, StatusCode::OK);
+    let older = at.send(0).await;
+    assert_eq!(at.patch(schedule(&[])).await.0, StatusCode::OK);
+    at.clock.skip(Duration::from_secs(1));
+    at.send(1).await;
+    assert_eq!(at.receiver.rest().len(), 2);
+    assert_eq!(at.after(HOUR * 2).await.len(), 1);
+    at.after(FAILS).await;
+    at.send(2).await;
+    assert_eq!(at.receiver.rest().len(), 1);
+    let probes = at.after(HOUR).await;
+    let [probe] = probes.as_slice() else { panic!("{probes:?}") };
+    assert_eq!(text(probe)["data"]["missedSince"], made(&at, &older).await);
+    at.answer(204);
+    assert_eq!(at.after(HOUR * 2).await.len(), 1);
+    assert_eq!(at.shown().await["missedSince"], made(&at, &older).await);
+
+    // The next outage has a beginning of its own.
+    at.answer(503);
+    let first = at.send(3).await;
+    at.after(FAILS).await;
+    at.send(4).await;
+    at.answer(204);
+    assert_eq!(at.receiver.rest().len(), 1);
+    let probes = at.after(HOUR * 2).await;
+    let [probe] = probes.as_slice() else { panic!("{probes:?}") };
+    assert_eq!(text(probe)["data"]["missedSince"], made(&at, &first).await);
+    assert_eq!(at.shown().await["missedSince"], made(&at, &first).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

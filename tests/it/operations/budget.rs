@@ -302,6 +302,20 @@ async fn every_operation_costs_what_the_budget_says() {
     }
     at.cost("deliver, a batch of 10 through a transformation", Counted::work_off).await;
 
+    Box::pin(costs_of_failures(&mut at)).await;
+
+    let measured = json!(at.costs);
+    println!("{measured:#}");
+    let budget: Value = serde_json::from_str(BUDGET).expect("the budget is JSON");
+    for (what, cost) in &at.costs {
+        assert_eq!(*cost, budget[what], "{what}: now, and in the budget (tests/data/budget.json)");
+    }
+    assert_eq!(budget.as_object().map(serde_json::Map::len), Some(at.costs.len()), "the budget has more");
+    at.stack.stack.stop().await;
+}
+
+/// Apart: the test beside it is as large as its thread's stack takes.
+async fn costs_of_failures(at: &mut Counted) {
     // An endpoint that fails: what each attempt costs that is not the last one.
     at.app = at.stack.app().await;
     at.stack.endpoint(&at.app, &at.receiver.url("/fails")).await;
@@ -319,26 +333,23 @@ async fn every_operation_costs_what_the_budget_says() {
             at.work_off_from("RetriesQueue").await;
         }
     };
-    retries(&mut at, 2).await;
+    retries(at, 2).await;
     at.post(&payload(ONE_KB), None, None).await;
     at.work_off().await;
-    retries(&mut at, 2).await;
+    retries(at, 2).await;
     at.cost("deliver, a last attempt that fails", async |at| retries(at, 1).await).await;
+    // A day before it is disabled: whether somebody is to be warned was asked a moment ago, and is not again.
+    at.clock.skip(Duration::from_secs((4 * 24 + 2) * 3_600));
+    at.stack.stack.wake();
+    at.warm_up().await;
+    at.post(&payload(ONE_KB), None, None).await;
+    at.cost("deliver, a first attempt that fails on the endpoint's last day", Counted::work_off).await;
     // With a response that its state has no room for.
     at.app = at.stack.app().await;
     at.stack.endpoint(&at.app, &at.receiver.url("/fails-at-length")).await;
     at.warm_up().await;
     at.post(&payload(ONE_KB), None, None).await;
     at.cost("deliver, a first attempt that fails at length", Counted::work_off).await;
-
-    let measured = json!(at.costs);
-    println!("{measured:#}");
-    let budget: Value = serde_json::from_str(BUDGET).expect("the budget is JSON");
-    for (what, cost) in &at.costs {
-        assert_eq!(*cost, budget[what], "{what}: now, and in the budget (tests/data/budget.json)");
-    }
-    assert_eq!(budget.as_object().map(serde_json::Map::len), Some(at.costs.len()), "the budget has more");
-    at.stack.stack.stop().await;
 }
 
 /// The budget may be rewritten; what it must not go beyond is the design's.
