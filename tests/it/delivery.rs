@@ -6,6 +6,7 @@ pub mod deliveries;
 pub mod filters;
 pub mod http_signatures;
 pub mod ingest;
+pub mod json_lines;
 pub mod limits;
 pub mod loops;
 pub mod mails;

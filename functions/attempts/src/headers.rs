@@ -70,7 +70,8 @@ impl Attempts {
             _ if attempt.passage != Passage::Untransformed => None,
             (Some(endpoint), Some(payload)) => {
                 let keys = endpoint.valid_keys(attempt.at);
-                Some(signing::signatures(keys, &id, timestamp, payload.sent().as_bytes())?)
+                let signed = endpoint.settings.destination.signed(payload);
+                Some(signing::signatures(keys, &id, timestamp, signed.as_bytes())?)
             }
             _ => None,
         };

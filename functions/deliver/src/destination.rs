@@ -18,6 +18,7 @@ use shared::store::attempts::{Attempt, ResponseBody, Status, Trigger, keep_heade
 use shared::store::endpoints::{Destination, Endpoint};
 use shared::store::messages::Payload;
 
+use self::aws::lines::{Lines, OnTheWay};
 use self::aws::{Aws, OwnAws};
 use self::http::{Http, HttpSender};
 use crate::transform::Prepared;
@@ -48,7 +49,7 @@ pub struct Webhook<'a> {
 }
 
 /// How sending a webhook ended.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AttemptResult {
     /// The destination has taken it.
     pub success: bool,
@@ -133,6 +134,8 @@ pub struct AttemptRequest<'a> {
     pub traceparent: Option<&'a str>,
     /// What signs it as an HTTP message, if its owner asked for that.
     pub http_key: Option<&'a HttpKey>,
+    /// The batch's lines, of an endpoint that takes some; none if it goes by itself.
+    pub on_the_way: Option<OnTheWay<'a>>,
 }
 
 /// An attempt as it was made, and what the response says of those to come.
@@ -173,6 +176,7 @@ impl Destinations {
             prepared,
             traceparent,
             http_key,
+            on_the_way,
         } = request;
         let at = self.clock.now();
         let event_type = labels.event_type.as_str();
@@ -196,6 +200,11 @@ impl Destinations {
             (Prepared::Canceled, _) => AttemptResult::canceled(),
             (Prepared::Failed(reason), _) => AttemptResult::failed(reason),
             (_, Destination::Http { url }) => self.http.send(url, webhook).await?,
+            (_, Destination::Aws(place)) if place.json_lines => {
+                let alone = Lines::default();
+                let on_the_way = on_the_way.unwrap_or_else(|| alone.announce());
+                self.aws.send_line(place, webhook, on_the_way).await?
+            }
             (_, Destination::Aws(place)) => self.aws.send(place, webhook).await?,
             // It was sent to when its job was queued.
             (_, Destination::Polling) => {

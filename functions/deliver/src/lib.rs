@@ -49,6 +49,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use circuit::{Circuits, SLOW_AFTER};
 use destination::aws::OwnAws;
+use destination::aws::lines::{Lines, OnTheWay};
 use destination::http::network;
 use destination::{AttemptRequest, Attempted, Destinations};
 use http_keys::HttpKeys;
@@ -100,13 +101,17 @@ struct Batch {
     turns: Mutex<HashMap<EndpointId, Arc<Semaphore>>>,
     slots: Slots,
     transformations: Gathered,
+    lines: Lines,
     spans: Collected,
 }
 
 impl Batch {
-    fn turns(&self, endpoint: EndpointId) -> Arc<Semaphore> {
+    fn turns(&self, endpoint: &Endpoint) -> Arc<Semaphore> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.entry(endpoint).or_insert_with(|| Arc::new(Semaphore::new(PER_ENDPOINT_MAX))).clone()
+        // Lines are one request, however many they are, and wait for each other.
+        let lines = endpoint.settings.destination.takes_lines();
+        let at_once = if lines { Semaphore::MAX_PERMITS } else { PER_ENDPOINT_MAX };
+        turns.entry(endpoint.id).or_insert_with(|| Arc::new(Semaphore::new(at_once))).clone()
     }
 
     /// The application, read strongly and once for the whole batch by `read`: its version tells whether
@@ -183,27 +188,33 @@ impl Deliver {
 
     async fn work(&self, batch: &Batch, received: Received) -> Result<()> {
         let priority = Priority::of(received.source);
+        let on_the_way = batch.lines.announce();
         let job = match received.job {
             Job::Deliver(job) => AttemptJob::Scheduled(job),
             Job::Resend(job) => AttemptJob::Manual(job),
-            Job::Probe(job) => return self.probe(job).await,
+            Job::Probe(job) => {
+                drop(on_the_way);
+                return self.probe(job).await;
+            }
             Job::FanOut(_) | Job::Operational(_) | Job::Task(_) => {
                 return Err(corrupt("a job")("it belongs into another queue"));
             }
         };
         let check_before_send = received.again || received.waited > QUEUED_MAX;
-        self.attempt(batch, job, priority, check_before_send, received.again).await
+        self.attempt(batch, job, priority, check_before_send, received.again, on_the_way).await
     }
 
     /// One attempt. `check_before_send`: the job may have a copy, and looks at what was done. `again`: it came back, perhaps
-    /// because an attempt could not be recorded, and tries that before it posts once more.
-    async fn attempt(
+    /// because an attempt could not be recorded, and tries that before it posts once more. `on_the_way`: those that
+    /// write lines wait for it, until it is known to write none.
+    async fn attempt<'a>(
         &self,
-        batch: &Batch,
+        batch: &'a Batch,
         job: AttemptJob,
         priority: Priority,
         check_before_send: bool,
         again: bool,
+        on_the_way: OnTheWay<'a>,
     ) -> Result<()> {
         // Of a deleted application nothing is sent any more, and nobody reads its log.
         let read = self.application(job.org(), job.app(), job.endpoint());
@@ -231,6 +242,7 @@ impl Deliver {
         if endpoint.settings.disabled {
             return self.abandon(&job, "the endpoint is disabled").await;
         }
+        let on_the_way = endpoint.settings.destination.takes_lines().then_some(on_the_way);
         let is_known_to_hang = priority == Priority::Normal && app.slow_endpoints.contains(&endpoint.id);
         // Before it waits for its turn: so all of a batch are transformed in one call.
         let transformed = if endpoint.transformation.is_some() && !is_known_to_hang {
@@ -242,7 +254,7 @@ impl Deliver {
         } else {
             None
         };
-        let Some(_turn) = self.turn(batch, &app, endpoint.id, priority).await? else {
+        let Some(_turn) = self.turn(batch, &app, &endpoint, priority).await? else {
             return self.to_low_priority(job).await;
         };
         if let Some(slot) = self.slot_to_wait_for(batch, &app, &endpoint, job.slot()).await? {
@@ -275,6 +287,7 @@ impl Deliver {
             prepared,
             traceparent,
             http_key,
+            on_the_way,
         };
         let Attempted { mut attempt, hint, aborted } = self.send(&app, request).await?;
         let made = Made { job: &job, app: &app, endpoint, prepared, attempt: &attempt };
@@ -306,10 +319,10 @@ impl Deliver {
         &self,
         batch: &Batch,
         app: &Application,
-        endpoint: EndpointId,
+        endpoint: &Endpoint,
         priority: Priority,
     ) -> Result<Option<OwnedSemaphorePermit>> {
-        if priority == Priority::Normal && app.slow_endpoints.contains(&endpoint) {
+        if priority == Priority::Normal && app.slow_endpoints.contains(&endpoint.id) {
             return Ok(None);
         }
         tokio::select! {

@@ -35,6 +35,7 @@ impl Deliver {
             prepared: &Prepared::AsItIs,
             traceparent: None,
             http_key: http_key.as_ref(),
+            on_the_way: None,
         };
         let Attempted { attempt, .. } = self.destinations.attempt(request).await?;
         // What says that it does not want any more has answered, too.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use shared::aws_place::{AwsPlace, AwsPlaceIn, AwsService, external_id};
+use shared::aws_place::{AwsPlace, AwsPlaceIn, AwsService, FORMATS, external_id};
 use shared::error::ViolationKind;
 use shared::http::{Field, Fields, Rule};
 use shared::ids::AppId;
@@ -17,13 +17,14 @@ use crate::url_rule;
 /// The kinds, as `kind` spells them.
 const KINDS: &[&str] = &["http", "polling", "sqs", "sns", "eventbridge", "s3", "lambda"];
 /// The fields of a place in AWS.
-const AWS_FIELDS: &[&str] = &["kind", "arn", "roleArn", "region", "fifoKey", "keyTemplate", "externalId"];
+const AWS_FIELDS: &[&str] =
+    &["kind", "arn", "roleArn", "region", "fifoKey", "keyTemplate", "format", "externalId"];
 
 pub const URL: (&str, &str) = (
     "url",
     "Where webhooks are sent: an http or https URL; an installation can require https. A user and password in it become an `Authorization` header. Required unless `destination` says where.",
 );
-pub const ABOUT: [(&str, &str); 9] = [
+pub const ABOUT: [(&str, &str); 10] = [
     ("destination", "Where messages go, if not to `url`."),
     (
         "destination.kind",
@@ -42,7 +43,11 @@ pub const ABOUT: [(&str, &str); 9] = [
     ),
     (
         "destination.keyTemplate",
-        "`s3`: what objects are called; names in braces are `{application}`, `{endpoint}`, `{message}`, `{eventType}`, `{year}`, `{month}`, `{day}` and `{hour}`. `{eventType}/{year}/{month}/{day}/{message}.json` if absent.",
+        "`s3`: what objects are called; names in braces are `{application}`, `{endpoint}`, `{message}`, `{eventType}`, `{year}`, `{month}`, `{day}` and `{hour}`. `{eventType}/{year}/{month}/{day}/{message}.json` if absent, and `{year}/{month}/{day}/{message}.jsonl` for lines.",
+    ),
+    (
+        "destination.format",
+        "`s3`: what an object holds. `object`, or if absent: one message, byte for byte. `jsonl`: a line of JSON for each of up to ten messages that are delivered together.",
     ),
     (
         "destination.externalId",
@@ -128,6 +133,7 @@ fn of_part(part: &mut Fields<'_>, rules: &Rules, before: Option<&Destination>) -
         region: part.optional(&["region"]),
         fifo_key: part.optional(&["fifoKey"]),
         key_template: part.optional(&["keyTemplate"]),
+        format: part.word(&["format"], FORMATS).value(),
     };
     let given_id: Option<String> = part.optional(&["externalId"]);
     let url = match kind.as_deref()? {
@@ -238,6 +244,9 @@ pub struct DestinationOut {
     /// `s3`: what objects are called.
     #[serde(skip_serializing_if = "Option::is_none")]
     key_template: Option<String>,
+    /// `s3`: `jsonl` if each object holds lines of JSON.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<&'static str>,
 }
 
 impl DestinationOut {
@@ -256,6 +265,7 @@ impl DestinationOut {
                 region: Some(place.region.clone()),
                 fifo_key: place.fifo_key.clone(),
                 key_template: place.key_template.clone(),
+                format: place.format(),
             },
         }
     }

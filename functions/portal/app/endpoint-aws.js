@@ -17,7 +17,7 @@ const SERVICES = {
 };
 
 /** Fields of a place in AWS. */
-export const AWS_FIELDS = /** @type {const} */ (['arn', 'roleArn', 'region', 'fifoKey', 'keyTemplate']);
+export const AWS_FIELDS = /** @type {const} */ (['arn', 'roleArn', 'region', 'fifoKey', 'format', 'keyTemplate']);
 
 /** Whether it is a kind of place in AWS. @param {string} kind */
 export const isAws = (kind) => kind in SERVICES;
@@ -29,7 +29,7 @@ export const kindName = (kind) => SERVICES[kind]?.[0] || t('kind_' + kind);
 export const kinds = () => ['http', 'polling', ...(session.who?.destinationRoles ? Object.keys(SERVICES) : [])];
 
 /** Which of the fields a kind has. @param {string} kind */
-export const fieldsOf = (kind) => AWS_FIELDS.filter((name) => ({ region: kind === 's3', keyTemplate: kind === 's3', fifoKey: kind === 'sqs' || kind === 'sns' })[/** @type {string} */ (name)] ?? true);
+export const fieldsOf = (kind) => AWS_FIELDS.filter((name) => ({ region: kind === 's3', keyTemplate: kind === 's3', format: kind === 's3', fifoKey: kind === 'sqs' || kind === 'sns' })[/** @type {string} */ (name)] ?? true);
 
 /** A role that this installation would take on, in the account of the place. @param {string} arn */
 function exampleRole(arn) {
@@ -77,7 +77,8 @@ export function AwsFields({ app, v, line }) {
     roleArn: { placeholder: exampleRole(v.arn), required: true, hint: t('roleArnHint', { roles }) },
     region: { placeholder: 'eu-central-1', required: true },
     fifoKey: { placeholder: '/customer/id', hint: t('fifoKeyHint') },
-    keyTemplate: { placeholder: '{eventType}/{year}/{month}/{day}/{message}.json', hint: t('keyTemplateHint') },
+    format: { cls: undefined, options: [['', t('format_object')], ['jsonl', t('format_jsonl')]] },
+    keyTemplate: { placeholder: v.format ? '{year}/{month}/{day}/{message}.jsonl' : '{eventType}/{year}/{month}/{day}/{message}.json', hint: t('keyTemplateHint') },
   };
   return html`${fieldsOf(v.kind).map((name) => line(name, { cls: 'mono', dir: 'ltr', autocomplete: 'off', ...more[name] }))}
     <div class="note"><div class="col grow"><p class="strong">${t('awsSide')}</p><p>${t('awsSideText')} ${!session.who?.deliverRole && t('awsDeliverRole')}</p>

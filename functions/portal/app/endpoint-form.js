@@ -11,15 +11,15 @@ import FilterField from './endpoint-filter.js';
 import TypePicker from './typepicker.js';
 import { t } from './i18n.js';
 
-/** @typedef {{kind: string, url: string, arn: string, roleArn: string, region: string, fifoKey: string, keyTemplate: string, description: string, eventTypes: string[], channels: string, rateLimit: string, uid: string, metadata: [string, string][], headers: [string, string][], secret: string, filter: string, retries: string, schedule: string, autoEnable: boolean, headerStyle: boolean, attempts: string, minSeconds: string, maxSeconds: string, jitter: string}} Values */
+/** @typedef {{kind: string, url: string, arn: string, roleArn: string, region: string, fifoKey: string, format: string, keyTemplate: string, description: string, eventTypes: string[], channels: string, rateLimit: string, uid: string, metadata: [string, string][], headers: [string, string][], secret: string, filter: string, retries: string, schedule: string, autoEnable: boolean, headerStyle: boolean, attempts: string, minSeconds: string, maxSeconds: string, jitter: string}} Values */
 
 /** @param {any} [endpoint] @returns {Values} */
 export function values(endpoint = {}) {
   const policy = endpoint.retryPolicy || {};
   const text = (/** @type {any} */ value) => String(value ?? '');
-  const { kind = 'http', arn, roleArn, region, fifoKey, keyTemplate } = endpoint.destination || {};
+  const { kind = 'http', arn, roleArn, region, fifoKey, format, keyTemplate } = endpoint.destination || {};
   return {
-    kind, arn: text(arn), roleArn: text(roleArn), region: text(region), fifoKey: text(fifoKey), keyTemplate: text(keyTemplate), url: endpoint.url || '', description: endpoint.description || '', eventTypes: endpoint.eventTypes || [], channels: (endpoint.channels || []).join(', '),
+    kind, arn: text(arn), roleArn: text(roleArn), region: text(region), fifoKey: text(fifoKey), format: text(format), keyTemplate: text(keyTemplate), url: endpoint.url || '', description: endpoint.description || '', eventTypes: endpoint.eventTypes || [], channels: (endpoint.channels || []).join(', '),
     rateLimit: text(endpoint.rateLimit), autoEnable: !!endpoint.autoEnable, headerStyle: !!endpoint.headerStyle, uid: endpoint.uid || '', metadata: Object.entries(endpoint.metadata || {}), headers: [], secret: '', filter: endpoint.filter ? JSON.stringify(endpoint.filter, null, 2) : '',
     retries: policy.schedule ? 'list' : policy.attempts ? 'double' : '', schedule: (policy.schedule || []).join(', '), attempts: text(policy.attempts), minSeconds: text(policy.minSeconds), maxSeconds: text(policy.maxSeconds), jitter: text(policy.jitter),
   };
@@ -116,7 +116,7 @@ export default function EndpointForm({ app, start, isNew, connector, save, yes, 
       work(false);
     }
   };
-  const line = (/** @type {keyof Values} */ name, /** @type {any} */ props = {}) => html`<${Line} label=${t(name)} why=${why[name]} spellcheck=${false} ...${props} value=${v[name]} set=${(/** @type {string} */ text) => set({ [name]: text })} />`;
+  const line = (/** @type {keyof Values} */ name, /** @type {any} */ props = {}) => html`<${props.options ? Choice : Line} label=${t(name)} why=${why[name]} spellcheck=${false} ...${props} value=${v[name]} set=${(/** @type {string} */ text) => set({ [name]: text })} />`;
   const whole = (/** @type {keyof Values} */ name, most = 604800, props = {}) => line(name, { type: 'number', min: 1, max: most, ...props });
   const sends = v.kind !== 'polling';
   const bad = (v.kind === 'http' && urlProblem(v.url)) || (v.filter.trim() && jsonProblem(v.filter));

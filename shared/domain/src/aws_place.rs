@@ -1,11 +1,18 @@
 //! Places in AWS that an endpoint's messages can go to, in any account: a queue, a topic, an event bus, a bucket
 //! or a function, by a role there that trusts this installation (ADR 0030).
 
+use ring::digest::{SHA256, digest};
+
 use crate::ids::{AppId, EndpointId, Id as _, MessageId};
 use runtime::clock::Timestamp;
 
 /// What a key template is where an endpoint has none.
 pub const KEY_TEMPLATE_DEFAULT: &str = "{eventType}/{year}/{month}/{day}/{message}.json";
+/// What it is for objects of lines: those of one object have it in common but for the message, also their event type
+/// where a template names that.
+pub const LINES_KEY_TEMPLATE_DEFAULT: &str = "{year}/{month}/{day}/{message}.jsonl";
+/// What an object of a bucket can hold: a message, or a line of JSON for each of some.
+pub const FORMATS: &[&str] = &["object", "jsonl"];
 /// Longest key template: what it becomes is shorter than S3's 1,024 bytes, since each name may be there once.
 pub const KEY_TEMPLATE_LENGTH_MAX: usize = 256;
 /// Longest JSON pointer.
@@ -20,7 +27,7 @@ pub fn external_id(app: AppId) -> String {
 }
 
 /// A service that takes messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AwsService {
     /// A queue of SQS, standard or FIFO.
     Sqs,
@@ -156,7 +163,7 @@ fn is_region(text: &str) -> bool {
 }
 
 /// A place in AWS, and how it is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AwsPlace {
     /// Whose API takes the messages.
     pub service: AwsService,
@@ -168,8 +175,10 @@ pub struct AwsPlace {
     pub role_arn: String,
     /// FIFO: what in a payload names the message's group; the application's ID if absent.
     pub fifo_key: Option<String>,
-    /// S3: what objects are called, if not by [`KEY_TEMPLATE_DEFAULT`].
+    /// S3: what objects are called, if not by [`KEY_TEMPLATE_DEFAULT`] or [`LINES_KEY_TEMPLATE_DEFAULT`].
     pub key_template: Option<String>,
+    /// S3: messages that are delivered together are lines of one object.
+    pub json_lines: bool,
 }
 
 /// What a request says of a place, field by field.
@@ -185,6 +194,8 @@ pub struct AwsPlaceIn {
     pub fifo_key: Option<String>,
     /// With names in braces.
     pub key_template: Option<String>,
+    /// One of [`FORMATS`]; the first if absent.
+    pub format: Option<String>,
 }
 
 /// A field and what is wrong with it, in a sentence.
@@ -268,11 +279,15 @@ impl AwsPlace {
                 broken.push(("keyTemplate", text));
             }
         }
+        if place.format.is_some() && service != AwsService::S3 {
+            broken.push(("format", "Only objects in an S3 bucket have a format: leave it out".into()));
+        }
         if !broken.is_empty() {
             return Err(broken);
         }
-        let AwsPlaceIn { arn, role_arn, fifo_key, key_template, .. } = place;
-        Ok(Self { service, arn, region, role_arn, fifo_key, key_template })
+        let AwsPlaceIn { arn, role_arn, fifo_key, key_template, format, .. } = place;
+        let json_lines = format.is_some_and(|format| format == FORMATS[1]);
+        Ok(Self { service, arn, region, role_arn, fifo_key, key_template, json_lines })
     }
 
     /// The parts of its ARN. What is stored was read by [`AwsPlace::read`]; if it was not, each is empty.
@@ -286,6 +301,11 @@ impl AwsPlace {
         is_fifo(self.service, self.parts().resource)
     }
 
+    /// S3: the format of its objects, where that is not one message in each.
+    pub fn format(&self) -> Option<&'static str> {
+        self.json_lines.then(|| FORMATS[1])
+    }
+
     /// S3: the key of a message's object. It follows from the message alone, so that a repetition replaces the object.
     pub fn object_key(
         &self,
@@ -294,7 +314,51 @@ impl AwsPlace {
         message: MessageId,
         event_type: &str,
     ) -> String {
-        let template = self.key_template.as_deref().unwrap_or(KEY_TEMPLATE_DEFAULT);
+        self.key(app, endpoint, message, &message.to_string(), event_type)
+    }
+
+    /// S3: what the keys of messages have in common that may be lines of one object: all but the message.
+    pub fn lines_group(
+        &self,
+        app: AppId,
+        endpoint: EndpointId,
+        message: MessageId,
+        event_type: &str,
+    ) -> String {
+        self.key(app, endpoint, message, "", event_type)
+    }
+
+    /// S3: the key of an object of lines, which are of one group; `messages` is not empty, and in the lines' order. In
+    /// the place of `{message}` it has the first one, and where there are more, sixteen digits that follow from all of
+    /// them. So the same lines replace their object, and other ones never do: a message that comes again by itself does
+    /// not take away those that it was with.
+    pub fn lines_key(
+        &self,
+        app: AppId,
+        endpoint: EndpointId,
+        messages: &[MessageId],
+        event_type: &str,
+    ) -> String {
+        let mut name = messages[0].to_string();
+        if messages.len() > 1 {
+            let all: Vec<String> = messages.iter().map(ToString::to_string).collect();
+            let hash = digest(&SHA256, all.join(",").as_bytes());
+            name.push('-');
+            name.extend(hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")));
+        }
+        self.key(app, endpoint, messages[0], &name, event_type)
+    }
+
+    fn key(
+        &self,
+        app: AppId,
+        endpoint: EndpointId,
+        message: MessageId,
+        name: &str,
+        event_type: &str,
+    ) -> String {
+        let default = if self.json_lines { LINES_KEY_TEMPLATE_DEFAULT } else { KEY_TEMPLATE_DEFAULT };
+        let template = self.key_template.as_deref().unwrap_or(default);
         let posted: Timestamp = message.ksuid().time();
         let date = posted.to_string();
         let parts = parts_of(template).unwrap_or_default();
@@ -302,7 +366,7 @@ impl AwsPlace {
             KeyPart::Text(text) => text.to_owned(),
             KeyPart::Name("application") => app.to_string(),
             KeyPart::Name("endpoint") => endpoint.to_string(),
-            KeyPart::Name("message") => message.to_string(),
+            KeyPart::Name("message") => name.to_owned(),
             KeyPart::Name("eventType") => event_type.to_owned(),
             KeyPart::Name("year") => date[..4].to_owned(),
             KeyPart::Name("month") => date[5..7].to_owned(),
@@ -408,131 +472,5 @@ fn parts_of(template: &str) -> Result<Vec<KeyPart<'_>>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ROLE: &str = "arn:aws:iam::123456789012:role/postrider-x";
-    const K: &str = "23rb8YdGqMT0qIzpgGwdXfHirMu";
-
-    fn place(service: AwsService, arn: &str) -> (AwsService, AwsPlaceIn) {
-        let region = (service == AwsService::S3).then(|| "eu-central-1".to_owned());
-        (service, AwsPlaceIn { arn: arn.into(), role_arn: ROLE.into(), region, ..AwsPlaceIn::default() })
-    }
-
-    fn broken((service, place): (AwsService, AwsPlaceIn)) -> Vec<&'static str> {
-        let read = AwsPlace::read(service, place, "arn:aws:iam::*:role/postrider-*");
-        read.err().unwrap_or_default().into_iter().map(|(field, _)| field).collect()
-    }
-
-    #[test]
-    fn each_kind_knows_its_arns() {
-        for service in AwsService::ALL {
-            assert_eq!(AwsService::of_kind(service.kind()), Some(service));
-            assert_eq!(broken(place(service, service.example())), [""; 0], "{service:?}");
-            for other in AwsService::ALL.into_iter().filter(|other| *other != service) {
-                assert_eq!(broken(place(service, other.example())), ["arn"], "{service:?}");
-            }
-        }
-        for (service, bad) in [
-            (AwsService::Sqs, "https://sqs.eu-central-1.amazonaws.com/123456789012/orders"),
-            (AwsService::Sqs, "arn:aws:sqs:eu-central-1:1234:orders"),
-            (AwsService::Sqs, "arn:aws:sqs:evil.example/:123456789012:orders"),
-            (AwsService::Sqs, "arn:aws:sqs:eu-central-1:123456789012:a/b"),
-            (AwsService::Sqs, "arn:aws-other:sqs:eu-central-1:123456789012:orders"),
-            (AwsService::Sns, "arn:aws:sns:eu-central-1:123456789012:orders:subscription"),
-            (AwsService::EventBridge, "arn:aws:events:eu-central-1:123456789012:rule/orders"),
-            (AwsService::S3, "arn:aws:s3:::orders/folder"),
-            (AwsService::S3, "arn:aws:s3:::Orders"),
-            (AwsService::Lambda, "arn:aws:lambda:eu-central-1:123456789012:function:"),
-        ] {
-            assert_eq!(broken(place(service, bad)), ["arn"], "{bad}");
-        }
-        let alias = "arn:aws:lambda:eu-central-1:123456789012:function:orders:live";
-        assert_eq!(broken(place(AwsService::Lambda, alias)), [""; 0]);
-    }
-
-    #[test]
-    fn roles_are_of_the_partition_and_of_the_pattern() {
-        let with = |role: &str| {
-            let (service, place) = place(AwsService::Sqs, AwsService::Sqs.example());
-            broken((service, AwsPlaceIn { role_arn: role.into(), ..place }))
-        };
-        assert_eq!(with("arn:aws:iam::123456789012:role/postrider-a"), [""; 0]);
-        for bad in [
-            "arn:aws:iam::123456789012:role/other",
-            "arn:aws:iam::123456789012:user/postrider-a",
-            "arn:aws-cn:iam::123456789012:role/postrider-a",
-            "arn:aws:iam::123456789012:role/postrider-a&Action=GetCallerIdentity",
-            "AKIAIOSFODNN7EXAMPLE",
-        ] {
-            assert_eq!(with(bad), ["roleArn"], "{bad}");
-        }
-    }
-
-    #[test]
-    fn fields_belong_to_their_kinds() {
-        let fifo = "arn:aws:sqs:eu-central-1:123456789012:orders.fifo";
-        let with = |service, arn, change: &dyn Fn(&mut AwsPlaceIn)| {
-            let (service, mut place) = place(service, arn);
-            change(&mut place);
-            broken((service, place))
-        };
-        let key = |key: &'static str| move |place: &mut AwsPlaceIn| place.fifo_key = Some(key.into());
-        assert_eq!(with(AwsService::Sqs, fifo, &key("/customer/id")), [""; 0]);
-        assert_eq!(with(AwsService::Sqs, AwsService::Sqs.example(), &key("/a")), ["fifoKey"]);
-        for bad in ["", "customer", "/a~2"] {
-            assert_eq!(with(AwsService::Sqs, fifo, &key(bad)), ["fifoKey"], "{bad}");
-        }
-        let template =
-            |text: &'static str| move |place: &mut AwsPlaceIn| place.key_template = Some(text.into());
-        let bucket = AwsService::S3.example();
-        assert_eq!(with(AwsService::S3, bucket, &template("in/{year}/{message}")), [""; 0]);
-        for bad in [
-            "",
-            "x",
-            "{message",
-            "{messages}",
-            "{message}{message}",
-            "/{message}",
-            "a//{message}",
-            "ä{message}",
-        ] {
-            assert_eq!(with(AwsService::S3, bucket, &template(bad)), ["keyTemplate"], "{bad}");
-        }
-        assert_eq!(with(AwsService::Sqs, fifo, &template("{message}")), ["keyTemplate"]);
-        assert_eq!(with(AwsService::S3, bucket, &|place| place.region = None), ["region"]);
-        assert_eq!(with(AwsService::S3, bucket, &|place| place.region = Some("here".into())), ["region"]);
-        assert_eq!(with(AwsService::Sqs, fifo, &|place| place.region = Some("us-east-1".into())), ["region"]);
-        assert_eq!(with(AwsService::Sqs, fifo, &|place| place.region = Some("eu-central-1".into())), [""; 0]);
-    }
-
-    #[test]
-    fn keys_follow_from_the_message() {
-        let (service, place) = place(AwsService::S3, AwsService::S3.example());
-        let mut place = AwsPlace::read(service, place, "*").unwrap();
-        let (app, endpoint) = (format!("app_{K}").parse().unwrap(), format!("ep_{K}").parse().unwrap());
-        let message: MessageId = format!("msg_{K}").parse().unwrap();
-        let date = message.time().to_string();
-        let key = place.object_key(app, endpoint, message, "invoice.paid");
-        assert_eq!(key, format!("invoice.paid/{}/msg_{K}.json", date[..10].replace('-', "/")));
-        place.key_template = Some("a/{application}/{endpoint}-{hour}/{message}".into());
-        let key = place.object_key(app, endpoint, message, "invoice.paid");
-        assert_eq!(key, format!("a/app_{K}/ep_{K}-{}/msg_{K}", &date[11..13]));
-    }
-
-    #[test]
-    fn patterns_are_iams() {
-        for (pattern, text, expected) in [
-            ("", "a", false),
-            ("*", "", true),
-            ("a*c", "abbc", true),
-            ("a*c", "abbcd", false),
-            ("a?c", "abc", true),
-            ("a?c", "ac", false),
-            ("*b*b", "abab", true),
-            ("arn:aws:iam::*:role/postrider-*", ROLE, true),
-        ] {
-            assert_eq!(matches_pattern(pattern, text), expected, "{pattern} on {text}");
-        }
-    }
-}
+#[path = "aws_place_tests.rs"]
+mod tests;

@@ -1,5 +1,6 @@
 //! Endpoints: where an application's messages go, which of them, and what they are signed with.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -10,6 +11,7 @@ use crate::aws_place::AwsPlace;
 use crate::error::{Error, Result};
 use crate::ids::{AppId, EndpointId};
 use crate::labels::Labels;
+use crate::message::Payload;
 use crate::payload_filter::{PayloadFilter, PayloadView};
 use crate::probing::Probing;
 use crate::retry::OwnRetryPolicy;
@@ -120,6 +122,21 @@ impl Destination {
             Self::Polling => "",
             Self::Aws(place) => &place.arn,
         }
+    }
+
+    /// Whether messages that are delivered together are lines of one object there.
+    pub fn takes_lines(&self) -> bool {
+        matches!(self, Self::Aws(place) if place.json_lines)
+    }
+
+    /// What of a payload is signed there: all of it as it was posted, but in a line of JSON without the line breaks
+    /// that stood between its values.
+    pub fn signed<'a>(&self, payload: &'a Payload) -> Cow<'a, str> {
+        let breaks = |letter| letter == '\n' || letter == '\r';
+        if payload.raw.is_none() && self.takes_lines() && payload.json.contains(breaks) {
+            return Cow::Owned(payload.json.replace(breaks, ""));
+        }
+        Cow::Borrowed(payload.sent())
     }
 
     /// Whether nobody has said yet where messages go: the endpoint waits for its receiver, and is disabled.

@@ -14,7 +14,7 @@ use super::health::{probing_fields, probing_of};
 use super::item::{Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
 use super::transaction::{Guard, Transacted, Transaction, create, put};
 use super::{BATCH_GET_MAX, Range, Store, Table, keys};
-use domain::aws_place::{AwsPlace, AwsService};
+use domain::aws_place::{AwsPlace, AwsService, FORMATS};
 use domain::caller::Caller;
 use domain::error::{Error, Result, corrupt};
 use domain::http_signature::STYLE;
@@ -48,6 +48,13 @@ fn destination_of(item: &Item) -> Result<Destination> {
                 role_arn: item.text("roleArn")?.to_owned(),
                 fifo_key: item.text_opt("fifoKey").map(str::to_owned),
                 key_template: item.text_opt("keyTemplate").map(str::to_owned),
+                json_lines: match item.text_opt("format") {
+                    None => false,
+                    Some(format) if format == FORMATS[1] => true,
+                    Some(format) => {
+                        return Err(corrupt("an endpoint")(format!("its format is {format:?}")));
+                    }
+                },
             }))),
             None => Err(corrupt("an endpoint")(format!("its destination is {kind:?}"))),
         },
@@ -62,6 +69,7 @@ fn with_destination(item: Item, destination: &Destination) -> Item {
         .with("roleArn", s(&place.role_arn))
         .with_some("fifoKey", place.fifo_key.as_ref().map(s))
         .with_some("keyTemplate", place.key_template.as_ref().map(s))
+        .with_some("format", place.format().map(s))
 }
 
 fn filter_of(item: &Item) -> Result<Option<PayloadFilter>> {
@@ -665,6 +673,7 @@ mod tests {
                     region: "r".into(),
                     role_arn: "role".into(),
                     fifo_key: optional.clone(),
+                    json_lines: optional.is_some(),
                     key_template: optional,
                 }));
                 assert_eq!(destination_of(&with_destination(Item::default(), &place)).unwrap(), place);

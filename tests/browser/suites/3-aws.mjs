@@ -9,7 +9,7 @@ const PLACES = [
   ['SQS', 'sqs', 'arn:aws:sqs:eu-central-1:123456789012:orders.fifo', 'sqs:SendMessage', { fifoKey: '/customer/id' }],
   ['SNS', 'sns', 'arn:aws:sns:eu-central-1:123456789012:orders', 'sns:Publish', {}],
   ['EventBridge', 'eventbridge', 'arn:aws:events:eu-central-1:123456789012:event-bus/orders', 'events:PutEvents', {}],
-  ['S3', 's3', 'arn:aws:s3:::orders', 's3:PutObject', { region: 'eu-central-1', keyTemplate: '{year}/{message}.json' }],
+  ['S3', 's3', 'arn:aws:s3:::orders', 's3:PutObject', { region: 'eu-central-1', format: 'jsonl', keyTemplate: '{year}/{message}.json' }],
   ['Lambda', 'lambda', 'arn:aws:lambda:eu-central-1:123456789012:function:orders', 'lambda:InvokeFunction', {}],
 ];
 const choose = (page, name) => page.getByRole('button', { name, exact: true }).click();
@@ -34,7 +34,7 @@ export default {
       hold((await field('externalId', page).inputValue()) === id, 'another external ID');
       await field('arn', page).fill(arn);
       await field('roleArn', page).fill(ROLE);
-      for (const [part, value] of Object.entries(more)) await field(part, page).fill(value);
+      for (const [part, value] of Object.entries(more)) await (part === 'format' ? field(part, page).selectOption(value) : field(part, page).fill(value));
       const code = await page.getByRole('region', { name: 'CloudFormation' }).innerText();
       for (const part of [`"sts:ExternalId": "${id}"`, `Action: ${action}`, `Resource: "${arn}${kind === 's3' ? '/*' : ''}"`, 'RoleName: "postrider-orders"', '!Ref DeliverRoleArn']) hold(code.includes(part), `${part} is not in\n${code}`);
       hold(!(await violations(page)).length, await violations(page));
@@ -46,7 +46,7 @@ export default {
     const { data } = await all.stack.api('GET', `${at}/endpoint`);
     const made = (kind) => data.find(({ destination }) => destination.kind === kind);
     await go(page, `#/endpoints/${made('s3').id}`, 'arn:aws:s3:::orders');
-    for (const shown of ['S3', ROLE, 'eu-central-1', '{year}/{message}.json', id]) await page.locator('main dd').getByText(shown, { exact: true }).waitFor();
+    for (const shown of ['S3', ROLE, 'eu-central-1', 'jsonl', '{year}/{message}.json', id]) await page.locator('main dd').getByText(shown, { exact: true }).waitFor();
     // It has no headers of its own; all else is as it was made.
     await go(page, `#/endpoints/${made('sqs').id}/settings`);
     hold(!(await card(page, 'headers').count()), 'headers are offered');

@@ -13,7 +13,7 @@ use svix::models::MessageIn;
 use crate::test_stack::{Answer, ENDPOINT_VARIABLE, Receiver, TestStack, settings, soon};
 
 const ACCOUNT: &str = "000000000000";
-const ROLE: &str = "arn:aws:iam::000000000000:role/postrider-test";
+pub(super) const ROLE: &str = "arn:aws:iam::000000000000:role/postrider-test";
 
 fn arn(service: &str, resource: &str) -> String {
     format!("arn:aws:{service}:us-east-1:{ACCOUNT}:{resource}")
@@ -27,7 +27,7 @@ fn unique(name: &str) -> String {
 }
 
 impl TestStack {
-    async fn place(&self, app: &str, destination: Value) -> Answer {
+    pub(super) async fn place(&self, app: &str, destination: Value) -> Answer {
         let body = json!({ "destination": destination }).to_string();
         self.request("POST", &format!("/api/v1/app/{app}/endpoint"), &self.token, body).await
     }
@@ -50,13 +50,13 @@ impl TestStack {
         received.messages.and_then(|mut messages| messages.pop()).expect("a message")
     }
 
-    async fn secret(&self, app: &str, endpoint: &str) -> String {
+    pub(super) async fn secret(&self, app: &str, endpoint: &str) -> String {
         self.svix.endpoint().get_secret(app.into(), endpoint.into()).await.expect("a secret").key
     }
 }
 
 /// A message's attributes as headers, which the published libraries verify.
-fn verify(body: &str, attributes: impl IntoIterator<Item = (String, String)>, secret: &str) {
+pub(super) fn verify(body: &str, attributes: impl IntoIterator<Item = (String, String)>, secret: &str) {
     let headers: HeaderMap = attributes
         .into_iter()
         .map(|(name, value)| {
@@ -382,6 +382,30 @@ async fn a_bucket_gets_an_object_for_each_message() {
         Some((name.to_owned(), value.to_str().expect("text").to_owned()))
     });
     verify(&body, carried, &stack.secret(&app, &id).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_gets_lines_of_json() {
+    let Some(emulator) = Emulator::find() else { return };
+    let stack = TestStack::start().await;
+    let app = stack.app().await;
+    let bucket = unique("bucket");
+    emulator.ask("s3", "PUT", &format!("/{bucket}"), &[], "").await;
+    let destination = json!({
+        "kind": "s3", "arn": format!("arn:aws:s3:::{bucket}"), "roleArn": ROLE, "region": "us-east-1",
+        "format": "jsonl", "keyTemplate": "in/{eventType}/{message}.jsonl",
+    });
+    let (id, message) = delivered(&stack, &app, destination, json!({"n": 1})).await;
+    let path = format!("/{bucket}/in/a.b/{message}.jsonl");
+    let (status, headers, body) = emulator.ask("s3", "GET", &path, &[], "").await;
+    assert_eq!(
+        (status, &headers["content-type"]),
+        (StatusCode::OK, &"application/x-ndjson".parse().unwrap())
+    );
+    let line: Value = serde_json::from_str(body.strip_suffix('\n').expect("a line")).expect("JSON");
+    let carried: HashMap<String, String> = serde_json::from_value(line["headers"].clone()).expect("headers");
+    assert_eq!(line["payload"], json!({"n": 1}));
+    verify(r#"{"n":1}"#, carried, &stack.secret(&app, &id).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

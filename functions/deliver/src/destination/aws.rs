@@ -5,6 +5,7 @@ mod answer;
 mod assume;
 pub mod call;
 mod form;
+pub mod lines;
 
 use std::sync::Arc;
 
@@ -12,12 +13,13 @@ use shared::Result;
 use shared::aws_place::AwsPlace;
 use shared::clock::SharedClock;
 use shared::config::{ConfigError, Delivery, Env, HeaderStyle};
+use shared::ids::AppId;
 use shared::{signing, webhook};
 
 use super::http::{Http, HttpSender};
 use super::{AttemptResult, Sender, Webhook};
 use assume::Roles;
-use call::Outgoing;
+use call::{Call, Outgoing};
 
 /// Where AWS is, and who asks there.
 #[derive(Clone, Debug)]
@@ -86,35 +88,45 @@ impl Aws {
     }
 }
 
-impl Sender for Aws {
-    type Address = AwsPlace;
-
-    async fn send(&self, place: &AwsPlace, webhook: Webhook<'_>) -> Result<AttemptResult> {
+impl Aws {
+    /// A message with what it carries besides, signed over `text`.
+    fn outgoing<'a>(&self, webhook: Webhook<'a>, text: &str) -> Result<Outgoing<'a>> {
         let Webhook { message, endpoint, payload, at, event_type, .. } = webhook;
         let (id, timestamp) = (message.to_string(), at.seconds());
-        let signature =
-            signing::signatures(endpoint.valid_keys(at), &id, timestamp, payload.sent().as_bytes())?;
+        let signature = signing::signatures(endpoint.valid_keys(at), &id, timestamp, text.as_bytes())?;
         let content_type = payload.content_type.as_deref();
         let attributes =
             webhook::attributes(self.style, &id, timestamp, Some(&signature), content_type, event_type);
-        let outgoing = Outgoing { webhook, attributes };
-        let call = match call::to(place, &outgoing, &self.aws) {
-            Ok(call) => call,
-            Err(reason) => return Ok(AttemptResult::failed(reason)),
-        };
-        let credentials = match self.roles.credentials(place, endpoint.app).await {
+        Ok(Outgoing { webhook, attributes })
+    }
+
+    /// Takes on the role, makes the request, and says what its answer means.
+    async fn exchange(&self, place: &AwsPlace, app: AppId, call: Call) -> AttemptResult {
+        let credentials = match self.roles.credentials(place, app).await {
             Ok(credentials) => credentials,
-            Err(refused) => return Ok(refused),
+            Err(refused) => return refused,
         };
         // Taking on a role can have taken a while, and signatures are good for five minutes.
         let request = match call.signed(&credentials, self.clock.now()) {
             Ok(request) => request,
-            Err(reason) => return Ok(AttemptResult::failed(reason)),
+            Err(reason) => return AttemptResult::failed(reason),
         };
         let mut result = self.http.exchange(request).await;
         if answer::interpret(place, &mut result).credentials_refused {
-            self.roles.forget(place, endpoint.app);
+            self.roles.forget(place, app);
         }
-        Ok(result)
+        result
+    }
+}
+
+impl Sender for Aws {
+    type Address = AwsPlace;
+
+    async fn send(&self, place: &AwsPlace, webhook: Webhook<'_>) -> Result<AttemptResult> {
+        let outgoing = self.outgoing(webhook, webhook.payload.sent())?;
+        match call::to(place, &outgoing, &self.aws) {
+            Ok(call) => Ok(self.exchange(place, webhook.endpoint.app, call).await),
+            Err(reason) => Ok(AttemptResult::failed(reason)),
+        }
     }
 }

@@ -69,6 +69,7 @@ impl AuditSnapshot {
             .with("region", place.region.as_str())
             .with("fifoKey", place.fifo_key.as_deref())
             .with("keyTemplate", place.key_template.as_deref())
+            .with("format", place.format())
     }
 
     /// Both without what is the same in them.

@@ -10,6 +10,7 @@ fn place(service: AwsService) -> AwsPlace {
         role_arn: "arn:aws:iam::123456789012:role/r".into(),
         fifo_key: None,
         key_template: None,
+        json_lines: false,
     }
 }
 

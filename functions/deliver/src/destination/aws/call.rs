@@ -17,6 +17,8 @@ const SOURCE: &str = "postrider";
 /// Longest message group, by SQS's definition.
 const GROUP_LENGTH_MAX: usize = 128;
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
+/// What lines of JSON are called; no registry has a name for them.
+const LINES: &str = "application/x-ndjson";
 
 /// A message, and what it carries besides its payload.
 pub struct Outgoing<'a> {
@@ -95,11 +97,8 @@ pub fn suffix(partition: &str) -> &'static str {
     if partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" }
 }
 
-/// The request that gives `outgoing` to `place`.
-///
-/// # Errors
-/// The message does not fit the place, in words for the endpoint's owner.
-pub fn to(place: &AwsPlace, outgoing: &Outgoing<'_>, aws: &OwnAws) -> Result<Call, String> {
+/// A request to a place, before it is filled in, and whether it goes to an emulator.
+fn unfilled(place: &AwsPlace, aws: &OwnAws) -> (Call, bool) {
     let (address, is_emulated) = address(place, aws);
     let call = Call {
         service: place.service.code(),
@@ -110,6 +109,15 @@ pub fn to(place: &AwsPlace, outgoing: &Outgoing<'_>, aws: &OwnAws) -> Result<Cal
         headers: Vec::new(),
         body: Vec::new(),
     };
+    (call, is_emulated)
+}
+
+/// The request that gives `outgoing` to `place`.
+///
+/// # Errors
+/// The message does not fit the place, in words for the endpoint's owner.
+pub fn to(place: &AwsPlace, outgoing: &Outgoing<'_>, aws: &OwnAws) -> Result<Call, String> {
+    let (call, is_emulated) = unfilled(place, aws);
     match place.service {
         AwsService::Sqs => sqs(place, outgoing, call),
         AwsService::Sns => sns(place, outgoing, call),
@@ -195,23 +203,45 @@ fn event_bridge(place: &AwsPlace, outgoing: &Outgoing<'_>, call: Call) -> Result
     Ok(Call { headers, body: json!({"Entries": [entry]}).to_string().into_bytes(), ..call })
 }
 
-/// `PutObject`. A bucket whose name has dots is no part of a host name that certificates cover.
-fn s3(place: &AwsPlace, outgoing: &Outgoing<'_>, call: Call, is_emulated: bool) -> Call {
-    let Webhook { message, endpoint, payload, event_type, .. } = outgoing.webhook;
-    let bucket = place.parts().resource;
-    let key = escaped(&place.object_key(endpoint.app, endpoint.id, message, event_type), true);
+/// `PutObject` to where a key of a bucket is. A bucket whose name has dots is no part of a host name that
+/// certificates cover.
+fn put_object(place: &AwsPlace, key: &str, call: Call, is_emulated: bool) -> Call {
+    let (bucket, key) = (place.parts().resource, escaped(key, true));
     let (address, path) = match call.address.split_once("://") {
         Some((scheme, host)) if !is_emulated && !bucket.contains('.') => {
             (format!("{scheme}://{bucket}.{host}"), format!("/{key}"))
         }
         _ => (call.address.clone(), format!("/{bucket}/{key}")),
     };
+    Call { method: Method::PUT, address, path, ..call }
+}
+
+/// An object that is a message.
+fn s3(place: &AwsPlace, outgoing: &Outgoing<'_>, call: Call, is_emulated: bool) -> Call {
+    let Webhook { message, endpoint, payload, event_type, .. } = outgoing.webhook;
+    let key = place.object_key(endpoint.app, endpoint.id, message, event_type);
     let headers = outgoing.attributes.iter().map(|(name, value)| match *name {
         "content-type" => header(name, value.as_str()),
         name => (format!("x-amz-meta-{name}"), value.clone()),
     });
     let (headers, body) = (headers.collect(), payload.sent().as_bytes().to_vec());
-    Call { method: Method::PUT, address, path, headers, body, ..call }
+    put_object(place, &key, Call { headers, body, ..call }, is_emulated)
+}
+
+/// An object of lines, which have what else each message carries in them.
+pub fn lines(place: &AwsPlace, key: &str, body: String, aws: &OwnAws) -> Call {
+    let (call, is_emulated) = unfilled(place, aws);
+    let headers = vec![header("content-type", LINES)];
+    put_object(place, key, Call { headers, body: body.into_bytes(), ..call }, is_emulated)
+}
+
+/// A message as one line of JSON. `signed`: its payload as it was signed, which has no line breaks if it is JSON.
+pub fn line(outgoing: &Outgoing<'_>, signed: &str) -> String {
+    let content = match &outgoing.webhook.payload.raw {
+        None => format!("\"payload\":{signed}"),
+        Some(_) => format!("\"body\":{}", Value::from(signed)),
+    };
+    format!("{{\"headers\":{},{content}}}\n", named(outgoing))
 }
 
 /// `Invoke`, and wait for the result. The event is the one that a function URL would make of a webhook.

@@ -17,6 +17,7 @@ fn place(service: AwsService, arn: &str, fifo_key: Option<&str>) -> AwsPlace {
         region: (service == AwsService::S3).then(|| "eu-central-1".into()),
         fifo_key: fifo_key.map(str::to_owned),
         key_template: None,
+        format: None,
     };
     let partition = if arn.starts_with("arn:aws-cn:") { "aws-cn" } else { "aws" };
     let role_arn = place.role_arn.replace("arn:aws:", &format!("arn:{partition}:"));
