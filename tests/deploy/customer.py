@@ -43,7 +43,7 @@ def snippet():
 
 def command():
     """And the command that deploys it."""
-    return section("The customer's side").partition("```sh\n")[2].partition("```")[0]
+    return section("The customer's side").partition("```sh aws\n")[2].partition("```")[0]
 
 
 def actions():
