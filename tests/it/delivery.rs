@@ -2,6 +2,7 @@
 
 pub mod aws_places;
 pub mod cache_consistency;
+pub mod copies;
 pub mod deliveries;
 pub mod filters;
 pub mod http_signatures;

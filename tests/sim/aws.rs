@@ -35,6 +35,8 @@ struct Inner {
     queues: Notify,
     /// The sort keys of the timers that were written, which begin with their times.
     timers: Mutex<BTreeSet<String>>,
+    /// What is broken on purpose: the first copy of an application misses its changes.
+    forgets_a_copy: bool,
 }
 
 impl std::fmt::Debug for Inner {
@@ -50,7 +52,7 @@ const LAMBDA: &str = "Lambda.Invoke";
 type Answer = (u16, Vec<u8>);
 
 impl Aws {
-    pub fn new(sim: &Sim, faults: &Faults, journal: &Journal) -> Self {
+    pub fn new(sim: &Sim, faults: &Faults, journal: &Journal, forgets_a_copy: bool) -> Self {
         let clock = Arc::new(SimClock::new(sim));
         let options = Options { clock: clock.clone(), ..Options::default() };
         Self(Arc::new(Inner {
@@ -61,6 +63,7 @@ impl Aws {
             engine: Engine::open(options).expect("queues in memory"),
             queues: Notify::new(),
             timers: Mutex::default(),
+            forgets_a_copy,
         }))
     }
 
@@ -235,7 +238,10 @@ impl Inner {
                 (200, serde_json::to_vec(&transformer::run_batch(&clock, &batch)).expect("JSON"))
             }
             Service::DynamoDb => {
-                let body = String::from_utf8(body).expect("text");
+                let mut body = String::from_utf8(body).expect("text");
+                if self.forgets_a_copy && operation == "TransactWriteItems" {
+                    body = without_first_copy(&body);
+                }
                 let answer = self.dynamodb(operation, &body);
                 if answer.0 == 200 && ["PutItem", "UpdateItem", "TransactWriteItems"].contains(&operation) {
                     self.note(&body, invocation);
@@ -332,6 +338,22 @@ impl Inner {
         }
         (status, answer)
     }
+}
+
+/// A transaction without what it does to the first copy of an application whose version it raises.
+fn without_first_copy(body: &str) -> String {
+    let mut request: Value = serde_json::from_str(body).expect("JSON");
+    let writes = request["TransactItems"].as_array_mut().expect("writes");
+    let raises = |write: &Value| {
+        write["Update"]["UpdateExpression"].as_str().is_some_and(|text| text.contains("#version + "))
+    };
+    if writes.iter().any(raises) {
+        writes.retain(|write| {
+            let pk = write["Update"]["Key"]["pk"]["S"].as_str().unwrap_or_default();
+            !(pk.starts_with("APP#") && pk.ends_with("#1"))
+        });
+    }
+    request.to_string()
 }
 
 fn error(status: u16, kind: &str) -> Answer {

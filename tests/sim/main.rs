@@ -5,6 +5,7 @@
 //! happened in it.
 
 mod aws;
+mod copies;
 mod coverage;
 mod faults;
 mod journal;
@@ -85,6 +86,7 @@ fn what_is_broken_on_purpose_is_found() {
     ];
     let others = [
         Bug::BlindList,
+        Bug::ForgottenCopy,
         Bug::Polling(messages::InjectedBug::PassesUnfinishedWrites),
         Bug::Polling(messages::InjectedBug::LeasesTwice),
     ];

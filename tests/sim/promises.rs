@@ -101,6 +101,7 @@ pub async fn check(
     }
     course.stops(&mut broken);
     course.extra_copies(&mut broken);
+    crate::copies::check(world, &mut broken);
     if world.calm {
         course.waits(&mut broken);
     }

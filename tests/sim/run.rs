@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::copies;
 use crate::coverage::Coverage;
 use crate::links;
 use crate::pollers;
@@ -53,7 +54,9 @@ pub fn run(seed: u64, bug: Option<Bug>, traced: bool) -> Done {
         let (world, customers) = (world.clone(), customers.clone());
         async move {
             world.create().await;
-            *customers.lock().unwrap_or_else(PoisonError::into_inner) = workload::customers(&world).await;
+            let made = workload::customers(&world).await;
+            copies::start(&world, &made).await;
+            *customers.lock().unwrap_or_else(PoisonError::into_inner) = made;
         }
     };
     let wait_for = |sim: &Sim, work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {

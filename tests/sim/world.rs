@@ -52,6 +52,8 @@ pub enum Bug {
     Polling(messages::InjectedBug),
     /// Lists of attempts leave out those inside states.
     BlindList,
+    /// A change of an application forgets the first of its copies.
+    ForgottenCopy,
 }
 
 #[derive(Clone, Debug)]
@@ -85,6 +87,7 @@ pub struct World {
     random: Dice,
     variables: BTreeMap<String, BTreeMap<String, String>>,
     pub log_table: String,
+    pub config_table: String,
     clocks: Mutex<Vec<SimClock>>,
     /// The instances of the functions that answer clients.
     api: BTreeMap<&'static str, Vec<Mutex<Option<Router>>>>,
@@ -102,7 +105,7 @@ impl World {
         let calm = dice.chance(150);
         let faults = Faults::draw(seed, sim, calm);
         let journal = Journal::default();
-        let aws = Aws::new(sim, &faults, &journal);
+        let aws = Aws::new(sim, &faults, &journal, bug == Some(Bug::ForgottenCopy));
         let settings = Settings::draw(&dice);
         let mut world = Self {
             seed,
@@ -111,6 +114,7 @@ impl World {
             random: Dice::new(seed, "product"),
             variables: BTreeMap::new(),
             log_table: table("LogTable"),
+            config_table: table("ConfigTable"),
             clocks: Mutex::default(),
             api: ["messages", "attempts", "endpoints"]
                 .map(|name| (name, (0..INSTANCES).map(|_| Mutex::default()).collect()))

@@ -405,6 +405,19 @@ impl Deliver {
 
     /// The application, and into the cache what of its endpoints comes with it where `endpoint` is not there.
     async fn application(&self, org: OrgId, app: AppId, endpoint: EndpointId) -> Result<Option<Application>> {
+        let found = self.application_along(org, app, endpoint).await?;
+        if let Some(app) = &found {
+            self.store.note_reading(app).await;
+        }
+        Ok(found)
+    }
+
+    async fn application_along(
+        &self,
+        org: OrgId,
+        app: AppId,
+        endpoint: EndpointId,
+    ) -> Result<Option<Application>> {
         let now = self.clock.now();
         if self.endpoints.contains(&endpoint, now) {
             return self.store.find_application(org, app).await;

@@ -63,7 +63,7 @@ pub fn router(env: &Env<'_>, platform: &Platform) -> Result<Router, ConfigError>
 
 fn router_of(env: &Env<'_>, platform: &Platform, bug: Option<InjectedBug>) -> Result<Router, ConfigError> {
     let api = Api::connect(env, platform)?;
-    let intake = Intake::connect(env, platform, api.store.clone(), "messages")?.limited(env)?;
+    let intake = Intake::connect(env, platform, api.store.clone(), "messages")?.limited(env)?.counting();
     let metrics = intake.metrics().clone();
     let state = Messages { api, intake, bug };
     // These paths hide messages whose event id is their name.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use runtime::cache::Version;
 use runtime::clock::Timestamp;
 
+use crate::copies::Copies;
 use crate::ids::{AppId, EndpointId, OrgId};
 use crate::retry::OwnRetryPolicy;
 use crate::token::Expiry;
@@ -30,6 +31,8 @@ pub struct Application {
     pub slow_endpoints: Vec<EndpointId>,
     /// The ends of tokens that it has had.
     pub expiries: Vec<Expiry>,
+    /// The copies of it that readers are spread over.
+    pub copies: Copies,
 }
 
 impl Application {

@@ -8,6 +8,7 @@ pub mod aws_place;
 pub mod caller;
 pub mod capability;
 pub mod connector;
+pub mod copies;
 pub mod email;
 pub mod endpoint;
 pub mod error;

@@ -42,6 +42,8 @@ pub struct Intake {
     delivery_timeout: Duration,
     targets: Arc<Targets>,
     quota: Arc<Quota>,
+    /// Whether it counts how often applications are read.
+    counting: bool,
     metrics: Arc<Metrics>,
 }
 
@@ -66,6 +68,7 @@ impl Intake {
             delivery_timeout: delivery_timeout(env)?,
             targets: Arc::default(),
             quota: Arc::new(Quota::new(None)),
+            counting: false,
             metrics: platform.metrics(function),
         })
     }
@@ -76,6 +79,12 @@ impl Intake {
     /// It is no number.
     pub fn limited(self, env: &Env<'_>) -> Result<Self, ConfigError> {
         Ok(Self { quota: Arc::new(Quota::new(quota::read(env)?)), ..self })
+    }
+
+    /// This, counting how often each application is read, so that it has the copies that it needs.
+    #[must_use]
+    pub fn counting(self) -> Self {
+        Self { counting: true, ..self }
     }
 
     /// The queue service.
@@ -99,7 +108,11 @@ impl Intake {
         new: Option<&ApplicationSettings>,
     ) -> Result<Application> {
         let find = || self.targets.application_for(&self.store, &*self.clock, caller, reference);
-        match (find().await, new) {
+        let found = find().await;
+        if let (Ok(app), true) = (&found, self.counting) {
+            self.store.note_reading(app).await;
+        }
+        match (found, new) {
             (Err(Error::NotFound(_)), Some(new)) => {
                 match self.store.create_application(caller, new.clone()).await {
                     // Somebody else made it meanwhile.

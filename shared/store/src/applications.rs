@@ -6,16 +6,18 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::builders::{DeleteBuilder, PutBuilder, UpdateBuilder};
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Update};
+use aws_sdk_dynamodb::types::builders::{DeleteBuilder, PutBuilder};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete};
 
 use super::audit::{AuditAction, Change};
+use super::copies::{OfApplication, Raise, copies_of};
 use super::endpoints::Endpoint;
 use super::item::{FromItem, Get as _, Item, Put as _, SCHEMA, ToItem, ToItemOf, n, s};
 use super::tokens::expiries_of;
 use super::transaction::{Guard, Transacted, Transaction, create, put};
 use super::{Range, Store, Table, health, keys};
 use domain::caller::Caller;
+use domain::copies::Copies;
 use domain::error::{Error, Result, corrupt};
 use domain::ids::{AppId, OrgId, Reference};
 use domain::page::{ListQuery, Page};
@@ -49,6 +51,7 @@ impl FromItem for Application {
             version_at: item.time("versionAt")?,
             slow_endpoints: health::slow_endpoints_of(item),
             expiries: expiries_of(item),
+            copies: copies_of(item),
         })
     }
 }
@@ -146,6 +149,7 @@ impl Store {
             version_at: now,
             slow_endpoints: Vec::new(),
             expiries: Vec::new(),
+            copies: Copies::default(),
         };
         let profile = Profile { id, settings, created_at: now, updated_at: now };
         let table = self.table(Table::Config);
@@ -177,7 +181,7 @@ impl Store {
             .expression_attribute_values(":id", s(id.to_string()))
     }
 
-    /// Reads an application strongly: its version decides whether caches hold.
+    /// Reads an application strongly, from its item or any copy: its version decides whether caches hold.
     ///
     /// # Errors
     /// `NotFound`.
@@ -190,7 +194,7 @@ impl Store {
     /// # Errors
     /// The store's own.
     pub async fn find_application(&self, org: OrgId, id: AppId) -> Result<Option<Application>> {
-        let item = self.get(Table::Config, keys::application(id), true, "read an application").await?;
+        let item = self.application_item(id).await?;
         let app = item.map(|item| Application::from_item(&item)).transpose()?;
         Ok(app.filter(|app| app.org == org))
     }
@@ -217,11 +221,14 @@ impl Store {
             operation: "read an application and its endpoints",
         };
         let page = self.query(Table::Config, range).await?;
-        let Some((first, others)) = page.items.split_first() else { return Ok(None) };
+        let there = page.items.split_first();
         // Of a deleted application endpoints may be left for a while.
-        if keys::is_endpoint(first)? {
+        let gone = there.map_or(Ok(true), |(first, _)| keys::is_endpoint(first))?;
+        let Some((first, others)) = there.filter(|_| !gone) else {
+            self.learn_copies(id, None);
             return Ok(None);
-        }
+        };
+        self.learn_copies(id, Some(first));
         let app = Application::from_item(first)?;
         if app.org != org {
             return Ok(None);
@@ -357,7 +364,7 @@ impl Store {
             .expression_attribute_values(":old", n(old.updated_at.ms()));
         let mut tx = Transaction::new("update an application");
         tx.add(Guard::Unchanged, profile)?;
-        tx.add(Guard::Application, self.application_update(app, &new.settings, updated_at))?;
+        tx.of_application(app, OfApplication::Raise(Raise::default().settings(&new.settings).lowering()));
         if uid != old_uid {
             if let Some(uid) = uid {
                 tx.add(Guard::Uid, self.claim_application_uid(app.org, uid, app.id))?;
@@ -373,41 +380,6 @@ impl Store {
             Transacted::Refused(Guard::Uid) => Err(uid_taken()),
             Transacted::Refused(_) => Ok(None),
         }
-    }
-
-    /// Writes what deliveries have to know of new settings.
-    fn application_update(
-        &self,
-        app: &Application,
-        settings: &ApplicationSettings,
-        now: Timestamp,
-    ) -> UpdateBuilder {
-        let mut set = "SET versionAt = :now, #version = #version + :one".to_owned();
-        let mut update = Update::builder()
-            .table_name(&self.tables.config)
-            .set_key(Some(keys::application(app.id)))
-            .condition_expression("attribute_exists(pk)")
-            .expression_attribute_names("#version", "version")
-            .expression_attribute_values(":now", n(now.ms()))
-            .expression_attribute_values(":one", n(1));
-        let mut remove = Vec::new();
-        for (name, value) in [
-            ("uid", settings.uid.as_ref().map(s)),
-            ("rateLimit", settings.rate_limit.map(n)),
-            ("retryPolicy", retry_policy(settings.retry_policy.as_ref())),
-        ] {
-            match value {
-                Some(value) => {
-                    set.push_str(&format!(", {name} = :{name}"));
-                    update = update.expression_attribute_values(format!(":{name}"), value);
-                }
-                None => remove.push(name),
-            }
-        }
-        if !remove.is_empty() {
-            set.push_str(&format!(" REMOVE {}", remove.join(", ")));
-        }
-        update.update_expression(set)
     }
 
     /// Deletes an application, whose profile is as it was read: from now on nobody finds it, and nothing of
@@ -426,10 +398,9 @@ impl Store {
         let of_profile = delete(keys::profile(app.org, app.id))
             .condition_expression("updatedAt = :old")
             .expression_attribute_values(":old", n(profile.updated_at.ms()));
-        let of_app = delete(keys::application(app.id)).condition_expression("attribute_exists(pk)");
         let mut tx = Transaction::new("delete an application");
         tx.add(Guard::Unchanged, of_profile)?;
-        tx.add(Guard::Application, of_app)?;
+        tx.of_application(app, OfApplication::Delete);
         if let Some(uid) = &profile.settings.uid {
             tx.add(Guard::Unchanged, self.free_application_uid(app.org, uid, app.id))?;
         }

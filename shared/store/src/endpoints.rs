@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use aws_sdk_dynamodb::types::builders::{DeleteBuilder, PutBuilder, UpdateBuilder};
-use aws_sdk_dynamodb::types::{AttributeValue, Delete, Update};
+use aws_sdk_dynamodb::types::builders::{DeleteBuilder, PutBuilder};
+use aws_sdk_dynamodb::types::{AttributeValue, Delete};
 
 use super::applications::{ENDPOINTS_MAX, metadata, metadata_of, retry_policy, retry_policy_of};
 use super::attempts::endpoint_of;
 use super::audit::{AuditAction, Change};
+use super::copies::Raise;
 use super::endpoint_secrets::EndpointHeaders;
 use super::health::{probing_fields, probing_of};
 use super::item::{Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
@@ -217,41 +218,6 @@ impl Store {
         Ok(found)
     }
 
-    /// Raises the application's version, and its count of endpoints by `more`.
-    pub(super) fn raise_version(&self, app: &Application, more: i32) -> UpdateBuilder {
-        self.raised_version(app, more, "")
-    }
-
-    /// The same for an endpoint that nothing is sent to any more, with what is noted of it there.
-    pub(super) fn raise_version_without(
-        &self,
-        app: &Application,
-        more: i32,
-        gone: EndpointId,
-    ) -> UpdateBuilder {
-        self.raised_version(app, more, " DELETE hanging :gone")
-            .expression_attribute_values(":gone", AttributeValue::Ss(vec![gone.to_string()]))
-    }
-
-    fn raised_version(&self, app: &Application, more: i32, also: &str) -> UpdateBuilder {
-        let limit = if more > 0 { " AND endpoints < :max" } else { "" };
-        let mut update = Update::builder()
-            .table_name(&self.tables.config)
-            .set_key(Some(keys::application(app.id)))
-            .condition_expression(format!("attribute_exists(pk){limit}"))
-            .update_expression(format!(
-                "SET #version = #version + :one, versionAt = :now, endpoints = endpoints + :more{also}"
-            ))
-            .expression_attribute_names("#version", "version")
-            .expression_attribute_values(":one", n(1))
-            .expression_attribute_values(":more", n(more))
-            .expression_attribute_values(":now", n(self.clock.now().ms()));
-        if more > 0 {
-            update = update.expression_attribute_values(":max", n(ENDPOINTS_MAX));
-        }
-        update
-    }
-
     /// Tells all caches, and the jobs that carry a text, that something of the application is no
     /// longer what it was: the text of a message, say. `what` and `subject` go into the audit event.
     ///
@@ -280,7 +246,7 @@ impl Store {
     ) -> Result<()> {
         for some in subjects.chunks(INVALIDATED_AT_ONCE) {
             let mut tx = Transaction::new("invalidate caches");
-            tx.add(Guard::Application, self.raise_version(app, 0))?;
+            tx.raise(app, Raise::default());
             for subject in some {
                 tx.add(Guard::Fresh, self.audit(Change::new(by, what, subject).within(app.id)))?;
             }
@@ -298,7 +264,7 @@ impl Store {
     /// The store's own.
     pub async fn invalidate_for_task(&self, app: &Application) -> Result<()> {
         let mut tx = Transaction::new("invalidate caches");
-        tx.add(Guard::Application, self.raise_version(app, 0))?;
+        tx.raise(app, Raise::default());
         self.transact(tx).await.map(drop)
     }
 
@@ -357,7 +323,7 @@ impl Store {
     ) -> Result<Endpoint> {
         let change = Change::new(by, AuditAction::EndpointCreated, endpoint.id).within(app.id).to(&endpoint);
         let mut tx = Transaction::new("create an endpoint");
-        tx.add(Guard::Application, self.raise_version(app, 1))?;
+        tx.raise(app, Raise::default().endpoints(1).lowering());
         tx.add(Guard::Fresh, create(self.table(Table::Config), self.endpoint_item(&endpoint)?))?;
         tx.add(Guard::Fresh, self.audit(change))?;
         if let Some(uid) = &endpoint.settings.uid {
@@ -555,13 +521,12 @@ impl Store {
             .into_iter()
             .flatten()
             .fold(put, |put, (name, at)| put.expression_attribute_values(name, n(at.ms())));
-        let raise =
-            if disabled { self.raise_version_without(app, 0, old.id) } else { self.raise_version(app, 0) };
+        let raise = if disabled { Raise::without(old.id) } else { Raise::default() };
         let mut tx = Transaction::new("update an endpoint");
         if let Some(write) = beside {
             tx.add(Guard::Unchanged, write)?;
         }
-        tx.add(Guard::Application, raise)?;
+        tx.raise(app, raise.lowering());
         tx.add(Guard::Unchanged, put)?;
         tx.add(Guard::Fresh, self.audit(Change::new(by, what, old.id).within(app.id).from(old).to(&new)))?;
         let (uid, old_uid) = (&new.settings.uid, &old.settings.uid);
@@ -602,7 +567,7 @@ impl Store {
             .expression_attribute_values(":old", n(endpoint.updated_at.ms()));
         let change = Change::new(by, AuditAction::EndpointDeleted, endpoint.id).within(app.id).from(endpoint);
         let mut tx = Transaction::new("delete an endpoint");
-        tx.add(Guard::Application, self.raise_version_without(app, -1, endpoint.id))?;
+        tx.raise(app, Raise::without(endpoint.id).endpoints(-1).lowering());
         tx.add(Guard::Unchanged, delete)?;
         tx.add(Guard::Fresh, self.audit(change))?;
         tx.add(Guard::Unchanged, create(self.table(Table::Log), self.deleted_item(endpoint)))?;

@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::item::{Get as _, Item};
 use super::keys::SHARDS;
 use super::{Range, Store, Table, keys};
+use domain::copies::COPIES_MAX;
 use domain::error::{Result, corrupt, unavailable};
 use domain::ids::{AppId, EndpointId, OrgId};
 
@@ -112,6 +113,11 @@ impl Store {
     /// The store's own.
     pub async fn erase_endpoints(&self, app: AppId) -> Result<usize> {
         let page = self.front(Table::Config, keys::application_pk(app)).await?;
+        if page.is_empty() {
+            // They went with the application, unless a version did that which knows of none.
+            let copies = keys::application_items(app, COPIES_MAX).skip(1).collect();
+            self.batch_delete(Table::Config, copies, "erase copies of an application").await?;
+        }
         self.erase_page(Table::Config, page).await
     }
 

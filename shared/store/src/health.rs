@@ -7,8 +7,10 @@
 
 use aws_sdk_dynamodb::types::builders::{PutBuilder, UpdateBuilder};
 use aws_sdk_dynamodb::types::{AttributeValue, Update};
+use futures_util::future::try_join_all;
 
 use super::audit::{AuditAction, AuditSnapshot, Change};
+use super::copies::Raise;
 use super::endpoints::Endpoint;
 use super::item::{Get as _, Item, n};
 use super::transaction::{Guard, Transacted, Transaction};
@@ -57,17 +59,23 @@ pub(super) fn probing_fields(probing: &Probing) -> Vec<(&'static str, AttributeV
 
 impl Store {
     /// Notes in its application that an endpoint hangs, or that it does not any more. It is a hint: of two
-    /// that contradict each other the later counts.
+    /// that contradict each other the later counts, and a copy of the application that was missed is told by who
+    /// reads it.
     ///
     /// # Errors
     /// The store's own.
     pub async fn mark_slow(&self, app: &Application, id: EndpointId, hangs: bool) -> Result<()> {
+        let items = keys::application_items(app.id, app.copies.count);
+        try_join_all(items.map(|key| self.mark_slow_in(key, id, hangs))).await.map(drop)
+    }
+
+    async fn mark_slow_in(&self, key: Item, id: EndpointId, hangs: bool) -> Result<()> {
         let of_these = AttributeValue::Ss(vec![id.to_string()]);
         let mut request = self
             .client
             .update_item()
             .table_name(self.table(Table::Config))
-            .set_key(Some(keys::application(app.id)))
+            .set_key(Some(key))
             .expression_attribute_values(":these", of_these)
             .expression_attribute_values(":this", AttributeValue::S(id.to_string()))
             .set_return_consumed_capacity(self.return_consumed_capacity.clone());
@@ -244,7 +252,7 @@ impl Store {
         update: UpdateBuilder,
     ) -> Result<bool> {
         let mut tx = Transaction::new("note that an endpoint fails");
-        tx.add(Guard::Application, self.raise_version(app, 0))?;
+        tx.raise(app, Raise::default());
         tx.add(Guard::Unchanged, self.of_endpoint(app, endpoint.id, update))?;
         let events = self.operational_events(app, endpoint, &[EndpointEvent::Failing(warning)]).await?;
         self.write_operational_events(&mut tx, &events)?;
@@ -270,7 +278,7 @@ impl Store {
             .condition_expression("attribute_exists(pk) AND failingSince = :since")
             .expression_attribute_values(":since", n(since.ms()));
         let mut tx = Transaction::new("forget that an endpoint failed");
-        tx.add(Guard::Application, self.raise_version(app, 0))?;
+        tx.raise(app, Raise::default());
         tx.add(Guard::Unchanged, self.of_endpoint(app, endpoint.id, update))?;
         let events = self.operational_events(app, endpoint, &[EndpointEvent::Recovered(since)]).await?;
         self.write_operational_events(&mut tx, &events)?;
@@ -321,7 +329,7 @@ impl Store {
         let change = Change::new(&by, AuditAction::EndpointDisabled, id).within(app.id);
         let change = change.from(disabled(false)).to(disabled(true).with("failingSince", since.to_string()));
         let mut tx = Transaction::new("disable an endpoint");
-        tx.add(Guard::Application, self.raise_version_without(app, 0, id))?;
+        tx.raise(app, Raise::without(id));
         tx.add(Guard::Unchanged, self.of_endpoint(app, id, update))?;
         tx.add(Guard::Fresh, self.audit(change))?;
         let next_probe = probing.and_then(|probing| probing.next);
@@ -401,7 +409,7 @@ impl Store {
         let change = Change::new(&by, AuditAction::EndpointEnabled, endpoint.id).within(app.id);
         let after = disabled(false).with("missedSince", probing.since.to_string());
         let mut tx = Transaction::new("enable an endpoint");
-        tx.add(Guard::Application, self.raise_version(app, 0))?;
+        tx.raise(app, Raise::default());
         tx.add(Guard::Unchanged, self.of_endpoint(app, endpoint.id, update))?;
         tx.add(Guard::Fresh, self.audit(change.from(disabled(true)).to(after)))?;
         let reason = format!("{} to a probe", probe.failure());

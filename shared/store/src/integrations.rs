@@ -4,6 +4,7 @@ use aws_sdk_dynamodb::types::Delete;
 
 use super::applications::Application;
 use super::audit::{AuditAction, Change};
+use super::copies::Raise;
 use super::item::{FromItem, Get as _, Item, Put as _, SCHEMA, ToItemOf, b, n, s, texts};
 use super::transaction::{Guard, Transacted, Transaction, create, put};
 use super::{Store, Table, keys};
@@ -64,7 +65,7 @@ impl Store {
         let new = Integration { id, name, feature_flags, key: None, created_at: now, updated_at: now };
         let change = Change::new(by, AuditAction::IntegrationCreated, id).within(app.id).to(&new);
         let mut tx = Transaction::new("create an integration");
-        tx.add(Guard::Application, self.raise_version(app, 0))?;
+        tx.raise(app, Raise::default());
         tx.add(Guard::Fresh, create(self.table(Table::Config), new.to_item((app.org, app.id))))?;
         tx.add(Guard::Fresh, self.audit(change))?;
         match self.transact(tx).await? {

@@ -3,6 +3,7 @@
 //! | table  | item               | pk                          | sk                    |
 //! |--------|--------------------|-----------------------------|-----------------------|
 //! | config | application        | `APP#{app}`                 | `APP`                 |
+//! | config | copy of an application | `APP#{app}#{nth}`        | `APP`                 |
 //! | config | application's profile | `ORG#{org}`              | `APP#{app}`           |
 //! | config | application's uid  | `ORG#{org}`                 | `APPUID#{uid}`        |
 //! | config | event type         | `ORG#{org}`                 | `ET#{name}`           |
@@ -36,6 +37,7 @@
 //! | log    | token behind a one-time token | `ONCE#{hash}`    | `-`                   |
 //! | log    | slots of a limit   | `THROTTLE#{ep or app}#{nth}` | `-`                  |
 //! | log    | quota of a second  | `QUOTA#{app}#{seconds}`     | `-`                   |
+//! | log    | reads of ten seconds | `READS#{app}#{nth}`       | `-`                   |
 //! | log    | task               | `TASKS#{org}`               | `TASK#{qtask}`        |
 //! | log    | result of a task   | `RESULT#{qtask}`            | `{app}`               |
 //! | log    | timer              | `TIMER#{shard}`             | `{due}#{msg}#{ep}`    |
@@ -83,10 +85,20 @@ pub(super) fn application(app: AppId) -> Item {
 
 const APPLICATION: &str = "APP";
 
-/// The application whose item that is.
+/// A further copy of an application's item, in a partition of its own; they are counted from 1.
+pub(super) fn application_copy(app: AppId, nth: u8) -> Item {
+    key(format!("APP#{app}#{nth}"), APPLICATION)
+}
+
+/// An application's item and its further copies, so many altogether.
+pub(super) fn application_items(app: AppId, count: u8) -> impl Iterator<Item = Item> {
+    std::iter::once(application(app)).chain((1..count).map(move |nth| application_copy(app, nth)))
+}
+
+/// The application whose item, or whose copy, that is.
 pub(super) fn application_of(item: &Item) -> Result<AppId> {
     let id = item.text("pk")?.strip_prefix("APP#").unwrap_or_default();
-    id.parse().map_err(corrupt("an application's key"))
+    id.split('#').next().unwrap_or_default().parse().map_err(corrupt("an application's key"))
 }
 
 /// The sort keys of an application and of all its endpoints.
@@ -278,6 +290,11 @@ pub(super) fn quota(app: AppId, at: Timestamp) -> Item {
     key(format!("QUOTA#{app}#{}", at.seconds()), "-")
 }
 
+/// How often an application was read, as far as that is counted, in the nth window since 1970.
+pub(super) fn reads(app: AppId, window: u64) -> Item {
+    key(format!("READS#{app}#{window}"), "-")
+}
+
 pub(super) fn tasks_pk(org: OrgId) -> String {
     format!("TASKS#{org}")
 }
@@ -335,6 +352,8 @@ mod tests {
         let due = Timestamp::from_ms(1_700_000_000_000);
         for (found, pk, sk) in [
             (application(app), format!("APP#app_{K}"), "APP".into()),
+            (application_copy(app, 3), format!("APP#app_{K}#3"), "APP".into()),
+            (reads(app, 49), format!("READS#app_{K}#49"), "-".into()),
             (profile(org, app), format!("ORG#org_{K}"), format!("APP#app_{K}")),
             (application_uid(org, "u"), format!("ORG#org_{K}"), "APPUID#u".into()),
             (event_type(org, "a.b"), format!("ORG#org_{K}"), "ET#a.b".into()),
@@ -391,7 +410,9 @@ mod tests {
         assert!(sk(endpoint(app, ep)) < to && to < sk(endpoint_uid(app, "")));
         assert!(to < sk(polling_keys(app, ep)) && to < sk(transformation(app, ep)));
         assert!(to < sk(integration(app, integ)));
-        assert_eq!(application_of(&application(app)).unwrap(), app);
+        for item in [application(app), application_copy(app, 15)] {
+            assert_eq!(application_of(&item).unwrap(), app);
+        }
         let (pk, sk) = shown(&timer(due, msg, ep));
         assert!(pk.starts_with("TIMER#"));
         assert_eq!(sk, format!("1700000000000#msg_{K}#ep_{K}"));

@@ -9,6 +9,7 @@ pub mod auto_config;
 pub mod chosen;
 mod conflict;
 pub mod connectors;
+mod copies;
 pub mod destinations;
 pub mod endpoint_secrets;
 pub mod endpoints;
@@ -42,6 +43,7 @@ pub mod transformations;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -88,6 +90,10 @@ pub struct Store {
     uids: Arc<Cache<(OrgId, String), AppId>>,
     /// When which minute of an endpoint's counts was marked by this instance.
     marked: Arc<Cache<(EndpointId, u64), Timestamp>>,
+    /// Which applications have more than one copy, as their items said.
+    copies: Arc<Cache<AppId, copies::Known>>,
+    /// How often this instance read which application of late.
+    readings: Arc<Cache<AppId, Arc<AtomicU32>>>,
     /// How long what is written stays.
     retention: Retention,
     /// Lists of attempts leave out those inside states: only in the simulation's own tests.
@@ -124,6 +130,8 @@ impl Store {
             told: Arc::new(Cache::new(applications::UIDS_MAX)),
             uids,
             marked,
+            copies: Arc::new(Cache::new(applications::UIDS_MAX)),
+            readings: Arc::new(Cache::new(applications::UIDS_MAX)),
             retention: Retention::default(),
             blind: false,
         }

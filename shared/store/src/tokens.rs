@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use aws_sdk_dynamodb::types::{AttributeValue, Update};
+use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::applications::Application;
 use super::audit::{AuditAction, Change};
+use super::copies::Raise;
 use super::item::{Get as _, Item, Put as _, SCHEMA, n};
 use super::transaction::{ABSENT, Guard, Transacted, Transaction, create};
 use super::{Store, Table, keys};
@@ -74,21 +75,9 @@ impl Store {
     pub async fn expire_tokens(&self, by: &Caller, app: &Application, grace: Duration) -> Result<bool> {
         let now = self.clock.now();
         let all = Expiry::with(&app.expiries, Expiry { made_until: now, ends: now.after(grace) });
-        let update = Update::builder()
-            .table_name(&self.tables.config)
-            .set_key(Some(keys::application(app.id)))
-            .update_expression("SET expiries = :new")
-            .expression_attribute_values(":new", attribute(&all));
-        let update = if app.expiries.is_empty() {
-            update.condition_expression("attribute_exists(pk) AND attribute_not_exists(expiries)")
-        } else {
-            update
-                .condition_expression("attribute_exists(pk) AND expiries = :old")
-                .expression_attribute_values(":old", attribute(&app.expiries))
-        };
         let change = Change::new(by, AuditAction::TokensExpired, app.id).within(app.id);
         let mut tx = Transaction::new("expire tokens");
-        tx.add(Guard::Unchanged, update)?;
+        tx.raise(app, Raise::default().expiries(&app.expiries, &all));
         tx.add(Guard::Fresh, self.audit(change.from(app.expiries.as_slice()).to(all.as_slice())))?;
         Ok(self.transact(tx).await? == Transacted::Done)
     }

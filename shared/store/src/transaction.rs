@@ -5,9 +5,17 @@ use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::builders::{DeleteBuilder, PutBuilder, UpdateBuilder};
 use aws_sdk_dynamodb::types::{CancellationReason, Put, TransactWriteItem};
 
+use super::applications::Application;
+use super::copies::{OfApplication, Raise};
+use super::item::FromItem as _;
 use super::{Item, Store};
 use domain::error::{Result, corrupt, unavailable};
 use std::time::Duration;
+
+/// Times that a transaction is tried which meets others.
+const TRIES: u32 = 6;
+/// Times that a change of an application is made again because another one came first.
+const MOVES: u32 = 30;
 
 /// What the condition of a write guards. Of several that are not met, a refusal names the first of this list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +40,16 @@ pub(crate) enum Transacted {
     Refused(Guard),
 }
 
+/// How one try of a transaction ended that did not fail altogether.
+#[derive(Clone, Debug)]
+pub(crate) enum Once {
+    Ended(Transacted),
+    /// Another transaction was in the way.
+    Met,
+    /// The application is not what it was: it has other copies, or, where it has several, another version.
+    Moved(Box<Application>),
+}
+
 /// The writes of a transaction, and what their conditions guard.
 #[derive(Clone, Debug)]
 pub(crate) struct Transaction {
@@ -39,11 +57,13 @@ pub(crate) struct Transaction {
     operation: &'static str,
     guards: Vec<Guard>,
     writes: Vec<TransactWriteItem>,
+    /// What is done to which application, as it was read.
+    application: Option<(Application, OfApplication)>,
 }
 
 impl Transaction {
     pub(crate) fn new(operation: &'static str) -> Self {
-        Self { operation, guards: Vec::new(), writes: Vec::new() }
+        Self { operation, guards: Vec::new(), writes: Vec::new(), application: None }
     }
 
     /// Adds a write, whose condition guards that.
@@ -53,12 +73,35 @@ impl Transaction {
         Ok(())
     }
 
+    /// Raises the version of an application, in its item and in each copy; it is guarded as the application.
+    pub(crate) fn raise(&mut self, app: &Application, raise: Raise) {
+        self.of_application(app, OfApplication::Raise(raise));
+    }
+
+    /// The same for any change of the application, of which a transaction has one.
+    pub(crate) fn of_application(&mut self, app: &Application, change: OfApplication) {
+        self.application = Some((app.clone(), change));
+    }
+
     /// What the reasons of a cancelled transaction come to: `reasons` are in the order of the writes. None
     /// where no condition was refused.
     fn refused(&self, reasons: &[CancellationReason]) -> Option<Guard> {
-        let reasons = self.guards.iter().zip(reasons);
+        let first = self.application.is_some().then_some(&Guard::Application);
+        let reasons = first.into_iter().chain(&self.guards).zip(reasons);
         let refused = reasons.filter(|(_, reason)| reason.code() == Some("ConditionalCheckFailed"));
         refused.map(|(guard, _)| *guard).min()
+    }
+}
+
+impl Transaction {
+    /// The application as it is, where a transaction was refused because it took it for another.
+    fn moved(&self, guard: Guard, reasons: &[CancellationReason]) -> Result<Option<Application>> {
+        let (Guard::Application, Some((read, change))) = (guard, &self.application) else { return Ok(None) };
+        let Some(item) = reasons.first().and_then(CancellationReason::item) else { return Ok(None) };
+        let found = Application::from_item(item)?;
+        let of_version = read.copies.count > 1 && matches!(change, OfApplication::Raise(_));
+        let moved = found.copies.count != read.copies.count || of_version && found.version != read.version;
+        Ok(moved.then_some(found))
     }
 }
 
@@ -85,6 +128,11 @@ impl Write for DeleteBuilder {
     }
 }
 
+/// A write as a part of a transaction.
+pub(crate) fn built(write: impl Write) -> Result<TransactWriteItem> {
+    write.build()
+}
+
 /// A put that creates: nothing is there yet.
 pub(crate) fn create(table: &str, item: Item) -> PutBuilder {
     put(table, item).condition_expression(ABSENT)
@@ -100,33 +148,51 @@ pub(crate) const ABSENT: &str = "attribute_not_exists(pk)";
 
 impl Store {
     /// Writes all or nothing. Two transactions that meet on one item are no error: the later waits.
-    pub(crate) async fn transact(&self, transaction: Transaction) -> Result<Transacted> {
-        const TRIES: u32 = 6;
-        let mut wait = Duration::from_millis(25);
-        for _ in 1..TRIES {
+    pub(crate) async fn transact(&self, mut transaction: Transaction) -> Result<Transacted> {
+        let (mut met, mut moved, mut wait) = (0, 0, Duration::from_millis(25));
+        loop {
             match self.transact_once(&transaction).await? {
-                Some(ended) => return Ok(ended),
-                None => self.clock.sleep(wait).await,
+                Once::Ended(ended) => return Ok(ended),
+                Once::Met if met < TRIES - 1 => {
+                    met += 1;
+                    self.clock.sleep(wait).await;
+                    wait *= 2;
+                }
+                Once::Moved(app) if moved < MOVES => {
+                    moved += 1;
+                    if let Some((read, _)) = &mut transaction.application {
+                        *read = *app;
+                    }
+                    // Of several that keep each other from it, each waits for a time of its own.
+                    let [share] = runtime::random::bytes(&*self.random);
+                    self.clock.sleep(Duration::from_millis(u64::from(share / 8))).await;
+                }
+                Once::Met | Once::Moved(_) => {
+                    let text = "other transactions kept changing the same item";
+                    return Err(unavailable(transaction.operation)(text));
+                }
             }
-            wait *= 2;
         }
-        self.transact_once(&transaction).await?.ok_or_else(|| {
-            unavailable(transaction.operation)("other transactions kept changing the same item")
-        })
     }
 
-    /// None where another transaction was in the way.
-    async fn transact_once(&self, transaction: &Transaction) -> Result<Option<Transacted>> {
+    /// Tries it once.
+    pub(crate) async fn transact_once(&self, transaction: &Transaction) -> Result<Once> {
         let operation = transaction.operation;
+        let mut writes = transaction.writes.clone();
+        if let Some((app, change)) = &transaction.application {
+            let (first, others) = self.writes_of(app, change)?;
+            writes.insert(0, first);
+            writes.extend(others);
+        }
         let sent = self
             .client
             .transact_write_items()
-            .set_transact_items(Some(transaction.writes.clone()))
+            .set_transact_items(Some(writes))
             .set_return_consumed_capacity(self.return_consumed_capacity.clone())
             .send()
             .await;
         let error = match sent {
-            Ok(_) => return Ok(Some(Transacted::Done)),
+            Ok(_) => return Ok(Once::Ended(Transacted::Done)),
             Err(error) => error,
         };
         if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
@@ -135,9 +201,12 @@ impl Store {
             let reasons = canceled.cancellation_reasons();
             match transaction.refused(reasons) {
                 Some(Guard::Fresh) => return Err(unavailable(operation)("a generated ID is taken")),
-                Some(guard) => return Ok(Some(Transacted::Refused(guard))),
+                Some(guard) => {
+                    let moved = transaction.moved(guard, reasons)?.map(Box::new);
+                    return Ok(moved.map_or(Once::Ended(Transacted::Refused(guard)), Once::Moved));
+                }
                 None if reasons.iter().any(|reason| reason.code() == Some("TransactionConflict")) => {
-                    return Ok(None);
+                    return Ok(Once::Met);
                 }
                 None => {}
             }

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use deliver::Deliver;
 use http::{Request, StatusCode};
+use local::Settings;
 use shared::config::Env;
 use svix::models::{EndpointHeadersIn, EndpointPatch, EndpointSecretRotateIn};
 use tower::ServiceExt as _;
@@ -19,19 +20,22 @@ const SETTLING: Duration = Duration::from_secs(2);
 
 /// Instances of `messages` and `deliver` besides the stack's own, with caches of their own. The stack's
 /// instances make the changes.
-struct Others {
-    stack: TestStack,
-    clock: Arc<Ahead>,
+pub struct Others {
+    pub stack: TestStack,
+    pub clock: Arc<Ahead>,
     messages: Router,
     deliver: Deliver,
     receiver: Receiver,
-    app: String,
+    pub app: String,
 }
 
 impl Others {
     async fn start(receiver: Receiver) -> Self {
+        Self::with(settings(), receiver).await
+    }
+
+    pub async fn with(mut settings: Settings, receiver: Receiver) -> Self {
         let clock = Arc::new(Ahead::default());
-        let mut settings = settings();
         settings.platform.clock = clock.clone();
         settings.poll = false;
         let stack = TestStack::with(settings).await;
@@ -45,7 +49,7 @@ impl Others {
         Self { stack, clock, messages, deliver, receiver, app }
     }
 
-    async fn post(&self) -> StatusCode {
+    pub async fn post(&self) -> StatusCode {
         let request = Request::post(format!("/api/v1/app/{}/msg", self.app))
             .header("authorization", format!("Bearer {}", self.stack.token))
             .body(Body::from(r#"{"eventType":"a","payload":{"n":1}}"#))
@@ -70,13 +74,13 @@ impl Others {
     }
 
     /// Where a message goes that is posted now.
-    async fn go(&mut self) -> Vec<String> {
+    pub async fn go(&mut self) -> Vec<String> {
         assert_eq!(self.post().await, StatusCode::ACCEPTED);
         paths(&self.work("DeliveriesQueue").await)
     }
 
     /// Fills the caches, and makes sure of it: a message of a warm instance reads less.
-    async fn warm(&mut self) {
+    pub async fn warm(&mut self) {
         self.clock.skip(SETTLING);
         let mut used = Vec::new();
         for _ in 0..2 {
@@ -87,7 +91,7 @@ impl Others {
         assert!(used[1] < used[0], "{used:?}");
     }
 
-    async fn endpoint(&self, path: &str) -> Endpoint {
+    pub async fn endpoint(&self, path: &str) -> Endpoint {
         self.stack.endpoint(&self.app, &self.receiver.url(path)).await
     }
 
@@ -97,12 +101,12 @@ impl Others {
     }
 
     /// Changes the URL to that path.
-    async fn move_to(&self, endpoint: &Endpoint, path: &str) {
+    pub async fn move_to(&self, endpoint: &Endpoint, path: &str) {
         let url = Some(self.receiver.url(path));
         self.patch(endpoint, EndpointPatch { url, ..EndpointPatch::default() }).await;
     }
 
-    async fn disable(&self, endpoint: &Endpoint, disabled: bool) {
+    pub async fn disable(&self, endpoint: &Endpoint, disabled: bool) {
         self.patch(endpoint, EndpointPatch { disabled: Some(disabled), ..EndpointPatch::default() }).await;
     }
 
@@ -114,7 +118,7 @@ impl Others {
         Endpoint { id, secret: rotated.expect("it is rotated").key }
     }
 
-    async fn remove(&self, endpoint: &Endpoint) {
+    pub async fn remove(&self, endpoint: &Endpoint) {
         let removed = self.stack.svix.endpoint().delete(self.app.clone(), endpoint.id.clone()).await;
         removed.expect("it is deleted");
     }
