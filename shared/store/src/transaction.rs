@@ -242,4 +242,59 @@ mod tests {
         assert_eq!(named(&[(Guard::Fresh, met), (Guard::Uid, not)]), Some(Guard::Uid));
         assert_eq!(named(&[(Guard::Uid, "TransactionConflict")]), None);
     }
+
+    /// An application with so many copies, at that version.
+    fn application(count: u8, version: u64) -> Application {
+        let key = "23rb8YdGqMT0qIzpgGwdXfHirMu";
+        let at = runtime::clock::Timestamp::from_ms(1);
+        Application {
+            org: format!("org_{key}").parse().expect("an id"),
+            id: format!("app_{key}").parse().expect("an id"),
+            uid: None,
+            rate_limit: None,
+            retry_policy: None,
+            version,
+            version_at: at,
+            slow_endpoints: Vec::new(),
+            expiries: Vec::new(),
+            copies: domain::copies::Copies { count, needed_at: at },
+        }
+    }
+
+    #[test]
+    fn a_change_is_made_again_where_its_application_is_not_what_it_was_and_nowhere_else() {
+        let item = |count: u8, version: u64| {
+            let mut item = crate::item::ToItem::to_item(&application(count, version));
+            if count > 1 {
+                item.insert("copies".to_owned(), crate::item::n(count));
+            }
+            item
+        };
+        let moved = |read: Application, change: OfApplication, found: Option<Item>| {
+            let mut tx = Transaction::new("test");
+            tx.of_application(&read, change);
+            let reason = CancellationReason::builder().code("ConditionalCheckFailed").set_item(found).build();
+            let reasons = [reason, CancellationReason::builder().code("None").build()];
+            let refused = tx.refused(&reasons).expect("it is refused");
+            let moved = tx.moved(refused, &reasons).expect("an application");
+            (refused, moved.map(|app| (app.copies.count, app.version)))
+        };
+        let raise = || OfApplication::Raise(Raise::default());
+        for (read, change, found, expected) in [
+            ((1, 5), raise(), Some((2, 5)), Some((2, 5))),
+            ((4, 5), raise(), Some((2, 6)), Some((2, 6))),
+            ((4, 5), raise(), Some((4, 6)), Some((4, 6))),
+            ((4, 5), OfApplication::Delete, Some((8, 5)), Some((8, 5))),
+            // Its endpoints are too many, say; of one item the version does not matter.
+            ((1, 5), raise(), Some((1, 9)), None),
+            ((4, 5), raise(), Some((4, 5)), None),
+            ((4, 5), OfApplication::Delete, Some((4, 6)), None),
+            // It is gone.
+            ((4, 5), raise(), None, None),
+        ] {
+            let found = found.map(|(count, version)| item(count, version));
+            let made = moved(application(read.0, read.1), change, found);
+            assert_eq!(made, (Guard::Application, expected), "{read:?}");
+        }
+    }
 }

@@ -123,7 +123,6 @@ async fn every_change_is_seen_at_once_through_every_copy() {
     copied.others.warm().await;
     copied.keep(4).await;
     assert_eq!(copied.count().await, 4);
-    copied.others.warm().await;
     // An instance learns of them when it reads the application's own item.
     copied.others.clock.skip(Duration::from_secs(61));
     copied.others.warm().await;
@@ -183,8 +182,6 @@ async fn copies_that_are_not_needed_go_and_whoever_believes_in_them_finds_the_ap
     let mut copied = Copied::start().await;
     let a = copied.others.endpoint("/a").await;
     copied.keep(8).await;
-    copied.others.warm().await;
-    copied.others.warm().await;
     for left in [4, 2, 1, 1] {
         copied.others.clock.skip(Duration::from_secs(25 * 3600));
         copied.others.warm().await;
