@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use http::StatusCode;
+use shared::auth::{Caller, DEFAULT_ORG, Who};
 use shared::config::Env;
 use shared::ids::AppId;
 use shared::random::{Random, SystemRandom};
@@ -172,6 +173,48 @@ async fn every_change_is_seen_at_once_through_every_copy() {
     for _ in 0..9 {
         assert_eq!(copied.others.post().await, StatusCode::NOT_FOUND);
     }
+    assert_eq!(copied.items().await, BTreeMap::new());
+    copied.others.stack.leaves_jobs();
+}
+
+/// INV-50: whoever changes an application has read it a moment before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_was_built_for_other_copies_reaches_all_that_there_are() {
+    let copied = Copied::start().await;
+    let endpoint = copied.others.endpoint("/a").await.id.parse().expect("an id");
+    let org = DEFAULT_ORG.parse().expect("an id");
+    let read = async || copied.store.application(org, copied.app).await.expect("it is there");
+    let before = read().await;
+    copied.keep(4).await;
+    copied.store.invalidate_for_task(&before).await.expect("it is written");
+    assert_eq!((copied.count().await, read().await.version), (4, before.version + 1));
+    // Of many that come at once each one counts, although they exclude each other.
+    let many = (0..6).map(|_| copied.store.invalidate_for_task(&before));
+    for done in futures_util::future::join_all(many).await {
+        done.expect("it is written");
+    }
+    assert_eq!((copied.count().await, read().await.version), (4, before.version + 7));
+    // What is noted of an endpoint is found in each of them, also in new ones, and goes with it.
+    for (hangs, count) in [(true, 4), (true, 8), (false, 8), (true, 8)] {
+        if usize::from(count) > copied.count().await {
+            copied.keep(count).await;
+        } else {
+            copied.store.mark_slow(&read().await, endpoint, hangs).await.expect("it is written");
+        }
+        for _ in 0..9 {
+            assert_eq!(read().await.slow_endpoints.contains(&endpoint), hangs);
+        }
+    }
+    let stack = &copied.others.stack;
+    let path = format!("/api/v1/app/{}/endpoint/{endpoint}", copied.others.app);
+    assert_eq!(stack.request("DELETE", &path, &stack.token, "").await.status, StatusCode::NO_CONTENT);
+    for _ in 0..9 {
+        assert!(read().await.slow_endpoints.is_empty());
+    }
+    // Deleting takes copies along that came meanwhile.
+    let caller = Caller::from(Who::Org(org));
+    let profile = copied.store.profile(&before).await.expect("it is there");
+    assert!(copied.store.delete_application(&caller, &before, &profile).await.expect("it is deleted"));
     assert_eq!(copied.items().await, BTreeMap::new());
     copied.others.stack.leaves_jobs();
 }
