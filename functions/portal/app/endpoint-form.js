@@ -118,6 +118,7 @@ export default function EndpointForm({ app, start, isNew, connector, save, yes, 
   };
   const line = (/** @type {keyof Values} */ name, /** @type {any} */ props = {}) => html`<${props.options ? Choice : Line} label=${t(name)} why=${why[name]} spellcheck=${false} ...${props} value=${v[name]} set=${(/** @type {string} */ text) => set({ [name]: text })} />`;
   const whole = (/** @type {keyof Values} */ name, most = 604800, props = {}) => line(name, { type: 'number', min: 1, max: most, ...props });
+  const switches = /** @type {['autoEnable' | 'headerStyle', string][]} */ ([['autoEnable', t('autoEnableHint')], ['headerStyle', t('headerStyleHint', { url: keysUrl() })]]);
   const sends = v.kind !== 'polling';
   const bad = (v.kind === 'http' && urlProblem(v.url)) || (v.filter.trim() && jsonProblem(v.filter));
   return html`<form class="card" onSubmit=${submit}><div class="pad col">
@@ -129,7 +130,7 @@ export default function EndpointForm({ app, start, isNew, connector, save, yes, 
       ${more && html`<${FilterField} app=${app} value=${v.filter} set=${(/** @type {string} */ filter) => set({ filter })} why=${why.filter} types=${v.eventTypes} />`}
       ${sends && html`<${Choice} label=${t('retries')} why=${why.retryPolicy} value=${v.retries} set=${(/** @type {string} */ retries) => set({ retries })} options=${[['', t('retries_usual')], ['list', t('retries_list')], ['double', t('retries_double')]]} />
       ${v.retries && html`<div class="grid2">${v.retries === 'list' ? line('schedule', { hint: t('scheduleHint'), placeholder: '5, 300, 1800' }) : html`${whole('attempts', 16, { required: true })}${whole('minSeconds')}${whole('maxSeconds')}`}${whole('jitter', 50, { min: 0 })}</div>`}`}
-      ${v.kind === 'http' && [['autoEnable', t('autoEnableHint')], ['headerStyle', t('headerStyleHint', { url: keysUrl() })]].map(([name, hint]) => html`<label class="check"><input type="checkbox" checked=${v[name]} onChange=${(/** @type {any} */ e) => set({ [name]: e.target.checked })} /><span>${t(name)}${why[name] && html`<br /><span class="why">${why[name]}</span>`}<br /><span class="hint wrapany">${hint}</span></span></label>`)}
+      ${v.kind === 'http' && switches.map(([name, hint]) => html`<label class="check"><input type="checkbox" checked=${v[name]} onChange=${(/** @type {any} */ e) => set({ [name]: e.target.checked })} /><span>${t(name)}${why[name] && html`<br /><span class="why">${why[name]}</span>`}<br /><span class="hint wrapany">${hint}</span></span></label>`)}
       <div class="grid2">${sends && whole('rateLimit', 65535, { hint: t('rateLimitHint') })}${line('uid', { hint: t('uidHint') })}</div>
       ${line('channels', { hint: t('channelsHint') })}
       ${isNew && sends && line('secret', { label: t('ownSecret'), hint: t('ownSecretHint'), autocomplete: 'off', placeholder: 'whsec_…' })}
