@@ -145,7 +145,7 @@ export default {
     hold(got('/own-payload').length === 1 && got('/own-payload')[0].body === own, got('/own-payload'));
     hold(!got('/own-other').length, 'another endpoint got it');
     // Indented, it is the same to a receiver.
-    await button('format', page).click();
+    await button('reformat', page).click();
     await eventually('it is indented', async () => (await payload.inputValue()).includes('\n  "n": 12345678901234567890,'));
     await visit.close();
   },
