@@ -3,8 +3,8 @@
 
 mod items;
 
+use aws_sdk_dynamodb::types::Delete;
 use aws_sdk_dynamodb::types::builders::{DeleteBuilder, PutBuilder};
-use aws_sdk_dynamodb::types::{AttributeValue, Delete};
 
 use super::applications::ENDPOINTS_MAX;
 use super::audit::{AuditAction, Change};
