@@ -1,5 +1,5 @@
-//! How well a rate limit is kept, and what an endpoint that hangs costs the others. One process, the
-//! whole local stack.
+//! How well a rate limit is kept, and what an endpoint that hangs, or one whose code never ends, costs the others. One
+//! process, the whole local stack; code runs in processes beside it, on the same processors, which in AWS it does not.
 //!
 //! `cargo bench -p tests --bench limits --profile bench-local -- [RATE] [SECONDS]`
 
@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's time")]
 
 use std::collections::HashMap;
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,28 @@ const SECONDS_DEFAULT: u64 = 60;
 /// Messages a second to the healthy endpoint, and as many to the one that hangs.
 const HEALTHY_RATE: u64 = 40;
 const HEALTHY_SECONDS: u64 = 30;
+/// Of the messages to the healthy endpoint, one in so many goes to the one with code as well: each takes 250 ms of a
+/// processor, which is where code is ended.
+const CODE_EVERY: u64 = 10;
+const ENDLESS_CODE: &str = "function handler(webhook) { for (;;) {} }";
+
+/// What a healthy endpoint has beside it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    Nothing,
+    Hanging,
+    EndlessCode,
+}
+
+impl Beside {
+    const fn says(self) -> &'static str {
+        match self {
+            Self::Nothing => "alone",
+            Self::Hanging => "beside an endpoint that hangs, under as much load",
+            Self::EndlessCode => "beside an endpoint whose code never ends, under a tenth of the load",
+        }
+    }
+}
 
 async fn receiver(answers: bool) -> (String, mpsc::UnboundedReceiver<(u64, Instant)>) {
     let (send, arrived) = mpsc::unbounded_channel();
@@ -50,6 +73,14 @@ async fn customer(svix: &Svix, url: String, rate: Option<u16>) -> String {
     app
 }
 
+/// Gives an application's only endpoint code.
+async fn transform(svix: &Svix, app: &str, code: &str) {
+    let endpoints = svix.endpoint().list(app.into(), None).await.expect("endpoints").data;
+    let patch = serde_json::from_value(serde_json::json!({"code": code, "enabled": true})).expect("a patch");
+    let changed = svix.endpoint().transformation().patch(app.into(), endpoints[0].id.clone(), patch).await;
+    changed.expect("the code is taken");
+}
+
 async fn post(svix: &Svix, app: &str, nth: u64) {
     let message = MessageIn::new("bench".into(), serde_json::json!({"nth": nth}));
     svix.message().create(app.into(), message, None).await.expect("accepted");
@@ -59,8 +90,16 @@ fn percentile(sorted: &[Duration], of_100: usize) -> Duration {
     sorted[(sorted.len() * of_100 / 100).min(sorted.len() - 1)]
 }
 
-#[tokio::main]
-async fn main() {
+fn main() -> ExitCode {
+    // Code runs in a process of this program of its own.
+    if let Some(ended) = local::runner::transformer() {
+        return ended;
+    }
+    tokio::runtime::Runtime::new().expect("a runtime").block_on(measure());
+    ExitCode::SUCCESS
+}
+
+async fn measure() {
     let mut numbers = std::env::args().filter_map(|argument| argument.parse().ok());
     let rate: u64 = numbers.next().unwrap_or(RATE_DEFAULT);
     let seconds: u64 = numbers.next().unwrap_or(SECONDS_DEFAULT);
@@ -98,20 +137,23 @@ async fn throttle(svix: &Svix, rate: u64, seconds: u64) {
     );
 }
 
-/// The same load on a healthy endpoint, alone and beside one that never answers.
+/// The same load on a healthy endpoint, alone, beside one that never answers, and beside one whose code never ends.
 async fn isolation(svix: &Svix) {
     let mut figures = Vec::new();
     let mut posting = tokio::task::JoinSet::new();
-    for hanging in [false, true] {
+    for beside in [Beside::Nothing, Beside::Hanging, Beside::EndlessCode] {
         let (url, mut arrived) = receiver(true).await;
         let healthy = customer(svix, url, None).await;
         // Kept until the end: a receiver that is gone would answer, by refusing connections.
-        let (sick, _unread) = if hanging {
-            let (url, unread) = receiver(false).await;
-            (Some(customer(svix, url, None).await), Some(unread))
-        } else {
+        let (sick, mut unread) = if beside == Beside::Nothing {
             (None, None)
+        } else {
+            let (url, unread) = receiver(beside == Beside::EndlessCode).await;
+            (Some(customer(svix, url, None).await), Some(unread))
         };
+        if let (Beside::EndlessCode, Some(app)) = (beside, &sick) {
+            transform(svix, app, ENDLESS_CODE).await;
+        }
         let posted = Arc::new(Mutex::new(HashMap::new()));
         let mut tick = tokio::time::interval(Duration::from_millis(1000 / HEALTHY_RATE));
         let count = HEALTHY_RATE * HEALTHY_SECONDS;
@@ -121,8 +163,11 @@ async fn isolation(svix: &Svix) {
             posting.spawn(async move {
                 posted.lock().expect("no panic").insert(nth, Instant::now());
                 post(&svix, &healthy, nth).await;
-                if let Some(sick) = sick {
-                    post(&svix, &sick, nth).await;
+                match sick {
+                    Some(sick) if beside == Beside::Hanging || nth % CODE_EVERY == 0 => {
+                        post(&svix, &sick, nth).await;
+                    }
+                    _ => {}
                 }
             });
         }
@@ -134,18 +179,23 @@ async fn isolation(svix: &Svix) {
         }
         let mut took: Vec<Duration> = took.into_values().collect();
         took.sort_unstable();
-        let beside = if hanging { "beside an endpoint that hangs, under as much load" } else { "alone" };
         println!(
-            "isolation: healthy endpoint at {HEALTHY_RATE}/s {beside}: POST to arrival p50 {:?}, p99 {:?}, max {:?}",
+            "isolation: healthy endpoint at {HEALTHY_RATE}/s {}: {count} messages, POST to arrival p50 {:?}, p99 {:?}, max {:?}",
+            beside.says(),
             percentile(&took, 50),
             percentile(&took, 99),
             took[took.len() - 1]
         );
         figures.push(percentile(&took, 99));
+        if beside == Beside::EndlessCode {
+            let sent = std::iter::from_fn(|| unread.as_mut()?.try_recv().ok()).count();
+            println!("isolation: of the endpoint whose code never ends, {sent} webhooks were sent");
+        }
     }
     while posting.join_next().await.is_some() {}
     println!(
-        "isolation: p99 with the hanging endpoint is {:.1} times that without",
-        figures[1].as_secs_f64() / figures[0].as_secs_f64()
+        "isolation: p99 with the hanging endpoint is {:.1} times that without, with the endless code {:.1} times",
+        figures[1].as_secs_f64() / figures[0].as_secs_f64(),
+        figures[2].as_secs_f64() / figures[0].as_secs_f64()
     );
 }
