@@ -5,7 +5,7 @@
 pub use aws::{self as platform, Platform};
 pub use domain::{
     Error, Result, aws_place, connector, email, error, header_rules, http_signature, idempotency, ids,
-    labels, limits, operational, page, payload_filter, polling, probing, retention, retry, signing,
+    labels, limits, operational, order, page, payload_filter, polling, probing, retention, retry, signing,
     transformation, webhook,
 };
 #[cfg(feature = "http")]

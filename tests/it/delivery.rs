@@ -13,6 +13,7 @@ pub mod loops;
 pub mod mails;
 pub mod manual_resend;
 pub mod operational;
+pub mod order;
 pub mod probes;
 pub mod proxies;
 pub mod responses;

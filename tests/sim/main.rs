@@ -11,6 +11,7 @@ mod faults;
 mod journal;
 mod kept;
 mod links;
+mod orders;
 mod pollers;
 mod promises;
 mod random;
@@ -41,7 +42,7 @@ fn number(name: &str) -> Option<u64> {
     Env::process().optional(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
-/// INV-1, INV-12, INV-14
+/// INV-1, INV-12, INV-14, INV-50
 #[test]
 fn the_promises_hold_in_every_run() {
     if let Some(seed) = number("POSTRIDER_SIM_SEED") {
@@ -83,6 +84,8 @@ fn what_is_broken_on_purpose_is_found() {
         InjectedBug::FailureIgnoresClaim,
         InjectedBug::StateBeforeSuccessor,
         InjectedBug::AckBeforeRecord,
+        InjectedBug::OrderIgnoresLease,
+        InjectedBug::OrderGoesOn,
     ];
     let others = [
         Bug::BlindList,

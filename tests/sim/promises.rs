@@ -13,6 +13,7 @@ use shared::store::shards::LogQuery;
 
 use crate::journal::{Events, Post, Record};
 use crate::links::Links;
+use crate::orders;
 use crate::pollers::Pollers;
 use crate::receivers::Manner;
 use crate::workload::{Code, Customer, Target, Wish, request};
@@ -92,7 +93,7 @@ pub async fn check(
     for ((message, customer), wish) in &promised {
         course.delivered(&customers[*customer], *message, wish, &mut broken).await;
     }
-    course.chains(&file, &mut broken).await;
+    course.chains(&file, &promised, &mut broken).await;
     course.lists(&file, &mut broken).await;
     for post in &course.events.posts {
         if let Err(problem) = course.webhook(post, links) {
@@ -102,6 +103,7 @@ pub async fn check(
     course.stops(&mut broken);
     course.extra_copies(&mut broken);
     crate::copies::check(world, &mut broken);
+    broken.extend(orders::check(world, customers, &promised, &course.events).await);
     if world.calm {
         course.waits(&mut broken);
     }
@@ -122,7 +124,7 @@ struct Course<'a> {
     wishes: &'a [Wish],
 }
 
-type Promised<'a> = BTreeMap<(MessageId, usize), &'a Wish>;
+pub type Promised<'a> = BTreeMap<(MessageId, usize), &'a Wish>;
 
 impl<'a> Course<'a> {
     /// What was put into the queue is a message, once.
@@ -187,7 +189,9 @@ impl<'a> Course<'a> {
                 broken.push(format!("{id} goes to {endpoint}: {is_listed}, and should: {wanted}"));
             }
             let state = states.iter().find(|state| state.endpoint == endpoint);
-            if is_listed && state.is_none() {
+            // What comes while an ordered endpoint is disabled waits for as long as it is.
+            let waits = target.ordered.is_some() && is_off(self.world, target);
+            if is_listed && state.is_none() && !waits {
                 broken.push(format!("{id} was accepted and never tried at {endpoint}"));
             }
             // With one key, however often it was asked for.
@@ -204,7 +208,7 @@ impl<'a> Course<'a> {
     }
 
     /// Promises 1 and 2: every chain that began has come to its end, and nothing stands beside it.
-    async fn chains(&self, file: &OnFile, broken: &mut Vec<String>) {
+    async fn chains(&self, file: &OnFile, promised: &Promised<'_>, broken: &mut Vec<String>) {
         let begun: BTreeSet<_> = file.states.iter().chain(file.attempts.keys()).copied().collect();
         for (endpoint, message) in begun {
             let made = file.attempts.get(&(endpoint, message)).cloned().unwrap_or_default();
@@ -226,7 +230,18 @@ impl<'a> Course<'a> {
             let may_stop = target.is_none_or(|target| self.was_disabled(target));
             let retries = target.and_then(|target| target.retries);
             let retries = retries.unwrap_or(self.world.settings.schedule.len());
-            if let Err(problem) = ended(state, retries, may_stop) {
+            // In order, a message is tried until it arrives; an example is in no order.
+            let is_ordered = target.is_some_and(|target| target.ordered.is_some())
+                && promised.keys().any(|(id, _)| *id == message);
+            let is_off = target.is_some_and(|target| is_off(self.world, target));
+            let ended = match state.status {
+                Status::Pending if is_ordered && is_off => Ok(()),
+                Status::Fail if is_ordered && !may_stop && !state.delivered_by_hand => {
+                    Err(format!("it was passed over after {} attempts", state.number()))
+                }
+                _ => ended(state, retries, may_stop),
+            };
+            if let Err(problem) = ended {
                 broken.push(format!("{message} at {endpoint} ({manner:?}): {problem}"));
             }
             let healthy = manner.is_some_and(Manner::is_healthy) && !may_stop;
@@ -290,6 +305,13 @@ impl<'a> Course<'a> {
 pub fn was_disabled(world: &World, target: &Target) -> bool {
     world.receivers.manner(target.receiver) == Manner::Always(410)
         || world.journal.lock().disabled.iter().any(|(receiver, ..)| *receiver == target.receiver)
+}
+
+/// Nothing is sent to it any more.
+fn is_off(world: &World, target: &Target) -> bool {
+    let disabled = &world.journal.lock().disabled;
+    let mut of_target = disabled.iter().filter(|(receiver, ..)| *receiver == target.receiver);
+    world.receivers.manner(target.receiver) == Manner::Always(410) || of_target.any(|(.., to)| to.is_none())
 }
 
 fn ended(state: &State, retries: usize, may_stop: bool) -> Result<(), String> {

@@ -37,9 +37,17 @@ pub struct Target {
     pub retries: Option<usize>,
     /// The code that its webhooks pass, if they do.
     pub code: Option<Code>,
+    /// Its messages arrive in order; with `true` by key.
+    pub ordered: Option<bool>,
 }
 
 impl Target {
+    /// What a message is in order by at this endpoint.
+    pub fn key(&self, wish: &Wish) -> String {
+        let payload: Value = serde_json::from_str(&wish.payload).expect("JSON");
+        if self.ordered == Some(true) { payload["k"].to_string() } else { String::new() }
+    }
+
     /// Whether a message is for it.
     pub fn wants(&self, wish: &Wish) -> bool {
         let by_channel = self.channel.is_none() || self.channel == wish.channel;
@@ -156,6 +164,7 @@ pub async fn customers(world: &World) -> Vec<Customer> {
     let policies = Dice::new(world.seed, "policies");
     let codes = Dice::new(world.seed, "transformations");
     let filters = Dice::new(world.seed, "filters");
+    let orders = Dice::new(world.seed, "orders");
     for nth in 0..2 + u64::from(dice.chance(200)) {
         let org = if nth == 0 || dice.chance(500) {
             first_org
@@ -179,6 +188,13 @@ pub async fn customers(world: &World) -> Vec<Customer> {
         let count = if many && nth == 0 { 53 } else { *dice.pick(&[1, 1, 2, 3]) };
         for _ in 0..count {
             let manner = if count > 3 { Manner::Healthy } else { Manner::draw(dice, world.settings.timeout) };
+            let ordered = (count <= 3 && orders.chance(250)).then(|| orders.chance(600));
+            // What waits in order waits for as long as it fails: such servers work in the end.
+            let manner = match manner {
+                Manner::Always(status) if ordered.is_some() && status != 410 => Manner::FailsFirst(2),
+                Manner::Hangs if ordered.is_some() => Manner::FailsFirst(1),
+                manner => manner,
+            };
             let channel = dice.chance(200).then_some("a");
             let (receiver, url) = world.receivers.add(manner);
             let path = format!("/api/v1/app/{app}/endpoint");
@@ -207,6 +223,10 @@ pub async fn customers(world: &World) -> Vec<Customer> {
             if dice.chance(150) {
                 body["rateLimit"] = json!(dice.between(1, 3));
             }
+            if let Some(by_key) = ordered {
+                body["fifo"] = json!(true);
+                body["fifoKey"] = if by_key { json!("/k") } else { Value::Null };
+            }
             let endpoint = ask(&endpoints, "POST", &path, body).await;
             let id: EndpointId = endpoint["id"].as_str().expect("an id").parse().expect("an id");
             let code = codes.chance(150).then(|| *codes.pick(&[Code::Marks, Code::Reduces]));
@@ -221,7 +241,7 @@ pub async fn customers(world: &World) -> Vec<Customer> {
                 assert_eq!(status, 204, "{path}: {}", String::from_utf8_lossy(&answer));
             }
             let retries = retries.or(retries_of_all);
-            made.push(Target { id, receiver, secret, channel, filter, retries, code });
+            made.push(Target { id, receiver, secret, channel, filter, retries, code, ordered });
         }
         let mut polled = Vec::new();
         if polling.chance(300) {
@@ -285,8 +305,9 @@ fn payload(world: &World, customer: usize, nth: usize) -> String {
     let length = if dice.chance(30) { 50_000 } else { *dice.pick(&[0, 10, 100, 100, 300, 2_000]) };
     let filler = dice.pick(&["x", "é", "\\u00e9", " ", "\\n"]).repeat(length / 2);
     let space = *dice.pick(&["", " ", "\n\t"]);
+    let key = Dice::new(world.seed + (1000 * customer + nth) as u64, "keys").below(3);
     format!(
-        "{{\"of\":{space}\"{customer}-{nth}\",{space}\"n\": 1.0, \"big\":12345678901234567890123.10e0,\"text\":\"{filler}\"{space}}}"
+        "{{\"of\":{space}\"{customer}-{nth}\",\"k\":{key},{space}\"n\": 1.0, \"big\":12345678901234567890123.10e0,\"text\":\"{filler}\"{space}}}"
     )
 }
 
@@ -297,6 +318,7 @@ pub fn start(world: &Arc<World>, customers: &[Customer]) -> (Book, Arc<Mutex<usi
     let busy = dice.chance(100);
     // Of their own, so that the rest of a seed's course does not depend on them.
     let doors = Dice::new(world.seed, "doors");
+    let rows = Dice::new(world.seed, "rows");
     for (number, customer) in customers.iter().enumerate() {
         let messages = if customer.endpoints.len() > 3 {
             1
@@ -305,6 +327,8 @@ pub fn start(world: &Arc<World>, customers: &[Customer]) -> (Book, Arc<Mutex<usi
         } else {
             dice.between(1, 2)
         };
+        let is_ordered = customer.endpoints.iter().any(|target| target.ordered.is_some());
+        let messages = if is_ordered { messages + rows.between(2, 8) } else { messages };
         let span = world.faults.until().as_millis() as u64 / *dice.pick(&[2, 8, 1000]);
         for nth in 0..messages {
             let mut wish = Wish {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use shared::Result;
-use shared::queue::{DEDUP_FREE_WINDOW, Deliver, FanOut, Job};
+use shared::ids::EndpointId;
+use shared::queue::{Advance, DEDUP_FREE_WINDOW, Deliver, FanOut, Job};
 
 use crate::Background;
 
@@ -27,10 +28,17 @@ impl Background {
         // Plain copies may be on their way: these are not seen before all of those look.
         let free_at = message.id.time().after(DEDUP_FREE_WINDOW);
         let delay = if check { free_at.since(self.clock.now()) } else { Duration::ZERO };
-        let step = endpoints.iter().skip(job.from).take(STEP).map(|endpoint| {
-            Job::Deliver(Deliver::first_of(&app, &message, payload.clone(), *endpoint, check))
-                .following(job.trace)
-        });
+        // What was held back, or may not have got so far, enters the order now.
+        let enters = (job.check || message.deliver_at.is_some()).then_some(message.id);
+        let job_for = |endpoint: EndpointId| {
+            if job.ordered.contains(&endpoint) {
+                let advance = Advance::of(app.org, app.id, endpoint);
+                return Job::Advance(Advance { message: enters, ..advance });
+            }
+            Job::Deliver(Deliver::first_of(&app, &message, payload.clone(), endpoint, check))
+        };
+        let step = endpoints.iter().skip(job.from).take(STEP);
+        let step = step.map(|endpoint| job_for(*endpoint).following(job.trace));
         self.send_in(delay, &self.deliveries, &app, step).await?;
         let next = job.from + STEP;
         if next < endpoints.len() {

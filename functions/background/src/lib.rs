@@ -66,7 +66,7 @@ impl Background {
             Job::FanOut(job) => self.fan_out(job, again).await,
             Job::Operational(event) => self.send_operational(event, again).await,
             Job::Task(step) => self.step(step).await,
-            Job::Deliver(_) | Job::Resend(_) | Job::Probe(_) => {
+            Job::Deliver(_) | Job::Resend(_) | Job::Advance(_) | Job::Probe(_) => {
                 Err(corrupt("a job")("it belongs into another queue"))
             }
         }

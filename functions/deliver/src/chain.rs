@@ -27,11 +27,35 @@ const NOTED_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// So long before it is disabled, an endpoint's owner is warned once more.
 const WARNED_BEFORE: Duration = Duration::from_secs(24 * 3600);
 
+/// Who sees to the attempt after one that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Successor {
+    /// A job of its own.
+    Queued,
+    /// The endpoint's place in the order, where its key waits.
+    InOrder {
+        /// How many retries its policy has.
+        retries: usize,
+    },
+}
+
+impl Successor {
+    /// Whether the policy has no attempt after that one, and it is tried again all the same.
+    fn uses_up(self, number: u32) -> bool {
+        matches!(self, Self::InOrder { retries } if number as usize > retries)
+    }
+
+    /// Whether that is the last one of the policy.
+    fn just_used_up(self, number: u32) -> bool {
+        matches!(self, Self::InOrder { retries } if number as usize == retries + 1)
+    }
+}
+
 impl Deliver {
     /// What follows an attempt on record.
     pub(crate) async fn finish(&self, app: &Application, job: &AttemptJob, attempt: &Attempt) -> Result<()> {
         match job {
-            AttemptJob::Scheduled(job) => self.finish_scheduled(app, job, attempt).await,
+            AttemptJob::Scheduled(job) => self.finish_scheduled(app, job, attempt, Successor::Queued).await,
             AttemptJob::Manual(_) => self.finish_manual(app, attempt).await,
         }
     }
@@ -39,14 +63,27 @@ impl Deliver {
     /// Queues the successor of an attempt on record, lets the endpoint's health and operational
     /// webhooks follow from it, and then moves the state: steps two and three. All of it can be done
     /// twice, and is where the job comes back before the state was moved.
-    async fn finish_scheduled(&self, app: &Application, job: &DeliverJob, attempt: &Attempt) -> Result<()> {
+    pub(crate) async fn finish_scheduled(
+        &self,
+        app: &Application,
+        job: &DeliverJob,
+        attempt: &Attempt,
+        successor: Successor,
+    ) -> Result<()> {
         let status = match (attempt.status, attempt.next) {
             (Status::Success, _) => Status::Success,
             (_, Some(_)) => Status::Pending,
             (_, None) => Status::Fail,
         };
-        self.update_endpoint_health(app, attempt, status, job.due.first().copied()).await?;
-        for event in events(status, job.number()) {
+        let uses_up = successor.uses_up(job.number());
+        // What waits at the head of an order is tried for ever: the endpoint fails once the policy is used up.
+        let health = if status == Status::Pending && uses_up { Status::Fail } else { status };
+        self.update_endpoint_health(app, attempt, health, job.due.first().copied()).await?;
+        let mut events = events(status, job.number());
+        if status == Status::Pending && successor.just_used_up(job.number()) {
+            events.push(AttemptEvent::Exhausted);
+        }
+        for event in events {
             self.enqueue_attempt_event(app, job, attempt, event).await?;
         }
         let canceled = attempt.passage == Passage::Canceled;
@@ -58,7 +95,9 @@ impl Deliver {
             self.store.note_undelivered(app, attempt, job.number()).await?;
         }
         if let Some(due) = attempt.next {
-            self.queue_successor(app, job, due).await?;
+            if successor == Successor::Queued {
+                self.queue_successor(app, job, due).await?;
+            }
             self.metrics.retried();
         }
         self.store.advance(&state).await?;

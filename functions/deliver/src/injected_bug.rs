@@ -14,6 +14,10 @@ pub enum InjectedBug {
     StateBeforeSuccessor,
     /// The job is done with whether or not its attempt could be recorded.
     AckBeforeRecord,
+    /// Two work on an ordered endpoint at the same time.
+    OrderIgnoresLease,
+    /// A key goes on with its next message although this one failed.
+    OrderGoesOn,
 }
 
 impl Deliver {

@@ -12,6 +12,7 @@ mod http_keys;
 mod injected_bug;
 mod job;
 mod mail;
+mod order;
 mod probe;
 mod requeue;
 mod spans;
@@ -196,6 +197,11 @@ impl Deliver {
                 drop(on_the_way);
                 return self.probe(job).await;
             }
+            Job::Advance(job) => {
+                drop(on_the_way);
+                // Rare, and large: other jobs do not make room for it.
+                return Box::pin(self.advance(batch, job, priority)).await;
+            }
             Job::FanOut(_) | Job::Operational(_) | Job::Task(_) => {
                 return Err(corrupt("a job")("it belongs into another queue"));
             }
@@ -270,28 +276,9 @@ impl Deliver {
         if again {
             self.store.probe_log(endpoint.id, message, id).await?;
         }
-        let (endpoint, payload, trigger) = (&endpoint, &payload, job.trigger());
-        let prepared = &prepared;
-        let span = self.spans.of(&job);
-        let traceparent = self.spans.header(span);
-        let traceparent = traceparent.as_deref();
-        let http_key = self.http_key(&app, endpoint).await?;
-        let http_key = http_key.as_ref();
-        let request = AttemptRequest {
-            id,
-            message,
-            endpoint,
-            payload,
-            labels,
-            trigger,
-            prepared,
-            traceparent,
-            http_key,
-            on_the_way,
-        };
-        let Attempted { mut attempt, hint, aborted } = self.send(&app, request).await?;
-        let made = Made { job: &job, app: &app, endpoint, prepared, attempt: &attempt };
-        self.spans.collect(&batch.spans, span, made);
+        let endpoint = &endpoint;
+        let made = self.make(batch, &app, endpoint, &job, (&payload, labels), (&prepared, on_the_way)).await?;
+        let Attempted { mut attempt, hint, aborted } = made;
         if attempt.status != Status::Success && !aborted && !attempt.disables {
             attempt.next = job.next_due(&self.retries(&app, endpoint), hint, self.clock.now());
         }
@@ -305,6 +292,40 @@ impl Deliver {
             self.metrics.first_attempt_after(attempt.at.since(due));
         }
         if settled { Ok(()) } else { self.finish(&app, &job, &attempt).await }
+    }
+
+    /// Sends what was prepared.
+    async fn make(
+        &self,
+        batch: &Batch,
+        app: &Application,
+        endpoint: &Endpoint,
+        job: &AttemptJob,
+        (payload, labels): (&Payload, Labels),
+        (prepared, on_the_way): (&Prepared, Option<OnTheWay<'_>>),
+    ) -> Result<Attempted> {
+        let (id, message, trigger) = (job.id(), job.message(), job.trigger());
+        let span = self.spans.of(job);
+        let traceparent = self.spans.header(span);
+        let traceparent = traceparent.as_deref();
+        let http_key = self.http_key(app, endpoint).await?;
+        let http_key = http_key.as_ref();
+        let request = AttemptRequest {
+            id,
+            message,
+            endpoint,
+            payload,
+            labels,
+            trigger,
+            prepared,
+            traceparent,
+            http_key,
+            on_the_way,
+        };
+        let attempted = self.send(app, request).await?;
+        let made = Made { job, app, endpoint, prepared, attempt: &attempted.attempt };
+        self.spans.collect(&batch.spans, span, made);
+        Ok(attempted)
     }
 
     /// The policy of an endpoint: its own, its application's or the installation's.

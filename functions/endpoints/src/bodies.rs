@@ -11,6 +11,7 @@ use shared::store::endpoints::{Destination, EndpointSettings};
 use shared::wire::TEXT_LENGTH_MAX;
 
 use crate::destination::Rules;
+use crate::order::{self, FIFO};
 use crate::{destination, filter, headers, secret};
 
 const CHANNELS_MAX: usize = 10;
@@ -56,6 +57,10 @@ impl RequestBody for EndpointIn {
             RETRY_POLICY[5],
             AUTO_ENABLE,
             HEADER_STYLE,
+            FIFO[0],
+            FIFO[1],
+            FIFO[2],
+            FIFO[3],
             METADATA,
             SECRET,
             headers::ABOUT,
@@ -113,12 +118,14 @@ fn settings_of(fields: &mut Fields<'_>, destination: Destination) -> EndpointSet
         disabled: fields.or(&["disabled"], false),
         rate_limit: fields.rate_limit().value(),
         retry_policy: fields.retry_policy().value(),
+        fifo: order::read(fields, None),
         auto_enable: fields.or(&["autoEnable"], false),
         http_signatures: http_signatures_of(fields).value().unwrap_or(false),
         metadata: fields.metadata().value().unwrap_or_default(),
     };
     refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
     refuse_if_polled(fields, &settings, "retryPolicy", settings.retry_policy.is_some());
+    refuse_if_polled(fields, &settings, "fifo", settings.fifo.is_some());
     refuse_if_unprobed(fields, &settings);
     refuse_if_no_http(fields, &settings);
     settings
@@ -163,10 +170,12 @@ impl RequestBody for EndpointPatch {
             retry_policy: fields.retry_policy().over(before.retry_policy),
             auto_enable: fields.take(&["autoEnable"]).over(Some(before.auto_enable)).unwrap_or(false),
             http_signatures: http_signatures_of(fields).over(Some(before.http_signatures)).unwrap_or(false),
+            fifo: order::read(fields, before.fifo),
             metadata: fields.metadata().over(Some(before.metadata)).unwrap_or_default(),
         };
         refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
         refuse_if_polled(fields, &settings, "retryPolicy", settings.retry_policy.is_some());
+        refuse_if_polled(fields, &settings, "fifo", settings.fifo.is_some());
         refuse_if_unprobed(fields, &settings);
         refuse_if_waiting(fields, &settings);
         refuse_if_no_http(fields, &settings);
@@ -237,6 +246,10 @@ const SETTINGS: &[(&str, &str)] = &[
     RETRY_POLICY[5],
     AUTO_ENABLE,
     HEADER_STYLE,
+    FIFO[0],
+    FIFO[1],
+    FIFO[2],
+    FIFO[3],
     METADATA,
 ];
 pub const DESCRIPTION: (&str, &str) = ("description", "Description.");

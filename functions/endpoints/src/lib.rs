@@ -36,6 +36,7 @@ mod first_sdks;
 mod headers;
 mod injected_bug;
 mod needs;
+mod order;
 mod polling_keys;
 mod replays;
 mod secret;
@@ -123,7 +124,9 @@ const TAG: &str = "Endpoint";
 fn operations<R: Registry<Endpoints>>(to: R) -> R {
     let to = usage::operations(tasks::operations(replays::operations(to)));
     let to = stats::operations(needs::operations(to));
-    let to = told::operations(polling_keys::operations(transformation::operations(filter::operations(to))));
+    let to = order::operations(told::operations(polling_keys::operations(transformation::operations(
+        filter::operations(to),
+    ))));
     let to = auto_config::operations(to);
     of_endpoints(example::operations(headers::operations(secret::operations(to))))
 }
@@ -219,6 +222,12 @@ struct EndpointOut {
     /// `rfc9421`: webhooks also carry an HTTP message signature by a key of the organisation.
     #[serde(skip_serializing_if = "Option::is_none")]
     header_style: Option<&'static str>,
+    /// If true, messages arrive in the order in which they were accepted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    fifo: bool,
+    /// With `fifo`: where a payload names its key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fifo_key: Option<String>,
     /// Arbitrary key-value metadata.
     metadata: BTreeMap<String, String>,
     created_at: Timestamp,
@@ -249,6 +258,8 @@ impl From<Endpoint> for EndpointOut {
             next_probe: probing.and_then(|probing| probing.next),
             missed_since: probing.filter(|_| !disabled).map(|probing| probing.since),
             header_style: settings.http_signatures.then_some(STYLE),
+            fifo: settings.fifo.is_some(),
+            fifo_key: settings.fifo.and_then(|fifo| fifo.key),
             metadata: settings.metadata,
             created_at: endpoint.created_at,
             updated_at: endpoint.updated_at,

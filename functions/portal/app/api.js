@@ -56,7 +56,9 @@ export function reasons(error) {
   for (const { loc, msg } of error?.violations || []) {
     const [name = '', ...inside] = loc.slice(loc[1] === 'destination' && loc[2] ? 2 : 1);
     const place = inside.filter(Boolean).join('.');
-    found[name] ||= place ? `${place}: ${msg}` : msg;
+    // A queue's group is another field of the same name.
+    const field = loc[1] === 'fifoKey' ? 'orderKey' : name;
+    found[field] ||= place ? `${place}: ${msg}` : msg;
   }
   return found;
 }

@@ -5,6 +5,7 @@ import { can } from './session.js';
 import { change } from './api.js';
 import { useGet } from './data.js';
 import { Button, Failure, Skeleton, toast, useWork } from './ui.js';
+import Order from './endpoint-order.js';
 import EndpointForm, { body, Pairs, values } from './endpoint-form.js';
 import { t } from './i18n.js';
 
@@ -30,11 +31,12 @@ function Headers({ path }) {
 export default function Settings({ app, endpoint, path, reload }) {
   // Only requests to a URL have headers of their own.
   const headers = endpoint.destination?.kind === 'http' && html`<${Headers} path=${path} />`;
-  if (!can('ManageEndpoint')) return html`<div class="note warn">${t('needs', { capability: 'ManageEndpoint' })}</div>${headers}`;
+  const order = endpoint.fifo && html`<${Order} app=${app} path=${path} />`;
+  if (!can('ManageEndpoint')) return html`<div class="note warn">${t('needs', { capability: 'ManageEndpoint' })}</div>${order}${headers}`;
   const start = values(endpoint);
   return html`<${EndpointForm} key=${endpoint.updatedAt} app=${app} start=${start} yes=${t('save')} save=${async (/** @type {any} */ v) => {
     await change('PATCH', path, body(v, start));
     toast(t('saved'));
     reload();
-  }} />${headers}`;
+  }} />${order}${headers}`;
 }

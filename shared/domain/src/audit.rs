@@ -70,6 +70,14 @@ audit_actions! {
     PollingKeyRotated "endpoint.polling-key-rotated",
     /// Its keys to be polled with were revoked.
     PollingKeysRevoked "endpoint.polling-keys-revoked",
+    /// What waits in its order is not sent for a while.
+    OrderPaused "endpoint.order-paused",
+    /// It is sent again.
+    OrderResumed "endpoint.order-resumed",
+    /// It was asked to be tried at once.
+    OrderRetried "endpoint.order-retried",
+    /// A message in it was given up.
+    OrderSkipped "endpoint.order-skipped",
     /// What failed was asked to be sent again.
     EndpointRecover "endpoint.recover",
     /// What was never sent was asked to be sent.

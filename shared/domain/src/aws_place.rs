@@ -390,7 +390,7 @@ fn is_role_name(text: &str) -> bool {
 }
 
 /// Whether a text is a JSON pointer (RFC 6901) to something in the payload.
-fn is_pointer(text: &str) -> bool {
+pub fn is_pointer(text: &str) -> bool {
     let escapes = text.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
     text.starts_with('/') && text.len() <= FIFO_KEY_LENGTH_MAX && escapes
 }

@@ -160,6 +160,12 @@ pub const NEEDS: &[(&str, &str, Need)] = &[
         "/api/v1/app/{app_id}/endpoint/{endpoint_id}/transformation/simulate",
         Need::Of(Capability::ManageTransformations),
     ),
+    ("GET", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/order", VIEW),
+    ("POST", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/order/pause", MANAGE),
+    ("POST", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/order/resume", MANAGE),
+    ("POST", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/order/retry", SEND),
+    // It gives a message up.
+    ("POST", "/api/v1/app/{app_id}/endpoint/{endpoint_id}/order/skip", MANAGE),
     ("GET", "/api/v1/app/{app_id}/poller/{sink_id}", VIEW),
     // A consumer's position is its endpoint's: whoever moves it changes what others are given.
     ("GET", "/api/v1/app/{app_id}/poller/{sink_id}/consumer/{consumer_id}", MANAGE),

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::ids::{AppId, EndpointId};
 use crate::labels::Labels;
 use crate::message::Payload;
+use crate::order::Fifo;
 use crate::payload_filter::{PayloadFilter, PayloadView};
 use crate::probing::Probing;
 use crate::retry::OwnRetryPolicy;
@@ -87,6 +88,8 @@ pub struct EndpointSettings {
     pub auto_enable: bool,
     /// Webhooks are signed as HTTP messages as well (RFC 9421), by a key of the organisation.
     pub http_signatures: bool,
+    /// Its messages arrive in order.
+    pub fifo: Option<Fifo>,
     /// The owner's notes.
     pub metadata: BTreeMap<String, String>,
 }
@@ -260,8 +263,9 @@ pub struct Filter {
 
 impl From<EndpointSettings> for Filter {
     fn from(settings: EndpointSettings) -> Self {
-        let EndpointSettings { event_types, channels, filter: payload, disabled, .. } = settings;
-        Self { event_types, channels, payload, disabled }
+        let EndpointSettings { event_types, channels, filter: payload, disabled, fifo, .. } = settings;
+        // What comes while an ordered endpoint is disabled waits in its place.
+        Self { event_types, channels, payload, disabled: disabled && fifo.is_none() }
     }
 }
 

@@ -127,6 +127,36 @@ pub struct Resend {
     pub trace: Option<Trace>,
 }
 
+/// An ordered endpoint whose place in the order is to be looked at: what is due there is sent (ADR 0035).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advance {
+    /// The organisation.
+    pub org: OrgId,
+    /// The application.
+    pub app: AppId,
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// A message that is to be added to the order first: it was held back until now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<MessageId>,
+    /// Not before: a key waits until then.
+    #[serde(default, with = "millis_opt", skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+    /// The lease that has to be over, in case its holder is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watches: Option<String>,
+    /// The trace of the request that it follows from.
+    #[serde(default, deserialize_with = "trace::lenient", skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
+}
+
+impl Advance {
+    /// Of that endpoint, at once.
+    pub const fn of(org: OrgId, app: AppId, endpoint: EndpointId) -> Self {
+        Self { org, app, endpoint, message: None, due: None, watches: None, trace: None }
+    }
+}
+
 /// A message to be sent on to its endpoints, from one of them on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FanOut {
@@ -142,6 +172,9 @@ pub struct FanOut {
     pub from: usize,
     /// Another copy of this job may exist or have existed.
     pub check: bool,
+    /// Those of its endpoints that get it in order, and not by this job.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ordered: Vec<EndpointId>,
     /// The trace of the request that it follows from.
     #[serde(default, deserialize_with = "trace::lenient", skip_serializing_if = "Option::is_none")]
     pub trace: Option<Trace>,
@@ -205,6 +238,8 @@ pub enum Job {
     /// To `deliver`.
     Resend(Resend),
     /// To `deliver`.
+    Advance(Advance),
+    /// To `deliver`.
     Probe(Probe),
     /// To `background`.
     FanOut(FanOut),
@@ -216,6 +251,7 @@ pub enum Job {
 
 const DELIVER_V1: &str = "deliver.v1";
 const RESEND_V1: &str = "resend.v1";
+const ADVANCE_V1: &str = "advance.v1";
 const FAN_OUT_V1: &str = "fan-out.v1";
 const OPERATIONAL_V1: &str = "operational.v1";
 const TASK_V1: &str = "task.v1";
@@ -263,7 +299,7 @@ impl Job {
     /// Which consumer this is for.
     pub const fn queue_name(&self) -> QueueName {
         match self {
-            Self::Deliver(_) | Self::Resend(_) | Self::Probe(_) => QueueName::Deliveries,
+            Self::Deliver(_) | Self::Resend(_) | Self::Advance(_) | Self::Probe(_) => QueueName::Deliveries,
             Self::FanOut(_) | Self::Operational(_) | Self::Task(_) => QueueName::Background,
         }
     }
@@ -273,6 +309,7 @@ impl Job {
         match self {
             Self::Deliver(job) => job.trace,
             Self::Resend(job) => job.trace,
+            Self::Advance(job) => job.trace,
             Self::FanOut(job) => job.trace,
             Self::Operational(_) | Self::Task(_) | Self::Probe(_) => None,
         }
@@ -284,6 +321,7 @@ impl Job {
         match &mut self {
             Self::Deliver(Deliver { trace: own, .. })
             | Self::Resend(Resend { trace: own, .. })
+            | Self::Advance(Advance { trace: own, .. })
             | Self::FanOut(FanOut { trace: own, .. }) => *own = own.or(trace),
             Self::Operational(_) | Self::Task(_) | Self::Probe(_) => {}
         }
@@ -295,6 +333,7 @@ impl Job {
         match self {
             Self::Deliver(job) => Some(job.message),
             Self::Resend(job) => Some(job.message),
+            Self::Advance(job) => job.message,
             Self::FanOut(job) => Some(job.message),
             Self::Operational(job) => Some(job.message),
             Self::Task(_) | Self::Probe(_) => None,
@@ -314,6 +353,7 @@ impl Job {
         match self {
             Self::FanOut(job) => text(FAN_OUT_V1, job),
             Self::Resend(job) => text(RESEND_V1, job),
+            Self::Advance(job) => text(ADVANCE_V1, job),
             Self::Operational(job) => text(OPERATIONAL_V1, job),
             Self::Task(job) => text(TASK_V1, job),
             Self::Probe(job) => text(PROBE_V1, job),
@@ -393,6 +433,7 @@ impl Job {
                 }))
             }
             RESEND_V1 => read(with).map(Self::Resend),
+            ADVANCE_V1 => read(with).map(Self::Advance),
             FAN_OUT_V1 => read(with).map(Self::FanOut),
             OPERATIONAL_V1 => read(with).map(Self::Operational),
             TASK_V1 => read(with).map(Self::Task),

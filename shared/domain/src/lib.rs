@@ -23,6 +23,7 @@ pub mod labels;
 pub mod limits;
 pub mod message;
 pub mod operational;
+pub mod order;
 pub mod page;
 pub mod payload_filter;
 pub mod polling;

@@ -145,6 +145,11 @@ impl<'a> PayloadView<'a> {
         self.value.get_or_init(|| serde_json::from_str(self.text).ok()).as_ref()
     }
 
+    /// What it has at a JSON pointer (RFC 6901).
+    pub fn at(&self, pointer: &str) -> Option<&Value> {
+        self.value()?.pointer(pointer)
+    }
+
     /// Whether it had to be read.
     pub fn was_read(&self) -> bool {
         self.value.get().is_some()

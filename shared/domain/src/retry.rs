@@ -189,6 +189,21 @@ impl RetryPolicy {
         Some(now.after(if hint.overloaded { wait.max(OVERLOADED_WAIT_MIN) } else { wait }))
     }
 
+    /// When a message is tried again that has used the policy up and is not given up: after its longest wait, or `min` if
+    /// that is longer. With a jitter, so that it does not meet the same moment of a receiver that fails by turns.
+    pub fn held_until(
+        &self,
+        (message, endpoint): (MessageId, EndpointId),
+        number: u32,
+        min: Duration,
+        now: Timestamp,
+    ) -> Timestamp {
+        let wait = self.waits().max().unwrap_or_default().max(min);
+        let at = f64::from(JITTER_DEFAULT.max(self.jitter)) / 100.0
+            * (2.0 * jitter(message, endpoint, number) - 1.0);
+        now.after(wait.mul_f64(1.0 + at))
+    }
+
     /// What a wait is multiplied by, where `at`, from 0 to 1, says where in the jitter's range.
     fn factor(&self, at: f64) -> f64 {
         let jitter = f64::from(self.jitter) / 100.0;
@@ -253,6 +268,21 @@ mod tests {
     fn the_default_is_the_contracts() {
         assert_eq!(policy(RETRY_SCHEDULE_DEFAULT), RetryPolicy::default());
         assert_eq!(RetryPolicy::read(&Env::new(|_| None)).unwrap(), RetryPolicy::default());
+    }
+
+    #[test]
+    fn what_is_held_is_tried_about_once_an_hour() {
+        let hour = Duration::from_secs(3600);
+        for (text, longest) in [("", 3600), ("5,300", 3600), ("5,36000", 36_000)] {
+            let waits: Vec<u64> = (1..100)
+                .map(|number| policy(text).held_until(delivery(1), number, hour, NOW).since(NOW).as_secs())
+                .collect();
+            assert!(
+                waits.iter().all(|wait| (longest * 8 / 10 - 1..=longest * 12 / 10).contains(wait)),
+                "{waits:?}"
+            );
+            assert!(waits.iter().min() < waits.iter().max());
+        }
     }
 
     #[test]

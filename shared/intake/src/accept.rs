@@ -15,6 +15,7 @@ use domain::error::{Chain, unavailable};
 use domain::idempotency::IdempotencyKey;
 use domain::ids::{EndpointId, MessageId};
 use domain::message::{Message, NewMessage};
+use domain::order::OrderKey;
 use domain::payload_filter::PayloadView;
 use domain::{Error, Result};
 use runtime::trace::Trace;
@@ -52,6 +53,10 @@ pub enum Stored<'a> {
 pub struct PendingMessage<'a> {
     app: &'a Application,
     new: NewMessage,
+    /// Those of its endpoints that get it in order, and its key at each.
+    ordered: Vec<(EndpointId, OrderKey)>,
+    /// All ordered endpoints of the application, where it is for one of them.
+    all_ordered: Vec<EndpointId>,
     duplicate_risk: DuplicateRisk,
     origin: Origin,
     trace: Option<Trace>,
@@ -248,17 +253,30 @@ impl Intake {
         only: Option<EndpointId>,
         trace: Option<Trace>,
     ) -> Result<Stored<'a>> {
-        let (endpoints, polled) = match only {
-            // Whether anybody polls need not be known: keeping to the time costs nothing.
-            Some(endpoint) => (vec![endpoint], true),
+        let (mut endpoints, mut ordered, mut all_ordered) = (Vec::new(), Vec::new(), Vec::new());
+        let polled = match only {
+            // Whether anybody polls need not be known: keeping to the time costs nothing. What is sent to one
+            // endpoint, whatever that wants, is in no order.
+            Some(endpoint) => {
+                endpoints.push(endpoint);
+                true
+            }
             None => {
                 let targets = self.targets.of(&self.store, &*self.clock, app).await?;
                 let payload = PayloadView::new(&message.payload.json);
                 // Pollers come for it themselves.
-                let wanting = targets
-                    .iter()
-                    .filter(|target| !target.is_polled() && target.wants(&message.labels, &payload));
-                (wanting.map(|target| target.endpoint).collect(), targets.iter().any(Target::is_polled))
+                for target in targets.iter().filter(|target| !target.is_polled()) {
+                    if target.wants(&message.labels, &payload) {
+                        endpoints.push(target.endpoint);
+                        let key = target.fifo.as_ref().map(|fifo| (target.endpoint, fifo.key_of(&payload)));
+                        ordered.extend(key);
+                    }
+                }
+                if !ordered.is_empty() {
+                    let all = targets.iter().filter(|target| target.fifo.is_some());
+                    all_ordered.extend(all.map(|target| target.endpoint));
+                }
+                targets.iter().any(Target::is_polled)
             }
         };
         let new = NewMessage {
@@ -288,7 +306,15 @@ impl Intake {
             (Origin::Drawn, false) => DuplicateRisk::Here,
             (Origin::Drawn | Origin::Derived { again: false }, true) => DuplicateRisk::None,
         };
-        Ok(Stored::New(Box::new(PendingMessage { app, new, duplicate_risk, origin, trace })))
+        Ok(Stored::New(Box::new(PendingMessage {
+            app,
+            new,
+            ordered,
+            all_ordered,
+            duplicate_risk,
+            origin,
+            trace,
+        })))
     }
 
     /// Stores the message of an event that comes so late that pollers may have passed its ID: under another

@@ -12,12 +12,12 @@ use aws::Platform;
 use domain::application::{Application, ApplicationSettings};
 use domain::caller::Caller;
 use domain::error::Chain;
-use domain::ids::{AppId, Reference};
+use domain::ids::{AppId, EndpointId, Reference};
 use domain::labels::Labels;
 use domain::message::Message;
 use domain::task::Task;
 use domain::{Error, Result};
-use queue::{Job, Outgoing, Queue, QueueUrl, Sqs};
+use queue::{Advance, Job, Outgoing, Queue, QueueUrl, Sqs};
 use runtime::clock::SharedClock;
 use runtime::config::{ConfigError, Env, delivery_timeout};
 use runtime::metrics::Metrics;
@@ -146,6 +146,17 @@ impl Intake {
             tracing::warn!(error = %Chain(&error), task = %task.id, "a task begins later");
         }
         Ok(())
+    }
+
+    /// Has an ordered endpoint's place looked at now. What is to be done there has a timer, too: it may fail.
+    pub async fn advance(&self, app: &Application, endpoint: EndpointId) {
+        let sent = async {
+            let job = Job::Advance(Advance::of(app.org, app.id, endpoint));
+            self.sqs.send_one(&self.deliveries, Outgoing::new(&job, Duration::ZERO, app.id)?).await
+        };
+        if let Err(error) = sent.await {
+            tracing::warn!(error = %Chain(&error), %endpoint, "an ordered endpoint goes on later");
+        }
     }
 
     /// Lets one message of an application pass.

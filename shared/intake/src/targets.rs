@@ -8,6 +8,7 @@ use domain::caller::Caller;
 use domain::endpoint::{Endpoint, Filter};
 use domain::ids::{AppId, EndpointId, Reference};
 use domain::labels::Labels;
+use domain::order::Fifo;
 use domain::payload_filter::PayloadView;
 use runtime::cache::VersionedCache;
 use runtime::clock::Clock;
@@ -24,6 +25,8 @@ pub struct Target {
     pub endpoint: EndpointId,
     filter: Filter,
     polled: bool,
+    /// How its messages are in order, if they are.
+    pub fifo: Option<Fifo>,
 }
 
 impl Target {
@@ -45,8 +48,8 @@ impl Target {
 
 impl From<Endpoint> for Target {
     fn from(Endpoint { id, settings, .. }: Endpoint) -> Self {
-        let polled = settings.destination.is_polled();
-        Self { endpoint: id, filter: settings.into(), polled }
+        let (polled, fifo) = (settings.destination.is_polled(), settings.fifo.clone());
+        Self { endpoint: id, filter: settings.into(), polled, fifo }
     }
 }
 

@@ -3,7 +3,7 @@
 pub mod consumer;
 mod queues;
 
-pub use domain::job::{Deliver, FanOut, Job, Operational, Probe, QueueName, Resend, TaskStep};
+pub use domain::job::{Advance, Deliver, FanOut, Job, Operational, Probe, QueueName, Resend, TaskStep};
 pub use queues::{Queue, QueueUrl};
 
 use std::borrow::Cow;

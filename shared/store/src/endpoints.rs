@@ -17,6 +17,7 @@ use domain::caller::Caller;
 use domain::error::{Error, Result, corrupt};
 use domain::ids::{AppId, EndpointId, Reference};
 use domain::operational::EndpointEvent;
+use domain::order::ORDERED_MAX;
 use domain::page::{ListQuery, Page};
 use domain::signing::SigningKey;
 use runtime::clock::Timestamp;
@@ -147,6 +148,10 @@ impl Store {
         if let Some(uid) = &endpoint.settings.uid {
             tx.add(Guard::Uid, self.claim_endpoint_uid(app.id, uid, endpoint.id))?;
         }
+        if endpoint.settings.fifo.is_some() {
+            let ordered = self.ordered_endpoints(app.id, endpoint.id).await?;
+            tx.add(Guard::Fresh, self.begin_place(app.id, endpoint.id, &ordered).await?)?;
+        }
         let events = self.operational_events(app, &endpoint, &[EndpointEvent::Created]).await?;
         self.write_operational_events(&mut tx, &events)?;
         match self.transact(tx).await? {
@@ -161,6 +166,20 @@ impl Store {
             }
             Transacted::Refused(_) => Err(uid_taken()),
         }
+    }
+
+    /// The ordered endpoints of an application besides `but`, which is to become one.
+    async fn ordered_endpoints(&self, app: AppId, but: EndpointId) -> Result<Vec<EndpointId>> {
+        let all = self.all_endpoints(app).await?.into_iter();
+        let others = all.filter(|endpoint| endpoint.settings.fifo.is_some() && endpoint.id != but);
+        let mut ordered: Vec<EndpointId> = others.map(|endpoint| endpoint.id).collect();
+        if ordered.len() >= ORDERED_MAX {
+            return Err(Error::Conflict(format!(
+                "The application has {ORDERED_MAX} ordered endpoints: it cannot have more."
+            )));
+        }
+        ordered.push(but);
+        Ok(ordered)
     }
 
     /// Reads an endpoint strongly.
@@ -356,6 +375,23 @@ impl Store {
                 tx.add(Guard::Unchanged, self.free_endpoint_uid(app.id, uid, old.id))?;
             }
         }
+        if new.settings.fifo.is_some() && old.settings.fifo.is_none() {
+            let ordered = self.ordered_endpoints(app.id, old.id).await?;
+            tx.add(Guard::Unchanged, self.begin_place(app.id, old.id, &ordered).await?)?;
+        } else if enabled && new.settings.fifo.is_some() {
+            tx.add(Guard::Unchanged, self.force_place(old.id, ""))?;
+        }
+        if old.settings.fifo.is_some() && new.settings.fifo.is_none() {
+            let paused = self.place_in_order(old.id).await?.is_some_and(|place| place.paused);
+            if paused || new.settings.disabled {
+                return Err(Error::Conflict(
+                    "What waits in the endpoint's order would wait for ever: enable it and resume its order first.".into(),
+                ));
+            }
+        }
+        if enabled && new.settings.fifo.is_some() {
+            self.wake_in(&mut tx, app, old.id)?;
+        }
         let mut happened = vec![EndpointEvent::Updated];
         happened.extend(enabled.then_some(EndpointEvent::Enabled(None)));
         happened.extend(disabled.then_some(EndpointEvent::Disabled(None)));
@@ -393,6 +429,9 @@ impl Store {
             tx.add(Guard::Unchanged, self.free_endpoint_uid(app.id, uid, endpoint.id))?;
         }
         tx.add(Guard::Fresh, self.without_transformation(app.id, endpoint.id))?;
+        if endpoint.settings.fifo.is_some() {
+            tx.add(Guard::Fresh, self.without_place(endpoint.id))?;
+        }
         if endpoint.settings.destination.is_polled() {
             tx.add(Guard::Fresh, self.without_polling_keys(app.id, endpoint.id))?;
         }

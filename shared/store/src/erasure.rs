@@ -84,6 +84,11 @@ impl Store {
             self.batch_delete(Table::Log, twins.collect::<Result<_>>()?, "erase notes").await?;
             return self.erase_page(Table::Log, notes).await;
         }
+        // The order belongs to no shard.
+        let order = if shard == 0 { self.front(Table::Log, keys::order_pk(app)).await? } else { Vec::new() };
+        if !order.is_empty() {
+            return self.erase_page(Table::Log, order).await;
+        }
         let page = self.front(Table::Log, keys::messages_pk(app, shard)).await?;
         let event_ids = page.iter().filter_map(|item| item.text_opt("ei"));
         // The event ids first: they are found by the messages.
@@ -98,7 +103,8 @@ impl Store {
     /// The store's own.
     pub async fn erase_log(&self, endpoint: EndpointId) -> Result<usize> {
         let partitions = (0..SHARDS).map(|shard| keys::log_pk(endpoint, shard));
-        for pk in partitions.chain([keys::stats_pk(endpoint), keys::consumers_pk(endpoint)]) {
+        let others = [keys::stats_pk(endpoint), keys::consumers_pk(endpoint), keys::order_place_pk(endpoint)];
+        for pk in partitions.chain(others) {
             let page = self.front(Table::Log, pk).await?;
             if !page.is_empty() {
                 return self.erase_page(Table::Log, page).await;

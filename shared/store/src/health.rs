@@ -412,6 +412,10 @@ impl Store {
         tx.raise(app, Raise::default());
         tx.add(Guard::Unchanged, self.of_endpoint(app, endpoint.id, update))?;
         tx.add(Guard::Fresh, self.audit(change.from(disabled(true)).to(after)))?;
+        if endpoint.settings.fifo.is_some() {
+            tx.add(Guard::Unchanged, self.force_place(endpoint.id, ""))?;
+            self.wake_in(&mut tx, app, endpoint.id)?;
+        }
         let reason = format!("{} to a probe", probe.failure());
         let why = Enabled { missed_since: probing.since, reason: &reason };
         let events = self.operational_events(app, endpoint, &[EndpointEvent::Enabled(Some(why))]).await?;

@@ -29,6 +29,8 @@
 //! | log    | how far was counted | `EP#{ep}#STATS`            | `F`                   |
 //! | log    | consumer of a polling endpoint | `EP#{ep}#POLL`  | `C#{name}`            |
 //! | log    | consumer with leases | `EP#{ep}#POLL`            | `L#{name}`            |
+//! | log    | entry of an application's order | `ORDER#{app}`  | `{number}`            |
+//! | log    | place of an endpoint in it | `EP#{ep}#ORDER`     | `-`                   |
 //! | log    | failing endpoint   | `FAILING#{org}`             | `{app}.{ep}`          |
 //! | log    | undelivered message | `UNDELIVERED#{org or app}#{shard}` | `ATT#{atmpt}`  |
 //! | log    | idempotency record | `IDEM#{hash}`               | `-`                   |
@@ -245,6 +247,29 @@ pub(super) fn leasing_consumer(endpoint: EndpointId, name: &str) -> Item {
     key(consumers_pk(endpoint), format!("L#{name}"))
 }
 
+pub(super) fn order_pk(app: AppId) -> String {
+    format!("ORDER#{app}")
+}
+
+/// The number of its first message, in twenty digits.
+pub(super) fn order_sk(first: u64) -> String {
+    format!("{first:020}")
+}
+
+/// Messages in an application's order.
+pub(super) fn order_entry(app: AppId, first: u64) -> Item {
+    key(order_pk(app), order_sk(first))
+}
+
+pub(super) fn order_place_pk(endpoint: EndpointId) -> String {
+    format!("EP#{endpoint}#ORDER")
+}
+
+/// How far an ordered endpoint is.
+pub(super) fn order_place(endpoint: EndpointId) -> Item {
+    key(order_place_pk(endpoint), "-")
+}
+
 pub(super) fn failing_pk(org: OrgId) -> String {
     format!("FAILING#{org}")
 }
@@ -374,6 +399,8 @@ mod tests {
             (stats(ep, 490_000), format!("EP#ep_{K}#STATS"), "H0490000".into()),
             (stats_reach(ep), format!("EP#ep_{K}#STATS"), "F".into()),
             (consumer(ep, "c"), format!("EP#ep_{K}#POLL"), "C#c".into()),
+            (order_entry(app, 7), format!("ORDER#app_{K}"), "00000000000000000007".into()),
+            (order_place(ep), format!("EP#ep_{K}#ORDER"), "-".into()),
             (leasing_consumer(ep, "c"), format!("EP#ep_{K}#POLL"), "L#c".into()),
             (integration(app, integ), format!("APP#app_{K}"), format!("INTEG#integ_{K}")),
             (polling_keys(app, ep), format!("APP#app_{K}"), format!("EPPOLL#ep_{K}")),

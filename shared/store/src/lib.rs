@@ -24,6 +24,7 @@ mod item;
 pub mod keys;
 pub mod messages;
 pub mod needs;
+pub mod order;
 pub mod payloads;
 pub mod polling;
 pub mod polling_keys;
@@ -164,6 +165,11 @@ impl Store {
     #[must_use]
     pub fn with_operational_events(self, operational_events: Arc<dyn OperationalEvents>) -> Self {
         Self { operational_events: Some(operational_events), ..self }
+    }
+
+    /// What draws.
+    pub fn random(&self) -> SharedRandom {
+        self.random.clone()
     }
 
     fn table(&self, table: Table) -> &str {
@@ -348,6 +354,7 @@ struct QueryPage {
 }
 
 /// A range of sort keys within a partition.
+#[derive(Clone)]
 struct Range {
     pk: String,
     /// Inclusive bounds.

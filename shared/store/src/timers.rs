@@ -6,7 +6,7 @@ use super::item::{Get as _, Item, Put as _, SCHEMA, n, s};
 use super::transaction::create;
 use super::{Range, Store, Table, keys};
 use domain::error::Result;
-use domain::ids::{Id, MessageId};
+use domain::ids::Id;
 use domain::job::{Job, Operational};
 use runtime::clock::Timestamp;
 
@@ -39,7 +39,7 @@ fn timer_item(key: Item, due: Timestamp, group: &str, job: &str) -> Item {
 }
 
 impl Store {
-    /// Keeps `job` for later, which does something with `message`; `what` tells apart what can be due
+    /// Keeps `job` for later, which does something with `subject`, mostly a message; `what` tells apart what can be due
     /// at the same time. Setting the same timer twice sets one.
     ///
     /// # Errors
@@ -47,12 +47,12 @@ impl Store {
     pub async fn set_timer(
         &self,
         due: Timestamp,
-        message: MessageId,
+        subject: impl Id,
         what: impl std::fmt::Display,
         group: &str,
         job: &str,
     ) -> Result<()> {
-        let key = keys::timer(due, message, what);
+        let key = keys::timer(due, subject, what);
         self.put_if_absent(timer_item(key, due, group, job), "set a timer").await.map(|_| ())
     }
 

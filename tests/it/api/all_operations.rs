@@ -43,6 +43,7 @@ impl Walk {
         let receiver = Receiver::answering(|webhook| match webhook.path.as_str() {
             "/gone" => (StatusCode::GONE, String::new()),
             "/probed" if !webhook.body.starts_with(b"{\"data\"") => (StatusCode::NOT_FOUND, String::new()),
+            "/broken" => (StatusCode::INTERNAL_SERVER_ERROR, String::new()),
             _ => (StatusCode::OK, "an answer".into()),
         });
         let clock = Arc::new(Ahead::default());
@@ -167,6 +168,7 @@ impl Walk {
         self.operational().await;
         self.integrations().await;
         self.polling().await;
+        self.ordered().await;
         self.log().await;
         self.itself_disables().await;
         self.comes_back().await;

@@ -144,7 +144,13 @@ async fn each_post_is_done_once() {
     let polled = stack.polling_endpoint(&app, Value::Null).await;
     let leases = format!("/app/{app}/polling-endpoint/{polled}/consumer/c");
     stack.request("GET", &format!("/api/v1{leases}"), &stack.token, "").await;
+    let ordered = json!({ "url": receiver.url("/"), "fifo": true }).to_string();
+    let ordered = stack.request("POST", &format!("/api/v1/app/{app}/endpoint"), &stack.token, ordered).await;
+    let ordered = ordered.json()["id"].as_str().expect("an id").to_owned();
     for (path, body, arrives) in [
+        (format!("/app/{app}/endpoint/{ordered}/order/pause"), "", 0),
+        (format!("/app/{app}/endpoint/{ordered}/order/resume"), "", 0),
+        (format!("/app/{app}/endpoint/{ordered}/order/retry"), "", 0),
         (format!("{base}/send-example"), r#"{"eventType":"a"}"#, 1),
         (format!("{base}/secret/rotate"), "{}", 0),
         (format!("{base}/transformation/simulate"), simulate, 0),

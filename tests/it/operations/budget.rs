@@ -188,6 +188,7 @@ async fn every_operation_costs_what_the_budget_says() {
     // Each for itself, on the heap: together they are more than a test's stack holds.
     Box::pin(costs_of_successes(&mut at)).await;
     Box::pin(costs_of_failures(&mut at)).await;
+    Box::pin(costs_of_order(&mut at)).await;
 
     let measured = json!(at.costs);
     println!("{measured:#}");
@@ -355,6 +356,18 @@ async fn costs_of_failures(at: &mut Counted) {
     at.warm_up().await;
     at.post(&payload(ONE_KB), None, None).await;
     at.cost("deliver, a first attempt that fails at length", Counted::work_off).await;
+}
+
+/// An ordered endpoint: an entry more, and a lease, which is shared by all that is sent while it is held.
+async fn costs_of_order(at: &mut Counted) {
+    at.app = at.stack.app().await;
+    let path = format!("/api/v1/app/{}/endpoint", at.app);
+    let body = json!({"url": at.receiver.url("/"), "fifo": true, "fifoKey": "/customer"}).to_string();
+    assert_eq!(at.stack.request("POST", &path, &at.stack.token, body).await.status, 201);
+    at.warm_up().await;
+    at.cost("message.create, an ordered endpoint", async |at| at.post(&payload(ONE_KB), None, None).await)
+        .await;
+    at.cost("deliver, in order", Counted::work_off).await;
 }
 
 /// The budget may be rewritten; what it must not go beyond is the design's.

@@ -187,6 +187,11 @@ impl Rare {
         let makes = json!({"eventType": "a", "payload": {}, "application": {"name": "x", "uid": "queued"}});
         self.stack.put(&[twice.clone(), body("queued", makes)]).await;
         self.stack.idle().await;
+        // In order.
+        let ordered = json!({"url": self.receiver.url("/"), "fifo": true});
+        self.post("/app/queued/endpoint", ordered, "").await;
+        self.stack.put(&[body("queued", json!({"eventType": "a", "payload": {}}))]).await;
+        self.stack.idle().await;
         // Its event id is taken.
         self.stack.put(&[twice.clone()]).await;
         self.stack.idle().await;

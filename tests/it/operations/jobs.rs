@@ -19,12 +19,15 @@ use crate::test_stack::{Receiver, TestStack, sdk, settings};
 /// What stands behind the prefix of every id in the files.
 const K: &str = "23rb8YdGqMT0qIzpgGwdXfHirMu";
 
-const BODIES: [(&str, &str); 8] = [
+const BODIES: [(&str, &str); 11] = [
     ("deliver.v1.whole", include_str!("../../data/jobs/deliver.v1.whole.json")),
     ("deliver.v1.least", include_str!("../../data/jobs/deliver.v1.least.json")),
     ("resend.v1.whole", include_str!("../../data/jobs/resend.v1.whole.json")),
     ("resend.v1.least", include_str!("../../data/jobs/resend.v1.least.json")),
     ("fan-out.v1", include_str!("../../data/jobs/fan-out.v1.json")),
+    ("fan-out.v1.ordered", include_str!("../../data/jobs/fan-out.v1.ordered.json")),
+    ("advance.v1.whole", include_str!("../../data/jobs/advance.v1.whole.json")),
+    ("advance.v1.least", include_str!("../../data/jobs/advance.v1.least.json")),
     ("operational.v1", include_str!("../../data/jobs/operational.v1.json")),
     ("task.v1", include_str!("../../data/jobs/task.v1.json")),
     ("probe.v1", include_str!("../../data/jobs/probe.v1.json")),
@@ -58,13 +61,14 @@ fn every_kind_of_job_is_on_file() {
             // A new kind does not compile here until it has a file.
             Job::Deliver(_) => "deliver",
             Job::Resend(_) => "resend",
+            Job::Advance(_) => "advance",
             Job::FanOut(_) => "fan-out",
             Job::Operational(_) => "operational",
             Job::Task(_) => "task",
             Job::Probe(_) => "probe",
         })
         .collect();
-    assert_eq!(kinds.len(), 6);
+    assert_eq!(kinds.len(), 7);
 }
 
 /// INV-6

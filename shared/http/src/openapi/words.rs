@@ -53,6 +53,7 @@ pub(super) const TAGS: &[(&str, &str)] = &[
     ("Event Type", "Names of events, and the schemas of their payloads."),
     ("Endpoint", "Where an application's messages are delivered."),
     ("Polling", "Endpoints whose owners fetch messages, instead of being sent them."),
+    ("Ordered delivery", "Endpoints whose messages arrive in the order in which they were accepted."),
     ("Operational Webhook", "Endpoints that are sent what happens in an organisation."),
     ("Message", "Events: each is delivered to every endpoint that is subscribed to it."),
     ("Message Attempt", "The delivery log."),

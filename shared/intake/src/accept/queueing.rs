@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use domain::Result;
 use domain::application::Application;
-use domain::error::Chain;
+use domain::error::{Chain, unavailable};
 use domain::ids::{EndpointId, MessageId};
-use domain::job::{Deliver, FanOut, Job};
+use domain::job::{Advance, Deliver, FanOut, Job};
+use domain::order::Ordered;
 use queue::{DEDUP_FREE_WINDOW, Outgoing};
 use runtime::clock::Timestamp;
 use runtime::trace::Trace;
@@ -22,26 +23,29 @@ impl Intake {
     /// Queues the deliveries of messages that were just stored; says for each how it went. What the queue
     /// does not take is parked as timers; it may have taken what it did not acknowledge.
     pub(super) async fn queue(&self, placed: &[PendingMessage<'_>]) -> Vec<Result<()>> {
-        let mut queued: Vec<Result<()>> = Vec::with_capacity(placed.len());
+        let mut queued = self.enter_orders(placed).await;
         // The jobs of all of them, and whose each is.
         let (mut jobs, mut owners) = (Vec::new(), Vec::new());
         for (nth, one) in placed.iter().enumerate() {
             let endpoints = &one.new.endpoints;
+            if queued[nth].is_err() {
+                continue;
+            }
             if one.new.deliver_at.is_some() {
-                queued.push(self.schedule(one).await);
+                queued[nth] = self.schedule(one).await;
                 continue;
             }
             if endpoints.len() > ENDPOINTS_AT_ONCE_MAX {
-                queued.push(self.queue_fan_out(one).await);
+                queued[nth] = self.queue_fan_out(one).await;
                 continue;
             }
             let (check, delay) = (one.duplicate_risk != DuplicateRisk::None, self.delay(one));
             let of_one: Result<Vec<_>> =
                 endpoints.iter().map(|endpoint| one.first_job(*endpoint, check, delay)).collect();
-            queued.push(of_one.map(|of_one| {
+            queued[nth] = of_one.map(|of_one| {
                 owners.extend((0..of_one.len()).map(|at| (nth, at)));
                 jobs.extend(of_one);
-            }));
+            });
         }
         let mut unsent: BTreeMap<usize, Vec<EndpointId>> = BTreeMap::new();
         for (at, jobs) in jobs.chunks(JOBS_AT_ONCE_MAX).enumerate() {
@@ -57,11 +61,46 @@ impl Intake {
         queued
     }
 
+    /// Adds messages to the orders of their applications, in the order that they have here. Those that are held back
+    /// enter when they are due.
+    async fn enter_orders(&self, placed: &[PendingMessage<'_>]) -> Vec<Result<()>> {
+        let enters = |one: &PendingMessage<'_>| !one.ordered.is_empty() && one.new.deliver_at.is_none();
+        let mut entered = Vec::with_capacity(placed.len());
+        for of_app in placed.chunk_by(|a, b| a.app.id == b.app.id) {
+            let some: Vec<&PendingMessage<'_>> = of_app.iter().filter(|one| enters(one)).collect();
+            let added = match some.first() {
+                Some(first) => {
+                    let ordered = some
+                        .iter()
+                        .map(|one| Ordered { message: one.new.id, endpoints: one.ordered.clone() });
+                    let ordered: Vec<Ordered> = ordered.collect();
+                    self.store.append_to_order(first.app.id, &first.all_ordered, &ordered).await
+                }
+                None => Ok(()),
+            };
+            for one in of_app {
+                entered.push(match &added {
+                    Err(error) if enters(one) => {
+                        // Some of it may be there: who comes by finds no message, and passes over it.
+                        let failed = Err(unavailable("add to an order")(Chain(error).to_string()));
+                        self.undo_unless(failed, one, true).await
+                    }
+                    _ => Ok(()),
+                });
+            }
+        }
+        entered
+    }
+
     /// Keeps a message's deliveries as timers until they are due.
     async fn schedule(&self, one: &PendingMessage<'_>) -> Result<()> {
         let (endpoints, due) = (&one.new.endpoints, one.new.first_due());
         if endpoints.len() > ENDPOINTS_AT_ONCE_MAX {
-            let job = outgoing(one.app, fan_out(one.app, one.new.id, true, one.trace), Duration::ZERO)?;
+            let job = outgoing(
+                one.app,
+                fan_out(one.app, one.new.id, true, one.ordered(), one.trace),
+                Duration::ZERO,
+            )?;
             let set = self.store.set_timer(due, one.new.id, "fan-out", &job.group, &job.body).await;
             return self.undo_unless(set, one, true).await;
         }
@@ -84,11 +123,14 @@ impl Intake {
     async fn queue_fan_out(&self, one: &PendingMessage<'_>) -> Result<()> {
         let (app, message, trace) = (one.app, one.new.id, one.trace);
         let delay = self.delay(one);
-        let job =
-            outgoing(app, fan_out(app, message, one.duplicate_risk != DuplicateRisk::None, trace), delay)?;
+        let job = outgoing(
+            app,
+            fan_out(app, message, one.duplicate_risk != DuplicateRisk::None, one.ordered(), trace),
+            delay,
+        )?;
         let Err(error) = self.sqs.send_one(&self.background, job).await else { return Ok(()) };
         tracing::warn!(error = %Chain(&error), message_id = %message, "a fan-out is parked");
-        let parked = outgoing(app, fan_out(app, message, true, trace), Duration::ZERO)?;
+        let parked = outgoing(app, fan_out(app, message, true, one.ordered(), trace), Duration::ZERO)?;
         let set = self.store.set_timer(one.free_at(), message, "fan-out", &parked.group, &parked.body).await;
         self.undo_unless(set, one, true).await
     }
@@ -127,14 +169,30 @@ impl PendingMessage<'_> {
         self.new.id.time().after(DEDUP_FREE_WINDOW)
     }
 
+    fn ordered(&self) -> Vec<EndpointId> {
+        self.ordered.iter().map(|(endpoint, _)| *endpoint).collect()
+    }
+
     fn first_job(&self, endpoint: EndpointId, check: bool, delay: Duration) -> Result<Outgoing> {
-        let job = Job::Deliver(Deliver::first(self.app, &self.new, endpoint, check));
+        let job = if self.ordered.iter().any(|(ordered, _)| *ordered == endpoint) {
+            let message = self.new.deliver_at.map(|_| self.new.id);
+            Job::Advance(Advance { message, ..Advance::of(self.app.org, self.app.id, endpoint) })
+        } else {
+            Job::Deliver(Deliver::first(self.app, &self.new, endpoint, check))
+        };
         outgoing(self.app, job.following(self.trace), delay)
     }
 }
 
-pub(super) fn fan_out(app: &Application, message: MessageId, check: bool, trace: Option<Trace>) -> Job {
-    Job::FanOut(FanOut { org: app.org, app: app.id, version: app.version, message, from: 0, check, trace })
+pub(super) fn fan_out(
+    app: &Application,
+    message: MessageId,
+    check: bool,
+    ordered: Vec<EndpointId>,
+    trace: Option<Trace>,
+) -> Job {
+    let (org, id, version) = (app.org, app.id, app.version);
+    Job::FanOut(FanOut { org, app: id, version, message, from: 0, check, ordered, trace })
 }
 
 pub(super) fn outgoing(app: &Application, job: Job, delay: Duration) -> Result<Outgoing> {

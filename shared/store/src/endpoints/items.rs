@@ -7,6 +7,7 @@ use domain::aws_place::{AwsPlace, AwsService, FORMATS};
 use domain::error::{Result, corrupt};
 use domain::http_signature::STYLE;
 use domain::ids::{AppId, EndpointId};
+use domain::order::Fifo;
 use domain::payload_filter::PayloadFilter;
 use domain::transformation::TransformationId;
 
@@ -16,6 +17,7 @@ use crate::attempts::endpoint_of;
 use crate::endpoint_secrets::EndpointHeaders;
 use crate::health::{probing_fields, probing_of};
 use crate::item::{Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
+use crate::order::yes;
 use crate::{BATCH_GET_MAX, Store, Table, keys};
 
 /// Items of before there were kinds have a URL and no kind.
@@ -88,6 +90,8 @@ impl Store {
             .with_some("retryPolicy", retry_policy(settings.retry_policy.as_ref()))
             .with_some("autoEnable", settings.auto_enable.then_some(AttributeValue::Bool(true)))
             .with_some("headerStyle", settings.http_signatures.then(|| s(STYLE)))
+            .with_some("fifo", yes(settings.fifo.is_some()))
+            .with_some("orderKey", settings.fifo.as_ref().and_then(|fifo| fifo.key.as_ref()).map(s))
             .with_some("metadata", metadata(&settings.metadata))
             .with("keys", self.sealed_keys(endpoint))
             .with_some("headers", self.sealed_headers(endpoint)?)
@@ -119,6 +123,9 @@ impl Store {
                 retry_policy: retry_policy_of(item)?,
                 auto_enable: item.get("autoEnable").is_some(),
                 http_signatures: http_signatures_of(item)?,
+                fifo: item
+                    .contains_key("fifo")
+                    .then(|| Fifo { key: item.text_opt("orderKey").map(str::to_owned) }),
                 metadata: metadata_of(item),
             },
             keys: self.opened_keys(id, item)?,
@@ -177,6 +184,7 @@ impl Store {
                         retry_policy: None,
                         auto_enable: false,
                         http_signatures: false,
+                        fifo: None,
                         metadata: BTreeMap::new(),
                     },
                     keys: Vec::new(),

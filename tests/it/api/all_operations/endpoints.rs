@@ -222,4 +222,44 @@ impl Walk {
         })
         .await;
     }
+
+    /// An endpoint whose messages arrive in order: in an application of its own, where nothing else wants them.
+    pub(super) async fn ordered(&mut self) {
+        const NONE: Value = Value::Null;
+        const ORDER: &str = "/app/{app_id}/endpoint/{endpoint_id}/order";
+        let token = self.stack.token.clone();
+        let (app, name, endpoint) =
+            (self.names["app"].clone(), self.names["app_id"].clone(), self.names["endpoint_id"].clone());
+        let other = self.stack.app().await;
+        self.name("app", other.clone());
+        self.name("app_id", other);
+        let body = json!({
+            "url": self.receiver.url("/broken"), "fifo": true, "fifoKey": "/k", "retryPolicy": {"schedule": [3600]},
+        });
+        let made = self.ask("POST", "/app/{app_id}/endpoint", &token, body).await.json();
+        let id = json!(made["id"]);
+        self.name("endpoint_id", made["id"].as_str().expect("an id"));
+        let body = json!({"eventType": "c.d", "payload": {"k": 1}});
+        let message = self.ask("POST", "/app/{app_id}/msg", &token, body).await.json();
+        self.receiver.next().await;
+        self.stack.jobs_are_done().await;
+        self.news().await;
+        assert_eq!(self.ask("GET", ORDER, &token, NONE).await.json()["status"], "retrying");
+        for (done, what, body) in [
+            ("skip", "endpoint.order-skipped", json!({"msgId": message["id"]})),
+            ("pause", "endpoint.order-paused", NONE),
+            ("resume", "endpoint.order-resumed", NONE),
+            ("retry", "endpoint.order-retried", NONE),
+        ] {
+            let change = [json!(what), id.clone(), NONE, NONE];
+            self.change("POST", &format!("{ORDER}/{done}"), body, change).await;
+        }
+        self.stack.jobs_are_done().await;
+        self.ask("DELETE", "/app/{app_id}/endpoint/{endpoint_id}", &token, NONE).await;
+        self.news().await;
+        assert!(self.receiver.rest().is_empty());
+        self.name("app", app);
+        self.name("app_id", name);
+        self.name("endpoint_id", endpoint);
+    }
 }

@@ -1,0 +1,282 @@
+//! Ordered endpoints: who advances one, and how nobody's wake-up is lost (ADR 0035).
+//!
+//! One worker at a time holds the lease of an endpoint's place. It lasts longer than an invocation lives, so that nothing
+//! is sent by somebody who has lost it. A job that finds the place leased leaves a mark, and whoever meant to end the
+//! lease finds it and looks again; the first such job also comes back when the lease has run out, in case its holder
+//! died. What waits for a time has a job of its own for the first of those times, which is queued before the lease ends.
+
+mod lanes;
+mod step;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
+use shared::Result;
+use shared::clock::Timestamp;
+use shared::error::{Chain, unavailable};
+use shared::ids::{EndpointId, MessageId};
+use shared::order::{CLOCKS_DIFFER_MAX, LEASE, Lease, Ordered, Place, next_of};
+use shared::payload_filter::PayloadView;
+use shared::queue::{Advance, DELAY_MAX, Job, Outgoing};
+use shared::random;
+use shared::store::applications::Application;
+
+use self::lanes::Work;
+use self::step::Step;
+use crate::circuit::SLOW_AFTER;
+use crate::requeue::Priority;
+use crate::{Batch, Deliver, InjectedBug};
+
+/// For how long one job begins attempts: what is left goes to its successor. With the longest delivery after it, it is
+/// over within the life of an invocation.
+const SLICE: Duration = Duration::from_secs(15);
+/// Attempts of one endpoint at a time, each of another key.
+const AT_ONCE_MAX: usize = 10;
+/// How old what is known of the application may be when an attempt begins.
+const FRESH: Duration = Duration::from_secs(1);
+/// How soon a job that is to be on time tries again, where the place is leased.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Turns in which somebody else takes the lease, or ends it, between reading and writing.
+const TURNS: usize = 8;
+
+/// What is worked on, and by what right.
+#[derive(Debug)]
+struct Held<'a> {
+    batch: &'a Batch,
+    endpoint: EndpointId,
+    lease: Lease,
+    /// No attempt begins later.
+    deadline: Timestamp,
+}
+
+impl Deliver {
+    /// Sends what is due at an ordered endpoint, if nobody else does.
+    pub(crate) async fn advance(&self, batch: &Batch, mut job: Advance, priority: Priority) -> Result<()> {
+        let now = self.clock.now();
+        if let Some(due) = job.due.filter(|due| *due > now) {
+            // Its clock is behind the one that the queue went by.
+            return self.send_advance(Priority::Low, job, due.since(now)).await;
+        }
+        let Some(app) = self.application(job.org, job.app, job.endpoint).await? else { return Ok(()) };
+        if let Some(message) = job.message.take() {
+            self.enter_order(&app, job.endpoint, message).await?;
+        }
+        if priority == Priority::Normal && app.slow_endpoints.contains(&job.endpoint) {
+            return self.send_advance(Priority::Low, job, Duration::ZERO).await;
+        }
+        for _ in 0..TURNS {
+            let Some(place) = self.store.place_in_order(job.endpoint).await? else { return Ok(()) };
+            let now = self.clock.now();
+            let ignores = self.has_bug(InjectedBug::OrderIgnoresLease);
+            if let Some(lease) = place.lease.as_ref().filter(|lease| lease.holds(now) && !ignores) {
+                if self.leave_mark(&place, lease, &job, now).await? {
+                    return Ok(());
+                }
+                continue;
+            }
+            let endpoint = self.endpoint(&app, job.endpoint).await?;
+            // Whoever enables or resumes it has it looked at.
+            if place.paused || endpoint.is_none_or(|endpoint| endpoint.settings.disabled) {
+                return Ok(());
+            }
+            if !place.has_due(now) {
+                let (entries, _) = self.store.order_after(app.id, place.position, 1).await?;
+                if entries.is_empty() || Work::is_full(&place) {
+                    // A worker that failed may have queued no job for what waits.
+                    let next = next_of(&place.waiting).filter(|next| place.wake != Some(*next));
+                    let Some(next) = next else { return Ok(()) };
+                    return self.wake_at(&job, next).await;
+                }
+            }
+            let token = u128::from_be_bytes(random::bytes(&*self.store.random()));
+            let lease = Lease { token: format!("{token:032x}"), until: now.after(LEASE) };
+            if !self.store.lease_place(job.endpoint, &place, &lease).await? {
+                continue;
+            }
+            let slice = if priority == Priority::Normal { SLOW_AFTER } else { SLICE };
+            let held = Held { batch, endpoint: job.endpoint, lease, deadline: now.after(slice) };
+            return self.hold(&held, app, place).await;
+        }
+        Err(unavailable("advance an ordered endpoint")("others kept changing its place"))
+    }
+
+    /// Says that somebody wants a place that is leased. `false` if it is leased to somebody else by now, or to nobody.
+    async fn leave_mark(&self, place: &Place, lease: &Lease, job: &Advance, now: Timestamp) -> Result<bool> {
+        let watches = !place.watched || job.watches.as_ref() == Some(&lease.token);
+        let again = Advance::of(job.org, job.app, job.endpoint);
+        if watches {
+            let wait = lease.until.after(CLOCKS_DIFFER_MAX).since(now) + Duration::from_secs(1);
+            let watch = Advance { watches: Some(lease.token.clone()), ..again.clone() };
+            self.send_advance(Priority::Low, watch, wait).await?;
+        }
+        if job.due.is_some() {
+            // The holder's clock may be behind, and what is due not yet due for it.
+            self.send_advance(Priority::Low, Advance { due: job.due, ..again }, AGAIN).await?;
+        }
+        if place.awaited && place.watched {
+            return Ok(true);
+        }
+        self.store.await_place(job.endpoint, lease, watches).await
+    }
+
+    /// Works until nothing is due or the time is over, sees to what is left, and ends the lease.
+    async fn hold(&self, held: &Held<'_>, app: Application, place: Place) -> Result<()> {
+        let (org, id) = (app.org, app.id);
+        let job = Advance::of(org, id, held.endpoint);
+        // The job for that time is on its way as long as what it is for has not changed.
+        let mut woken = place.wake.filter(|wake| Some(*wake) == next_of(&place.waiting));
+        let mut app = Arc::new(app);
+        let mut work = Work::of(place);
+        loop {
+            let worked = self.send_due(held, &mut app, &mut work).await;
+            let next = next_of(&work.place.waiting);
+            match (&worked, next) {
+                // The job comes back by itself, and does what this leaves undone.
+                (Err(_), Some(next)) if woken != Some(next) && next > self.clock.now() => {
+                    woken = self.wake_at(&job, next).await.is_ok().then_some(next);
+                }
+                (Err(_), _) => {}
+                (Ok(false), Some(next)) if woken != Some(next) && !work.is_stopped() => {
+                    self.wake_at(&job, next).await?;
+                    woken = Some(next);
+                }
+                (Ok(_), _) => {}
+            }
+            work.place.wake = woken.filter(|wake| Some(*wake) == next);
+            // A successor looks in any case, where there is one: this job, which comes back after a failure, or the one
+            // that goes on. That is queued when the lease has ended, or it could be refused for the sake of it.
+            let blindly = !matches!(worked, Ok(false));
+            if self.store.release_place(held.endpoint, &held.lease, &work.place, blindly).await? || blindly {
+                return match worked {
+                    Ok(true) => self.send_advance(Priority::Low, job, Duration::ZERO).await,
+                    worked => worked.map(drop),
+                };
+            }
+            let is_ours = |place: &Place| place.lease.as_ref().is_some_and(|l| l.token == held.lease.token);
+            // Released, and its answer lost; or taken over.
+            let there = self.store.place_in_order(held.endpoint).await?;
+            if !there.is_some_and(|there| is_ours(&there)) {
+                return worked.map(drop);
+            }
+            if !self.store.look_again(held.endpoint, &held.lease).await? {
+                return worked.map(drop);
+            }
+            let Some(seen) = self.store.place_in_order(held.endpoint).await? else { return Ok(()) };
+            work.see(&seen);
+        }
+    }
+
+    /// Sends what is due. Whether more is, after the deadline; what is left of lanes waits, and is due at once.
+    async fn send_due(&self, held: &Held<'_>, app: &mut Arc<Application>, work: &mut Work) -> Result<bool> {
+        let mut running = FuturesUnordered::new();
+        let (mut failed, mut read) = (None, None);
+        loop {
+            let now = self.clock.now();
+            // Whoever ends the process waits for what has begun.
+            let ends = self.draining.begun().now_or_never().is_some();
+            let is_open = now < held.deadline && !ends && !work.is_stopped() && failed.is_none();
+            if is_open {
+                let is_fresh = read.is_some_and(|read| now >= read && now.since(read) < FRESH);
+                let prepared = async {
+                    if !is_fresh {
+                        self.look_at(held, app, work).await?;
+                    }
+                    if work.is_stopped() {
+                        Ok(())
+                    } else {
+                        work.fill(&self.store, app.id, held.endpoint, now).await
+                    }
+                };
+                match prepared.await {
+                    Ok(()) => {
+                        if !is_fresh {
+                            read = Some(now);
+                        }
+                        while running.len() < AT_ONCE_MAX
+                            && !work.is_stopped()
+                            && let Some(begun) = work.begin()
+                        {
+                            let app = app.clone();
+                            running.push(async move {
+                                (begun.key, self.step(held.batch, &app, held.endpoint, begun).await)
+                            });
+                        }
+                    }
+                    Err(error) => failed = Some(error),
+                }
+            }
+            match running.next().await {
+                Some((key, Ok(step))) => {
+                    let goes_on =
+                        self.has_bug(InjectedBug::OrderGoesOn) && matches!(step, Step::Later { .. });
+                    work.end(key, if goes_on { Step::Done } else { step });
+                }
+                Some((key, Err(error))) => {
+                    work.interrupt(key);
+                    failed = Some(error);
+                }
+                None => break,
+            }
+        }
+        let more = work.settle(self.clock.now());
+        failed.map_or(Ok(more), Err)
+    }
+
+    /// Reads again whether anything is to be sent: an expunge, a pause, the end of the endpoint count at once.
+    async fn look_at(&self, held: &Held<'_>, app: &mut Arc<Application>, work: &mut Work) -> Result<()> {
+        let Some(now) = self.store.find_application(app.org, app.id).await? else {
+            work.stop();
+            return Ok(());
+        };
+        *app = Arc::new(now);
+        let endpoint = self.endpoint(app, held.endpoint).await?;
+        let place = self.store.place_in_order(held.endpoint).await?;
+        if endpoint.is_none_or(|endpoint| endpoint.settings.disabled)
+            || place.is_none_or(|place| place.paused)
+        {
+            work.stop();
+        }
+        Ok(())
+    }
+
+    /// Adds a message that was held back to the order.
+    async fn enter_order(&self, app: &Application, endpoint: EndpointId, id: MessageId) -> Result<()> {
+        let Some(message) = self.store.find_message(app.id, id).await? else { return Ok(()) };
+        let all = self.store.all_endpoints(app.id).await?;
+        let Some(own) = all.iter().find(|one| one.id == endpoint) else { return Ok(()) };
+        let key = match (&own.settings.fifo, self.store.payload(&message).await?) {
+            (Some(fifo), Some(payload)) => fifo.key_of(&PayloadView::new(&payload.json)),
+            _ => Default::default(),
+        };
+        let ordered: Vec<EndpointId> =
+            all.iter().filter(|one| one.settings.fifo.is_some()).map(|one| one.id).collect();
+        let entered = Ordered { message: id, endpoints: vec![(endpoint, key)] };
+        self.store.append_to_order(app.id, &ordered, &[entered]).await
+    }
+
+    /// Queues the job for a time at which a key goes on.
+    async fn wake_at(&self, job: &Advance, next: Timestamp) -> Result<()> {
+        let timed = Advance { due: Some(next), ..Advance::of(job.org, job.app, job.endpoint) };
+        self.send_advance(Priority::Low, timed, next.since(self.clock.now())).await
+    }
+
+    /// Queues a job for an ordered endpoint; what the queue does not take, or not for so long, is a timer.
+    async fn send_advance(&self, priority: Priority, job: Advance, wait: Duration) -> Result<()> {
+        let source = &self.sources[usize::from(priority == Priority::Low)];
+        let (endpoint, group) = (job.endpoint, job.app.to_string());
+        let what = if job.watches.is_some() { "watch" } else { "advance" };
+        let outgoing = Outgoing::new(&Job::Advance(job), wait, &group)?;
+        let body = outgoing.body.clone();
+        if wait <= DELAY_MAX {
+            match self.sqs.send_one(&source.queue, outgoing).await {
+                Ok(()) => return Ok(()),
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), %endpoint, "an ordered endpoint is woken by a timer");
+                }
+            }
+        }
+        self.store.set_timer(self.clock.now().after(wait), endpoint, what, &group, &body).await
+    }
+}
