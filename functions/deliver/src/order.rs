@@ -97,7 +97,7 @@ impl Deliver {
             }
             let slice = if priority == Priority::Normal { SLOW_AFTER } else { SLICE };
             let held = Held { batch, endpoint: job.endpoint, lease, deadline: now.after(slice) };
-            return self.hold(&held, app, place).await;
+            return Box::pin(self.hold(&held, app, place)).await;
         }
         Err(unavailable("advance an ordered endpoint")("others kept changing its place"))
     }
@@ -130,7 +130,7 @@ impl Deliver {
         let mut app = Arc::new(app);
         let mut work = Work::of(place);
         loop {
-            let worked = self.send_due(held, &mut app, &mut work).await;
+            let worked = Box::pin(self.send_due(held, &mut app, &mut work)).await;
             let next = next_of(&work.place.waiting);
             match (&worked, next) {
                 // The job comes back by itself, and does what this leaves undone.
