@@ -84,7 +84,7 @@ fn what_is_broken_on_purpose_is_found() {
         InjectedBug::FailureIgnoresClaim,
         InjectedBug::StateBeforeSuccessor,
         InjectedBug::AckBeforeRecord,
-        InjectedBug::OrderIgnoresLease,
+        InjectedBug::OrderLeavesNoMark,
         InjectedBug::OrderGoesOn,
     ];
     let others = [

@@ -14,8 +14,8 @@ pub enum InjectedBug {
     StateBeforeSuccessor,
     /// The job is done with whether or not its attempt could be recorded.
     AckBeforeRecord,
-    /// Two work on an ordered endpoint at the same time.
-    OrderIgnoresLease,
+    /// Who finds an ordered endpoint's place leased leaves no mark, and goes away.
+    OrderLeavesNoMark,
     /// A key goes on with its next message although this one failed.
     OrderGoesOn,
 }

@@ -69,9 +69,10 @@ impl Deliver {
         for _ in 0..TURNS {
             let Some(place) = self.store.place_in_order(job.endpoint).await? else { return Ok(()) };
             let now = self.clock.now();
-            let ignores = self.has_bug(InjectedBug::OrderIgnoresLease);
-            if let Some(lease) = place.lease.as_ref().filter(|lease| lease.holds(now) && !ignores) {
-                if self.leave_mark(&place, lease, &job, now).await? {
+            if let Some(lease) = place.lease.as_ref().filter(|lease| lease.holds(now)) {
+                if self.has_bug(InjectedBug::OrderLeavesNoMark)
+                    || self.leave_mark(&place, lease, &job, now).await?
+                {
                     return Ok(());
                 }
                 continue;
