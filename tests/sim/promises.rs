@@ -441,7 +441,10 @@ impl Course<'_> {
                 if let (true, Some(first)) = (healthy, first) {
                     let waited = first.at.saturating_sub(accepted_at);
                     world.longest_wait(waited);
-                    if waited > bound {
+                    // What is over a limit takes its turn.
+                    let before = self.wishes.iter().filter(|other| other.customer == wish.customer).count();
+                    let turns = target.rate.map_or(0, |rate| before as u64 / rate);
+                    if waited > bound + Duration::from_secs(turns) {
                         broken.push(format!(
                             "{} was held up for {waited:?} on its way to a healthy endpoint",
                             first.message

@@ -39,6 +39,8 @@ pub struct Target {
     pub code: Option<Code>,
     /// Its messages arrive in order; with `true` by key.
     pub ordered: Option<bool>,
+    /// How many messages it takes per second, if there is a limit.
+    pub rate: Option<u64>,
 }
 
 impl Target {
@@ -220,8 +222,9 @@ pub async fn customers(world: &World) -> Vec<Customer> {
             if let Some(filter) = filter {
                 body["filter"] = filter.pattern();
             }
-            if dice.chance(150) {
-                body["rateLimit"] = json!(dice.between(1, 3));
+            let rate = dice.chance(150).then(|| dice.between(1, 3));
+            if let Some(rate) = rate {
+                body["rateLimit"] = json!(rate);
             }
             if let Some(by_key) = ordered {
                 body["fifo"] = json!(true);
@@ -241,7 +244,7 @@ pub async fn customers(world: &World) -> Vec<Customer> {
                 assert_eq!(status, 204, "{path}: {}", String::from_utf8_lossy(&answer));
             }
             let retries = retries.or(retries_of_all);
-            made.push(Target { id, receiver, secret, channel, filter, retries, code, ordered });
+            made.push(Target { id, receiver, secret, channel, filter, retries, code, ordered, rate });
         }
         let mut polled = Vec::new();
         if polling.chance(300) {

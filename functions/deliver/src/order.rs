@@ -86,7 +86,8 @@ impl Deliver {
                 let (entries, _) = self.store.order_after(app.id, place.position, 1).await?;
                 if entries.is_empty() || Work::is_full(&place) {
                     // A worker that failed may have queued no job for what waits.
-                    let next = next_of(&place.waiting).filter(|next| place.wake != Some(*next));
+                    let is_on_its_way = |next| place.wake == Some(next) && job.due != Some(next);
+                    let next = next_of(&place.waiting).filter(|next| !is_on_its_way(*next));
                     let Some(next) = next else { return Ok(()) };
                     return self.wake_at(&job, next).await;
                 }
@@ -98,7 +99,7 @@ impl Deliver {
             }
             let slice = if priority == Priority::Normal { SLOW_AFTER } else { SLICE };
             let held = Held { batch, endpoint: job.endpoint, lease, deadline: now.after(slice) };
-            return Box::pin(self.hold(&held, app, place)).await;
+            return Box::pin(self.hold(&held, app, place, job.due)).await;
         }
         Err(unavailable("advance an ordered endpoint")("others kept changing its place"))
     }
@@ -123,11 +124,19 @@ impl Deliver {
     }
 
     /// Works until nothing is due or the time is over, sees to what is left, and ends the lease.
-    async fn hold(&self, held: &Held<'_>, app: Application, place: Place) -> Result<()> {
+    /// `arrived`: this is the job for that time. Its clock may say that it has not come, after all.
+    async fn hold(
+        &self,
+        held: &Held<'_>,
+        app: Application,
+        place: Place,
+        arrived: Option<Timestamp>,
+    ) -> Result<()> {
         let (org, id) = (app.org, app.id);
         let job = Advance::of(org, id, held.endpoint);
         // The job for that time is on its way as long as what it is for has not changed.
-        let mut woken = place.wake.filter(|wake| Some(*wake) == next_of(&place.waiting));
+        let mut woken =
+            place.wake.filter(|wake| Some(*wake) == next_of(&place.waiting) && arrived != Some(*wake));
         let mut app = Arc::new(app);
         let mut work = Work::of(place);
         loop {
