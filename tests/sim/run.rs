@@ -75,7 +75,7 @@ pub fn run(seed: u64, bug: Option<Bug>, traced: bool) -> Done {
     let pollers = pollers::start(&world, &customers, &book.wishes(), &open);
     let links = links::start(&world, &customers, &open);
     if world.dice.chance(250) {
-        workload::disable(&world, &customers);
+        workload::disable(&world, &customers, &open);
     }
     world.start();
     let mut rest =

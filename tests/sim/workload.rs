@@ -370,13 +370,16 @@ pub fn start(world: &Arc<World>, customers: &[Customer]) -> (Book, Arc<Mutex<usi
     (book, open)
 }
 
-/// Disables an endpoint while messages are on their way, and enables it again or not.
-pub fn disable(world: &Arc<World>, customers: &[Customer]) {
+/// Disables an endpoint while messages are on their way, and enables it again or not. It is `open` until that is done:
+/// what waits in order goes on from there.
+pub fn disable(world: &Arc<World>, customers: &[Customer], open: &Arc<Mutex<usize>>) {
     let customer = customers[world.dice.below(customers.len())].clone();
     let target = customer.endpoints[world.dice.below(customer.endpoints.len())].clone();
     let span = world.faults.until().as_millis() as u64;
     let (at, pause) = (world.dice.millis(10, span / 4), world.dice.millis(10, span));
     let back = world.dice.chance(500);
+    *open.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    let open = open.clone();
     let world = world.clone();
     world.clone().sim.spawn(async move {
         let endpoints = world.undisturbed("endpoints");
@@ -400,6 +403,7 @@ pub fn disable(world: &Arc<World>, customers: &[Customer]) {
             world.journal.lock().disabled[nth].2 = Some(world.sim.now());
             patch(false).await;
         }
+        *open.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
     });
 }
 
