@@ -236,7 +236,8 @@ impl<'a> Course<'a> {
             let is_off = target.is_some_and(|target| is_off(self.world, target));
             let ended = match state.status {
                 Status::Pending if is_ordered && is_off => Ok(()),
-                Status::Fail if is_ordered && !may_stop && !state.delivered_by_hand => {
+                // One that was never tried has failed by hand, while the endpoint was disabled.
+                Status::Fail if is_ordered && state.number() > 0 && !state.delivered_by_hand => {
                     Err(format!("it was passed over after {} attempts", state.number()))
                 }
                 _ => ended(state, retries, may_stop),

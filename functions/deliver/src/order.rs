@@ -170,10 +170,13 @@ impl Deliver {
             if !there.is_some_and(|there| is_ours(&there)) {
                 return worked.map(drop);
             }
-            if !self.store.look_again(held.endpoint, &held.lease).await? {
-                return worked.map(drop);
+            self.store.look_again(held.endpoint, &held.lease, work.place.turn).await?;
+            // Read anew: who asks for something from now on leaves another mark.
+            let seen = self.store.place_in_order(held.endpoint).await?;
+            let Some(seen) = seen.filter(|seen| is_ours(seen)) else { return worked.map(drop) };
+            if seen.turn == work.place.turn {
+                return Err(unavailable("look at an ordered endpoint again")("its place did not change"));
             }
-            let Some(seen) = self.store.place_in_order(held.endpoint).await? else { return Ok(()) };
             work.see(&seen);
         }
     }
@@ -276,7 +279,6 @@ impl Deliver {
     async fn send_advance(&self, priority: Priority, job: Advance, wait: Duration) -> Result<()> {
         let source = &self.sources[usize::from(priority == Priority::Low)];
         let (endpoint, group) = (job.endpoint, job.app.to_string());
-        let what = if job.watches.is_some() { "watch" } else { "advance" };
         let outgoing = Outgoing::new(&Job::Advance(job), wait, &group)?;
         let body = outgoing.body.clone();
         if wait <= DELAY_MAX {
@@ -287,6 +289,9 @@ impl Deliver {
                 }
             }
         }
+        // A name of its own: a timer of the same time may be on its way into the queue, and about to be removed.
+        let own = u64::from_be_bytes(random::bytes(&*self.store.random()));
+        let what = format!("advance#{own:016x}");
         self.store.set_timer(self.clock.now().after(wait), endpoint, what, &group, &body).await
     }
 }

@@ -274,7 +274,7 @@ async fn skip(
                     let holds =
                         |state: &attempts::State| state.status == Status::Pending && state.number() > 0;
                     let held = states.into_iter().find(holds).ok_or_else(|| {
-                        let text = "No key waits for this message: see which ones do, and for which.";
+                        let text = "No key waits for this message, or it was not tried yet: only what failed is skipped.";
                         Error::Conflict(text.into())
                     })?;
                     Ok(store.skip_in_order(&held).await?.then_some(()))

@@ -153,6 +153,8 @@ pub struct Waiting {
     pub next: Timestamp,
     /// The slot of a rate limit that it has taken.
     pub slot: Option<Timestamp>,
+    /// Somebody asked for it to be tried before it is due.
+    pub forced: bool,
 }
 
 /// The keys of an endpoint that wait.
@@ -189,7 +191,7 @@ pub struct Place {
     pub forced: u64,
     /// How often that was done.
     pub forced_done: u64,
-    /// How often it was changed by who had a lease.
+    /// How often it was changed by who had a lease: each of their writes is on condition that it is the next.
     pub turn: u64,
     /// Who works on it.
     pub lease: Option<Lease>,
@@ -216,14 +218,16 @@ pub fn next_of(waiting: &WaitingKeys) -> Option<Timestamp> {
     waiting.values().map(|key| key.next).min()
 }
 
+/// Flags of a key that waits.
 const SLOT: u8 = 1;
+const FORCED: u8 = 2;
 
 /// Keys that wait as an item has them: 33 bytes each, and 8 more with a slot.
 pub fn write_waiting(waiting: &WaitingKeys) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(waiting.len() * 33);
-    for (key, Waiting { at, next, slot }) in waiting {
+    for (key, Waiting { at, next, slot, forced }) in waiting {
         bytes.extend(key.0);
-        bytes.push(if slot.is_some() { SLOT } else { 0 });
+        bytes.push(if slot.is_some() { SLOT } else { 0 } | if *forced { FORCED } else { 0 });
         for number in [Some(*at), Some(next.ms()), slot.map(|slot| slot.ms())].into_iter().flatten() {
             bytes.extend(number.to_be_bytes());
         }
@@ -239,8 +243,11 @@ pub fn read_waiting(mut bytes: &[u8]) -> Option<WaitingKeys> {
         let [flags] = take::<1>(&mut bytes)?;
         let mut number = || take(&mut bytes).map(u64::from_be_bytes);
         let (at, next) = (number()?, Timestamp::from_ms(number()?));
-        let slot = if flags == SLOT { Some(Timestamp::from_ms(number()?)) } else { None };
-        waiting.insert(key, Waiting { at, next, slot });
+        let slot = if flags & SLOT != 0 { Some(Timestamp::from_ms(number()?)) } else { None };
+        if flags & !(SLOT | FORCED) != 0 {
+            return None;
+        }
+        waiting.insert(key, Waiting { at, next, slot, forced: flags & FORCED != 0 });
     }
     Some(waiting)
 }
@@ -288,7 +295,10 @@ mod tests {
 
         let at = Timestamp::from_ms(1_800_000_000_123);
         let waiting: WaitingKeys = [(1, None), (2, Some(at))]
-            .map(|(byte, slot)| (OrderKey([byte; KEY_LENGTH]), Waiting { at: 1 << 40, next: at, slot }))
+            .map(|(byte, slot)| {
+                let waiting = Waiting { at: 1 << 40, next: at, slot, forced: byte == 2 };
+                (OrderKey([byte; KEY_LENGTH]), waiting)
+            })
             .into();
         let bytes = write_waiting(&waiting);
         assert_eq!(bytes.len(), 2 * 33 + 8);

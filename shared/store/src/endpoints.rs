@@ -378,8 +378,10 @@ impl Store {
         if new.settings.fifo.is_some() && old.settings.fifo.is_none() {
             let ordered = self.ordered_endpoints(app.id, old.id).await?;
             tx.add(Guard::Unchanged, self.begin_place(app.id, old.id, &ordered).await?)?;
-        } else if enabled && new.settings.fifo.is_some() {
+            self.wake_in(&mut tx, app, old.id)?;
+        } else if enabled && self.has_place(old).await? {
             tx.add(Guard::Unchanged, self.force_place(old.id, ""))?;
+            self.wake_in(&mut tx, app, old.id)?;
         }
         if old.settings.fifo.is_some() && new.settings.fifo.is_none() {
             let paused = self.place_in_order(old.id).await?.is_some_and(|place| place.paused);
@@ -388,9 +390,6 @@ impl Store {
                     "What waits in the endpoint's order would wait for ever: enable it and resume its order first.".into(),
                 ));
             }
-        }
-        if enabled && new.settings.fifo.is_some() {
-            self.wake_in(&mut tx, app, old.id)?;
         }
         let mut happened = vec![EndpointEvent::Updated];
         happened.extend(enabled.then_some(EndpointEvent::Enabled(None)));
@@ -429,7 +428,7 @@ impl Store {
             tx.add(Guard::Unchanged, self.free_endpoint_uid(app.id, uid, endpoint.id))?;
         }
         tx.add(Guard::Fresh, self.without_transformation(app.id, endpoint.id))?;
-        if endpoint.settings.fifo.is_some() {
+        if self.has_place(endpoint).await? {
             tx.add(Guard::Fresh, self.without_place(endpoint.id))?;
         }
         if endpoint.settings.destination.is_polled() {

@@ -412,7 +412,7 @@ impl Store {
         tx.raise(app, Raise::default());
         tx.add(Guard::Unchanged, self.of_endpoint(app, endpoint.id, update))?;
         tx.add(Guard::Fresh, self.audit(change.from(disabled(true)).to(after)))?;
-        if endpoint.settings.fifo.is_some() {
+        if self.has_place(endpoint).await? {
             tx.add(Guard::Unchanged, self.force_place(endpoint.id, ""))?;
             self.wake_in(&mut tx, app, endpoint.id)?;
         }

@@ -14,6 +14,7 @@ use super::transaction::{Guard, Transacted, Transaction};
 use super::{Range, Store, Table, keys};
 use domain::application::Application;
 use domain::caller::Caller;
+use domain::endpoint::Endpoint;
 use domain::error::{Error, Result, corrupt, unavailable};
 use domain::ids::{AppId, EndpointId};
 use domain::job::{Advance, Job};
@@ -229,14 +230,20 @@ impl Store {
         self.update_log(keys::order_place(endpoint), update, "lt = :token", values, "await a place").await
     }
 
-    /// Begins to look again: who wants the place from now on says so anew. `false` if the lease is lost.
+    /// Begins to look again: who wants the place from now on says so anew. Its holder reads the place next: it has another
+    /// turn now, unless the lease is lost.
+    ///
+    /// The turn is what keeps a write that comes late, after its sender repeated it, from taking effect: an earlier release
+    /// would end the lease under way, and an earlier look would remove a mark that nobody has seen.
     ///
     /// # Errors
     /// The store's own.
-    pub async fn look_again(&self, endpoint: EndpointId, lease: &Lease) -> Result<bool> {
-        let values = vec![(":token", s(&lease.token))];
+    pub async fn look_again(&self, endpoint: EndpointId, lease: &Lease, turn: u64) -> Result<()> {
+        let values = vec![(":token", s(&lease.token)), (":turn", n(turn)), (":next", n(turn + 1))];
         let key = keys::order_place(endpoint);
-        self.update_log(key, "REMOVE aw", "lt = :token", values, "look at a place again").await
+        let (update, condition) = ("SET n = :next REMOVE aw", "lt = :token AND n = :turn");
+        // Where it meets itself it is refused, and was done.
+        self.update_log(key, update, condition, values, "look at a place again").await.map(drop)
     }
 
     /// Keeps how far an endpoint is, and ends the lease, unless somebody wants the place: then, or if the lease is lost,
@@ -254,11 +261,12 @@ impl Store {
         let mut values = vec![
             (":token", s(&lease.token)),
             (":p", n(place.position)),
-            (":one", n(1)),
+            (":turn", n(place.turn)),
+            (":next", n(place.turn + 1)),
             (":fd", n(place.forced_done)),
         ];
         let (mut set, mut remove) =
-            ("SET p = :p, n = n + :one, fd = :fd".to_owned(), " REMOVE lt, lu, wt".to_owned());
+            ("SET p = :p, n = :next, fd = :fd".to_owned(), " REMOVE lt, lu, wt".to_owned());
         for (name, key, value) in [
             ("k", ":k", (!place.waiting.is_empty()).then(|| b(write_waiting(&place.waiting)))),
             ("wk", ":wk", place.wake.map(|at| n(at.ms()))),
@@ -271,7 +279,11 @@ impl Store {
                 None => remove.push_str(&format!(", {name}")),
             }
         }
-        let condition = if blindly { "lt = :token" } else { "lt = :token AND attribute_not_exists(aw)" };
+        let condition = if blindly {
+            "lt = :token AND n = :turn"
+        } else {
+            "lt = :token AND n = :turn AND attribute_not_exists(aw)"
+        };
         let key = keys::order_place(endpoint);
         self.update_log(key, &(set + &remove), condition, values, "release a place").await
     }
@@ -295,13 +307,21 @@ impl Store {
                 .update_expression("SET v = :v, p = :end, n = :zero")
                 .condition_expression("attribute_not_exists(pk)")
                 .expression_attribute_values(":end", n(end)),
-            // Numbers that it went past have expired, and are given again.
+            // Numbers that it went past have expired, and are given again. What waits there is tried.
             Some(place) => update
-                .update_expression("SET v = :v, p = :end, n = if_not_exists(n, :zero)")
+                .update_expression(
+                    "SET v = :v, p = :end, n = if_not_exists(n, :zero), aw = :one REMOVE wk ADD fc :one",
+                )
                 .condition_expression("n = :turn")
                 .expression_attribute_values(":end", n(place.position.min(end)))
+                .expression_attribute_values(":one", n(1))
                 .expression_attribute_values(":turn", n(place.turn)),
         })
+    }
+
+    /// Whether an endpoint has a place: also one that was an ordered one, where what was accepted until then may wait.
+    pub(super) async fn has_place(&self, endpoint: &Endpoint) -> Result<bool> {
+        Ok(endpoint.settings.fifo.is_some() || self.place_in_order(endpoint.id).await?.is_some())
     }
 
     pub(super) fn without_place(&self, endpoint: EndpointId) -> DeleteBuilder {

@@ -3,7 +3,7 @@
 //! A lane has the next messages of its key. It is *level* as long as it knows all of them up to the endpoint's position,
 //! so that further ones are added as they are read; else it reads on by itself, from where it is.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use shared::Result;
 use shared::clock::Timestamp;
@@ -33,6 +33,8 @@ struct Lane {
     level: bool,
     running: bool,
     slot: Option<Timestamp>,
+    /// Its next message is tried although it is not due.
+    forced: bool,
 }
 
 /// A message that is to be sent.
@@ -54,8 +56,6 @@ pub struct Work {
     /// The place as it would be kept now, but for the lanes.
     pub place: Place,
     lanes: BTreeMap<OrderKey, Lane>,
-    /// The keys whose next message is tried although it is not due.
-    forced: BTreeSet<OrderKey>,
     /// Everything that is in the order has been read.
     at_end: bool,
     stopped: bool,
@@ -64,8 +64,7 @@ pub struct Work {
 impl Work {
     /// The work on a place that was just leased.
     pub fn of(place: Place) -> Self {
-        let (lanes, forced) = (BTreeMap::new(), BTreeSet::new());
-        let mut work = Self { place, lanes, forced, at_end: false, stopped: false };
+        let mut work = Self { place, lanes: BTreeMap::new(), at_end: false, stopped: false };
         work.force();
         work
     }
@@ -77,9 +76,8 @@ impl Work {
 
     fn force(&mut self) {
         if self.place.is_forced() {
-            for (key, waiting) in &mut self.place.waiting {
-                waiting.next = AT_ONCE;
-                self.forced.insert(*key);
+            for waiting in self.place.waiting.values_mut() {
+                (waiting.next, waiting.forced) = (AT_ONCE, true);
             }
             self.place.forced_done = self.place.forced;
         }
@@ -87,7 +85,7 @@ impl Work {
 
     /// Takes note of what was asked for while this was leased.
     pub fn see(&mut self, seen: &Place) {
-        self.place.forced = seen.forced;
+        (self.place.forced, self.place.turn) = (seen.forced, seen.turn);
         self.stopped = seen.paused;
         self.at_end = false;
         self.force();
@@ -120,9 +118,9 @@ impl Work {
             .collect();
         due.sort();
         for (_, key) in due.into_iter().take(RESUMED_MAX.saturating_sub(self.lanes.len())) {
-            if let Some(Waiting { at, slot, .. }) = self.place.waiting.remove(&key) {
+            if let Some(Waiting { at, slot, forced, .. }) = self.place.waiting.remove(&key) {
                 let (queue, scanned) = (VecDeque::new(), at.saturating_sub(1));
-                self.lanes.insert(key, Lane { queue, scanned, level: false, running: false, slot });
+                self.lanes.insert(key, Lane { queue, scanned, level: false, running: false, slot, forced });
             }
         }
         let idle = self.lanes.iter().filter(|(_, lane)| lane.queue.is_empty() && !lane.running);
@@ -161,7 +159,14 @@ impl Work {
         if self.place.waiting.contains_key(&key) {
             return;
         }
-        let new = || Lane { queue: VecDeque::new(), scanned: 0, level: true, running: false, slot: None };
+        let new = || Lane {
+            queue: VecDeque::new(),
+            scanned: 0,
+            level: true,
+            running: false,
+            slot: None,
+            forced: false,
+        };
         let lane = self.lanes.entry(key).or_insert_with(new);
         if lane.level && lane.queue.len() >= LANE_MAX {
             (lane.level, lane.scanned) = (false, number - 1);
@@ -210,7 +215,7 @@ impl Work {
         let (key, lane) = idle.min_by_key(|(_, lane)| lane.queue.front().map(|(number, _)| *number))?;
         lane.running = true;
         let (key, message) = (*key, lane.queue.front()?.1);
-        Some(Begun { key, message, slot: lane.slot.take(), forced: self.forced.remove(&key) })
+        Some(Begun { key, message, slot: lane.slot.take(), forced: lane.forced })
     }
 
     /// What was begun for a key has ended so.
@@ -218,15 +223,18 @@ impl Work {
         let Some(lane) = self.lanes.get_mut(&key) else { return };
         lane.running = false;
         match step {
-            Step::Done | Step::DoneAndStop => {
+            Step::Done => {
                 lane.queue.pop_front();
-                self.stopped |= matches!(step, Step::DoneAndStop);
+                lane.forced = false;
             }
-            Step::Later { next, slot } => {
+            Step::Later { next, slot } | Step::LaterAndStop { next, slot } => {
+                // One that waits for the rate limit was not tried yet.
+                let forced = lane.forced && slot.is_some();
                 if let Some((at, _)) = lane.queue.front().copied() {
-                    self.place.waiting.insert(key, Waiting { at, next, slot });
+                    self.place.waiting.insert(key, Waiting { at, next, slot, forced });
                 }
                 self.lanes.remove(&key);
+                self.stopped |= matches!(step, Step::LaterAndStop { .. });
             }
             Step::Stop => self.stopped = true,
         }
@@ -241,12 +249,12 @@ impl Work {
 
     /// What is left in lanes waits from now on, and is due at once. Whether anything is.
     pub fn settle(&mut self, now: Timestamp) -> bool {
-        self.forced.clear();
         for (key, lane) in std::mem::take(&mut self.lanes) {
             let front = lane.queue.front().map(|(number, _)| *number);
             let behind = (!lane.level).then_some(lane.scanned + 1);
             if let Some(at) = front.or(behind) {
-                self.place.waiting.insert(key, Waiting { at, next: AT_ONCE, slot: lane.slot });
+                let Lane { slot, forced, .. } = lane;
+                self.place.waiting.insert(key, Waiting { at, next: AT_ONCE, slot, forced });
             }
         }
         let is_due = self.place.waiting.values().any(|waiting| waiting.next <= now);
@@ -313,7 +321,7 @@ mod tests {
         work.end(key("b"), Step::Done);
         work.at_end = true;
         assert!(!work.settle(at(1)));
-        let waiting = Waiting { at: 1, next: at(9), slot: None };
+        let waiting = Waiting { at: 1, next: at(9), slot: None, forced: false };
         assert_eq!(work.place.waiting, [(key("a"), waiting)].into());
     }
 
@@ -349,12 +357,29 @@ mod tests {
     }
 
     #[test]
-    fn a_force_makes_what_waits_due_once() {
-        let waiting = [(key("a"), Waiting { at: 1, next: at(900), slot: None })].into();
+    fn a_force_makes_what_waits_due_until_it_was_tried() {
+        let waits = Waiting { at: 1, next: at(900), slot: None, forced: false };
+        let waiting = [(key("a"), waits), (key("b"), Waiting { at: 2, ..waits })].into();
         let place = Place { waiting, forced: 3, forced_done: 2, ..Place::default() };
         assert!(place.has_due(at(1)));
-        let work = Work::of(place);
+        let mut work = Work::of(place);
         assert_eq!((work.place.waiting[&key("a")].next, work.place.forced_done), (AT_ONCE, 3));
-        assert!(work.forced.contains(&key("a")));
+        // The rate limit lets "a" wait, and the time is over before "b" is begun.
+        for (name, number) in [("a", 1), ("b", 2)] {
+            let forced = work.place.waiting.remove(&key(name)).is_some_and(|waiting| waiting.forced);
+            work.add(key(name), number, message(number));
+            work.lanes.get_mut(&key(name)).unwrap().forced = forced;
+        }
+        assert_eq!(work.begin(), Some(Begun { forced: true, ..begun("a", 1).unwrap() }));
+        work.end(key("a"), Step::Later { next: at(5), slot: Some(at(5)) });
+        work.settle(at(2));
+        assert!(work.place.waiting.values().all(|waiting| waiting.forced));
+        // What was tried waits for its time again.
+        work.place.waiting.remove(&key("a"));
+        work.add(key("a"), 1, message(1));
+        work.lanes.get_mut(&key("a")).unwrap().forced = true;
+        work.begin();
+        work.end(key("a"), Step::Later { next: at(900), slot: None });
+        assert!(!work.place.waiting[&key("a")].forced);
     }
 }

@@ -19,11 +19,16 @@ use crate::{Batch, Deliver};
 pub enum Step {
     /// Its key goes on.
     Done,
-    /// The same, and the endpoint wants nothing more.
-    DoneAndStop,
     /// Its key waits for it until then.
     Later {
         /// When it is tried again.
+        next: Timestamp,
+        /// The slot of a rate limit that it has taken.
+        slot: Option<Timestamp>,
+    },
+    /// The same, and the endpoint wants nothing more.
+    LaterAndStop {
+        /// When it is tried again, should the endpoint be enabled.
         next: Timestamp,
         /// The slot of a rate limit that it has taken.
         slot: Option<Timestamp>,
@@ -93,7 +98,8 @@ impl Deliver {
         let made = self.make(batch, app, &endpoint, &job, content, &prepared).await?;
         let Attempted { mut attempt, hint, aborted } = made;
         let now = self.clock.now();
-        if attempt.status != Status::Success && !aborted && !attempt.disables {
+        // Also where the endpoint is disabled by it: the message waits for as long as the endpoint is.
+        if attempt.status != Status::Success && !aborted {
             let of = (message.id, id);
             let held = || Some(policy.held_until(of, scheduled.number(), HELD_MIN, now));
             let held = || held().filter(|due| *due < message.payload_until);
@@ -115,8 +121,8 @@ impl Deliver {
 /// What follows from an attempt.
 fn after(attempt: &Attempt) -> Step {
     match attempt.next {
+        Some(next) if attempt.disables => Step::LaterAndStop { next, slot: None },
         Some(next) => Step::Later { next, slot: None },
-        None if attempt.disables => Step::DoneAndStop,
         None => Step::Done,
     }
 }
