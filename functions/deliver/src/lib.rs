@@ -277,7 +277,8 @@ impl Deliver {
             self.store.probe_log(endpoint.id, message, id).await?;
         }
         let endpoint = &endpoint;
-        let made = self.make(batch, &app, endpoint, &job, (&payload, labels), (&prepared, on_the_way)).await?;
+        let made =
+            self.make(batch, &app, endpoint, &job, (&payload, labels), (&prepared, on_the_way)).await?;
         let Attempted { mut attempt, hint, aborted } = made;
         if attempt.status != Status::Success && !aborted && !attempt.disables {
             attempt.next = job.next_due(&self.retries(&app, endpoint), hint, self.clock.now());

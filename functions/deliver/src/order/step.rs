@@ -94,8 +94,9 @@ impl Deliver {
             return Ok(Step::Later { next: slot, slot: Some(slot) });
         }
         let prepared = self.transformed(batch, app, &endpoint, &payload, &message.labels).await?;
+        // Of lines in S3, an object holds one: the next one of a key has to wait for it.
         let content = (&payload, message.labels.clone());
-        let made = self.make(batch, app, &endpoint, &job, content, &prepared).await?;
+        let made = self.make(batch, app, &endpoint, &job, content, (&prepared, None)).await?;
         let Attempted { mut attempt, hint, aborted } = made;
         let now = self.clock.now();
         // Also where the endpoint is disabled by it: the message waits for as long as the endpoint is.
