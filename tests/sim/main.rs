@@ -13,6 +13,7 @@ mod kept;
 mod links;
 mod orders;
 mod pollers;
+mod probes;
 mod promises;
 mod random;
 mod receivers;
@@ -65,6 +66,26 @@ fn the_promises_hold_in_every_run() {
     assert!(empty.is_empty(), "no fault met these:\n  {}", empty.join("\n  "));
 }
 
+/// INV-53
+#[test]
+fn endpoints_come_back_and_their_owners_are_told() {
+    if let Some(seed) = number("POSTRIDER_SIM_SEED") {
+        let done = probes::run(seed, None, true);
+        for line in &done.trace {
+            show(line);
+        }
+        assert!(done.violations.is_empty(), "seed {seed}:\n{}", done.violations.join("\n"));
+        return;
+    }
+    let count = number("POSTRIDER_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT);
+    let (counts, broken) = probes::run_all(count);
+    show(&format!("{count} seeds, {counts}, {} violations", broken.len()));
+    let broken: Vec<_> =
+        broken.iter().map(|(seed, found)| format!("seed {seed}: {}", found.join("\n  "))).collect();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(count < SEEDS_DEFAULT || counts.has_all(), "{counts}");
+}
+
 /// INV-41
 #[test]
 fn a_seed_is_one_course_of_events() {
@@ -76,6 +97,8 @@ fn a_seed_is_one_course_of_events() {
         }
         assert_eq!(first.trace.len(), second.trace.len());
     }
+    let [first, second] = [(); 2].map(|()| probes::run(2, None, true).trace);
+    assert!(first.len() > 50 && first == second, "a run of probes is two courses of events");
 }
 
 /// INV-11
@@ -104,6 +127,23 @@ fn what_is_broken_on_purpose_is_found() {
         assert_eq!(run(seed, None, false).violations, Vec::<String>::new(), "seed {seed} has another fault");
         show(&format!("{bug:?}: found after {seed} seeds: {violation}"));
     }
+}
+
+/// INV-11
+#[test]
+fn what_is_broken_on_purpose_in_probes_is_found() {
+    let bug = Bug::Endpoints(endpoints::InjectedBug::ProbesWhatAPersonDisabled);
+    let found = (1..=SEEDS_DEFAULT).find_map(|seed| {
+        let broken = probes::run(seed, Some(bug), false).violations;
+        broken.first().map(|violation| (seed, violation.clone()))
+    });
+    let (seed, violation) = found.unwrap_or_else(|| panic!("{bug:?} was not found"));
+    assert_eq!(
+        probes::run(seed, None, false).violations,
+        Vec::<String>::new(),
+        "seed {seed} has another fault"
+    );
+    show(&format!("{bug:?}: found after {seed} seeds: {violation}"));
 }
 
 #[expect(clippy::print_stdout, reason = "what a run found is read by people")]

@@ -99,6 +99,11 @@ impl Receivers {
         (number, format!("https://r{number}.example.com/hook"))
     }
 
+    /// Changes how a server behaves from now on.
+    pub fn set(&self, number: usize, manner: Manner) {
+        self.0.manners.lock().unwrap_or_else(PoisonError::into_inner)[number] = manner;
+    }
+
     pub fn manner(&self, number: usize) -> Manner {
         self.0.manners.lock().unwrap_or_else(PoisonError::into_inner)[number]
     }

@@ -50,6 +50,8 @@ pub enum Bug {
     Deliver(InjectedBug),
     /// In what serves pollers.
     Polling(messages::InjectedBug),
+    /// In what changes endpoints.
+    Endpoints(endpoints::InjectedBug),
     /// Lists of attempts leave out those inside states.
     BlindList,
     /// A change of an application forgets the first of its copies.
@@ -230,7 +232,10 @@ impl World {
             let router = match function {
                 "applications" => applications::router(env, platform),
                 "auth" => auth::router(env, platform),
-                "endpoints" => endpoints::router(env, platform),
+                "endpoints" => match self.bug {
+                    Some(Bug::Endpoints(bug)) => endpoints::broken_router(env, platform, bug),
+                    _ => endpoints::router(env, platform),
+                },
                 "messages" => match self.bug {
                     Some(Bug::Polling(bug)) => messages::broken_router(env, platform, bug),
                     _ => messages::router(env, platform),
