@@ -47,7 +47,7 @@ pub fn operations<R: Registry<Endpoints>>(to: R) -> R {
             .text(
                 "Receivers call it with what `tok` in their token holds, at each start. The endpoint is then what the body says, \
                  as after replacing it. What the body leaves out of `disabled` and `headers` stays, and so do `filter`, `retryPolicy`, \
-                 `autoEnable` and `headerStyle`, which official SDKs do not send; `null` clears those four. An endpoint that waited is \
+                 `autoEnable`, `headerStyle` and `fifo`, which official SDKs do not send; `null` clears those five. An endpoint that waited is \
                  enabled. The kind of an endpoint that has a destination does not change.",
             )
             .returns("The endpoint.")
@@ -104,6 +104,7 @@ struct Given {
     retry_policy: bool,
     auto_enable: bool,
     header_style: bool,
+    fifo: bool,
 }
 
 impl Given {
@@ -115,6 +116,7 @@ impl Given {
             retry_policy: part.is_there("retryPolicy"),
             auto_enable: part.is_there("autoEnable"),
             header_style: part.is_there("headerStyle"),
+            fifo: part.is_there("fifo") || part.is_there("fifoKey"),
         }
     }
 
@@ -129,6 +131,9 @@ impl Given {
         }
         if !self.retry_policy {
             settings.retry_policy = before.retry_policy.clone();
+        }
+        if !self.fifo {
+            settings.fifo = before.fifo.clone();
         }
         if matches!(settings.destination, Destination::Http { .. }) {
             settings.auto_enable |= !self.auto_enable && before.auto_enable;
