@@ -43,7 +43,7 @@ fn number(name: &str) -> Option<u64> {
     Env::process().optional(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
-/// INV-1, INV-12, INV-14, INV-50
+/// INV-1, INV-12, INV-14, INV-54
 #[test]
 fn the_promises_hold_in_every_run() {
     if let Some(seed) = number("POSTRIDER_SIM_SEED") {

@@ -59,6 +59,8 @@ pub struct PendingMessage<'a> {
     all_ordered: Vec<EndpointId>,
     duplicate_risk: DuplicateRisk,
     origin: Origin,
+    /// What it is held by, if another request may have stored it as well.
+    holder: Option<String>,
     trace: Option<Trace>,
 }
 
@@ -229,7 +231,7 @@ impl Intake {
                     (id, origin) = (first, Origin::TakenOver);
                     if let Some(key) = &key {
                         // The key has to stand for the message that there will be.
-                        self.store.claim_key(&key.hash, &key.owner, Some(id), None).await?;
+                        self.store.move_key(&key.hash, &key.owner, id).await?;
                     }
                 }
                 KeyClaim::Completed(message) => {
@@ -300,6 +302,11 @@ impl Intake {
             let stored = self.store.find_message(app.id, id).await?.ok_or_else(voided)?;
             return self.again(app, Box::new(stored), trace).await;
         }
+        let holder = match origin {
+            // Who drew the ID may be about to take the message back.
+            Origin::TakenOver => Some(self.hold(app, id).await?),
+            Origin::Drawn | Origin::Derived { .. } => None,
+        };
         let duplicate_risk = match (origin, stored) {
             (Origin::TakenOver | Origin::Derived { again: true }, _)
             | (Origin::Derived { again: false }, false) => DuplicateRisk::Elsewhere,
@@ -313,6 +320,7 @@ impl Intake {
             all_ordered,
             duplicate_risk,
             origin,
+            holder,
             trace,
         })))
     }
@@ -345,6 +353,18 @@ impl Intake {
         let Some(stored) = self.store.find_message(new.app, new.id).await? else { return Ok(false) };
         let same_endpoints = self.store.message_endpoints(&stored).await? == new.endpoints;
         Ok(same_endpoints && self.store.payload(&stored).await?.as_ref() == Some(&new.payload))
+    }
+
+    /// Holds a message that an earlier request drew the ID of, which could take it back otherwise; says by what.
+    ///
+    /// # Errors
+    /// `Unavailable` if it has just been taken back.
+    async fn hold(&self, app: &Application, id: MessageId) -> Result<String> {
+        let holder = MessageId::new(self.clock.now(), &*self.random).to_string();
+        if self.store.hold_message(app.id, id, &holder).await? {
+            return Ok(holder);
+        }
+        Err(unavailable("store a message")("the request that stored it first has taken it back"))
     }
 
     /// What an earlier request stored.

@@ -38,8 +38,8 @@ fn place(hash: &str) -> String {
 }
 
 impl Store {
-    /// Claims a key, for `message` if the request makes one; `owner` may do so again, for another
-    /// message. A record past its time counts as absent; one of `stale_owner` is taken over.
+    /// Claims a key, for `message` if the request makes one. A record past its time counts as absent; one of
+    /// `stale_owner` is taken over.
     ///
     /// # Errors
     /// The store's own.
@@ -57,9 +57,15 @@ impl Store {
             .with("o", s(owner))
             .with_some("m", message.map(|id| s(id.to_string())))
             .with("ttl", n(now.after(KEPT).seconds()));
-        // `o = :owner`: the SDK repeats a put whose answer was lost, and the first had taken effect.
-        let mut condition = "attribute_not_exists(pk) OR #ttl <= :now OR o = :owner".to_owned();
+        // The SDK repeats a put whose answer was lost, and the first had taken effect. The message and the answer belong
+        // to the condition: a put that takes effect late, when its request has taken another's claim over or was
+        // answered, must not bring back what it began with.
+        let same = if message.is_some() { "m = :message" } else { "attribute_not_exists(m)" };
+        let mut condition = format!(
+            "attribute_not_exists(pk) OR #ttl <= :now OR (o = :owner AND attribute_not_exists(a) AND {same})"
+        );
         let mut values = vec![(":now", n(now.seconds())), (":owner", s(owner))];
+        values.extend(message.map(|id| (":message", s(id.to_string()))));
         if let Some(stale) = stale_owner {
             condition.push_str(" OR (o = :stale AND attribute_not_exists(a))");
             values.push((":stale", s(stale)));
@@ -68,6 +74,25 @@ impl Store {
             None => Ok(Claim::Acquired),
             Some(old) => self.record_of(hash, &old).map(Claim::Existing),
         }
+    }
+
+    /// Lets the key that `owner` claimed stand for another message, if it still has it.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn move_key(&self, hash: &str, owner: &str, message: MessageId) -> Result<()> {
+        let values = vec![(":message", s(message.to_string())), (":owner", s(owner))];
+        let condition = "o = :owner AND attribute_not_exists(a)";
+        // Where somebody else took the key over, theirs stays.
+        self.update_log(
+            keys::idempotency(hash),
+            "SET m = :message",
+            condition,
+            values,
+            "move an idempotency key",
+        )
+        .await
+        .map(drop)
     }
 
     fn record_of(&self, hash: &str, item: &Item) -> Result<Record> {

@@ -1,5 +1,6 @@
 //! Messages: what was posted, kept byte for byte, and the endpoints that it goes to.
 
+use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 
@@ -216,20 +217,42 @@ impl Store {
         Ok(self.put_log(item, ABSENT, [], operation).await?.is_none())
     }
 
-    /// Takes a message back that could not be queued: its caller is told that it was not accepted.
+    /// Takes a message back that could not be queued: its caller is told that it was not accepted. Not if another
+    /// request holds it meanwhile: whether this one's delete comes late, it cannot know. `holder` is what this request
+    /// gave to [`Store::hold_message`], if it did.
     ///
     /// # Errors
     /// The store's own.
-    pub async fn remove_message(&self, app: AppId, id: MessageId) -> Result<()> {
-        self.client
+    pub async fn remove_message(&self, app: AppId, id: MessageId, holder: Option<&str>) -> Result<()> {
+        let condition = if holder.is_some() { "w = :holder" } else { "attribute_not_exists(w)" };
+        let out = self
+            .client
             .delete_item()
             .table_name(self.table(Table::Log))
             .set_key(Some(keys::message(app, id)))
+            .condition_expression(condition)
+            .set_expression_attribute_values(
+                holder.map(|holder| HashMap::from([(":holder".to_owned(), s(holder))])),
+            )
             .set_return_consumed_capacity(self.return_consumed_capacity.clone())
             .send()
-            .await
-            .map_err(unavailable("take a message back"))?;
-        Ok(())
+            .await;
+        match out {
+            Ok(_) => Ok(()),
+            Err(error) if crate::is_condition(&error) => Ok(()),
+            Err(error) => Err(unavailable("take a message back")(error)),
+        }
+    }
+
+    /// Holds a message that an earlier request stored, so that this one can no longer take it back; `false` if it
+    /// has. `holder` is the name of who asks, another for each request.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn hold_message(&self, app: AppId, id: MessageId, holder: &str) -> Result<bool> {
+        let values = vec![(":holder", s(holder)), (":now", n(self.clock.now().seconds()))];
+        let condition = "attribute_exists(pk) AND #ttl > :now";
+        self.update_log(keys::message(app, id), "SET w = :holder", condition, values, "hold a message").await
     }
 
     /// Takes a message's text out of it: from now on it is neither shown nor sent. The parts of a

@@ -120,6 +120,61 @@ async fn a_key_that_was_taken_over_cannot_be_let_go_by_who_had_it() {
     assert_eq!(claim("third", None).await, Claim::Acquired);
 }
 
+/// INV-15: the SDK sends a put again that was not answered, and the first may take effect much later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_comes_late_changes_nothing() {
+    let stack = TestStack::start().await;
+    let variables = stack.stack.environment("messages").expect("its environment");
+    let env = Env::new(|name| variables.get(name).cloned());
+    let store = stack.stack.platform().store(&env).expect("a store");
+    let drawn = "msg_23rb8YdGqMT0qIzpgGwdXfHirMu".parse().expect("an id");
+    let first = "msg_23rb8YdGqMT0qIzpgGwdXfHirMv".parse().expect("an id");
+    let claim =
+        async |owner, message, stale| store.claim_key("k", owner, message, stale).await.expect("a claim");
+    let message = async || {
+        let Claim::Existing(record) = claim("another", None, None).await else { panic!("the key was free") };
+        (record.owner, record.message)
+    };
+    assert_eq!(claim("dead", Some(first), None).await, Claim::Acquired);
+    // It takes over what another began, and its own first put takes effect after that.
+    assert_eq!(claim("ours", Some(first), Some("dead")).await, Claim::Acquired);
+    assert!(matches!(claim("ours", Some(drawn), None).await, Claim::Existing(_)));
+    assert_eq!(message().await, ("ours".to_owned(), Some(first)));
+    // What is repeated as it was is no harm.
+    assert_eq!(claim("ours", Some(first), Some("dead")).await, Claim::Acquired);
+    store.move_key("k", "ours", drawn).await.expect("it is moved");
+    assert_eq!(message().await, ("ours".to_owned(), Some(drawn)));
+    store.move_key("k", "dead", first).await.expect("nothing is done");
+    assert_eq!(message().await, ("ours".to_owned(), Some(drawn)));
+    store.keep_answer("k", "ours", 202, b"{}").await.expect("an answer");
+    let Claim::Existing(record) = claim("ours", Some(drawn), None).await else {
+        panic!("the answer is gone")
+    };
+    assert_eq!(record.answer, Some((202, b"{}".to_vec())));
+}
+
+/// INV-15: whoever is told that a message is accepted can rely on it, whatever an earlier request does at last.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_request_holds_is_not_taken_back() {
+    let stack = TestStack::start().await;
+    let variables = stack.stack.environment("messages").expect("its environment");
+    let env = Env::new(|name| variables.get(name).cloned());
+    let store = stack.stack.platform().store(&env).expect("a store");
+    let app: shared::ids::AppId = stack.app().await.parse().expect("an id");
+    let path = format!("/api/v1/app/{app}/msg");
+    let posted = stack.request("POST", &path, &stack.token, r#"{"eventType":"a","payload":{}}"#);
+    let id = posted.await.json()["id"].as_str().expect("an id").parse().expect("an id");
+    let there = async || store.find_message(app, id).await.expect("it answers").is_some();
+    assert!(store.hold_message(app, id, "second").await.expect("it answers"));
+    store.remove_message(app, id, None).await.expect("nothing is done");
+    assert!(store.hold_message(app, id, "third").await.expect("it answers"));
+    store.remove_message(app, id, Some("second")).await.expect("nothing is done");
+    assert!(there().await);
+    store.remove_message(app, id, Some("third")).await.expect("it is removed");
+    assert!(!there().await);
+    assert!(!store.hold_message(app, id, "fourth").await.expect("it answers"));
+}
+
 /// INV-15
 #[tokio::test(flavor = "multi_thread")]
 async fn each_post_is_done_once() {

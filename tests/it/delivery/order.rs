@@ -67,7 +67,7 @@ fn of(key: &str, all: &[(String, u64)]) -> Vec<u64> {
     all.iter().filter(|(k, _)| k == key).map(|(_, n)| *n).collect()
 }
 
-/// INV-50
+/// INV-54
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_fails_holds_up_itself_alone() {
     let fails = Arc::new(AtomicU32::new(2));
@@ -92,7 +92,7 @@ async fn a_key_that_fails_holds_up_itself_alone() {
     assert_eq!((&status["status"], &status["waitingKeys"]), (&json!("enabled"), &json!(0)), "{status}");
 }
 
-/// INV-50
+/// INV-54
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_key_each_message_waits_for_the_one_before_it() {
     let fails = AtomicU32::new(3);

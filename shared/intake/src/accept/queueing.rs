@@ -155,7 +155,7 @@ impl Intake {
         if parked.is_err()
             && nothing_under_way
             && !matches!(one.origin, Origin::Derived { .. })
-            && let Err(error) = self.store.remove_message(one.app.id, one.new.id).await
+            && let Err(error) = self.store.remove_message(one.app.id, one.new.id, one.holder.as_deref()).await
         {
             tracing::warn!(error = %Chain(&error), message_id = %one.new.id, "a message that was not accepted stays visible");
         }

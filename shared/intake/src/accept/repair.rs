@@ -21,6 +21,10 @@ use crate::targets::Target;
 /// For how long a repeated request looks after deliveries that were never queued.
 const REPAIRED_FOR: Duration = Duration::from_secs(3600);
 
+/// For how long the request that drew a message's ID may still take it back, with a delete that comes late: as long as
+/// anything of a request can take effect (ADR 0029).
+const TAKEN_BACK_WITHIN: Duration = Duration::from_secs(120);
+
 impl Intake {
     /// Queues what a crash kept from being queued: the deliveries that have no state.
     pub(super) async fn repair(
@@ -32,6 +36,9 @@ impl Intake {
         let now = self.clock.now();
         if now.since(message.id.time()) > REPAIRED_FOR {
             return Ok(());
+        }
+        if now.since(message.id.time()) <= TAKEN_BACK_WITHIN {
+            self.hold(app, message.id).await?;
         }
         let endpoints = self.store.message_endpoints(message).await?;
         let states = self.store.states(message.id, &endpoints, true).await?;
