@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use shared::error::Chain;
 
 use crate::Failed;
+use crate::flags::Order;
 use crate::poll::Leased;
 
 /// What takes longer counts as an error.
@@ -91,6 +92,21 @@ impl Api {
     pub(crate) async fn endpoint(&self, app: &str, url: &str, secret: &str) -> Result<String, Failed> {
         let body = json!({ "url": url, "secret": secret });
         self.create("an endpoint", &format!("/app/{app}/endpoint"), &body).await
+    }
+
+    /// The same for an endpoint that gets its messages in order.
+    pub(crate) async fn ordered_endpoint(
+        &self,
+        app: &str,
+        url: &str,
+        secret: &str,
+        order: &Order,
+    ) -> Result<String, Failed> {
+        let mut body = json!({ "url": url, "secret": secret, "fifo": true });
+        if let Order::By(pointer) = order {
+            body["fifoKey"] = pointer.as_str().into();
+        }
+        self.create("an ordered endpoint", &format!("/app/{app}/endpoint"), &body).await
     }
 
     /// An endpoint whose messages are fetched.

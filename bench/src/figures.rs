@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::cost::Cost;
 use crate::cpu::ByName;
-use crate::flags::{Beside, Pace, Plan, Server, Storage};
+use crate::flags::{Beside, Order, Pace, Plan, Server, Storage};
 use crate::poll::Backlog;
 use crate::tally::{Tally, Told};
 
@@ -226,8 +226,13 @@ fn load(plan: &Plan) -> String {
     let fetched =
         plan.poll.map(|every| format!(", fetched by a worker each, which waits {every:?} for more"));
     let fetched = fetched.unwrap_or_default();
+    let order = match &plan.order {
+        None => String::new(),
+        Some(Order::All) => ", in order".to_owned(),
+        Some(Order::By(pointer)) => format!(", in order of each {pointer}"),
+    };
     format!(
-        "{} messages of {} bytes{with}, {pace}; applications: {}, endpoints of each: {}{}{}{beside}{fetched}",
+        "{} messages of {} bytes{with}, {pace}; applications: {}, endpoints of each: {}{}{}{beside}{fetched}{order}",
         plan.messages,
         plan.size,
         plan.applications,

@@ -70,6 +70,12 @@ pub struct Flags {
     /// How long a worker waits once there is nothing more, from 1 to 60,000.
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 50, requires = "poll")]
     poll_every: u32,
+    /// The endpoints get their messages in order, one after the other.
+    #[arg(long, conflicts_with_all = ["poll", "beside_here"])]
+    ordered: bool,
+    /// In order within each key alone: where a payload has it, as a JSON pointer. The payloads' /nth is another in each.
+    #[arg(long, value_name = "POINTER", requires = "ordered")]
+    ordered_by: Option<String>,
     /// Send an idempotency key with each message.
     #[arg(long)]
     idempotency_key: bool,
@@ -132,6 +138,15 @@ pub struct Beside {
     pub here: bool,
 }
 
+/// The order in which an endpoint gets its messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// One for all.
+    All,
+    /// One for each value that this JSON pointer finds in the payloads.
+    By(String),
+}
+
 /// How messages are posted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
@@ -186,6 +201,8 @@ pub struct Plan {
     pub others: u32,
     /// Other receivers.
     pub beside: Beside,
+    /// In which order they get their messages; none where it is any.
+    pub order: Option<Order>,
     /// How often what is not delivered but fetched is asked for; none where it is delivered.
     pub poll: Option<Duration>,
     /// Bytes of each payload.
@@ -224,6 +241,7 @@ impl Plan {
             endpoints: 1,
             others: 0,
             beside: Beside::default(),
+            order: None,
             poll: None,
             size: 512,
             idempotency_key: false,
@@ -334,6 +352,7 @@ impl Flags {
                     takes: Duration::from_millis(self.beside_takes.into()),
                     here: self.beside_here,
                 },
+                order: self.ordered.then(|| self.ordered_by.map_or(Order::All, Order::By)),
                 poll: self.poll.then(|| Duration::from_millis(self.poll_every.into())),
                 size: self.size,
                 idempotency_key: self.idempotency_key,

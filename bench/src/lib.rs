@@ -31,7 +31,7 @@ use clap::Parser as _;
 
 pub use cost::{Cost, CostOf};
 pub use figures::{Figures, Latency, PageCost, Point};
-pub use flags::{Beside, Flags, Pace, Plan, Server, Storage};
+pub use flags::{Beside, Flags, Order, Pace, Plan, Server, Storage};
 pub use poll::Backlog;
 pub use run::{Failed, run};
 

@@ -16,7 +16,7 @@ use crate::beside::Beside;
 use crate::client::Api;
 use crate::cpu;
 use crate::figures::{Figures, PageCost};
-use crate::flags::{Plan, Server, Storage};
+use crate::flags::{Order, Plan, Server, Storage};
 use crate::grow;
 use crate::load::Load;
 use crate::payload::Payloads;
@@ -247,8 +247,12 @@ async fn set_up(plan: &Plan, api: &Api, own_url: &str) -> Result<SetUp, Failed> 
         if creating.len() < CREATED_AT_ONCE
             && let Some((application, keys)) = waiting.pop()
         {
-            let (polled, others) = (plan.poll.is_some(), plan.others);
-            creating.spawn(create(api.clone(), application, keys, polled, others, own_url.to_owned()));
+            let kind = match (plan.poll, &plan.order) {
+                (Some(_), _) => Kind::Polling,
+                (None, Some(order)) => Kind::Ordered(order.clone()),
+                (None, None) => Kind::Webhook,
+            };
+            creating.spawn(create(api.clone(), application, keys, kind, plan.others, own_url.to_owned()));
             continue;
         }
         if let Some(created) = creating.join_next().await {
@@ -280,24 +284,33 @@ fn workers(plan: &Plan, api: &Api, applications: &[String], endpoints: &[Vec<Str
     of_all.collect()
 }
 
+/// What the endpoints are that are measured.
+#[derive(Clone, Debug)]
+enum Kind {
+    Webhook,
+    Ordered(Order),
+    Polling,
+}
+
 /// One application with its endpoints; its id and theirs.
 async fn create(
     api: Api,
     application: u32,
     keys: Vec<[u8; 32]>,
-    polled: bool,
+    kind: Kind,
     others: u32,
     own_url: String,
 ) -> Result<(u32, String, Vec<String>), Failed> {
     let id = api.application(&format!("bench {application}")).await?;
     let mut endpoints = Vec::new();
     for (endpoint, key) in (0..).zip(keys) {
-        if polled {
-            endpoints.push(api.polling_endpoint(&id).await?);
-            continue;
-        }
         let url = format!("{own_url}{}", receiver::path(application, endpoint));
-        endpoints.push(api.endpoint(&id, &url, &format!("whsec_{}", STANDARD.encode(key))).await?);
+        let secret = format!("whsec_{}", STANDARD.encode(key));
+        endpoints.push(match &kind {
+            Kind::Webhook => api.endpoint(&id, &url, &secret).await?,
+            Kind::Ordered(order) => api.ordered_endpoint(&id, &url, &secret, order).await?,
+            Kind::Polling => api.polling_endpoint(&id).await?,
+        });
     }
     for _ in 0..others {
         api.uninterested_endpoint(&id, &own_url).await?;
@@ -399,6 +412,16 @@ async fn show(tally: Arc<Tally>, wanted: bool) {
 mod tests {
     use super::*;
     use crate::flags::Pace;
+
+    #[test]
+    fn what_comes_in_order_is_neither_lost_nor_doubled() {
+        for order in [Order::All, Order::By("/nth".to_owned())] {
+            let order = Some(order);
+            let plan = Plan { applications: 2, endpoints: 2, order, warm_up: 4, ..Plan::small(20) };
+            let figures = run(&plan).unwrap();
+            assert_eq!((figures.delivered, figures.lost, figures.doubled, figures.altered), (80, 0, 0, 0));
+        }
+    }
 
     #[test]
     fn what_is_fetched_is_neither_lost_nor_doubled_and_the_backlog_comes_first() {

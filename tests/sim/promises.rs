@@ -218,9 +218,15 @@ impl<'a> Course<'a> {
                 continue;
             };
             let expected: BTreeSet<AttemptId> = state.attempts().collect();
-            if expected != made {
-                let strange: Vec<_> = made.difference(&expected).collect();
-                let missing: Vec<_> = expected.difference(&made).collect();
+            let strange: Vec<_> = made.difference(&expected).collect();
+            let missing: Vec<_> = expected.difference(&made).collect();
+            // Who made an attempt in order and died left it on record. The state follows when the key goes on, and while
+            // its endpoint is disabled it does not.
+            let waits = find(self.customers, |target| target.id == endpoint)
+                .is_some_and(|target| target.ordered.is_some() && is_off(self.world, target));
+            let follows =
+                waits && state.status == Status::Pending && strange.len() == 1 && missing.is_empty();
+            if expected != made && !follows {
                 broken.push(format!(
                 "{message} at {endpoint}: the chain forks or has gaps: beside it {strange:?}, missing {missing:?}"
             ));

@@ -21,9 +21,9 @@ use crate::targets::Target;
 /// For how long a repeated request looks after deliveries that were never queued.
 const REPAIRED_FOR: Duration = Duration::from_secs(3600);
 
-/// For how long the request that drew a message's ID may still take it back, with a delete that comes late: as long as
-/// anything of a request can take effect (ADR 0029).
-const TAKEN_BACK_WITHIN: Duration = Duration::from_secs(120);
+/// For how long something of the request that drew a message's ID can still take effect, by clocks that differ (ADR 0029):
+/// its jobs, and a delete that takes the message back.
+const YOUNG: Duration = Duration::from_secs(120);
 
 impl Intake {
     /// Queues what a crash kept from being queued: the deliveries that have no state.
@@ -37,7 +37,8 @@ impl Intake {
         if now.since(message.id.time()) > REPAIRED_FOR {
             return Ok(());
         }
-        if now.since(message.id.time()) <= TAKEN_BACK_WITHIN {
+        let is_young = now.since(message.id.time()) <= YOUNG;
+        if is_young {
             self.hold(app, message.id).await?;
         }
         let endpoints = self.store.message_endpoints(message).await?;
@@ -60,9 +61,10 @@ impl Intake {
             self.enter_order(app, message, &ordered, &targets).await?;
         }
         // The first request's own jobs may be running: wait until they have a state, or are over, and until
-        // those that are still in the queue look before they post.
-        let free_at = message.id.time().after((self.delivery_timeout + MARGIN).max(DEDUP_FREE_WINDOW));
-        let delay = free_at.since(now);
+        // those that are still in the queue look before they post. From now on: how old the message is, only the clock
+        // of that request knows.
+        let free_after = (self.delivery_timeout + MARGIN).max(DEDUP_FREE_WINDOW);
+        let delay = if is_young { free_after } else { Duration::ZERO };
         if missing.len() > ENDPOINTS_AT_ONCE_MAX {
             let job = fan_out(app, message.id, true, ordered, trace);
             return self.sqs.send_one(&self.background, outgoing(app, job, delay)?).await;
