@@ -412,15 +412,17 @@ async function attemptsAndResend() {
   const failed = await attempts(2, "messageAttempt.listByEndpoint", broken.id);
   for (const each of failed) assert.deepEqual([each.status, each.responseStatusCode], [FAIL, 500]);
 
-  const to = await eventually("a next attempt", async () => {
+  // An attempt is listed a moment before the delivery's state speaks of it: the state is waited for, too.
+  const to = await eventually("a next attempt at one, none at the other", async () => {
     const { data } = await call("messageAttempt.listAttemptedDestinations", app, failing.id, { limit: 50 });
     const found = Object.fromEntries(data.map((entry) => [entry.id, entry]));
-    return read(found[busy.id], "nextAttempt") ? found : null;
+    const settled = read(found[busy.id], "nextAttempt") && !read(found[broken.id], "nextAttempt");
+    return settled && found[broken.id].status !== SENDING ? found : null;
   });
   assert.deepEqual(Object.keys(to).sort(), [busy.id, broken.id].sort(), "not the endpoint with a channel");
   assert.equal(to[busy.id].status, SENDING, "it is tried again after a minute");
   assert.ok(to[busy.id].nextAttempt > new Date() && to[busy.id].url === busy.url);
-  assert.deepEqual([to[broken.id].status, read(to[broken.id], "nextAttempt")], [FAIL, null]);
+  assert.equal(to[broken.id].status, FAIL, "its policy is used up");
 
   const ofEndpoint = ids(await pages("messageAttempt.listByEndpoint", [app, books.id], { limit: 2 }));
   for (const each of again) assert.ok(ofEndpoint.includes(each.id));
