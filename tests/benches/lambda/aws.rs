@@ -149,13 +149,17 @@ impl Aws {
         Self { stack, waited, address }
     }
 
-    /// A function's environment: the template's, with the emulators for AWS.
+    /// A function's environment: the template's, with the emulators for AWS, and what our own has beside it:
+    /// a build of before asks for variables that are gone.
     pub fn environment(&self, function: &str) -> BTreeMap<String, String> {
         let mut env = self.stack.environment(function).expect("its environment").clone();
         env.retain(|name, _| !name.starts_with("AWS_ENDPOINT_URL"));
         env.insert("AWS_ENDPOINT_URL".into(), format!("https://localhost:{}", self.address.port()));
         let roots = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/ca.pem");
         env.insert("SSL_CERT_FILE".into(), roots.to_string_lossy().into_owned());
+        for (name, value) in std::env::vars().filter(|(name, _)| name.starts_with("POSTRIDER_")) {
+            env.entry(name).or_insert(value);
+        }
         env
     }
 }
