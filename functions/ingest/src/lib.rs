@@ -19,7 +19,7 @@ use shared::clock::SharedClock;
 use shared::config::{ConfigError, Env};
 use shared::error::{Chain, corrupt, unavailable};
 use shared::idempotency::IdempotencyKey;
-use shared::ids::{AppId, OrgId, Reference};
+use shared::ids::{AppId, MessageId, OrgId, Reference};
 use shared::intake::{Intake, Stored};
 use shared::queue::Queue;
 use shared::random::SharedRandom;
@@ -113,6 +113,11 @@ impl Ingest {
             None => return Err(Error::NotFound("Application")),
         };
         self.intake.admit(app, &message).await?;
+        // With neither, the record is the message, and no other record is: its ID takes the place of a key.
+        if let (None, None, Some(sent)) = (&key, &message.event_id, record.sent()) {
+            let id = MessageId::for_record(app.id, record.id(), sent);
+            return self.intake.store_record(app, id, message, record.again(), record.trace()).await;
+        }
         let key = IdempotencyKey::of_record(app, key.as_deref(), record.id(), &*self.random);
         let claimed = self.intake.claim(key).await?;
         let stored = self.intake.store(app, Some(claimed), message, record.trace()).await?;

@@ -34,7 +34,7 @@ pub(crate) struct CostFlags {
     /// Memory of the functions in megabytes [default: 256, as in the template].
     #[arg(long, value_name = "MB")]
     memory_mb: Option<String>,
-    /// Requests bring no idempotency key. (SDKs bring one by themselves.)
+    /// Requests bring no idempotency key. (SDKs bring one by themselves; messages by the ingest queue need none.)
     #[arg(long)]
     no_keys: bool,
     /// Messages come by the ingest queue (docs/INGEST.md) and not by the API, in batches as large as those

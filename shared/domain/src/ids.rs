@@ -240,8 +240,17 @@ id! {
 impl MessageId {
     /// The id of the message that tells an event about an attempt: it follows from both.
     pub fn for_event(event_type: &str, attempt: AttemptId, at: Timestamp) -> Self {
-        let seed = [attempt.0.bytes(), event_type.as_bytes()].concat();
-        let digest = ring::digest::digest(&ring::digest::SHA256, &seed);
+        Self::of_digest(at, &[attempt.0.bytes(), event_type.as_bytes()].concat())
+    }
+
+    /// The id of the message that a queue's record holds, which was sent to it at that time: it follows from the
+    /// record's own id, which is the same however often the queue hands the record out.
+    pub fn for_record(app: AppId, record: &str, sent: Timestamp) -> Self {
+        Self::of_digest(sent, &[app.0.bytes(), record.as_bytes()].concat())
+    }
+
+    fn of_digest(at: Timestamp, seed: &[u8]) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, seed);
         let mut payload = [0; Ksuid::PAYLOAD_LENGTH];
         payload.copy_from_slice(&digest.as_ref()[..Ksuid::PAYLOAD_LENGTH]);
         Self(Ksuid::new(at, payload))

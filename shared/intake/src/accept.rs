@@ -144,11 +144,31 @@ impl Intake {
     ) -> Result<Accepted> {
         let targets = self.targets.of(&self.store, &*self.clock, app).await?;
         let stored = if self.is_too_old(id) && targets.iter().any(Target::is_polled) {
-            self.store_late(app, id, message).await?
+            self.store_late(app, id, message, None).await?
         } else {
             self.place(app, (id, Origin::Derived { again }), message, None, None).await?
         };
         self.queue_one(stored).await
+    }
+
+    /// Stores the message of that id, which follows from a queue's record that may come twice; once for it. `again` says
+    /// that the record was handed out before. One that has waited for longer than IDs are taken over gets another ID:
+    /// what counts by a message's time (positions, statistics, retention) has gone on.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn store_record<'a>(
+        &self,
+        app: &'a Application,
+        id: MessageId,
+        message: MessageIn,
+        again: bool,
+        trace: Option<Trace>,
+    ) -> Result<Stored<'a>> {
+        if self.is_too_old(id) {
+            return self.store_late(app, id, message, trace).await;
+        }
+        self.place(app, (id, Origin::Derived { again }), message, None, trace).await
     }
 
     async fn queue_one(&self, stored: Stored<'_>) -> Result<Accepted> {
@@ -296,8 +316,10 @@ impl Intake {
         } else {
             self.store.put_message(&new).await?
         };
-        if !stored && !self.is_stored(&new).await? {
-            // Two took the same id over; the other one was faster, or it was voided.
+        let comes_again = matches!(origin, Origin::Derived { again: true });
+        if !stored && (comes_again || !self.is_stored(&new).await?) {
+            // Two took the same id over; the other one was faster, or it was voided. Or a job came again, and what it
+            // asks for is done, but for what is missing.
             let voided = || unavailable("store a message")("another request began anew, under another ID");
             let stored = self.store.find_message(app.id, id).await?.ok_or_else(voided)?;
             return self.again(app, Box::new(stored), trace).await;
@@ -325,25 +347,26 @@ impl Intake {
         })))
     }
 
-    /// Stores the message of an event that comes so late that pollers may have passed its ID: under another
-    /// one, once for the ID that follows from the event.
+    /// Stores the message of an event or a record that comes so late that pollers may have passed its ID, or that its
+    /// time would be of the past: under another one, once for the ID that follows from where it comes from.
     async fn store_late<'a>(
         &self,
         app: &'a Application,
         late: MessageId,
         message: MessageIn,
+        trace: Option<Trace>,
     ) -> Result<Stored<'a>> {
         if let Some(message) = self.store.void_message(app.id, late).await? {
-            return self.again(app, Box::new(message), None).await;
+            return self.again(app, Box::new(message), trace).await;
         }
         let id = MessageId::new(self.clock.now(), &*self.random);
         // No event ID that somebody chose has a colon.
         match self.claim_event_id(app, &format!("late:{late}"), id).await? {
-            KeyClaim::Acquired => self.place(app, (id, Origin::Drawn), message, None, None).await,
+            KeyClaim::Acquired => self.place(app, (id, Origin::Drawn), message, None, trace).await,
             KeyClaim::Abandoned(first) => {
-                self.place(app, (first, Origin::TakenOver), message, None, None).await
+                self.place(app, (first, Origin::TakenOver), message, None, trace).await
             }
-            KeyClaim::Completed(message) => self.again(app, message, None).await,
+            KeyClaim::Completed(message) => self.again(app, message, trace).await,
         }
     }
 

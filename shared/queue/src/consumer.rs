@@ -10,6 +10,7 @@ use domain::error::{Chain, Error, Result};
 use domain::job::Job;
 
 use crate::{Outgoing, QueueUrl, Sqs};
+use runtime::clock::Timestamp;
 use runtime::trace::{ATTRIBUTE, Trace};
 
 /// Longest wait between two tries of a job whose dependencies are down.
@@ -88,6 +89,17 @@ impl<'a> Record<'a> {
     /// The id that the queue gave it: the same each time that it is handed out.
     pub fn id(&self) -> &'a str {
         self.message.message_id.as_deref().unwrap_or_default()
+    }
+
+    /// When its sender put it into the queue, by the queue's clock, if the queue says so.
+    pub fn sent(&self) -> Option<Timestamp> {
+        let sent = self.message.attributes.get("SentTimestamp")?;
+        sent.parse().ok().map(Timestamp::from_ms)
+    }
+
+    /// It was handed out before: somebody may have done a part of what it asks for.
+    pub fn again(&self) -> bool {
+        receive_count(self.message) > 1
     }
 
     /// Its text.

@@ -11,7 +11,9 @@ use aws_sdk_sqs::types::{
 };
 use serde_json::{Value, json};
 use shared::auth::DEFAULT_ORG;
+use shared::clock::{Clock as _, Timestamp};
 use shared::config::Env;
+use shared::ids::MessageId;
 use svix::models::EndpointIn;
 
 use crate::delivery::traces::Lines;
@@ -182,6 +184,53 @@ async fn a_record_that_comes_twice_is_one_webhook() {
     // A delivery that has a state is not queued again.
     assert_eq!((stack.count("DeliveriesQueue").await, stack.count(DEAD).await), (0, 0));
     assert_eq!(receiver.rest().len(), 0);
+}
+
+/// INV-7
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_waited_is_one_message_with_the_time_of_its_acceptance() {
+    if Env::process().optional(ENDPOINT_VARIABLE).is_some() {
+        return; // other implementations' clocks cannot be moved
+    }
+    let clock = Arc::new(Still::default());
+    let mut settings = settings();
+    (settings.platform.clock, settings.poll) = (clock.clone(), false);
+    let stack = TestStack::with(settings).await;
+    let app = stack.app().await;
+    stack.endpoint(&app, "http://127.0.0.1:9/").await;
+    let sent = clock.now();
+    // One is accepted at once and comes again much later, the other one waits from the beginning.
+    for (nth, first) in [(1, Duration::from_secs(1)), (2, Duration::from_secs(45))] {
+        stack.put(&[body(&app, nth)]).await;
+        clock.skip(first);
+        for wait in [Duration::ZERO, Duration::from_secs(3_600)] {
+            clock.skip(wait);
+            let event = stack.receive(QUEUE).await;
+            let handle = event.records[0].receipt_handle.clone().expect("a handle");
+            assert_eq!(stack.ingest(event).await.batch_item_failures.len(), 0);
+            stack.make_visible(QUEUE, &handle).await;
+        }
+        let event = stack.receive(QUEUE).await;
+        stack.delete(QUEUE, event.records[0].receipt_handle.as_deref().expect("a handle")).await;
+    }
+    let path = format!("/api/v1/app/{app}/msg");
+    let listed = stack.request("GET", &path, &stack.token, "").await.json();
+    let mut times: Vec<Timestamp> = listed["data"]
+        .as_array()
+        .expect("messages")
+        .iter()
+        .map(|message| {
+            message["id"].as_str().and_then(|id| id.parse::<MessageId>().ok()).expect("an id").time()
+        })
+        .collect();
+    times.sort_unstable();
+    // The first has the time at which it was put into the queue, the second that at which it was taken out.
+    let after = [Duration::ZERO, Duration::from_secs(1 + 3_600 + 45)];
+    assert_eq!(times.len(), 2);
+    for (time, after) in times.iter().zip(after) {
+        assert!(time.since(sent.after(after)) < Duration::from_millis(1_100), "{times:?}");
+    }
+    assert_eq!(stack.count(DEAD).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -400,9 +400,9 @@ fn the_budget_keeps_within_the_design() {
     };
     assert!(waited("message.create") <= 3, "{} round trips", waited("message.create"));
     assert!(waited("message.create, with an idempotency key") <= 4);
-    // A record is a message and its key; ten share the read of the application and the send of their jobs.
+    // A record is its message's key; ten share the read of the application and the send of their jobs.
     let of_ten = |kind: &str| units(&budget["ingest, 10 records of one application"], kind);
-    assert!((of_ten("write_units"), of_ten("read_units")) <= (20.0, 1.0));
+    assert!((of_ten("write_units"), of_ten("read_units")) <= (10.0, 1.0));
     let requests = |what: &str| budget[what]["sqs"]["chunks"].as_f64().unwrap_or_default();
     assert!(requests("message.create") + requests("deliver") <= 4.0);
     let amortised = (requests("message.create, 10 of them") + requests("deliver, a batch of 10")) / 10.0;
