@@ -111,9 +111,15 @@ impl Counted {
 
     /// What a producer sends, and what Lambda and the function do with it.
     async fn ingest(&self, messages: usize) {
+        self.ingest_after(messages, Duration::ZERO).await;
+    }
+
+    /// The same of what waits in the queue first.
+    async fn ingest_after(&self, messages: usize, wait: Duration) {
         let body = json!({"orgId": DEFAULT_ORG, "appId": self.app,
                           "message": {"eventType": "invoice.paid", "payload": payload(ONE_KB)}});
         self.stack.put(&vec![body; messages]).await;
+        self.clock.skip(wait);
         let event: SqsEvent = self.stack.receive("IngestQueue").await;
         assert_eq!(event.records.len(), messages);
         self.done("IngestQueue", event, async |at, event| at.ingest.handle(event).await).await;
@@ -245,6 +251,8 @@ async fn costs_of_successes(at: &mut Counted) {
     at.cost("ingest, 1 record", async |at| at.ingest(1).await).await;
     at.work_off().await;
     at.cost("ingest, 10 records of one application", async |at| at.ingest(10).await).await;
+    at.work_off().await;
+    at.cost("ingest, 1 record that waited", async |at| at.ingest_after(1, Duration::from_secs(31)).await).await;
     at.work_off().await;
 
     // What comes once in a while: nothing is cached any more, but who the caller is.
