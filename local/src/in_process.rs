@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
-use dynoxide::{Database, DynoxideError};
+use dynoxide::Database;
 use local_sqs::Engine;
 use tokio::sync::{mpsc, oneshot};
 
@@ -37,58 +37,11 @@ pub(crate) type Ask = mpsc::UnboundedSender<Asked>;
 pub(crate) async fn serve(database: Database, mut asking: Asking) {
     while let Some(Asked { operation, request, answer }) = asking.recv().await {
         let body = request.body().bytes().unwrap_or_default();
-        if let Some(answered) = answer_dynamodb(&database, operation, body) {
+        if let Some(answered) = local_dynamodb::answer(&database, operation, body) {
             // Whoever asked may have given up; what was asked for is done all the same.
             let _gone = answer.send(answered);
         }
     }
-}
-
-/// The operations of DynamoDB that are answered without a socket.
-const DYNAMODB: [&str; 9] = [
-    "BatchGetItem",
-    "BatchWriteItem",
-    "DeleteItem",
-    "GetItem",
-    "PutItem",
-    "Query",
-    "Scan",
-    "TransactWriteItems",
-    "UpdateItem",
-];
-
-/// Answers one request to an embedded DynamoDB, for callers in the same process: status and body. None
-/// if the operation is only known to its socket.
-pub fn answer_dynamodb(database: &Database, operation: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
-    macro_rules! served {
-        ($call:ident) => {
-            match serde_json::from_slice(body) {
-                Ok(request) => database.$call(request).and_then(|answer| {
-                    let failed =
-                        |error: serde_json::Error| DynoxideError::InternalServerError(error.to_string());
-                    serde_json::to_vec(&answer).map_err(failed)
-                }),
-                Err(error) => Err(DynoxideError::SerializationException(error.to_string())),
-            }
-        };
-    }
-    let served = match operation {
-        "BatchGetItem" => served!(batch_get_item),
-        "BatchWriteItem" => served!(batch_write_item),
-        "CreateTable" => served!(create_table),
-        "DeleteItem" => served!(delete_item),
-        "GetItem" => served!(get_item),
-        "PutItem" => served!(put_item),
-        "Query" => served!(query),
-        "Scan" => served!(scan),
-        "TransactWriteItems" => served!(transact_write_items),
-        "UpdateItem" => served!(update_item),
-        _ => return None,
-    };
-    Some(match served {
-        Ok(answer) => (200, answer),
-        Err(error) => (error.status_code(), error.to_json().into_bytes()),
-    })
 }
 
 /// The operations of SQS that are answered without a socket.
@@ -170,7 +123,7 @@ impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (dynamodb, ask) = &self.dynamodb;
         if request.uri().starts_with(dynamodb)
-            && let Some(operation) = operation(&request, &DYNAMODB)
+            && let Some(operation) = operation(&request, &local_dynamodb::OPERATIONS)
         {
             let (answer, answered) = oneshot::channel();
             let asked = ask.send(Asked { operation, request, answer });

@@ -51,7 +51,6 @@ mod wiring;
 pub use audit::{Export, export};
 pub use aws::QueueRef;
 pub use error::StartError;
-pub use in_process::answer_dynamodb;
 pub use meter::{Call, Ledger, Spent};
 pub use openapi::openapi;
 pub use secrets::FolderError;

@@ -299,7 +299,7 @@ impl Inner {
     }
 
     fn dynamodb(&self, operation: &str, body: &str) -> Answer {
-        local::answer_dynamodb(&self.database, operation, body.as_bytes())
+        local_dynamodb::answer(&self.database, operation, body.as_bytes())
             .unwrap_or_else(|| panic!("DynamoDB's {operation} is not known here"))
     }
 

@@ -5,9 +5,12 @@
 //! one of them with all that happened in it.
 
 mod aws;
+mod clockwork;
+mod consumers;
 mod copies;
 mod coverage;
 mod faults;
+mod installation;
 mod journal;
 mod kept;
 mod links;
@@ -19,6 +22,7 @@ mod random;
 mod receivers;
 mod replays;
 mod run;
+mod seeds;
 mod time;
 mod workload;
 mod world;
@@ -26,8 +30,12 @@ mod world;
 use deliver::InjectedBug;
 use shared::config::Env;
 
-use run::{Report, run, run_all};
+use run::{run, run_all};
 use world::Bug;
+
+// The SDK allocates some hundreds of times a request.
+#[global_allocator]
+static HEAP: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Seeds that `cargo test` runs, and within which what is broken on purpose has to be found. One of some
 /// forty meets the rarest of those.
@@ -47,12 +55,7 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn the_promises_hold_in_every_run() {
     if let Some(seed) = number("POSTRIDER_SIM_SEED") {
-        let done = run(seed, None, true);
-        for line in &done.trace {
-            show(line);
-        }
-        assert!(done.violations.is_empty(), "seed {seed}:\n{}", done.violations.join("\n"));
-        return;
+        return seeds::show_one(seed, run);
     }
     let count = number("POSTRIDER_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT);
     let from = number("POSTRIDER_SIM_FROM").unwrap_or(1);
@@ -60,7 +63,11 @@ fn the_promises_hold_in_every_run() {
     show(&report.to_string());
     show(&report.coverage.to_string());
     kept::keep(report.violations.keys().copied());
-    assert!(report.violations.is_empty(), "{}", report.failures());
+    assert!(
+        report.violations.is_empty(),
+        "\n{}",
+        seeds::describe(report.violations.iter().take(10), "the_promises")
+    );
     let empty =
         if count < from + SEEDS_THOROUGH - 1 { Vec::new() } else { report.coverage.empty(TAKEN_OFTEN) };
     assert!(empty.is_empty(), "no fault met these:\n  {}", empty.join("\n  "));
@@ -70,19 +77,12 @@ fn the_promises_hold_in_every_run() {
 #[test]
 fn endpoints_come_back_and_their_owners_are_told() {
     if let Some(seed) = number("POSTRIDER_SIM_SEED") {
-        let done = probes::run(seed, None, true);
-        for line in &done.trace {
-            show(line);
-        }
-        assert!(done.violations.is_empty(), "seed {seed}:\n{}", done.violations.join("\n"));
-        return;
+        return seeds::show_one(seed, probes::run);
     }
     let count = number("POSTRIDER_SIM_SEEDS").unwrap_or(SEEDS_DEFAULT);
     let (counts, broken) = probes::run_all(count);
     show(&format!("{count} seeds, {counts}, {} violations", broken.len()));
-    let broken: Vec<_> =
-        broken.iter().map(|(seed, found)| format!("seed {seed}: {}", found.join("\n  "))).collect();
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(broken.is_empty(), "\n{}", seeds::describe(broken.iter().take(10), "endpoints_come_back"));
     assert!(count < SEEDS_DEFAULT || counts.has_all(), "{counts}");
 }
 
@@ -119,13 +119,7 @@ fn what_is_broken_on_purpose_is_found() {
         Bug::Polling(messages::InjectedBug::LeasesTwice),
     ];
     for bug in in_deliver.map(Bug::Deliver).into_iter().chain(others) {
-        let found = (1..=SEEDS_DEFAULT).find_map(|seed| {
-            let broken = run(seed, Some(bug), false).violations;
-            broken.first().map(|violation| (seed, violation.clone()))
-        });
-        let (seed, violation) = found.unwrap_or_else(|| panic!("{bug:?} was not found"));
-        assert_eq!(run(seed, None, false).violations, Vec::<String>::new(), "seed {seed} has another fault");
-        show(&format!("{bug:?}: found after {seed} seeds: {violation}"));
+        seeds::find(bug, SEEDS_DEFAULT, run);
     }
 }
 
@@ -133,33 +127,10 @@ fn what_is_broken_on_purpose_is_found() {
 #[test]
 fn what_is_broken_on_purpose_in_probes_is_found() {
     let bug = Bug::Endpoints(endpoints::InjectedBug::ProbesWhatAPersonDisabled);
-    let found = (1..=SEEDS_DEFAULT).find_map(|seed| {
-        let broken = probes::run(seed, Some(bug), false).violations;
-        broken.first().map(|violation| (seed, violation.clone()))
-    });
-    let (seed, violation) = found.unwrap_or_else(|| panic!("{bug:?} was not found"));
-    assert_eq!(
-        probes::run(seed, None, false).violations,
-        Vec::<String>::new(),
-        "seed {seed} has another fault"
-    );
-    show(&format!("{bug:?}: found after {seed} seeds: {violation}"));
+    seeds::find(bug, SEEDS_DEFAULT, probes::run);
 }
 
 #[expect(clippy::print_stdout, reason = "what a run found is read by people")]
 fn show(line: &str) {
     println!("{line}");
-}
-
-impl Report {
-    fn failures(&self) -> String {
-        let mut text = String::new();
-        for (seed, violations) in self.violations.iter().take(10) {
-            text.push_str(&format!(
-                "\nseed {seed} (POSTRIDER_SIM_SEED={seed} cargo test -p tests --test sim -- --nocapture the_promises):\n  {}",
-                violations.join("\n  ")
-            ));
-        }
-        text
-    }
 }

@@ -5,9 +5,8 @@ mod check;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use shared::ids::{EndpointId, MessageId, OrgId};
 
 use crate::random::Dice;
 use crate::receivers::Manner;
+use crate::seeds::{self, Outcome, wait_for};
 use crate::time::{Rest, START_MS, Sim};
 use crate::workload::request;
 use crate::world::{Bug, World, answer};
@@ -128,28 +128,33 @@ impl fmt::Display for Counts {
     }
 }
 
+impl Outcome for Done {
+    fn violations(&mut self) -> &mut Vec<String> {
+        &mut self.violations
+    }
+
+    fn trace(&self) -> &[String] {
+        &self.trace
+    }
+}
+
 /// Runs one seed.
 pub fn run(seed: u64, bug: Option<Bug>, traced: bool) -> Done {
-    // As in `run::run`.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    let _inside = runtime.enter();
-    fastrand::seed(seed);
-    let sim = Sim::new(seed, traced);
-    let world = World::new(seed, &sim, bug);
-    let made = Arc::new(Mutex::new(None));
+    seeds::begin(seed, bug, traced, run_in)
+}
+
+fn run_in(sim: &Sim, world: &Arc<World>) -> Done {
     let make = {
-        let (world, made) = (world.clone(), made.clone());
+        let world = world.clone();
         async move {
             world.create().await;
-            let ward = Ward::new(&world).await;
-            *made.lock().unwrap_or_else(PoisonError::into_inner) = Some(ward);
+            Ward::new(&world).await
         }
     };
-    wait_for(&sim, Box::pin(make));
-    let ward = made.lock().unwrap_or_else(PoisonError::into_inner).take().expect("it was made");
+    let ward = wait_for(sim, END, make);
     let open = Arc::new(AtomicUsize::new(0));
     for patient in &ward.patients {
-        patient.begin(&world, &open);
+        patient.begin(world, &open);
     }
     world.start();
     sim.spawn(storms(world.clone(), open.clone()));
@@ -158,59 +163,24 @@ pub fn run(seed: u64, bug: Option<Bug>, traced: bool) -> Done {
     if rest == Rest::Never {
         done.violations.push("the run does not come to rest".into());
     } else {
-        let found = Arc::new(Mutex::new(Vec::new()));
-        let check = {
-            let (world, found, ward) = (world.clone(), found.clone(), ward.clone());
-            async move {
-                let violations = ward.check(&world).await;
-                *found.lock().unwrap_or_else(PoisonError::into_inner) = violations;
-            }
-        };
-        wait_for(&sim, Box::pin(check));
-        done.violations.append(&mut found.lock().unwrap_or_else(PoisonError::into_inner));
+        let (world, ward) = (world.clone(), ward.clone());
+        done.violations = wait_for(sim, END, async move { ward.check(&world).await });
     }
-    done.counts = ward.counts(&world);
+    done.counts = ward.counts(world);
     done.trace = sim.take_trace();
     done
 }
 
-fn wait_for(sim: &Sim, work: Pin<Box<dyn Future<Output = ()> + Send>>) {
-    let over = Arc::new(AtomicBool::new(false));
-    let tell = over.clone();
-    sim.spawn(async move {
-        work.await;
-        tell.store(true, Ordering::Relaxed);
-    });
-    assert_eq!(sim.run(END, || over.load(Ordering::Relaxed)), Rest::Done, "nothing goes wrong here");
-}
-
 /// Runs the seeds from 1 on, on all cores: what they did, and what they broke.
 pub fn run_all(count: u64) -> (Counts, BTreeMap<u64, Vec<String>>) {
-    let seeds = Mutex::new(1..=count);
-    let all = Mutex::new((Counts::default(), BTreeMap::new()));
-    let workers = std::thread::available_parallelism().map_or(2, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                loop {
-                    let Some(seed) = seeds.lock().unwrap_or_else(PoisonError::into_inner).next() else {
-                        return;
-                    };
-                    let done = catch_unwind(AssertUnwindSafe(|| run(seed, None, false)));
-                    let done = done.unwrap_or_else(|_| Done {
-                        violations: vec!["the run panicked".into()],
-                        ..Done::default()
-                    });
-                    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-                    all.0.add(&done.counts);
-                    if !done.violations.is_empty() {
-                        all.1.insert(seed, done.violations);
-                    }
-                }
-            });
+    let (mut counts, mut broken) = (Counts::default(), BTreeMap::new());
+    seeds::on_all_cores(1..=count, run, |seed, done| {
+        counts.add(&done.counts);
+        if !done.violations.is_empty() {
+            broken.insert(seed, done.violations);
         }
     });
-    all.into_inner().unwrap_or_else(PoisonError::into_inner)
+    (counts, broken)
 }
 
 /// Lets faults strike by turns for as long as something happens: the whole of a run is too long for them.

@@ -1,29 +1,26 @@
-//! An installation in a simulation: what the template describes, two instances of every function,
-//! and what calls them.
+//! An installation in a simulation: two instances of every function, and all that they are given.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use axum::Router;
 use axum::body::Body;
-use background::Background;
-use deliver::{Deliver, InjectedBug};
-use ingest::Ingest;
-use sam_template::{QueueSource, Template, Value as TemplateValue};
-use serde_json::{Value, json};
+use deliver::InjectedBug;
+use serde_json::json;
 use shared::Platform;
-use shared::clock::{Clock as _, SharedClock};
+use shared::clock::SharedClock;
 use shared::config::Env;
 use shared::draining::Draining;
-use timers::Timers;
 use tower::ServiceExt as _;
 
 use crate::aws::Aws;
-use crate::faults::Faults;
+use crate::clockwork;
+use crate::consumers;
+use crate::faults::{Faults, Service};
+use crate::installation::{Settings, table, template, url};
 use crate::journal::Journal;
 use crate::random::Dice;
 use crate::receivers::Receivers;
@@ -33,16 +30,7 @@ use crate::time::{Ended, Sim, SimClock};
 pub const INSTANCES: usize = 2;
 /// How far clocks are stepped.
 pub const CLOCK_STEP_MAX_MS: u64 = 20_000;
-const TICK: Duration = Duration::from_secs(60);
-/// Longer before it is due than the timers function looks ahead, a timer is none of its business.
-const TICK_AHEAD_MS: u64 = 200_000;
 
-fn template() -> &'static Template {
-    static TEMPLATE: OnceLock<Template> = OnceLock::new();
-    TEMPLATE.get_or_init(|| Template::parse(local::TEMPLATE).expect("the template"))
-}
-
-/// What is drawn of an installation.
 /// What is broken on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
@@ -58,21 +46,6 @@ pub enum Bug {
     ForgottenCopy,
 }
 
-#[derive(Clone, Debug)]
-pub struct Settings {
-    pub schedule: Vec<u64>,
-    pub timeout: Duration,
-}
-
-impl Settings {
-    fn draw(dice: &Dice) -> Self {
-        // Waits of seconds, of what a queue can delay, and of what only timers can.
-        let schedules: [&[u64]; 6] =
-            [&[5, 300, 1800], &[1, 2, 4], &[3], &[2, 1000], &[1000, 30, 5], &[20, 20, 20, 20]];
-        Self { schedule: dice.pick(&schedules).to_vec(), timeout: Duration::from_secs(dice.between(2, 15)) }
-    }
-}
-
 /// A run's installation.
 pub struct World {
     pub seed: u64,
@@ -84,13 +57,14 @@ pub struct World {
     pub receivers: Receivers,
     pub settings: Settings,
     pub calm: bool,
-    bug: Option<Bug>,
+    pub bug: Option<Bug>,
     /// The product's own randomness.
     random: Dice,
     variables: BTreeMap<String, BTreeMap<String, String>>,
     pub log_table: String,
     pub config_table: String,
-    clocks: Mutex<Vec<SimClock>>,
+    /// Those of its instances.
+    pub clocks: Mutex<Vec<SimClock>>,
     /// The instances of the functions that answer clients.
     api: BTreeMap<&'static str, Vec<Mutex<Option<Router>>>>,
     /// Requests and batches under way.
@@ -137,67 +111,8 @@ impl World {
         Arc::new(world)
     }
 
-    /// Creates the tables and queues of the template.
-    pub async fn create(&self) {
-        for described in &template().tables {
-            let keys = std::iter::once((&described.hash_key, "HASH"))
-                .chain(described.range_key.as_ref().map(|name| (name, "RANGE")));
-            let attributes = described.attributes.iter();
-            let request = json!({
-                "TableName": table(&described.logical_id),
-                "BillingMode": "PAY_PER_REQUEST",
-                "KeySchema": keys.map(|(name, kind)| json!({ "AttributeName": name, "KeyType": kind }))
-                    .collect::<Vec<_>>(),
-                "AttributeDefinitions": attributes
-                    .map(|(name, kind)| json!({ "AttributeName": name, "AttributeType": kind }))
-                    .collect::<Vec<_>>(),
-            });
-            self.aws.dynamodb("CreateTable", &request);
-        }
-        let (sources, dead): (Vec<_>, Vec<_>) =
-            template().queues.iter().partition(|queue| queue.dead_letter.is_some());
-        for queue in dead.into_iter().chain(sources) {
-            let mut attributes = queue.attributes.clone();
-            if let Some((dead, times)) = &queue.dead_letter {
-                let policy = json!({ "deadLetterTargetArn": arn(dead), "maxReceiveCount": times });
-                attributes.insert("RedrivePolicy".into(), policy.to_string());
-            }
-            let request = json!({ "QueueName": queue.logical_id, "Attributes": attributes });
-            self.aws.sqs("CreateQueue", &request).await;
-        }
-    }
-
-    fn environment(&self, of: &BTreeMap<String, TemplateValue>) -> BTreeMap<String, String> {
-        let schedule: Vec<String> = self.settings.schedule.iter().map(u64::to_string).collect();
-        let own = BTreeMap::from([
-            ("POSTRIDER_JWT_SECRET", "a secret of the simulation, long enough".to_owned()),
-            ("POSTRIDER_ENCRYPTION_KEY", "another secret of the simulation, long enough".to_owned()),
-            ("POSTRIDER_RETRY_SCHEDULE", schedule.join(",")),
-            ("POSTRIDER_DESTINATION_ROLES", "arn:aws:iam::*:role/postrider*".to_owned()),
-            ("POSTRIDER_DELIVERY_TIMEOUT", self.settings.timeout.as_secs().to_string()),
-        ]);
-        let lookup = |value: &TemplateValue| match value {
-            TemplateValue::Ref(id) if template().queue(id).is_some() => Some(url(id)),
-            TemplateValue::Ref(id) if template().tables.iter().any(|table| table.logical_id == *id) => {
-                Some(table(id))
-            }
-            TemplateValue::Ref(name) if name.ends_with(".Alias") => Some("transform".to_owned()),
-            TemplateValue::GetAtt(id, attribute) if attribute == "Arn" => Some(arn(id)),
-            _ => None,
-        };
-        let lambda = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let services = ["AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL_SQS", "AWS_ENDPOINT_URL_LAMBDA"]
-            .map(|name| (name.to_owned(), "http://in.process".to_owned()));
-        let named = of.iter().filter_map(|(name, value)| {
-            let value = own.get(name.as_str()).cloned().or_else(|| template().resolve(value, lookup));
-            Some((name.clone(), value?))
-        });
-        lambda.into_iter().chain(services).chain(named).collect()
-    }
-
     /// Connects one instance of a function, with a clock of its own.
-    fn connect<T>(&self, function: &str, faulty: bool, with: impl FnOnce(&Env<'_>, &Platform) -> T) -> T {
+    pub fn connect<T>(&self, function: &str, faulty: bool, with: impl FnOnce(&Env<'_>, &Platform) -> T) -> T {
         static INSTANCE: AtomicU64 = AtomicU64::new(0);
         // The SDK shares its budget of retries among clients of one region and process. Each instance
         // is a process of its own, so each gets a region of its own.
@@ -284,19 +199,26 @@ impl World {
 
     /// Puts a message into the queue of producers, once that is up.
     pub async fn queue(&self, body: &str) {
-        while self.faults.is_down(crate::faults::Service::Sqs) {
+        while self.faults.is_down(Service::Sqs) {
             self.sim.sleep(Duration::from_secs(1)).await;
         }
         let request = json!({ "QueueUrl": url("IngestQueue"), "MessageBody": body });
         self.aws.sqs("SendMessage", &request).await;
     }
 
-    fn timeout(&self, function: &str) -> Duration {
+    /// How long a function may take, by the template.
+    pub fn timeout(&self, function: &str) -> Duration {
         let function = template().function(function).expect("a function of the template");
         Duration::from_secs(function.timeout_seconds.into())
     }
 
-    async fn invoke<F: Future>(&self, name: &'static str, timeout: Duration, work: F) -> Ended<F::Output> {
+    /// One invocation of a function, which may crash or take too long.
+    pub async fn invoke<F: Future>(
+        &self,
+        name: &'static str,
+        timeout: Duration,
+        work: F,
+    ) -> Ended<F::Output> {
         let number = self.sim.number();
         self.sim.trace(|| format!("{number}: {name} begins"));
         self.journal.begin(number, name, self.sim.now());
@@ -347,20 +269,8 @@ impl World {
 
     /// Starts what calls the functions.
     pub fn start(self: &Arc<Self>) {
-        for name in ["deliver", "background", "ingest"] {
-            let function = template().function(name).expect("a function of the template");
-            for source in &function.queues {
-                for _ in 0..INSTANCES {
-                    let consumer =
-                        Consumer { world: self.clone(), function: name, source: source.clone(), code: None };
-                    self.sim.spawn(consumer.run());
-                }
-            }
-        }
-        self.sim.spawn(keep_time(self.clone()));
-        if self.faults.rates.clock_step > 0 {
-            self.sim.spawn(step_clocks(self.clone()));
-        }
+        consumers::start(self);
+        clockwork::start(self);
     }
 }
 
@@ -375,238 +285,10 @@ pub async fn answer(router: Router, request: http::Request<Body>) -> Answer {
     (status, body.to_vec())
 }
 
-fn table(logical_id: &str) -> String {
-    logical_id.to_owned()
-}
-
-fn url(logical_id: &str) -> String {
-    format!("http://sqs/000000000000/{logical_id}")
-}
-
-fn arn(logical_id: &str) -> String {
-    format!("arn:aws:sqs:us-east-1:000000000000:{logical_id}")
-}
-
 /// Metrics are not what the simulation is about.
 #[derive(Debug)]
 struct Unread;
 
 impl shared::metrics::Sink for Unread {
     fn take(&self, _: shared::metrics::Report) {}
-}
-
-/// Ticks the timers function, twice at a time: schedules can fire twice.
-async fn keep_time(world: Arc<World>) {
-    let mut instances: [Option<Timers>; INSTANCES] = [None, None];
-    loop {
-        world.sim.sleep(TICK.mul_f64(0.9 + world.dice.below(200) as f64 / 1000.0)).await;
-        let now = SimClock::new(&world.sim).ms();
-        if world.aws.first_timer().is_none_or(|due| due > now + TICK_AHEAD_MS) {
-            continue;
-        }
-        let both = world.faults.strikes(world.faults.rates.duplicate, "tick twice");
-        let timeout = world.timeout("timers");
-        let ticks = instances.iter_mut().take(if both { 2 } else { 1 }).map(async |instance| {
-            let timers = instance
-                .get_or_insert_with(|| world.connect("timers", true, Timers::connect).expect("it connects"));
-            let deadline = SimClock::new(&world.sim).now().after(timeout);
-            let ended = world.invoke("timers", timeout, timers.handle(deadline)).await;
-            if ended_badly(&ended) {
-                *instance = None;
-            }
-        });
-        futures_util::future::join_all(ticks).await;
-        instances.rotate_left(world.dice.below(INSTANCES));
-        world.aws.look_at_timers(&world.log_table);
-    }
-}
-
-fn ended_badly<T>(ended: &Ended<T>) -> bool {
-    matches!(ended, Ended::Crashed | Ended::TimedOut)
-}
-
-/// Steps clocks as a time service does that corrects itself.
-async fn step_clocks(world: Arc<World>) {
-    loop {
-        world.sim.sleep(world.dice.millis(1_000, 60_000)).await;
-        let clocks = world.clocks.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for clock in clocks {
-            if world.faults.strikes(world.faults.rates.clock_step, "clock step") {
-                let step = world.dice.between(0, 2 * CLOCK_STEP_MAX_MS) as i64;
-                clock.set_offset(step - CLOCK_STEP_MAX_MS as i64);
-            }
-        }
-        if world.sim.now() > world.faults.until() {
-            for clock in world.clocks.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-                clock.set_offset(0);
-            }
-            return;
-        }
-    }
-}
-
-/// The code of a queue's consumer.
-enum Code {
-    Deliver(Box<Deliver>),
-    Background(Box<Background>),
-    Ingest(Box<Ingest>),
-}
-
-impl Code {
-    async fn handle(&self, event: SqsEvent) -> SqsBatchResponse {
-        match self {
-            Self::Deliver(function) => function.handle(event).await,
-            Self::Background(function) => function.handle(event).await,
-            Self::Ingest(function) => function.handle(event).await,
-        }
-    }
-}
-
-/// One instance of a queue's consumer, and the poller that feeds it.
-struct Consumer {
-    world: Arc<World>,
-    function: &'static str,
-    source: QueueSource,
-    code: Option<Code>,
-}
-
-impl Consumer {
-    fn connect(&self) -> Code {
-        let world = &self.world;
-        match self.function {
-            "deliver" => Code::Deliver(Box::new(world.connect("deliver", true, |env, platform| {
-                let transport = Arc::new(world.receivers.clone());
-                let deliver = Deliver::connect_by(transport, env, platform).expect("it connects");
-                match world.bug {
-                    Some(Bug::Deliver(bug)) => deliver.with_bug(bug),
-                    _ => deliver,
-                }
-            }))),
-            "ingest" => {
-                Code::Ingest(Box::new(world.connect("ingest", true, Ingest::connect).expect("it connects")))
-            }
-            _ => Code::Background(Box::new(
-                world.connect("background", true, Background::connect).expect("it connects"),
-            )),
-        }
-    }
-
-    async fn run(mut self) {
-        let world = self.world.clone();
-        loop {
-            self.something_to_do().await;
-            let most = world.dice.between(1, u64::from(self.source.batch_size.min(10)));
-            let received = self.receive(most).await;
-            if received.is_empty() {
-                continue;
-            }
-            self.work(received).await;
-            world.sim.sleep(world.dice.millis(0, 20)).await;
-        }
-    }
-
-    /// Completes when the queue shows a message, and is up.
-    async fn something_to_do(&self) {
-        let (sim, engine) = (&self.world.sim, self.world.aws.engine());
-        loop {
-            let changed = std::pin::pin!(self.world.aws.queues_changed());
-            let visible = engine.counts(&self.source.queue).expect("a queue").visible;
-            if visible > 0 {
-                if !self.world.faults.is_down(crate::faults::Service::Sqs) {
-                    return;
-                }
-                sim.sleep(Duration::from_secs(1)).await;
-                continue;
-            }
-            match engine.next_due(&self.source.queue) {
-                None => changed.await,
-                Some(due) => {
-                    let wait = due.saturating_sub(SimClock::new(sim).ms()).max(1);
-                    let sleep = std::pin::pin!(sim.sleep(Duration::from_millis(wait)));
-                    futures_util::future::select(changed, sleep).await;
-                }
-            }
-        }
-    }
-
-    async fn receive(&self, most: u64) -> Vec<Value> {
-        let request = json!({
-            "QueueUrl": url(&self.source.queue),
-            "MaxNumberOfMessages": most,
-            "WaitTimeSeconds": 0,
-            "MessageSystemAttributeNames": ["All"],
-        });
-        match self.world.aws.sqs("ReceiveMessage", &request).await["Messages"].take() {
-            Value::Array(messages) => messages,
-            _ => Vec::new(),
-        }
-    }
-
-    /// One invocation. What it has done leaves the queue, unless something goes wrong with that.
-    async fn work(&mut self, received: Vec<Value>) {
-        let world = self.world.clone();
-        let (rates, dice) = (&world.faults.rates, world.faults.dice());
-        for message in &received {
-            if world.faults.strikes(rates.duplicate, "job handed out twice") {
-                // Often at once, so that the two run at the same time.
-                let again = if dice.chance(600) { 0 } else { dice.between(1, 20) };
-                self.change(message, again).await;
-            }
-        }
-        let event = event(&received, &arn(&self.source.queue));
-        let code = match self.code.take() {
-            Some(code) => code,
-            None => self.connect(),
-        };
-        let ended = world.invoke(self.function, world.timeout(self.function), code.handle(event)).await;
-        let Ended::Answered(answer) = ended else { return };
-        self.code = Some(code);
-        for message in &received {
-            let id = message["MessageId"].as_str().unwrap_or_default();
-            if answer.batch_item_failures.iter().any(|failed| failed.item_identifier == id) {
-                continue;
-            }
-            if world.faults.strikes(rates.lost_delete, "lost delete") {
-                // The queue's visibility timeout brings it back; so that runs stay short, soon.
-                let again = dice.between(1, 60);
-                self.change(message, again).await;
-                continue;
-            }
-            let request = json!({
-                "QueueUrl": url(&self.source.queue),
-                "ReceiptHandle": message["ReceiptHandle"],
-            });
-            world.aws.sqs("DeleteMessage", &request).await;
-        }
-    }
-
-    async fn change(&self, message: &Value, seconds: u64) {
-        let request = json!({
-            "QueueUrl": url(&self.source.queue),
-            "ReceiptHandle": message["ReceiptHandle"],
-            "VisibilityTimeout": seconds,
-        });
-        let target = "AmazonSQS.ChangeMessageVisibility";
-        // It fails where another receive has the message now.
-        local_sqs::answer_one(self.world.aws.engine(), target, request.to_string().as_bytes()).await;
-    }
-}
-
-/// The event that Lambda makes of a batch.
-fn event(received: &[Value], arn: &str) -> SqsEvent {
-    let records: Vec<Value> = received
-        .iter()
-        .map(|message| {
-            json!({
-                "messageId": message["MessageId"],
-                "receiptHandle": message["ReceiptHandle"],
-                "body": message["Body"],
-                "attributes": message["Attributes"],
-                "messageAttributes": {},
-                "eventSource": "aws:sqs",
-                "eventSourceARN": arn,
-            })
-        })
-        .collect();
-    serde_json::from_value(json!({ "Records": records })).expect("an event")
 }

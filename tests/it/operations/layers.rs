@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The packages that are no function, and how high each stands: a package uses only what stands lower.
-const LAYERS: [(&str, u8); 18] = [
+const LAYERS: [(&str, u8); 19] = [
     ("runtime", 0),
     ("domain", 1),
     ("input", 2),
@@ -22,6 +22,7 @@ const LAYERS: [(&str, u8); 18] = [
     // It speaks the public API alone: no store, no queue, no SDK.
     ("cli", 2),
     // They know nothing of Postrider, and only the runner uses them.
+    ("local-dynamodb", 6),
     ("local-sqs", 6),
     ("sam-template", 6),
     ("local", 7),
