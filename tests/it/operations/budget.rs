@@ -252,7 +252,8 @@ async fn costs_of_successes(at: &mut Counted) {
     at.work_off().await;
     at.cost("ingest, 10 records of one application", async |at| at.ingest(10).await).await;
     at.work_off().await;
-    at.cost("ingest, 1 record that waited", async |at| at.ingest_after(1, Duration::from_secs(31)).await).await;
+    at.cost("ingest, 1 record that waited", async |at| at.ingest_after(1, Duration::from_secs(31)).await)
+        .await;
     at.work_off().await;
 
     // What comes once in a while: nothing is cached any more, but who the caller is.
