@@ -132,8 +132,9 @@ async fn measure(plan: &Plan, stack: Option<&Stack>, clock: &Shifted) -> Result<
     clock.catch_up();
     let first_endpoint = endpoints[0][0].clone();
     let workers = workers(plan, &api, &applications, &endpoints);
+    let shown = plan.progress || std::io::stderr().is_terminal();
     if let Some(stack) = stack {
-        grow::store(stack, &applications[0], &first_endpoint, plan.stored, &payloads).await?;
+        grow::store(stack, &applications[0], &first_endpoint, plan.stored, &payloads, shown).await?;
     }
     // Each endpoint of the application has it before it; the first one's is told.
     let mut backlog = None;
@@ -166,7 +167,7 @@ async fn measure(plan: &Plan, stack: Option<&Stack>, clock: &Shifted) -> Result<
         stack.idle().await;
     }
 
-    let progress = tokio::spawn(show(tally.clone(), plan.progress || std::io::stderr().is_terminal()));
+    let progress = tokio::spawn(show(tally.clone(), shown));
     let asked = stack.map(Stack::ledger);
     let (before, began) = (cpu::by_name(), Instant::now());
     let own_before = stack.map(Stack::cpu).unwrap_or_default();

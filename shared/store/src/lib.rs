@@ -6,6 +6,7 @@ pub mod applications;
 pub mod attempts;
 pub mod audit;
 pub mod auto_config;
+mod bulk;
 pub mod chosen;
 mod conflict;
 pub mod connectors;
@@ -239,17 +240,24 @@ impl Store {
 
     /// Deletes items, whether or not they are there: what is deleted twice is deleted.
     async fn batch_delete(&self, table: Table, keys: Vec<Item>, operation: &'static str) -> Result<()> {
+        let deletes = keys.into_iter().map(|key| {
+            let delete = DeleteRequest::builder().set_key(Some(key)).build();
+            let delete = delete.map_err(domain::error::corrupt("a write"))?;
+            Ok(WriteRequest::builder().delete_request(delete).build())
+        });
+        self.batch_write(table, deletes.collect::<Result<_>>()?, operation).await
+    }
+
+    /// Does writes that need no condition, as many in a request as one may have.
+    async fn batch_write(
+        &self,
+        table: Table,
+        writes: Vec<WriteRequest>,
+        operation: &'static str,
+    ) -> Result<()> {
         let mut wait = Duration::from_millis(20);
-        for chunk in keys.chunks(BATCH_WRITE_MAX) {
-            let deletes: Result<Vec<WriteRequest>> = chunk
-                .iter()
-                .map(|key| {
-                    let delete = DeleteRequest::builder().set_key(Some(key.clone())).build();
-                    let delete = delete.map_err(domain::error::corrupt("a write"))?;
-                    Ok(WriteRequest::builder().delete_request(delete).build())
-                })
-                .collect();
-            let mut waiting = HashMap::from([(self.table(table).to_owned(), deletes?)]);
+        for chunk in writes.chunks(BATCH_WRITE_MAX) {
+            let mut waiting = HashMap::from([(self.table(table).to_owned(), chunk.to_vec())]);
             while !waiting.is_empty() {
                 let sent = waiting.values().map(Vec::len).sum::<usize>();
                 let out = self

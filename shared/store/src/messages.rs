@@ -84,7 +84,7 @@ fn ids_of_bytes(bytes: &[u8]) -> Vec<EndpointId> {
 }
 
 /// The message's item, and the items of its parts.
-fn items(new: &NewMessage, retention: &Retention) -> Result<(Item, Vec<Item>)> {
+pub(super) fn items(new: &NewMessage, retention: &Retention) -> Result<(Item, Vec<Item>)> {
     let raw = new.payload.raw.as_ref().map_or("", |raw| raw.as_str());
     let plain = [new.payload.json.as_bytes(), raw.as_bytes()].concat();
     let ttl = retention.messages_until(new.id.time()).seconds();
