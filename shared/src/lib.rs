@@ -6,7 +6,7 @@ pub use aws::{self as platform, Platform};
 pub use domain::{
     Error, Result, aws_place, connector, email, error, header_rules, http_signature, idempotency, ids,
     labels, limits, operational, order, page, payload_filter, polling, probing, retention, retry, signing,
-    transformation, webhook,
+    together, transformation, webhook,
 };
 #[cfg(feature = "http")]
 pub use http_api::{self as http, Api, wire};

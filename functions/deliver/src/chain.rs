@@ -36,18 +36,20 @@ pub enum Successor {
     InOrder {
         /// How many retries its policy has.
         retries: usize,
+        /// It is alone, or the first of its webhook: what the others say of the endpoint it has said.
+        leads: bool,
     },
 }
 
 impl Successor {
     /// Whether the policy has no attempt after that one, and it is tried again all the same.
     fn uses_up(self, number: u32) -> bool {
-        matches!(self, Self::InOrder { retries } if number as usize > retries)
+        matches!(self, Self::InOrder { retries, .. } if number as usize > retries)
     }
 
     /// Whether that is the last one of the policy.
     fn just_used_up(self, number: u32) -> bool {
-        matches!(self, Self::InOrder { retries } if number as usize == retries + 1)
+        matches!(self, Self::InOrder { retries, .. } if number as usize == retries + 1)
     }
 }
 
@@ -78,7 +80,9 @@ impl Deliver {
         let uses_up = successor.uses_up(job.number());
         // What waits at the head of an order is tried for ever: the endpoint fails once the policy is used up.
         let health = if status == Status::Pending && uses_up { Status::Fail } else { status };
-        self.update_endpoint_health(app, attempt, health, job.due.first().copied()).await?;
+        if !matches!(successor, Successor::InOrder { leads: false, .. }) {
+            self.update_endpoint_health(app, attempt, health, job.due.first().copied()).await?;
+        }
         let mut events = events(status, job.number());
         if status == Status::Pending && successor.just_used_up(job.number()) {
             events.push(AttemptEvent::Exhausted);

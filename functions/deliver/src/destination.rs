@@ -5,6 +5,7 @@ pub mod aws;
 pub mod http;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::Method;
 use shared::Result;
@@ -17,6 +18,7 @@ use shared::retry::RetryHint;
 use shared::store::attempts::{Attempt, ResponseBody, Status, Trigger, keep_headers};
 use shared::store::endpoints::{Destination, Endpoint};
 use shared::store::messages::Payload;
+use shared::together::{Body, Member, webhook_id};
 
 use self::aws::lines::{Lines, OnTheWay};
 use self::aws::{Aws, OwnAws};
@@ -26,13 +28,15 @@ use crate::transform::Prepared;
 /// A webhook that is sent now.
 #[derive(Clone, Copy, Debug)]
 pub struct Webhook<'a> {
+    /// What identifies it: the message's ID, or that of a list.
+    pub id: &'a str,
     /// The attempt.
     pub attempt: AttemptId,
     /// Why it is made.
     pub trigger: Trigger,
-    /// The message.
+    /// The message; of a list the first.
     pub message: MessageId,
-    /// Its event type.
+    /// Its event type; empty for a list, in which each message says its own.
     pub event_type: &'a str,
     /// The endpoint, whose keys sign it.
     pub endpoint: &'a Endpoint,
@@ -157,65 +161,49 @@ pub struct Destinations {
     clock: SharedClock,
 }
 
-impl Destinations {
-    /// Sends over HTTP by `transport`, to places in AWS as `aws`.
-    pub fn new(transport: Arc<dyn HttpSender>, clock: SharedClock, settings: &Delivery, aws: OwnAws) -> Self {
-        let http = Http::new(transport.clone(), clock.clone(), settings);
-        Self { http, aws: Aws::new(transport, clock.clone(), settings, aws), clock }
+impl AttemptRequest<'_> {
+    /// Where it goes, with what, and how, after the endpoint's transformation.
+    pub const fn target(&self) -> (&Endpoint, &Payload, &Method) {
+        self.prepared.target(self.endpoint, self.payload)
     }
 
-    /// Makes one attempt.
-    pub async fn attempt(&self, request: AttemptRequest<'_>) -> Result<Attempted> {
-        let AttemptRequest {
+    /// As a part of a list.
+    pub fn member(&self) -> Member<'_> {
+        let (_, payload, _) = self.target();
+        Member { id: self.message, event_type: &self.labels.event_type, payload }
+    }
+
+    /// The webhook.
+    const fn webhook<'a>(
+        &'a self,
+        id: &'a str,
+        event_type: &'a str,
+        payload: &'a Payload,
+        at: Timestamp,
+    ) -> Webhook<'a> {
+        let (endpoint, _, method) = self.target();
+        Webhook {
             id,
-            message,
-            endpoint,
-            payload,
-            labels,
-            trigger,
-            prepared,
-            traceparent,
-            http_key,
-            on_the_way,
-        } = request;
-        let at = self.clock.now();
-        let event_type = labels.event_type.as_str();
-        let (endpoint, payload, method) = match prepared {
-            Prepared::Changed(changed) => (&changed.endpoint, &changed.payload, &changed.method),
-            _ => (endpoint, payload, &Method::POST),
-        };
-        let webhook = Webhook {
-            attempt: id,
-            trigger,
-            message,
+            attempt: self.id,
+            trigger: self.trigger,
+            message: self.message,
             event_type,
             endpoint,
             payload,
             at,
             method,
-            traceparent,
-            http_key,
-        };
-        let result = match (prepared, &endpoint.settings.destination) {
-            (Prepared::Canceled, _) => AttemptResult::canceled(),
-            (Prepared::Failed(reason), _) => AttemptResult::failed(reason),
-            (_, Destination::Http { url }) => self.http.send(url, webhook).await?,
-            (_, Destination::Aws(place)) if place.json_lines => {
-                let alone = Lines::default();
-                let on_the_way = on_the_way.unwrap_or_else(|| alone.announce());
-                self.aws.send_line(place, webhook, on_the_way).await?
-            }
-            (_, Destination::Aws(place)) => self.aws.send(place, webhook).await?,
-            // It was sent to when its job was queued.
-            (_, Destination::Polling) => {
-                AttemptResult::failed("the endpoint is polled now: nothing is sent to it")
-            }
-        };
-        let took = self.clock.now().since(at);
+            traceparent: self.traceparent,
+            http_key: self.http_key,
+        }
+    }
+
+    /// The attempt that was made at `at`, and took so long.
+    fn attempted(&self, at: Timestamp, took: Duration, result: AttemptResult) -> Attempted {
+        let (endpoint, ..) = self.target();
         let mut attempt = Attempt {
-            id,
+            id: self.id,
             endpoint: endpoint.id,
-            message,
+            message: self.message,
             url: endpoint.settings.destination.address().to_owned(),
             status: if result.success { Status::Success } else { Status::Fail },
             code: result.status.unwrap_or(0),
@@ -224,17 +212,81 @@ impl Destinations {
             response_headers: Vec::new(),
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             at,
-            trigger,
+            trigger: self.trigger,
             next: None,
             disables: result.directive == ReceiverDirective::Disable,
-            passage: prepared.passage(),
-            labels,
+            passage: self.prepared.passage(),
+            labels: self.labels.clone(),
         };
         keep_headers(
             &mut attempt,
             result.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())),
         );
         let aborted = result.directive == ReceiverDirective::AbortMessage;
-        Ok(Attempted { attempt, hint: result.hint, aborted })
+        Attempted { attempt, hint: result.hint, aborted }
+    }
+}
+
+impl Destinations {
+    /// Sends over HTTP by `transport`, to places in AWS as `aws`.
+    pub fn new(transport: Arc<dyn HttpSender>, clock: SharedClock, settings: &Delivery, aws: OwnAws) -> Self {
+        let http = Http::new(transport.clone(), clock.clone(), settings);
+        Self { http, aws: Aws::new(transport, clock.clone(), settings, aws), clock }
+    }
+
+    /// Makes one attempt.
+    pub async fn attempt(&self, mut request: AttemptRequest<'_>) -> Result<Attempted> {
+        let at = self.clock.now();
+        let id = webhook_id(&[request.message]);
+        let on_the_way = request.on_the_way.take();
+        let (endpoint, own, _) = request.target();
+        // Who gets lists gets one of a single message, too.
+        let list = endpoint.settings.batching().map(|_| {
+            let mut body = Body::default();
+            body.add(request.member());
+            body.finish()
+        });
+        let payload = list.as_ref().unwrap_or(own);
+        let webhook = request.webhook(&id, &request.labels.event_type, payload, at);
+        let result = match (request.prepared, &endpoint.settings.destination) {
+            (Prepared::Canceled, _) => AttemptResult::canceled(),
+            (Prepared::Failed(reason), _) => AttemptResult::failed(reason),
+            (_, Destination::Aws(place)) if place.json_lines => {
+                let alone = Lines::default();
+                let on_the_way = on_the_way.unwrap_or_else(|| alone.announce());
+                self.aws.send_line(place, webhook, on_the_way).await?
+            }
+            _ => self.send(webhook).await?,
+        };
+        Ok(request.attempted(at, self.clock.now().since(at), result))
+    }
+
+    /// Makes an attempt of each of several messages by one webhook, whose body is the list of them. They go to where the
+    /// first goes, and its result is theirs.
+    pub async fn attempt_list(
+        &self,
+        requests: &[AttemptRequest<'_>],
+        list: &Payload,
+    ) -> Result<Vec<Attempted>> {
+        let Some(first) = requests.first() else { return Ok(Vec::new()) };
+        let at = self.clock.now();
+        let messages: Vec<MessageId> = requests.iter().map(|request| request.message).collect();
+        let id = webhook_id(&messages);
+        let event_type = if requests.len() == 1 { first.labels.event_type.as_str() } else { "" };
+        let result = self.send(first.webhook(&id, event_type, list, at)).await?;
+        let took = self.clock.now().since(at);
+        Ok(requests.iter().map(|request| request.attempted(at, took, result.clone())).collect())
+    }
+
+    /// Sends a webhook by itself.
+    async fn send(&self, webhook: Webhook<'_>) -> Result<AttemptResult> {
+        match &webhook.endpoint.settings.destination {
+            Destination::Http { url } => self.http.send(url, webhook).await,
+            Destination::Aws(place) => self.aws.send(place, webhook).await,
+            // It was sent to when its job was queued.
+            Destination::Polling => {
+                Ok(AttemptResult::failed("the endpoint is polled now: nothing is sent to it"))
+            }
+        }
     }
 }

@@ -18,6 +18,8 @@ pub enum InjectedBug {
     OrderLeavesNoMark,
     /// A key goes on with its next message although this one failed.
     OrderGoesOn,
+    /// Of messages that are one webhook, only the first counts as failed.
+    OrderPassesTail,
 }
 
 impl Deliver {

@@ -323,7 +323,7 @@ impl Deliver {
             http_key,
             on_the_way,
         };
-        let attempted = self.send(app, request).await?;
+        let attempted = self.watched(app, endpoint.id, self.destinations.attempt(request)).await?;
         let made = Made { job, app, endpoint, prepared, attempt: &attempted.attempt };
         self.spans.collect(&batch.spans, span, made);
         Ok(attempted)
@@ -357,10 +357,14 @@ impl Deliver {
     }
 
     /// Posts, and notes for all instances whether the endpoint hangs.
-    async fn send(&self, app: &Application, request: AttemptRequest<'_>) -> Result<Attempted> {
-        let endpoint = request.endpoint.id;
+    async fn watched<T>(
+        &self,
+        app: &Application,
+        endpoint: EndpointId,
+        posts: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         let note = |hangs| self.circuits.note(&self.store, &self.clock, app, endpoint, hangs);
-        let mut attempt = pin!(self.destinations.attempt(request));
+        let mut attempt = pin!(posts);
         let made = tokio::select! {
             biased;
             made = &mut attempt => {

@@ -6,6 +6,7 @@
 //! died. What waits for a time has a job of its own for the first of those times, which is queued before the lease ends.
 
 mod lanes;
+mod list;
 mod step;
 
 use std::sync::Arc;
@@ -22,9 +23,10 @@ use shared::payload_filter::PayloadView;
 use shared::queue::{Advance, DELAY_MAX, Job, Outgoing};
 use shared::random;
 use shared::store::applications::Application;
+use shared::together::Batching;
 
-use self::lanes::Work;
-use self::step::Step;
+use self::lanes::{Begun, PAGE, Work};
+use self::step::{Step, Stepped};
 use crate::circuit::SLOW_AFTER;
 use crate::requeue::Priority;
 use crate::{Batch, Deliver, InjectedBug};
@@ -79,12 +81,18 @@ impl Deliver {
             }
             let endpoint = self.endpoint(&app, job.endpoint).await?;
             // Whoever enables or resumes it has it looked at.
-            if place.paused || endpoint.is_none_or(|endpoint| endpoint.settings.disabled) {
+            let Some(endpoint) = endpoint.filter(|endpoint| !place.paused && !endpoint.settings.disabled)
+            else {
                 return Ok(());
-            }
+            };
+            let batching = endpoint.settings.batching().unwrap_or_default();
             if !place.has_due(now) {
-                let (entries, _) = self.store.order_after(app.id, place.position, 1).await?;
-                if entries.is_empty() || Work::is_full(&place) {
+                // What waits for company needs nobody yet: so many messages are looked at without a lease.
+                let most = if batching.wait > 0 { PAGE } else { 1 };
+                let (entries, _) = self.store.order_after(app.id, place.position, most).await?;
+                let only_gathers =
+                    || entries.len() < most && lanes::only_gather(&place, &entries, job.endpoint, batching);
+                if entries.is_empty() || Work::is_full(&place) || only_gathers() {
                     // A worker that failed may have queued no job for what waits.
                     let is_on_its_way = |next| place.wake == Some(next) && job.due != Some(next);
                     let next = next_of(&place.waiting).filter(|next| !is_on_its_way(*next));
@@ -99,7 +107,7 @@ impl Deliver {
             }
             let slice = if priority == Priority::Normal { SLOW_AFTER } else { SLICE };
             let held = Held { batch, endpoint: job.endpoint, lease, deadline: now.after(slice) };
-            return Box::pin(self.hold(&held, app, place, job.due)).await;
+            return Box::pin(self.hold(&held, app, (place, batching), job.due)).await;
         }
         Err(unavailable("advance an ordered endpoint")("others kept changing its place"))
     }
@@ -129,7 +137,7 @@ impl Deliver {
         &self,
         held: &Held<'_>,
         app: Application,
-        place: Place,
+        (place, batching): (Place, Batching),
         arrived: Option<Timestamp>,
     ) -> Result<()> {
         let (org, id) = (app.org, app.id);
@@ -138,7 +146,7 @@ impl Deliver {
         let mut woken =
             place.wake.filter(|wake| Some(*wake) == next_of(&place.waiting) && arrived != Some(*wake));
         let mut app = Arc::new(app);
-        let mut work = Work::of(place);
+        let mut work = Work::of(place, batching);
         loop {
             let worked = Box::pin(self.send_due(held, &mut app, &mut work)).await;
             let next = next_of(&work.place.waiting);
@@ -213,7 +221,7 @@ impl Deliver {
                         {
                             let app = app.clone();
                             running.push(async move {
-                                (begun.key, self.step(held.batch, &app, held.endpoint, begun).await)
+                                (begun.key, self.step_on(held.batch, &app, held.endpoint, &begun).await)
                             });
                         }
                     }
@@ -221,10 +229,10 @@ impl Deliver {
                 }
             }
             match running.next().await {
-                Some((key, Ok(step))) => {
+                Some((key, Ok(stepped))) => {
                     let goes_on =
-                        self.has_bug(InjectedBug::OrderGoesOn) && matches!(step, Step::Later { .. });
-                    work.end(key, if goes_on { Step::Done } else { step });
+                        self.has_bug(InjectedBug::OrderGoesOn) && matches!(stepped.step, Step::Later { .. });
+                    work.end(key, if goes_on { Stepped::one(Step::Done) } else { stepped });
                 }
                 Some((key, Err(error))) => {
                     work.interrupt(key);
@@ -237,6 +245,23 @@ impl Deliver {
         failed.map_or(Ok(more), Err)
     }
 
+    /// Does what is to be done about the messages at the head of a lane.
+    async fn step_on(
+        &self,
+        batch: &Batch,
+        app: &Application,
+        endpoint: EndpointId,
+        begun: &Begun,
+    ) -> Result<Stepped> {
+        match begun.messages.as_slice() {
+            [message] if !begun.listed => {
+                let step = self.step(batch, app, endpoint, *message, (begun.slot, begun.forced)).await?;
+                Ok(Stepped::one(step))
+            }
+            _ => Box::pin(self.step_list(batch, app, endpoint, begun)).await,
+        }
+    }
+
     /// Reads again whether anything is to be sent: an expunge, a pause, the end of the endpoint count at once.
     async fn look_at(&self, held: &Held<'_>, app: &mut Arc<Application>, work: &mut Work) -> Result<()> {
         let Some(now) = self.store.find_application(app.org, app.id).await? else {
@@ -246,6 +271,8 @@ impl Deliver {
         *app = Arc::new(now);
         let endpoint = self.endpoint(app, held.endpoint).await?;
         let place = self.store.place_in_order(held.endpoint).await?;
+        work.batching =
+            endpoint.as_ref().and_then(|endpoint| endpoint.settings.batching()).unwrap_or_default();
         if endpoint.is_none_or(|endpoint| endpoint.settings.disabled)
             || place.is_none_or(|place| place.paused)
         {

@@ -65,6 +65,18 @@ pub struct Changed {
 }
 
 impl Prepared {
+    /// Where it goes, with what, and how.
+    pub const fn target<'a>(
+        &'a self,
+        endpoint: &'a Endpoint,
+        payload: &'a Payload,
+    ) -> (&'a Endpoint, &'a Payload, &'a Method) {
+        match self {
+            Self::Changed(changed) => (&changed.endpoint, &changed.payload, &changed.method),
+            _ => (endpoint, payload, &Method::POST),
+        }
+    }
+
     /// What the record of the attempt says of it.
     pub const fn passage(&self) -> Passage {
         match self {

@@ -116,7 +116,7 @@ impl Given {
             retry_policy: part.is_there("retryPolicy"),
             auto_enable: part.is_there("autoEnable"),
             header_style: part.is_there("headerStyle"),
-            fifo: part.is_there("fifo") || part.is_there("fifoKey"),
+            fifo: ["fifo", "fifoKey", "batchSize", "maxWaitSecs"].iter().any(|name| part.is_there(name)),
         }
     }
 

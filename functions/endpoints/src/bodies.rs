@@ -126,6 +126,7 @@ fn settings_of(fields: &mut Fields<'_>, destination: Destination) -> EndpointSet
     refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
     refuse_if_polled(fields, &settings, "retryPolicy", settings.retry_policy.is_some());
     refuse_if_polled(fields, &settings, "fifo", settings.fifo.is_some());
+    order::refuse_if_no_lists(fields, &settings);
     refuse_if_unprobed(fields, &settings);
     refuse_if_no_http(fields, &settings);
     settings
@@ -176,6 +177,7 @@ impl RequestBody for EndpointPatch {
         refuse_if_polled(fields, &settings, "rateLimit", settings.rate_limit.is_some());
         refuse_if_polled(fields, &settings, "retryPolicy", settings.retry_policy.is_some());
         refuse_if_polled(fields, &settings, "fifo", settings.fifo.is_some());
+        order::refuse_if_no_lists(fields, &settings);
         refuse_if_unprobed(fields, &settings);
         refuse_if_waiting(fields, &settings);
         refuse_if_no_http(fields, &settings);

@@ -228,6 +228,12 @@ struct EndpointOut {
     /// With `fifo`: where a payload names its key.
     #[serde(skip_serializing_if = "Option::is_none")]
     fifo_key: Option<String>,
+    /// Most messages of one webhook, where that is not 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_size: Option<u16>,
+    /// For how many seconds a webhook waits for further messages, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_wait_secs: Option<u16>,
     /// Arbitrary key-value metadata.
     metadata: BTreeMap<String, String>,
     created_at: Timestamp,
@@ -238,6 +244,7 @@ impl From<Endpoint> for EndpointOut {
     fn from(endpoint: Endpoint) -> Self {
         let settings = endpoint.settings;
         let (disabled, probing) = (settings.disabled, endpoint.probing);
+        let batching = settings.batching();
         Self {
             id: endpoint.id,
             destination: DestinationOut::new(&settings.destination, endpoint.app),
@@ -260,6 +267,8 @@ impl From<Endpoint> for EndpointOut {
             header_style: settings.http_signatures.then_some(STYLE),
             fifo: settings.fifo.is_some(),
             fifo_key: settings.fifo.and_then(|fifo| fifo.key),
+            batch_size: batching.map(|batching| batching.size),
+            max_wait_secs: batching.map(|batching| batching.wait).filter(|wait| *wait > 0),
             metadata: settings.metadata,
             created_at: endpoint.created_at,
             updated_at: endpoint.updated_at,

@@ -6,15 +6,17 @@ use serde::Serialize;
 use shared::auth::{Authenticated, Caller};
 use shared::clock::Timestamp;
 use shared::http::{
-    ApiResult, Body, BodyType, Fields, Idempotent, Json, NoContent, Once, Path, Registry, RequestBody, Rule,
+    ApiResult, Body, BodyType, Field, Fields, Idempotent, Json, NoContent, Once, Path, Registry, RequestBody,
+    Rule,
 };
 use shared::ids::MessageId;
-use shared::order::{Fifo, Place, next_of};
+use shared::order::{Fifo, Place, Waiting, next_of};
 use shared::store::applications::Application;
 use shared::store::attempts::{self, Status};
 use shared::store::audit::AuditAction;
-use shared::store::endpoints::Endpoint;
+use shared::store::endpoints::{Endpoint, EndpointSettings};
 use shared::store::order::OrderCommand;
+use shared::together::{BATCH_SIZE_MAX, BATCH_WAIT_MAX, Batching};
 use shared::{Error, Result};
 
 use crate::{EndpointPath, Endpoints};
@@ -33,8 +35,14 @@ pub const FIFO: [(&str, &str); 4] = [
         "fifoKey",
         "With `fifo`: a JSON pointer to what in a payload names its key, such as `/customer/id`. Messages of different keys do not wait for each other; those in which there is nothing share one key. If absent, all are of one key.",
     ),
-    ("batchSize", "Messages of one webhook: 1."),
-    ("maxWaitSecs", "Seconds that a webhook waits for further messages: 0."),
+    (
+        "batchSize",
+        "With `fifo`: so many consecutive messages of a key are one webhook, at most and up to 1 MB. From 2 on its body is a list of objects with `id`, `eventType`, `timestamp` and `payload`. Only to URLs and functions of Lambda.",
+    ),
+    (
+        "maxWaitSecs",
+        "With `batchSize`: for how many seconds after its first message was accepted a webhook waits while it has fewer.",
+    ),
 ];
 
 /// What a body says of it. `before`: what it is so far, which stays if a PATCH says nothing.
@@ -49,18 +57,60 @@ pub fn read(fields: &mut Fields<'_>, before: Option<Fifo>) -> Option<Fifo> {
             fields.violation("fifoKey", "Means nothing without `fifo`: set that to true, or leave this out");
         }
     }
-    let one = "Webhooks of several messages are not offered: only 1 is possible";
-    only(fields, &["batchSize"], 1, one);
-    only(fields, &["maxWaitSecs"], 0, "Webhooks of several messages are not offered: only 0 is possible");
+    let was = before.as_ref().map(|before| before.batching).unwrap_or_default();
+    let batching = batching(fields, was, fifo);
     let key = stated.over(before.and_then(|before| before.key));
-    fifo.then_some(Fifo { key })
+    fifo.then_some(Fifo { key, batching })
 }
 
-fn only(fields: &mut Fields<'_>, names: &'static [&'static str], value: u64, otherwise: &str) {
+/// How many messages one webhook has. What means nothing is refused, but for the values that say so.
+fn batching(fields: &mut Fields<'_>, was: Batching, fifo: bool) -> Batching {
+    const SIZE: &str = "batchSize";
+    const WAIT: &str = "maxWaitSecs";
+    let none = Batching::default();
+    let size = whole(fields, &[SIZE], 1, BATCH_SIZE_MAX);
+    let wait = whole(fields, &[WAIT], 0, BATCH_WAIT_MAX.as_secs() as u16);
+    let (stated, waits) = (size.value_ref().copied(), wait.value_ref().copied());
+    let size = size.over(Some(was.size)).unwrap_or(none.size);
+    if !fifo && stated.is_some_and(|size| size > none.size) {
+        fields.violation(SIZE, "Means nothing without `fifo`: set that to true, or leave this out");
+    }
+    if size == none.size {
+        if waits.is_some_and(|wait| wait > none.wait) {
+            fields.violation(WAIT, "Means nothing with one message in each webhook: set `batchSize` to 2 or more, or leave this out");
+        }
+        return none;
+    }
+    Batching { size, wait: wait.over(Some(was.wait)).unwrap_or(none.wait) }
+}
+
+fn whole(fields: &mut Fields<'_>, names: &'static [&'static str], min: u16, max: u16) -> Field<u16> {
     let given = fields.take::<u64>(names);
-    fields.rule(names[0], Rule::Range(value.cast_signed(), value.cast_signed()));
-    if given.value().is_some_and(|given| given != value) {
-        fields.violation(names[0], otherwise);
+    fields.rule(names[0], Rule::Range(min.into(), max.into()));
+    let fits = |given: u64| u16::try_from(given).ok().filter(|given| (min..=max).contains(given));
+    match given {
+        Field::Absent => Field::Absent,
+        Field::Null => Field::Null,
+        Field::Value(given) => fits(given).map_or_else(
+            || {
+                fields.violation(names[0], format!("Must be a whole number from {min} to {max}"));
+                Field::Absent
+            },
+            Field::Value,
+        ),
+    }
+}
+
+/// Refuses webhooks of several messages where there are none.
+pub fn refuse_if_no_lists(fields: &mut Fields<'_>, settings: &EndpointSettings) {
+    const NAME: &str = "batchSize";
+    let destination = &settings.destination;
+    if settings.batching().is_some() && !destination.takes_lists() && !fields.has_violation(NAME) {
+        let kind = destination.kind();
+        let msg = format!(
+            "Only a URL or a function of Lambda gets several messages at once, and this is `{kind}`: only 1 is possible"
+        );
+        fields.violation(NAME, msg);
     }
 }
 
@@ -196,6 +246,9 @@ async fn status(
         (settings, _) if settings.disabled => ("disabled", Some("The endpoint is disabled: enable it.")),
         (_, place) if place.paused => ("paused", Some("Somebody paused it: resume it.")),
         (_, place) if place.waiting.is_empty() => ("enabled", None),
+        (_, place) if place.waiting.values().all(Waiting::gathers) => {
+            ("enabled", Some("Messages wait for others that are sent with them."))
+        }
         _ => {
             ("retrying", Some("A message was not taken, or waits for the rate limit: its key waits for it."))
         }

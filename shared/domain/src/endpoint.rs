@@ -7,7 +7,7 @@ use std::fmt;
 use runtime::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::aws_place::AwsPlace;
+use crate::aws_place::{AwsPlace, AwsService};
 use crate::error::{Error, Result};
 use crate::ids::{AppId, EndpointId};
 use crate::labels::Labels;
@@ -17,6 +17,7 @@ use crate::payload_filter::{PayloadFilter, PayloadView};
 use crate::probing::Probing;
 use crate::retry::OwnRetryPolicy;
 use crate::signing::SigningKey;
+use crate::together::Batching;
 use crate::transformation::TransformationId;
 
 /// An endpoint as stored.
@@ -94,6 +95,13 @@ pub struct EndpointSettings {
     pub metadata: BTreeMap<String, String>,
 }
 
+impl EndpointSettings {
+    /// How many messages one webhook has, where that can be several.
+    pub fn batching(&self) -> Option<Batching> {
+        self.fifo.as_ref().map(|fifo| fifo.batching).filter(|batching| batching.is_on())
+    }
+}
+
 /// Where an endpoint's webhooks are sent, by kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
@@ -115,6 +123,15 @@ impl Destination {
             Self::Http { .. } => "http",
             Self::Polling => "polling",
             Self::Aws(place) => place.service.kind(),
+        }
+    }
+
+    /// Whether one webhook there can have several messages, as a list.
+    pub fn takes_lists(&self) -> bool {
+        match self {
+            Self::Http { .. } => true,
+            Self::Polling => false,
+            Self::Aws(place) => place.service == AwsService::Lambda,
         }
     }
 

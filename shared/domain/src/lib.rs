@@ -33,6 +33,7 @@ pub mod retention;
 pub mod retry;
 pub mod signing;
 pub mod task;
+pub mod together;
 pub mod token;
 pub mod transformation;
 pub mod webhook;

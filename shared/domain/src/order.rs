@@ -11,10 +11,13 @@ use serde_json::Value;
 use crate::aws_place::is_pointer;
 use crate::ids::{EndpointId, Id as _, Ksuid, MessageId};
 use crate::payload_filter::PayloadView;
+use crate::together::Batching;
 
 /// Keys of one endpoint that may wait at a time, because they failed or are not served yet. With more of them no
 /// further message of the endpoint is begun: its item would grow without end.
 pub const KEYS_WAITING_MAX: usize = 1_000;
+/// With so many of them none waits for further messages of its webhook any more: those that fail have to find room.
+pub const KEYS_GATHERING_MAX: usize = KEYS_WAITING_MAX / 2;
 /// Ordered endpoints of one application: each entry of its order names those that a message is for.
 pub const ORDERED_MAX: usize = 20;
 /// Messages of one entry.
@@ -41,6 +44,8 @@ const KEY_LENGTH: usize = 16;
 pub struct Fifo {
     /// A JSON pointer (RFC 6901) to what in a payload names its key; all messages are of one key if none.
     pub key: Option<String>,
+    /// How many of one key are one webhook.
+    pub batching: Batching,
 }
 
 impl Fifo {
@@ -155,6 +160,15 @@ pub struct Waiting {
     pub slot: Option<Timestamp>,
     /// Somebody asked for it to be tried before it is due.
     pub forced: bool,
+    /// How many of its messages are known that wait for more to be one webhook with them; 0 if it waits for something else.
+    pub gathered: u16,
+}
+
+impl Waiting {
+    /// It waits for nothing but more messages.
+    pub const fn gathers(&self) -> bool {
+        self.gathered > 0
+    }
 }
 
 /// The keys of an endpoint that wait.
@@ -221,15 +235,20 @@ pub fn next_of(waiting: &WaitingKeys) -> Option<Timestamp> {
 /// Flags of a key that waits.
 const SLOT: u8 = 1;
 const FORCED: u8 = 2;
+const GATHERS: u8 = 4;
 
-/// Keys that wait as an item has them: 33 bytes each, and 8 more with a slot.
+/// Keys that wait as an item has them: 33 bytes each, 8 more with a slot, and 2 more with messages that wait for others.
 pub fn write_waiting(waiting: &WaitingKeys) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(waiting.len() * 33);
-    for (key, Waiting { at, next, slot, forced }) in waiting {
+    for (key, Waiting { at, next, slot, forced, gathered }) in waiting {
         bytes.extend(key.0);
-        bytes.push(if slot.is_some() { SLOT } else { 0 } | if *forced { FORCED } else { 0 });
+        let flag = |is: bool, flag| if is { flag } else { 0 };
+        bytes.push(flag(slot.is_some(), SLOT) | flag(*forced, FORCED) | flag(*gathered > 0, GATHERS));
         for number in [Some(*at), Some(next.ms()), slot.map(|slot| slot.ms())].into_iter().flatten() {
             bytes.extend(number.to_be_bytes());
+        }
+        if *gathered > 0 {
+            bytes.extend(gathered.to_be_bytes());
         }
     }
     bytes
@@ -244,10 +263,11 @@ pub fn read_waiting(mut bytes: &[u8]) -> Option<WaitingKeys> {
         let mut number = || take(&mut bytes).map(u64::from_be_bytes);
         let (at, next) = (number()?, Timestamp::from_ms(number()?));
         let slot = if flags & SLOT != 0 { Some(Timestamp::from_ms(number()?)) } else { None };
-        if flags & !(SLOT | FORCED) != 0 {
+        let gathered = if flags & GATHERS != 0 { u16::from_be_bytes(take(&mut bytes)?) } else { 0 };
+        if flags & !(SLOT | FORCED | GATHERS) != 0 {
             return None;
         }
-        waiting.insert(key, Waiting { at, next, slot, forced: flags & FORCED != 0 });
+        waiting.insert(key, Waiting { at, next, slot, forced: flags & FORCED != 0, gathered });
     }
     Some(waiting)
 }
@@ -257,7 +277,7 @@ mod tests {
     use super::*;
 
     fn key(pointer: Option<&str>, payload: &str) -> OrderKey {
-        Fifo { key: pointer.map(str::to_owned) }.key_of(&PayloadView::new(payload))
+        Fifo { key: pointer.map(str::to_owned), ..Fifo::default() }.key_of(&PayloadView::new(payload))
     }
 
     #[test]
@@ -294,14 +314,15 @@ mod tests {
         assert_eq!(Entry { first: 5, messages: all }.last(), 7);
 
         let at = Timestamp::from_ms(1_800_000_000_123);
-        let waiting: WaitingKeys = [(1, None), (2, Some(at))]
+        let waiting: WaitingKeys = [(1, None), (2, Some(at)), (3, None)]
             .map(|(byte, slot)| {
-                let waiting = Waiting { at: 1 << 40, next: at, slot, forced: byte == 2 };
+                let gathered = if byte == 3 { 999 } else { 0 };
+                let waiting = Waiting { at: 1 << 40, next: at, slot, forced: byte == 2, gathered };
                 (OrderKey([byte; KEY_LENGTH]), waiting)
             })
             .into();
         let bytes = write_waiting(&waiting);
-        assert_eq!(bytes.len(), 2 * 33 + 8);
+        assert_eq!(bytes.len(), 3 * 33 + 8 + 2);
         assert_eq!(read_waiting(&bytes), Some(waiting.clone()));
         assert_eq!(read_waiting(&bytes[1..]), None);
         assert_eq!(next_of(&waiting), Some(at));

@@ -5,6 +5,7 @@
 //! moves forward. Together with the order attempt, successor, state this is what keeps a retry
 //! chain from forking (docs/INVARIANTS.md, INV-12).
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::primitives::Blob;
@@ -397,6 +398,36 @@ impl Store {
             inside.or_else(|| found.iter().find(|attempt| attempt.id == *id)).cloned()
         });
         Ok((state, found))
+    }
+
+    /// The same of several deliveries to one endpoint, in their order, with one attempt of each.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn deliveries(
+        &self,
+        endpoint: EndpointId,
+        wanted: &[(MessageId, AttemptId)],
+    ) -> Result<Vec<(Option<State>, Option<Attempt>)>> {
+        let keys = wanted.iter().flat_map(|(message, id)| {
+            [keys::state(endpoint, *message), keys::attempt(endpoint, *message, *id)]
+        });
+        let (mut states, mut attempts) = (HashMap::new(), HashMap::new());
+        for item in self.batch_get(Table::Log, keys.collect(), true, "read deliveries").await? {
+            if item.text("sk")?.starts_with("ATT#") {
+                let attempt = Attempt::from_item(endpoint, &item)?;
+                attempts.insert(attempt.id, attempt);
+            } else {
+                let state = State::from_item(endpoint, &item)?;
+                states.insert(state.message, state);
+            }
+        }
+        let all = wanted.iter().map(|(message, id)| {
+            let state = states.remove(message);
+            let inside = state.as_ref().and_then(|state: &State| state.inside(*id)).cloned();
+            (state, inside.or_else(|| attempts.remove(id)))
+        });
+        Ok(all.collect())
     }
 
     /// The states of a message at those endpoints that have one.

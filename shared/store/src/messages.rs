@@ -315,8 +315,20 @@ impl Store {
     /// # Errors
     /// The store's own.
     pub async fn messages(&self, app: AppId, ids: &[MessageId]) -> Result<Vec<Message>> {
+        self.several(app, ids, false).await
+    }
+
+    /// The same, read strongly: they may have been written a moment ago.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn messages_now(&self, app: AppId, ids: &[MessageId]) -> Result<Vec<Message>> {
+        self.several(app, ids, true).await
+    }
+
+    async fn several(&self, app: AppId, ids: &[MessageId], strong: bool) -> Result<Vec<Message>> {
         let wanted = ids.iter().map(|id| keys::message(app, *id)).collect();
-        let found = self.batch_get(Table::Log, wanted, false, "read messages").await?;
+        let found = self.batch_get(Table::Log, wanted, strong, "read messages").await?;
         let now = self.clock.now().seconds();
         let there = found.iter().filter(|item| item.number_opt::<u64>("ttl") > Some(now));
         there.map(|item| Message::from_item(app, item)).collect()

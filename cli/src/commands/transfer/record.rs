@@ -47,6 +47,10 @@ impl Kind {
                 "retryPolicy",
                 "autoEnable",
                 "headerStyle",
+                "fifo",
+                "fifoKey",
+                "batchSize",
+                "maxWaitSecs",
             ],
         }
     }

@@ -91,12 +91,14 @@ impl Aws {
 impl Aws {
     /// A message with what it carries besides, signed over `text`.
     fn outgoing<'a>(&self, webhook: Webhook<'a>, text: &str) -> Result<Outgoing<'a>> {
-        let Webhook { message, endpoint, payload, at, event_type, .. } = webhook;
-        let (id, timestamp) = (message.to_string(), at.seconds());
-        let signature = signing::signatures(endpoint.valid_keys(at), &id, timestamp, text.as_bytes())?;
+        let Webhook { id, endpoint, payload, at, event_type, .. } = webhook;
+        let timestamp = at.seconds();
+        let signature = signing::signatures(endpoint.valid_keys(at), id, timestamp, text.as_bytes())?;
         let content_type = payload.content_type.as_deref();
-        let attributes =
-            webhook::attributes(self.style, &id, timestamp, Some(&signature), content_type, event_type);
+        let mut attributes =
+            webhook::attributes(self.style, id, timestamp, Some(&signature), content_type, event_type);
+        // Of a list, each message says its own.
+        attributes.retain(|(_, value)| !value.is_empty());
         Ok(Outgoing { webhook, attributes })
     }
 

@@ -2,25 +2,30 @@
 //!
 //! A lane has the next messages of its key. It is *level* as long as it knows all of them up to the endpoint's position,
 //! so that further ones are added as they are read; else it reads on by itself, from where it is.
+//!
+//! Where several messages are one webhook, a lane that has too few of them waits for more until the time of its first is over:
+//! its key *gathers*, and counts what comes.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use shared::Result;
 use shared::clock::Timestamp;
 use shared::ids::{AppId, EndpointId, MessageId};
-use shared::order::{KEYS_WAITING_MAX, OrderKey, Place, Waiting};
+use shared::order::{Entry, KEYS_GATHERING_MAX, KEYS_WAITING_MAX, OrderKey, Place, Waiting};
 use shared::store::Store;
+use shared::together::Batching;
 
-use super::step::Step;
+use super::step::{Step, Stepped};
 
 /// Lanes at a time: keys that waited, and go on.
 const RESUMED_MAX: usize = 50;
-/// Messages that one lane knows.
+/// Messages that one lane knows, of those that are sent one by one.
 const LANE_MAX: usize = 50;
-/// Messages of all lanes that are known ahead.
+/// Messages of all lanes that are known ahead, of those that are sent one by one.
 const AHEAD_MAX: usize = 200;
-/// Entries that are read at a time.
-const PAGE: usize = 100;
+/// Entries that are read at a time, where a webhook has no more messages.
+pub const PAGE: usize = 100;
 /// Due at once, by every clock: who leaves something undone may be ahead of who comes for it.
 const AT_ONCE: Timestamp = Timestamp::from_ms(0);
 
@@ -35,15 +40,19 @@ struct Lane {
     slot: Option<Timestamp>,
     /// Its next message is tried although it is not due.
     forced: bool,
+    /// Its next message was tried, or may have been: it waits for no company.
+    tried: bool,
 }
 
-/// A message that is to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Messages that are to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Begun {
-    /// Its key.
+    /// Their key.
     pub key: OrderKey,
-    /// The message.
-    pub message: MessageId,
+    /// The messages: one, or as many as can be one webhook.
+    pub messages: Vec<MessageId>,
+    /// Webhooks are lists.
+    pub listed: bool,
     /// The slot of a rate limit that it has taken.
     pub slot: Option<Timestamp>,
     /// Somebody asked for it to be tried before it is due.
@@ -55,6 +64,8 @@ pub struct Begun {
 pub struct Work {
     /// The place as it would be kept now, but for the lanes.
     pub place: Place,
+    /// How many messages are one webhook.
+    pub batching: Batching,
     lanes: BTreeMap<OrderKey, Lane>,
     /// Everything that is in the order has been read.
     at_end: bool,
@@ -63,8 +74,8 @@ pub struct Work {
 
 impl Work {
     /// The work on a place that was just leased.
-    pub fn of(place: Place) -> Self {
-        let mut work = Self { place, lanes: BTreeMap::new(), at_end: false, stopped: false };
+    pub fn of(place: Place, batching: Batching) -> Self {
+        let mut work = Self { place, batching, lanes: BTreeMap::new(), at_end: false, stopped: false };
         work.force();
         work
     }
@@ -109,6 +120,39 @@ impl Work {
         endpoint: EndpointId,
         now: Timestamp,
     ) -> Result<()> {
+        self.resume(store, app, endpoint, now).await?;
+        let mut is_full = false;
+        while !self.at_end && self.ahead() < AHEAD_MAX.max(2 * self.size()) && self.has_room() {
+            let (entries, more) = store.order_after(app, self.place.position, PAGE.max(self.size())).await?;
+            self.at_end = !more;
+            for entry in entries {
+                if !self.has_room() {
+                    self.at_end = false;
+                    break;
+                }
+                for (number, one) in (entry.first..).zip(&entry.messages) {
+                    if let Some(key) = one.key_at(endpoint) {
+                        is_full |= self.add(key, number, one.message);
+                    }
+                }
+                self.place.position = entry.last();
+            }
+        }
+        if is_full {
+            self.resume(store, app, endpoint, now).await?;
+        }
+        self.gather(now);
+        Ok(())
+    }
+
+    /// Makes lanes of the keys that are due, and reads those that know too little.
+    async fn resume(
+        &mut self,
+        store: &Store,
+        app: AppId,
+        endpoint: EndpointId,
+        now: Timestamp,
+    ) -> Result<()> {
         let mut due: Vec<(u64, OrderKey)> = self
             .place
             .waiting
@@ -118,32 +162,50 @@ impl Work {
             .collect();
         due.sort();
         for (_, key) in due.into_iter().take(RESUMED_MAX.saturating_sub(self.lanes.len())) {
-            if let Some(Waiting { at, slot, forced, .. }) = self.place.waiting.remove(&key) {
-                let (queue, scanned) = (VecDeque::new(), at.saturating_sub(1));
-                self.lanes.insert(key, Lane { queue, scanned, level: false, running: false, slot, forced });
+            if let Some(waiting) = self.place.waiting.remove(&key) {
+                let (queue, scanned) = (VecDeque::new(), waiting.at.saturating_sub(1));
+                let Waiting { slot, forced, .. } = waiting;
+                let tried = !waiting.gathers();
+                let lane = Lane { queue, scanned, level: false, running: false, slot, forced, tried };
+                self.lanes.insert(key, lane);
             }
         }
-        let idle = self.lanes.iter().filter(|(_, lane)| lane.queue.is_empty() && !lane.running);
-        for key in idle.map(|(key, _)| *key).collect::<Vec<_>>() {
+        let size = self.size();
+        let idle = self.lanes.iter().filter(|(_, lane)| !lane.running);
+        let short = idle.filter(|(_, lane)| lane.queue.is_empty() || !lane.level && lane.queue.len() < size);
+        for key in short.map(|(key, _)| *key).collect::<Vec<_>>() {
             self.read_lane(store, app, endpoint, key).await?;
         }
-        while !self.at_end && self.ahead() < AHEAD_MAX && self.has_room() {
-            let (entries, more) = store.order_after(app, self.place.position, PAGE).await?;
-            self.at_end = !more;
-            for entry in entries {
-                if !self.has_room() {
-                    self.at_end = false;
-                    break;
-                }
-                for (number, one) in (entry.first..).zip(&entry.messages) {
-                    if let Some(key) = one.key_at(endpoint) {
-                        self.add(key, number, one.message);
-                    }
-                }
-                self.place.position = entry.last();
-            }
-        }
         Ok(())
+    }
+
+    /// Messages of one webhook.
+    const fn size(&self) -> usize {
+        self.batching.size as usize
+    }
+
+    /// Lets keys wait that have too few messages, until the time of the first of them is over; not where so many wait that
+    /// those which fail would find no room.
+    fn gather(&mut self, now: Timestamp) {
+        let Batching { size, wait } = self.batching;
+        if wait == 0 {
+            return;
+        }
+        let waits = Duration::from_secs(wait.into());
+        let until = |(key, lane): (&OrderKey, &Lane)| {
+            let (at, first) = *lane.queue.front()?;
+            let known = u16::try_from(lane.queue.len()).ok().filter(|known| *known < size)?;
+            let next = first.time().after(waits);
+            let gathers = lane.level && !lane.running && !lane.forced && !lane.tried && next > now;
+            let slot = lane.slot;
+            gathers.then_some((*key, Waiting { at, next, slot, forced: false, gathered: known }))
+        };
+        let gathering: Vec<(OrderKey, Waiting)> = self.lanes.iter().filter_map(until).collect();
+        let room = KEYS_GATHERING_MAX.saturating_sub(self.place.waiting.len());
+        for (key, waiting) in gathering.into_iter().take(room) {
+            self.lanes.remove(&key);
+            self.place.waiting.insert(key, waiting);
+        }
     }
 
     fn ahead(&self) -> usize {
@@ -154,11 +216,21 @@ impl Work {
         self.place.waiting.len() + self.lanes.len() < KEYS_WAITING_MAX
     }
 
-    /// A message behind the position. One whose key waits is found again from where that is.
-    fn add(&mut self, key: OrderKey, number: u64, message: MessageId) {
-        if self.place.waiting.contains_key(&key) {
-            return;
+    /// A message behind the position. One whose key waits is found again from where that is. Whether that key has gathered
+    /// enough with it.
+    fn add(&mut self, key: OrderKey, number: u64, message: MessageId) -> bool {
+        if let Some(waiting) = self.place.waiting.get_mut(&key) {
+            if !waiting.gathers() {
+                return false;
+            }
+            waiting.gathered = waiting.gathered.saturating_add(1);
+            let is_full = waiting.gathered >= self.batching.size;
+            if is_full {
+                waiting.next = AT_ONCE;
+            }
+            return is_full;
         }
+        let most = lane_max(self.size());
         let new = || Lane {
             queue: VecDeque::new(),
             scanned: 0,
@@ -166,14 +238,16 @@ impl Work {
             running: false,
             slot: None,
             forced: false,
+            tried: false,
         };
         let lane = self.lanes.entry(key).or_insert_with(new);
-        if lane.level && lane.queue.len() >= LANE_MAX {
+        if lane.level && lane.queue.len() >= most {
             (lane.level, lane.scanned) = (false, number - 1);
         }
         if lane.level {
             lane.queue.push_back((number, message));
         }
+        false
     }
 
     /// Reads a lane's next messages, up to the position; one that has no more is gone.
@@ -184,15 +258,15 @@ impl Work {
         endpoint: EndpointId,
         key: OrderKey,
     ) -> Result<()> {
-        let position = self.place.position;
+        let (position, size) = (self.place.position, self.size());
         let Some(lane) = self.lanes.get_mut(&key) else { return Ok(()) };
-        while !lane.level && lane.queue.is_empty() {
-            let (entries, more) = store.order_from(app, lane.scanned + 1, PAGE).await?;
+        while !lane.level && lane.queue.len() < size {
+            let (entries, more) = store.order_from(app, lane.scanned + 1, PAGE.max(size)).await?;
             let (from, mut is_full) = (lane.scanned, false);
             let reaches = !more || entries.last().is_none_or(|entry| entry.last() >= position);
             let numbered = entries.iter().flat_map(|entry| (entry.first..).zip(&entry.messages));
             for (number, one) in numbered.filter(|(number, _)| *number > from && *number <= position) {
-                is_full = lane.queue.len() >= LANE_MAX;
+                is_full = lane.queue.len() >= lane_max(size);
                 if is_full {
                     break;
                 }
@@ -209,29 +283,28 @@ impl Work {
         Ok(())
     }
 
-    /// The next message of a lane where none is under way.
+    /// The next messages of a lane where none is under way: one, or those of one webhook.
     pub fn begin(&mut self) -> Option<Begun> {
+        let size = self.size();
         let idle = self.lanes.iter_mut().filter(|(_, lane)| !lane.running && !lane.queue.is_empty());
         let (key, lane) = idle.min_by_key(|(_, lane)| lane.queue.front().map(|(number, _)| *number))?;
         lane.running = true;
-        let (key, message) = (*key, lane.queue.front()?.1);
-        Some(Begun { key, message, slot: lane.slot.take(), forced: lane.forced })
+        let messages = lane.queue.iter().take(size).map(|(_, message)| *message).collect();
+        Some(Begun { key: *key, messages, listed: size > 1, slot: lane.slot.take(), forced: lane.forced })
     }
 
     /// What was begun for a key has ended so.
-    pub fn end(&mut self, key: OrderKey, step: Step) {
+    pub fn end(&mut self, key: OrderKey, Stepped { done, step, tried }: Stepped) {
         let Some(lane) = self.lanes.get_mut(&key) else { return };
         lane.running = false;
+        lane.queue.drain(..done.min(lane.queue.len()));
         match step {
-            Step::Done => {
-                lane.queue.pop_front();
-                lane.forced = false;
-            }
+            Step::Done => (lane.forced, lane.tried) = (false, tried),
             Step::Later { next, slot } | Step::LaterAndStop { next, slot } => {
                 // One that waits for the rate limit was not tried yet.
                 let forced = lane.forced && slot.is_some();
                 if let Some((at, _)) = lane.queue.front().copied() {
-                    self.place.waiting.insert(key, Waiting { at, next, slot, forced });
+                    self.place.waiting.insert(key, Waiting { at, next, slot, forced, gathered: 0 });
                 }
                 self.lanes.remove(&key);
                 self.stopped |= matches!(step, Step::LaterAndStop { .. });
@@ -254,7 +327,7 @@ impl Work {
             let behind = (!lane.level).then_some(lane.scanned + 1);
             if let Some(at) = front.or(behind) {
                 let Lane { slot, forced, .. } = lane;
-                self.place.waiting.insert(key, Waiting { at, next: AT_ONCE, slot, forced });
+                self.place.waiting.insert(key, Waiting { at, next: AT_ONCE, slot, forced, gathered: 0 });
             }
         }
         let is_due = self.place.waiting.values().any(|waiting| waiting.next <= now);
@@ -262,124 +335,26 @@ impl Work {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use shared::ids::{Id as _, Ksuid};
-    use shared::order::Fifo;
-    use shared::payload_filter::PayloadView;
-
-    use super::*;
-
-    fn key(text: &str) -> OrderKey {
-        let payload = serde_json::json!({ "k": text }).to_string();
-        Fifo { key: Some("/k".into()) }.key_of(&PayloadView::new(&payload))
-    }
-
-    fn at(seconds: u64) -> Timestamp {
-        Timestamp::from_ms(1_800_000_000_000 + seconds * 1000)
-    }
-
-    fn message(number: u64) -> MessageId {
-        MessageId::from_ksuid(Ksuid::new(at(number), [number as u8; 15]))
-    }
-
-    fn begun(name: &str, number: u64) -> Option<Begun> {
-        Some(Begun { key: key(name), message: message(number), slot: None, forced: false })
-    }
-
-    fn work() -> Work {
-        let mut work = Work::of(Place::default());
-        for (number, name) in [(1, "a"), (2, "b"), (3, "a"), (4, "b")] {
-            work.add(key(name), number, message(number));
-            work.place.position = number;
-        }
-        work
-    }
-
-    #[test]
-    fn one_message_of_a_key_is_under_way_and_the_first_first() {
-        let mut work = work();
-        assert_eq!(work.begin(), begun("a", 1));
-        assert_eq!(work.begin(), begun("b", 2));
-        assert_eq!(work.begin(), None);
-        work.end(key("b"), Step::Done);
-        assert_eq!(work.begin(), begun("b", 4));
-        work.end(key("a"), Step::Done);
-        assert_eq!(work.begin(), begun("a", 3));
-    }
-
-    #[test]
-    fn a_key_that_fails_waits_alone_and_what_comes_of_it_is_found_again() {
-        let mut work = work();
-        work.begin();
-        work.begin();
-        work.end(key("a"), Step::Later { next: at(9), slot: None });
-        work.end(key("b"), Step::Done);
-        work.add(key("a"), 5, message(5));
-        assert_eq!(work.begin(), begun("b", 4));
-        assert_eq!(work.begin(), None);
-        work.end(key("b"), Step::Done);
-        work.at_end = true;
-        assert!(!work.settle(at(1)));
-        let waiting = Waiting { at: 1, next: at(9), slot: None, forced: false };
-        assert_eq!(work.place.waiting, [(key("a"), waiting)].into());
-    }
-
-    #[test]
-    fn what_is_left_is_due_at_once() {
-        let mut work = work();
-        work.begin();
-        work.end(key("a"), Step::Done);
-        work.at_end = true;
-        assert!(work.settle(at(7)));
-        let left: Vec<_> = work.place.waiting.values().map(|waiting| (waiting.at, waiting.next)).collect();
-        assert!(left.contains(&(3, AT_ONCE)) && left.contains(&(2, AT_ONCE)) && left.len() == 2);
-        work.stop();
-        assert!(!work.settle(at(8)));
-    }
-
-    #[test]
-    fn a_long_lane_is_read_on_from_where_it_is() {
-        let mut work = Work::of(Place::default());
-        for number in 1..=LANE_MAX as u64 + 3 {
-            work.add(key("a"), number, message(number % 200));
-            work.place.position = number;
-        }
-        let lane = &work.lanes[&key("a")];
-        assert_eq!((lane.queue.len(), lane.level, lane.scanned), (LANE_MAX, false, LANE_MAX as u64));
-        for _ in 0..LANE_MAX {
-            work.begin().expect("a message");
-            work.end(key("a"), Step::Done);
-        }
-        work.at_end = true;
-        assert!(work.settle(at(1)));
-        assert_eq!(work.place.waiting[&key("a")].at, LANE_MAX as u64 + 1);
-    }
-
-    #[test]
-    fn a_force_makes_what_waits_due_until_it_was_tried() {
-        let waits = Waiting { at: 1, next: at(900), slot: None, forced: false };
-        let waiting = [(key("a"), waits), (key("b"), Waiting { at: 2, ..waits })].into();
-        let place = Place { waiting, forced: 3, forced_done: 2, ..Place::default() };
-        assert!(place.has_due(at(1)));
-        let mut work = Work::of(place);
-        assert_eq!((work.place.waiting[&key("a")].next, work.place.forced_done), (AT_ONCE, 3));
-        // The rate limit lets "a" wait, and the time is over before "b" is begun.
-        for (name, number) in [("a", 1), ("b", 2)] {
-            let forced = work.place.waiting.remove(&key(name)).is_some_and(|waiting| waiting.forced);
-            work.add(key(name), number, message(number));
-            work.lanes.get_mut(&key(name)).unwrap().forced = forced;
-        }
-        assert_eq!(work.begin(), Some(Begun { forced: true, ..begun("a", 1).unwrap() }));
-        work.end(key("a"), Step::Later { next: at(5), slot: Some(at(5)) });
-        work.settle(at(2));
-        assert!(work.place.waiting.values().all(|waiting| waiting.forced));
-        // What was tried waits for its time again.
-        work.place.waiting.remove(&key("a"));
-        work.add(key("a"), 1, message(1));
-        work.lanes.get_mut(&key("a")).unwrap().forced = true;
-        work.begin();
-        work.end(key("a"), Step::Later { next: at(900), slot: None });
-        assert!(!work.place.waiting[&key("a")].forced);
-    }
+/// Messages that one lane knows.
+const fn lane_max(size: usize) -> usize {
+    if 2 * size > LANE_MAX { 2 * size } else { LANE_MAX }
 }
+
+/// Whether nothing begins with what those entries have: their messages are for keys that wait, and none of these has gathered
+/// enough with them.
+pub fn only_gather(place: &Place, entries: &[Entry], endpoint: EndpointId, batching: Batching) -> bool {
+    let mut more: BTreeMap<OrderKey, u16> = BTreeMap::new();
+    let messages = entries.iter().flat_map(|entry| &entry.messages);
+    messages.filter_map(|one| one.key_at(endpoint)).all(|key| match place.waiting.get(&key) {
+        Some(waiting) if waiting.gathers() => {
+            let more = more.entry(key).or_default();
+            *more += 1;
+            waiting.gathered.saturating_add(*more) < batching.size
+        }
+        Some(_) => true,
+        None => false,
+    })
+}
+
+#[cfg(test)]
+mod tests;

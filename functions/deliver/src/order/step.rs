@@ -2,17 +2,40 @@
 
 use shared::Result;
 use shared::clock::Timestamp;
-use shared::ids::EndpointId;
+use shared::ids::{EndpointId, MessageId};
 use shared::order::HELD_MIN;
 use shared::queue::Deliver as DeliverJob;
 use shared::store::applications::Application;
 use shared::store::attempts::{Attempt, State, Status};
+use shared::store::endpoints::Endpoint;
 
-use super::lanes::Begun;
 use crate::chain::Successor;
 use crate::destination::Attempted;
 use crate::job::AttemptJob;
 use crate::{Batch, Deliver};
+
+/// What became of the messages at the head of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stepped {
+    /// So many of them are done.
+    pub done: usize,
+    /// What becomes of the one after these, or of the last of them.
+    pub step: Step,
+    /// They had been tried before, and those behind them may have been, too.
+    pub tried: bool,
+}
+
+impl Stepped {
+    /// What became of one message.
+    pub const fn one(step: Step) -> Self {
+        Self::behind(0, step, false)
+    }
+
+    /// What became of the one behind `done` others.
+    pub const fn behind(done: usize, step: Step, tried: bool) -> Self {
+        Self { done: if matches!(step, Step::Done) { done + 1 } else { done }, step, tried }
+    }
+}
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +68,8 @@ impl Deliver {
         batch: &Batch,
         app: &Application,
         id: EndpointId,
-        Begun { message, slot, forced, .. }: Begun,
+        message: MessageId,
+        (slot, forced): (Option<Timestamp>, bool),
     ) -> Result<Step> {
         let Some(endpoint) = self.endpoint(app, id).await? else { return Ok(Step::Stop) };
         if endpoint.settings.disabled {
@@ -67,7 +91,7 @@ impl Deliver {
             recorded = self.store.delivery(id, message.id, &ids).await?.1;
         }
         let policy = self.retries(app, &endpoint);
-        let in_order = Successor::InOrder { retries: policy.waits().len() };
+        let in_order = Successor::InOrder { retries: policy.waits().len(), leads: true };
         let scheduled = job.clone();
         let job = AttemptJob::Scheduled(job);
         if let Some(attempt) = recorded {
@@ -106,21 +130,41 @@ impl Deliver {
             let held = || held().filter(|due| *due < message.payload_until);
             attempt.next = job.next_due(&policy, hint, now).or_else(held);
         }
-        let settled = attempt.is_first() && Self::settles(&endpoint, &attempt);
-        self.record(&attempt, settled).await?;
-        self.count(app.id, &attempt);
-        if let Some(due) = job.first_due() {
-            self.metrics.first_attempt_after(attempt.at.since(due));
+        self.keep(app, &endpoint, (&scheduled, &attempt), true).await?;
+        Ok(after(&attempt))
+    }
+
+    /// Records an attempt that was made in order, and what follows from it. `leads`: it is alone, or the first of its
+    /// webhook.
+    pub(super) async fn keep(
+        &self,
+        app: &Application,
+        endpoint: &Endpoint,
+        (scheduled, attempt): (&DeliverJob, &Attempt),
+        leads: bool,
+    ) -> Result<()> {
+        let over = if leads {
+            Self::settles(endpoint, attempt)
+        } else {
+            attempt.status == Status::Success && !attempt.disables
+        };
+        let settled = attempt.is_first() && over;
+        self.record(attempt, settled).await?;
+        self.count(app.id, attempt);
+        if scheduled.number() == 1 {
+            self.metrics.first_attempt_after(attempt.at.since(scheduled.due()));
         }
         if !settled {
-            self.finish_scheduled(app, &scheduled, &attempt, in_order).await?;
+            let retries = self.retries(app, endpoint).waits().len();
+            let in_order = Successor::InOrder { retries, leads };
+            self.finish_scheduled(app, scheduled, attempt, in_order).await?;
         }
-        Ok(after(&attempt))
+        Ok(())
     }
 }
 
 /// What follows from an attempt.
-fn after(attempt: &Attempt) -> Step {
+pub(super) fn after(attempt: &Attempt) -> Step {
     match attempt.next {
         Some(next) if attempt.disables => Step::LaterAndStop { next, slot: None },
         Some(next) => Step::Later { next, slot: None },
@@ -129,7 +173,7 @@ fn after(attempt: &Attempt) -> Step {
 }
 
 /// When a delivery's next attempt is due; none if it is over.
-fn next_of(state: &State) -> Option<Timestamp> {
+pub(super) fn next_of(state: &State) -> Option<Timestamp> {
     match state.status {
         Status::Pending | Status::Sending => state.next,
         Status::Success | Status::Fail => None,

@@ -152,6 +152,8 @@ impl From<&Endpoint> for AuditSnapshot {
             .with("rateLimit", settings.rate_limit)
             .with("fifo", settings.fifo.as_ref().map(|_| true))
             .with("orderKey", settings.fifo.as_ref().and_then(|fifo| fifo.key.as_deref()))
+            .with("batchSize", settings.batching().map(|batching| batching.size))
+            .with("maxWaitSecs", settings.batching().map(|batching| batching.wait).filter(|wait| *wait > 0))
             .with("retryPolicy", settings.retry_policy.as_ref().map(Value::from))
             .with("autoEnable", settings.auto_enable.then_some(true))
             .with("headerStyle", settings.http_signatures.then_some(http_signature::STYLE))

@@ -9,6 +9,7 @@ use domain::http_signature::STYLE;
 use domain::ids::{AppId, EndpointId};
 use domain::order::Fifo;
 use domain::payload_filter::PayloadFilter;
+use domain::together::Batching;
 use domain::transformation::TransformationId;
 
 use super::{Destination, Endpoint, EndpointSettings};
@@ -57,6 +58,11 @@ fn with_destination(item: Item, destination: &Destination) -> Item {
         .with_some("format", place.format().map(s))
 }
 
+fn batching_of(item: &Item) -> Batching {
+    let size = item.number_opt("orderBatch").unwrap_or(Batching::default().size);
+    Batching { size, wait: item.number_opt("orderWait").unwrap_or_default() }
+}
+
 fn filter_of(item: &Item) -> Result<Option<PayloadFilter>> {
     let read =
         |text| PayloadFilter::parse(text).map_err(|invalid| corrupt("an endpoint's filter")(invalid.reason));
@@ -92,6 +98,8 @@ impl Store {
             .with_some("headerStyle", settings.http_signatures.then(|| s(STYLE)))
             .with_some("fifo", yes(settings.fifo.is_some()))
             .with_some("orderKey", settings.fifo.as_ref().and_then(|fifo| fifo.key.as_ref()).map(s))
+            .with_some("orderBatch", settings.batching().map(|batching| n(batching.size)))
+            .with_some("orderWait", settings.batching().map(|batching| n(batching.wait)))
             .with_some("metadata", metadata(&settings.metadata))
             .with("keys", self.sealed_keys(endpoint))
             .with_some("headers", self.sealed_headers(endpoint)?)
@@ -123,9 +131,10 @@ impl Store {
                 retry_policy: retry_policy_of(item)?,
                 auto_enable: item.get("autoEnable").is_some(),
                 http_signatures: http_signatures_of(item)?,
-                fifo: item
-                    .contains_key("fifo")
-                    .then(|| Fifo { key: item.text_opt("orderKey").map(str::to_owned) }),
+                fifo: item.contains_key("fifo").then(|| Fifo {
+                    key: item.text_opt("orderKey").map(str::to_owned),
+                    batching: batching_of(item),
+                }),
                 metadata: metadata_of(item),
             },
             keys: self.opened_keys(id, item)?,

@@ -54,7 +54,9 @@ fn call(place: &AwsPlace, payload: &Payload, trigger: Trigger, aws: &OwnAws) -> 
     };
     let message: MessageId = format!("msg_{K}").parse().unwrap();
     let attempt: AttemptId = format!("atmpt_{K}").parse().unwrap();
+    let id = message.to_string();
     let webhook = Webhook {
+        id: &id,
         attempt,
         trigger,
         message,

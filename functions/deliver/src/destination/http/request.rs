@@ -20,21 +20,21 @@ use crate::destination::Webhook;
 pub fn build(
     url: &str,
     style: HeaderStyle,
-    Webhook { message, endpoint, payload, at, method, traceparent, http_key, .. }: Webhook<'_>,
+    Webhook { id: message, endpoint, payload, at, method, traceparent, http_key, .. }: Webhook<'_>,
 ) -> Result<std::result::Result<Request<Full<Bytes>>, String>> {
     let Ok(url) = Url::parse(url) else {
         return Ok(Err("the endpoint's URL is not one".into()));
     };
-    let (message, timestamp) = (message.to_string(), at.seconds());
+    let timestamp = at.seconds();
     let signature =
-        signing::signatures(endpoint.valid_keys(at), &message, timestamp, payload.sent().as_bytes())?;
+        signing::signatures(endpoint.valid_keys(at), message, timestamp, payload.sent().as_bytes())?;
     let described = webhook::Webhook {
         style,
         url: &url,
         headers: &endpoint.headers,
         content_type: payload.content_type.as_deref(),
         empty: payload.sent().is_empty(),
-        message: &message,
+        message,
         timestamp,
         signature: Some(&signature),
         traceparent,
@@ -53,13 +53,13 @@ pub fn build(
             method: method.as_str(),
             target: to.as_str(),
             content_type: content_type.unwrap_or_default(),
-            message: &message,
+            message,
             timestamp,
             body: payload.sent().as_bytes(),
         };
         let own = key.headers(&signed)?;
         // In whatever style the others are, what is signed is there.
-        let covered = [("webhook-id", message.clone()), ("webhook-timestamp", timestamp.to_string())];
+        let covered = [("webhook-id", message.to_owned()), ("webhook-timestamp", timestamp.to_string())];
         for (name, value) in covered.into_iter().chain(own) {
             let value = HeaderValue::from_str(&value).map_err(corrupt("a header"))?;
             headers.insert(HeaderName::from_static(name), value);
