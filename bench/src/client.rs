@@ -101,8 +101,12 @@ impl Api {
         url: &str,
         secret: &str,
         order: &Order,
+        batch: u16,
     ) -> Result<String, Failed> {
         let mut body = json!({ "url": url, "secret": secret, "fifo": true });
+        if batch > 1 {
+            body["batchSize"] = batch.into();
+        }
         if let Order::By(pointer) = order {
             body["fifoKey"] = pointer.as_str().into();
         }

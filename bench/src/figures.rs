@@ -226,11 +226,14 @@ fn load(plan: &Plan) -> String {
     let fetched =
         plan.poll.map(|every| format!(", fetched by a worker each, which waits {every:?} for more"));
     let fetched = fetched.unwrap_or_default();
-    let order = match &plan.order {
+    let mut order = match &plan.order {
         None => String::new(),
         Some(Order::All) => ", in order".to_owned(),
         Some(Order::By(pointer)) => format!(", in order of each {pointer}"),
     };
+    if plan.batch > 1 {
+        order.push_str(&format!(", up to {} in a webhook", plan.batch));
+    }
     format!(
         "{} messages of {} bytes{with}, {pace}; applications: {}, endpoints of each: {}{}{}{beside}{fetched}{order}",
         plan.messages,

@@ -76,6 +76,9 @@ pub struct Flags {
     /// In order within each key alone: where a payload has it, as a JSON pointer. The payloads' /nth is another in each.
     #[arg(long, value_name = "POINTER", requires = "ordered")]
     ordered_by: Option<String>,
+    /// Messages of one webhook at most, from 1 to 1,000; from 2 on its body is a list.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "ordered", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    batch: u16,
     /// Send an idempotency key with each message.
     #[arg(long)]
     idempotency_key: bool,
@@ -203,6 +206,8 @@ pub struct Plan {
     pub beside: Beside,
     /// In which order they get their messages; none where it is any.
     pub order: Option<Order>,
+    /// Messages of one of their webhooks at most.
+    pub batch: u16,
     /// How often what is not delivered but fetched is asked for; none where it is delivered.
     pub poll: Option<Duration>,
     /// Bytes of each payload.
@@ -242,6 +247,7 @@ impl Plan {
             others: 0,
             beside: Beside::default(),
             order: None,
+            batch: 1,
             poll: None,
             size: 512,
             idempotency_key: false,
@@ -353,6 +359,7 @@ impl Flags {
                     here: self.beside_here,
                 },
                 order: self.ordered.then(|| self.ordered_by.map_or(Order::All, Order::By)),
+                batch: self.batch,
                 poll: self.poll.then(|| Duration::from_millis(self.poll_every.into())),
                 size: self.size,
                 idempotency_key: self.idempotency_key,

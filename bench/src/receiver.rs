@@ -12,6 +12,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use standardwebhooks::Webhook;
 use tokio::net::TcpListener;
 
@@ -34,6 +36,13 @@ pub(crate) struct Receiver {
     /// By application and endpoint, as in [`path`].
     pub(crate) keys: Vec<Webhook>,
     pub(crate) applications: u32,
+}
+
+/// A message of a list.
+#[derive(Deserialize)]
+struct Listed<'a> {
+    #[serde(borrow)]
+    payload: &'a RawValue,
 }
 
 /// The path of an application's endpoint.
@@ -92,9 +101,15 @@ impl Receiver {
         if key.verify(body, &headers).is_err() {
             self.tally.wrongly_signed.fetch_add(1, Ordering::Relaxed);
         } else {
-            match self.payloads.message(body) {
-                Some(nth) if nth % self.applications == application => self.tally.arrive(nth, endpoint),
-                _ => _ = self.tally.altered.fetch_add(1, Ordering::Relaxed),
+            // An ordered endpoint can get several at once.
+            let list = if body.starts_with(b"[") { serde_json::from_slice(body).ok() } else { None };
+            let list: Option<Vec<Listed<'_>>> = list;
+            let all = list.map(|list| list.iter().map(|one| one.payload.get().as_bytes()).collect());
+            for body in all.unwrap_or_else(|| vec![body]) {
+                match self.payloads.message(body) {
+                    Some(nth) if nth % self.applications == application => self.tally.arrive(nth, endpoint),
+                    _ => _ = self.tally.altered.fetch_add(1, Ordering::Relaxed),
+                }
             }
         }
         StatusCode::NO_CONTENT

@@ -251,7 +251,7 @@ async fn set_up(plan: &Plan, api: &Api, own_url: &str) -> Result<SetUp, Failed> 
         {
             let kind = match (plan.poll, &plan.order) {
                 (Some(_), _) => Kind::Polling,
-                (None, Some(order)) => Kind::Ordered(order.clone()),
+                (None, Some(order)) => Kind::Ordered(order.clone(), plan.batch),
                 (None, None) => Kind::Webhook,
             };
             creating.spawn(create(api.clone(), application, keys, kind, plan.others, own_url.to_owned()));
@@ -290,7 +290,8 @@ fn workers(plan: &Plan, api: &Api, applications: &[String], endpoints: &[Vec<Str
 #[derive(Clone, Debug)]
 enum Kind {
     Webhook,
-    Ordered(Order),
+    /// And how many messages one webhook has.
+    Ordered(Order, u16),
     Polling,
 }
 
@@ -310,7 +311,7 @@ async fn create(
         let secret = format!("whsec_{}", STANDARD.encode(key));
         endpoints.push(match &kind {
             Kind::Webhook => api.endpoint(&id, &url, &secret).await?,
-            Kind::Ordered(order) => api.ordered_endpoint(&id, &url, &secret, order).await?,
+            Kind::Ordered(order, batch) => api.ordered_endpoint(&id, &url, &secret, order, *batch).await?,
             Kind::Polling => api.polling_endpoint(&id).await?,
         });
     }
@@ -417,9 +418,9 @@ mod tests {
 
     #[test]
     fn what_comes_in_order_is_neither_lost_nor_doubled() {
-        for order in [Order::All, Order::By("/nth".to_owned())] {
+        for (order, batch) in [(Order::All, 1), (Order::By("/nth".to_owned()), 1), (Order::All, 5)] {
             let order = Some(order);
-            let plan = Plan { applications: 2, endpoints: 2, order, warm_up: 4, ..Plan::small(20) };
+            let plan = Plan { applications: 2, endpoints: 2, order, batch, warm_up: 4, ..Plan::small(20) };
             let figures = run(&plan).unwrap();
             assert_eq!((figures.delivered, figures.lost, figures.doubled, figures.altered), (40, 0, 0, 0));
         }

@@ -10,11 +10,17 @@ use http::HeaderMap;
 use crate::coverage::Coverage;
 use crate::faults::Fate;
 
-/// A webhook as a receiver saw it.
+/// A webhook as a receiver saw it, or a message of one that is a list.
 #[derive(Clone, Debug)]
 pub struct Post {
     pub receiver: usize,
     pub message: String,
+    /// The request that it came in, the webhook's ID and its whole body.
+    pub request: usize,
+    pub webhook: String,
+    pub whole: Bytes,
+    /// Which message of a list it is, and of how many.
+    pub listed: Option<(usize, usize)>,
     pub headers: HeaderMap,
     pub body: Bytes,
     pub invocation: u64,

@@ -161,7 +161,7 @@ impl Links {
     ) -> Result<(), String> {
         let sign = |secret: &str| {
             let verifier = Webhook::new(secret).map_err(|error| error.to_string())?;
-            verifier.sign(&post.message, at, &post.body).map_err(|error| error.to_string())
+            verifier.sign(&post.webhook, at, &post.whole).map_err(|error| error.to_string())
         };
         let header = post.headers.get("webhook-signature").and_then(|value| value.to_str().ok());
         let header = header.unwrap_or_default();

@@ -111,6 +111,7 @@ fn what_is_broken_on_purpose_is_found() {
         InjectedBug::AckBeforeRecord,
         InjectedBug::OrderLeavesNoMark,
         InjectedBug::OrderGoesOn,
+        InjectedBug::OrderPassesTail,
     ];
     let others = [
         Bug::BlindList,

@@ -106,7 +106,16 @@ fn pairs(target: &Target, key: &str, sent: &[Sent<'_>], broken: &mut Vec<String>
             if !a.is_before(b) || a.apart || b.apart {
                 continue;
             }
-            let Some(first) = b.posts.iter().map(|post| post.at).min() else { continue };
+            // What comes in one request comes again in one, or what is left of it.
+            let with_a = |post: &&&Post| a.posts.iter().any(|other| other.request == post.request);
+            for post in b.posts.iter().filter(with_a) {
+                let before = a.posts.iter().find(|other| other.request == post.request);
+                if before.is_some_and(|before| before.listed > post.listed) {
+                    broken.push(format!("{} stands behind {} in a list at {:?}", a.id, b.id, post.at));
+                }
+            }
+            let apart = b.posts.iter().filter(|post| !with_a(post));
+            let Some(first) = apart.map(|post| post.at).min() else { continue };
             if let Some(late) = a.posts.iter().map(|post| post.at).filter(|at| *at > first).max() {
                 broken.push(format!(
                     "{} of key {key:?} came to {} at {late:?}, after {}, which came at {first:?}",

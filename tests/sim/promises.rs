@@ -351,6 +351,12 @@ impl Course<'_> {
             }
             _ => payload.to_owned(),
         };
+        let size = target.batches.map(|(size, _)| size);
+        match (post.listed, size) {
+            (None, None) => {}
+            (Some((_, count)), Some(size)) if (1..=size).contains(&count) => {}
+            (listed, size) => return Err(format!("a list {listed:?} where {size:?} are wanted")),
+        }
         let is_test = links.example_at(post.receiver).is_some_and(|test| sent(test).as_bytes() == post.body);
         if !is_test {
             let wish = self.wishes.iter().find(|wish| sent(&wish.payload).as_bytes() == post.body);
@@ -451,7 +457,8 @@ impl Course<'_> {
                     // What is over a limit takes its turn.
                     let before = self.wishes.iter().filter(|other| other.customer == wish.customer).count();
                     let turns = target.rate.map_or(0, |rate| before as u64 / rate);
-                    if waited > bound + Duration::from_secs(turns) {
+                    let gathering = target.batches.map_or(0, |(_, wait)| wait);
+                    if waited > bound + Duration::from_secs(turns + gathering) {
                         broken.push(format!(
                             "{} was held up for {waited:?} on its way to a healthy endpoint",
                             first.message

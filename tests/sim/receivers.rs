@@ -131,6 +131,18 @@ fn queued(body: &Bytes) -> (usize, HeaderMap, Bytes) {
     (number.parse().expect("a number"), headers.collect(), Bytes::from(text(&asked["MessageBody"])))
 }
 
+/// The messages of a list, and the payload of each byte for byte; none of a webhook that is a message.
+fn listed(body: &Bytes) -> Option<Vec<(String, Bytes)>> {
+    #[derive(serde::Deserialize)]
+    struct Listed<'a> {
+        id: String,
+        #[serde(borrow)]
+        payload: &'a serde_json::value::RawValue,
+    }
+    let list: Vec<Listed<'_>> = serde_json::from_slice(body).ok()?;
+    Some(list.into_iter().map(|one| (one.id, Bytes::copy_from_slice(one.payload.get().as_bytes()))).collect())
+}
+
 impl HttpSender for Receivers {
     fn send(&self, request: Request<Full<Bytes>>) -> SendFuture {
         let inner = self.0.clone();
@@ -183,13 +195,34 @@ impl Inner {
         }
         let at = self.sim.now();
         self.sim.trace(|| format!("{invocation}: POST to {receiver} ({manner:?}), its {nth}. for {message}"));
-        let post = {
-            let headers = head.headers;
-            let post = Post { receiver, message, headers, body, invocation, at, answer: None };
-            let mut events = self.journal.lock();
-            events.posts.push(post);
-            events.posts.len() - 1
-        };
+        let posts =
+            {
+                let mut events = self.journal.lock();
+                let first = events.posts.len();
+                let post = Post {
+                    receiver,
+                    message: message.clone(),
+                    request: first,
+                    webhook: message,
+                    whole: body.clone(),
+                    listed: None,
+                    headers: head.headers,
+                    body,
+                    invocation,
+                    at,
+                    answer: None,
+                };
+                match listed(&post.whole) {
+                    None => events.posts.push(post),
+                    Some(list) => {
+                        let count = list.len();
+                        events.posts.extend(list.into_iter().enumerate().map(|(nth, (message, body))| {
+                            Post { message, body, listed: Some((nth, count)), ..post.clone() }
+                        }));
+                    }
+                }
+                first..events.posts.len()
+            };
         let (wait, status) = match manner {
             Manner::Healthy | Manner::Unreachable => (self.dice.millis(1, 150), 204),
             Manner::FailsFirst(times) => (self.dice.millis(1, 500), if nth > times { 200 } else { 500 }),
@@ -208,7 +241,9 @@ impl Inner {
         }
         self.sim.sleep(wait).await;
         // The head of a response counts, whatever becomes of its body.
-        self.journal.lock().posts[post].answer = Some((self.sim.now(), status));
+        for post in &mut self.journal.lock().posts[posts] {
+            post.answer = Some((self.sim.now(), status));
+        }
         if manner == Manner::BreaksOff && other_time {
             let broken = stream::iter([
                 Ok(Frame::data(Bytes::from_static(b"half of"))),

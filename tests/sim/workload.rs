@@ -39,6 +39,8 @@ pub struct Target {
     pub code: Option<Code>,
     /// Its messages arrive in order; with `true` by key.
     pub ordered: Option<bool>,
+    /// Its webhooks are lists: of so many messages, which wait so many seconds for others.
+    pub batches: Option<(usize, u64)>,
     /// How many messages it takes per second, if there is a limit.
     pub rate: Option<u64>,
 }
@@ -167,6 +169,7 @@ pub async fn customers(world: &World) -> Vec<Customer> {
     let codes = Dice::new(world.seed, "transformations");
     let filters = Dice::new(world.seed, "filters");
     let orders = Dice::new(world.seed, "orders");
+    let lists = Dice::new(world.seed, "lists");
     for nth in 0..2 + u64::from(dice.chance(200)) {
         let org = if nth == 0 || dice.chance(500) {
             first_org
@@ -230,6 +233,12 @@ pub async fn customers(world: &World) -> Vec<Customer> {
                 body["fifo"] = json!(true);
                 body["fifoKey"] = if by_key { json!("/k") } else { Value::Null };
             }
+            // A queue takes no lists.
+            let lists_there = ordered.is_some() && body.get("destination").is_none() && lists.chance(500);
+            let batches = lists_there.then(|| (*lists.pick(&[2, 3, 10]), *lists.pick(&[0, 0, 2, 30])));
+            if let Some((size, wait)) = batches {
+                (body["batchSize"], body["maxWaitSecs"]) = (json!(size), json!(wait));
+            }
             let endpoint = ask(&endpoints, "POST", &path, body).await;
             let id: EndpointId = endpoint["id"].as_str().expect("an id").parse().expect("an id");
             let code = codes.chance(150).then(|| *codes.pick(&[Code::Marks, Code::Reduces]));
@@ -244,7 +253,18 @@ pub async fn customers(world: &World) -> Vec<Customer> {
                 assert_eq!(status, 204, "{path}: {}", String::from_utf8_lossy(&answer));
             }
             let retries = retries.or(retries_of_all);
-            made.push(Target { id, receiver, secret, channel, filter, retries, code, ordered, rate });
+            made.push(Target {
+                id,
+                receiver,
+                secret,
+                channel,
+                filter,
+                retries,
+                code,
+                ordered,
+                batches,
+                rate,
+            });
         }
         let mut polled = Vec::new();
         if polling.chance(300) {

@@ -11,7 +11,7 @@ import FilterField from './endpoint-filter.js';
 import TypePicker from './typepicker.js';
 import { t } from './i18n.js';
 
-/** @typedef {{kind: string, url: string, arn: string, roleArn: string, region: string, fifoKey: string, format: string, keyTemplate: string, description: string, eventTypes: string[], channels: string, rateLimit: string, uid: string, metadata: [string, string][], headers: [string, string][], secret: string, filter: string, retries: string, schedule: string, autoEnable: boolean, headerStyle: boolean, fifo: boolean, orderKey: string, attempts: string, minSeconds: string, maxSeconds: string, jitter: string}} Values */
+/** @typedef {{kind: string, url: string, arn: string, roleArn: string, region: string, fifoKey: string, format: string, keyTemplate: string, description: string, eventTypes: string[], channels: string, rateLimit: string, uid: string, metadata: [string, string][], headers: [string, string][], secret: string, filter: string, retries: string, schedule: string, autoEnable: boolean, headerStyle: boolean, fifo: boolean, orderKey: string, batchSize: string, maxWaitSecs: string, attempts: string, minSeconds: string, maxSeconds: string, jitter: string}} Values */
 
 /** @param {any} [endpoint] @returns {Values} */
 export function values(endpoint = {}) {
@@ -20,7 +20,7 @@ export function values(endpoint = {}) {
   const { kind = 'http', arn, roleArn, region, fifoKey, format, keyTemplate } = endpoint.destination || {};
   return {
     kind, arn: text(arn), roleArn: text(roleArn), region: text(region), fifoKey: text(fifoKey), format: text(format), keyTemplate: text(keyTemplate), url: endpoint.url || '', description: endpoint.description || '', eventTypes: endpoint.eventTypes || [], channels: (endpoint.channels || []).join(', '),
-    rateLimit: text(endpoint.rateLimit), autoEnable: !!endpoint.autoEnable, headerStyle: !!endpoint.headerStyle, fifo: !!endpoint.fifo, orderKey: text(endpoint.fifoKey), uid: endpoint.uid || '', metadata: Object.entries(endpoint.metadata || {}), headers: [], secret: '', filter: endpoint.filter ? JSON.stringify(endpoint.filter, null, 2) : '',
+    rateLimit: text(endpoint.rateLimit), autoEnable: !!endpoint.autoEnable, headerStyle: !!endpoint.headerStyle, fifo: !!endpoint.fifo, orderKey: text(endpoint.fifoKey), batchSize: text(endpoint.batchSize), maxWaitSecs: text(endpoint.maxWaitSecs), uid: endpoint.uid || '', metadata: Object.entries(endpoint.metadata || {}), headers: [], secret: '', filter: endpoint.filter ? JSON.stringify(endpoint.filter, null, 2) : '',
     retries: policy.schedule ? 'list' : policy.attempts ? 'double' : '', schedule: (policy.schedule || []).join(', '), attempts: text(policy.attempts), minSeconds: text(policy.minSeconds), maxSeconds: text(policy.maxSeconds), jitter: text(policy.jitter),
   };
 }
@@ -40,8 +40,14 @@ const policyOf = (v) => v.retries && { ...(v.retries === 'list' ? { schedule: pa
 /** Where messages go, if not to a URL. @param {Values} v */
 const destinationOf = (v) => (v.kind === 'http' ? undefined : { kind: v.kind, ...(isAws(v.kind) && Object.fromEntries(fieldsOf(v.kind).map((name) => [name, v[name].trim()]).filter(([, value]) => value))) });
 
+/** What says in which order. @type {('fifo' | 'orderKey' | 'batchSize' | 'maxWaitSecs')[]} */
+const ORDER = ['fifo', 'orderKey', 'batchSize', 'maxWaitSecs'];
+
+/** Whether a webhook can have several messages there. @param {Values} v */
+const takesLists = (v) => v.fifo && (v.kind === 'http' || v.kind === 'lambda');
+
 /** In which order, where that changes. @param {Values} v @param {Values} start */
-const orderOf = (v, start) => (v.fifo === start.fifo && v.orderKey === start.orderKey) || v.kind === 'polling' ? {} : { fifo: v.fifo, fifoKey: v.fifo ? v.orderKey.trim() || (start.orderKey ? null : undefined) : undefined };
+const orderOf = (v, start) => ORDER.every((name) => v[name] === start[name]) || v.kind === 'polling' ? {} : { fifo: v.fifo, fifoKey: v.fifo ? v.orderKey.trim() || (start.orderKey ? null : undefined) : undefined, ...(takesLists(v) && { batchSize: number(v.batchSize) ?? null, maxWaitSecs: number(v.maxWaitSecs) ?? null }) };
 
 /** What the API takes, as text: a filter is sent as it is written. @param {Values} v @param {Values} start @param {any} [more] */
 export function body(v, start, more) {
@@ -87,7 +93,7 @@ export function Pairs({ label, pairs, set, fixed = [] }) {
 }
 
 /** Fields that are folded until somebody wants them. @type {(keyof Values)[]} */
-const FOLDED = ['channels', 'rateLimit', 'uid', 'filter', 'retries', 'autoEnable', 'headerStyle', 'fifo', 'orderKey'];
+const FOLDED = ['channels', 'rateLimit', 'uid', 'filter', 'retries', 'autoEnable', 'headerStyle', ...ORDER];
 
 /**
  * @param {{app: any, start: Values, isNew?: boolean, connector?: any, save: (v: Values) => Promise<any>, yes: string, cancel?: any}} props
@@ -134,7 +140,7 @@ export default function EndpointForm({ app, start, isNew, connector, save, yes, 
       ${more && html`<${FilterField} app=${app} value=${v.filter} set=${(/** @type {string} */ filter) => set({ filter })} why=${why.filter} types=${v.eventTypes} />`}
       ${sends && html`<${Choice} label=${t('retries')} why=${why.retryPolicy} value=${v.retries} set=${(/** @type {string} */ retries) => set({ retries })} options=${[['', t('retries_usual')], ['list', t('retries_list')], ['double', t('retries_double')]]} />
       ${v.retries && html`<div class="grid2">${v.retries === 'list' ? line('schedule', { hint: t('scheduleHint'), placeholder: '5, 300, 1800' }) : html`${whole('attempts', 16, { required: true })}${whole('minSeconds')}${whole('maxSeconds')}`}${whole('jitter', 50, { min: 0 })}</div>`}`}
-      ${v.kind === 'http' && [check('autoEnable', t('autoEnableHint')), check('headerStyle', t('headerStyleHint', { url: keysUrl() }))]}${sends && check('fifo', t('fifoHint'))}${sends && v.fifo && line('orderKey', { hint: t('orderKeyHint'), placeholder: '/customer/id', cls: 'mono', dir: 'ltr' })}
+      ${v.kind === 'http' && [check('autoEnable', t('autoEnableHint')), check('headerStyle', t('headerStyleHint', { url: keysUrl() }))]}${sends && check('fifo', t('fifoHint'))}${sends && v.fifo && line('orderKey', { hint: t('orderKeyHint'), placeholder: '/customer/id', cls: 'mono', dir: 'ltr' })}${takesLists(v) && html`<div class="grid2">${whole('batchSize', 1000, { hint: t('batchSizeHint') })}${whole('maxWaitSecs', 300, { min: 0 })}</div>`}
       <div class="grid2">${sends && whole('rateLimit', 65535, { hint: t('rateLimitHint') })}${line('uid', { hint: t('uidHint') })}</div>
       ${line('channels', { hint: t('channelsHint') })}
       ${isNew && sends && line('secret', { label: t('ownSecret'), hint: t('ownSecretHint'), autocomplete: 'off', placeholder: 'whsec_…' })}

@@ -51,7 +51,7 @@ function About({ endpoint: e }) {
   return html`<div class="card pad"><dl class="kv">${rows.map(([name, value]) => value && html`<dt>${t(name)}</dt><dd class="mono wrapany">${value}</dd>`)}<dt>${t('eventTypes')}</dt><dd>${e.eventTypes?.length ? html`<span class="row tight">${e.eventTypes.map((/** @type {string} */ name) => html`<span class="tag">${name}</span>`)}</span>` : t('allTypes')}</dd>
     ${e.filter ? html`<dt>${t('filter')}</dt><dd><${Block} json text=${JSON.stringify(e.filter, null, 2)} label=${t('filter')} /></dd>` : ''}${isSentTo(e) && html`<dt>${t('retries')}</dt><dd>${retryText(e.retryPolicy)}</dd>`}
     ${e.headerStyle && html`<dt>${t('headerStyle')}</dt><dd class="wrapany">${t('headerStyleHint', { url: keysUrl() })}</dd>`}
-    ${e.fifo && html`<dt>${t('order')}</dt><dd>${e.fifoKey ? html`<span class="mono">${e.fifoKey}</span>` : t('fifo')}</dd>`}
+    ${e.fifo && html`<dt>${t('order')}</dt><dd>${e.fifoKey ? html`<span class="mono">${e.fifoKey}</span>` : t('fifo')}</dd>`}${e.batchSize ? html`<dt>${t('batchSize')}</dt><dd>${num(e.batchSize)}${e.maxWaitSecs ? ` (≤ ${lasting(e.maxWaitSecs)})` : ''}</dd>` : ''}
     ${e.channels?.length ? html`<dt>${t('channels')}</dt><dd>${e.channels.join(', ')}</dd>` : ''}${e.rateLimit ? html`<dt>${t('rateLimit')}</dt><dd>${t('perSecond', { n: e.rateLimit })}</dd>` : ''}
     <dt>ID</dt><dd class="row tight"><span class="mono">${e.id}</span><${Copy} text=${e.id} /></dd><dt>${t('created')}</dt><dd><${Time} at=${e.createdAt} /></dd></dl></div>`;
 }

@@ -46,5 +46,5 @@ export default {
   autoEnable: '無効になった後、自動で再試行する', autoEnableHint: '失敗が続いて無効になった場合: 1 時間後、その後は間隔を延ばしながら、応答するまで試します。', probeAt: '次の再試行: {at}。', missedSince: 'エンドポイントが応答し、有効になりました。{at} 以降のメッセージが届いていません。復旧してください。',
   service: 'サービス', serviceHint: 'メッセージはサービスが受け取る形に変換されます。自分のサーバーの場合は選択しないでください。', noneIsThese: '未選択: これらすべてが配信されます。',
   headerStyle: 'HTTP メッセージとしても署名する (RFC 9421)', headerStyleHint: 'この署名は {url} にある送信者の公開鍵で検証します。通常の署名は、これまでどおりエンドポイントのシークレットで検証します。', noneExists: 'このサービスのイベントタイプはここには存在しません: {names}',
-  fifo: '順番どおりに配信する', fifoHint: '前のメッセージが届いてから次を送信します。', orderKey: '順序のキー', orderKeyHint: 'ペイロード内の JSON ポインタ（例: /customer/id）。値が異なるものは互いに待ちません。空の場合は全体で 1 つの順序。', order: '順序', orderRetrying: '再試行待ち', nWaiting: '{n} 個のキーが待機中。', skipMessage: '飛ばす', skipText: 'このメッセージはここでは送らず、同じキーの次のメッセージを送ります。後で再送できます。',
+  fifo: '順番どおりに配信する', fifoHint: '前のメッセージが届いてから次を送信します。', orderKey: '順序のキー', orderKeyHint: 'ペイロード内の JSON ポインタ（例: /customer/id）。値が異なるものは互いに待ちません。空の場合は全体で 1 つの順序。', batchSize: '1 回に送るメッセージ数', batchSizeHint: '2 以上では本文がリストになります。', maxWaitSecs: '待つ秒数', order: '順序', orderRetrying: '再試行待ち', nWaiting: '{n} 個のキーが待機中。', skipMessage: '飛ばす', skipText: 'このメッセージはここでは送らず、同じキーの次のメッセージを送ります。後で再送できます。',
 };

@@ -1,4 +1,4 @@
-//! Several messages of an ordered endpoint as one webhook: what its body is, and what identifies it (ADR 0037).
+//! Several messages of an ordered endpoint as one webhook: what its body is, and what identifies it (ADR 0038).
 
 use std::fmt::Write as _;
 use std::time::Duration;

@@ -15,10 +15,11 @@ export default {
     await button('addEndpoint', page).click();
     await page.locator('.field', { has: field('orderKey', page) }).locator('.why').waitFor();
     await field('orderKey', page).fill('/customer');
+    await field('batchSize', page).fill('10');
     await button('addEndpoint', page).click();
     await page.waitForURL('**/test');
     const { data: [made] } = await all.stack.api('GET', `${at}/endpoint`);
-    hold(made.fifo && made.fifoKey === '/customer', made);
+    hold(made.fifo && made.fifoKey === '/customer' && made.batchSize === 10, made);
     all.receivers.broken.add('ordered');
     const first = await send({ id: 'inv_1', customer: 'a' });
     await send({ id: 'inv_2', customer: 'a' });

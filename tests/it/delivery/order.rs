@@ -1,5 +1,7 @@
 //! Ordered endpoints: what arrives in which order when some of it fails, and what people can do about it.
 
+mod lists;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -20,10 +22,14 @@ struct Ordered {
 
 impl Ordered {
     async fn with(schedule: &str, url: &str, key: Option<&str>) -> Self {
+        Self::of(schedule, json!({ "url": url, "fifo": true, "fifoKey": key })).await
+    }
+
+    async fn of(schedule: &str, body: Value) -> Self {
         let stack = TestStack::with(settings().with("POSTRIDER_RETRY_SCHEDULE", schedule)).await;
         let app = stack.app().await;
-        let body = json!({ "url": url, "fifo": true, "fifoKey": key }).to_string();
-        let made = stack.request("POST", &format!("/api/v1/app/{app}/endpoint"), &stack.token, body).await;
+        let path = format!("/api/v1/app/{app}/endpoint");
+        let made = stack.request("POST", &path, &stack.token, body.to_string()).await;
         assert_eq!(made.status, 201, "{}", made.json());
         let endpoint = made.json()["id"].as_str().expect("an id").to_owned();
         Self { stack, app, endpoint }
@@ -182,9 +188,23 @@ async fn settings_that_mean_nothing_are_refused() {
     let app = stack.app().await;
     let path = format!("/api/v1/app/{app}/endpoint");
     let url = "https://example.com/";
+    let place = |kind: &str| {
+        let arn =
+            if kind == "s3" { "arn:aws:s3:::orders" } else { "arn:aws:sqs:us-east-1:000000000000:orders" };
+        json!({ "kind": kind, "arn": arn, "roleArn": "arn:aws:iam::000000000000:role/postrider", "region": "us-east-1" })
+    };
     for (body, field, says) in [
-        (json!({ "url": url, "fifo": true, "batchSize": 2 }), "batchSize", "only 1"),
-        (json!({ "url": url, "fifo": true, "maxWaitSecs": 5 }), "maxWaitSecs", "only 0"),
+        (json!({ "url": url, "fifo": true, "batchSize": 0 }), "batchSize", "from 1 to 1000"),
+        (json!({ "url": url, "fifo": true, "batchSize": 1001 }), "batchSize", "from 1 to 1000"),
+        (
+            json!({ "url": url, "fifo": true, "batchSize": 2, "maxWaitSecs": 301 }),
+            "maxWaitSecs",
+            "from 0 to 300",
+        ),
+        (json!({ "url": url, "fifo": true, "maxWaitSecs": 5 }), "maxWaitSecs", "`batchSize` to 2"),
+        (json!({ "url": url, "batchSize": 2 }), "batchSize", "without `fifo`"),
+        (json!({ "destination": place("sqs"), "fifo": true, "batchSize": 2 }), "batchSize", "this is `sqs`"),
+        (json!({ "destination": place("s3"), "fifo": true, "batchSize": 2 }), "batchSize", "this is `s3`"),
         (json!({ "url": url, "fifoKey": "/a" }), "fifoKey", "without `fifo`"),
         (json!({ "url": url, "fifo": true, "fifoKey": "a.b" }), "fifoKey", "JSON pointer"),
         (json!({ "destination": { "kind": "polling" }, "fifo": true }), "fifo", "polled"),
@@ -202,6 +222,12 @@ async fn settings_that_mean_nothing_are_refused() {
     let patch = async |body: Value| stack.request("PATCH", &one, &stack.token, body.to_string()).await.json();
     assert_eq!(patch(json!({ "description": "x" })).await["fifoKey"], "/a");
     assert_eq!(patch(json!({ "fifoKey": null })).await.get("fifoKey"), None);
+    let lists = patch(json!({ "batchSize": 50, "maxWaitSecs": 7 })).await;
+    assert_eq!((&lists["batchSize"], &lists["maxWaitSecs"]), (&json!(50), &json!(7)));
+    assert_eq!(patch(json!({ "maxWaitSecs": 0 })).await["batchSize"], 50);
+    let refused = patch(json!({ "batchSize": 1, "maxWaitSecs": 9 })).await;
+    assert_eq!(refused["detail"][0]["loc"], json!(["body", "maxWaitSecs"]), "{refused}");
+    assert_eq!(patch(json!({ "batchSize": null })).await.get("batchSize"), None);
     assert_eq!(patch(json!({ "fifo": false })).await.get("fifo"), None);
     let answer = stack.request("GET", &format!("{one}/order"), &stack.token, "").await;
     assert_eq!(answer.status, 409, "{}", answer.json());

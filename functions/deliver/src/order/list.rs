@@ -1,4 +1,4 @@
-//! Several messages of an ordered endpoint as one webhook: which, and what becomes of each (ADR 0037).
+//! Several messages of an ordered endpoint as one webhook: which, and what becomes of each (ADR 0038).
 //!
 //! Nothing is stored of a list. Those that were tried together have one and the same next attempt in their states, and are a list
 //! again by that; those that were tried twice, or refused, go one by one.
