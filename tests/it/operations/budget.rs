@@ -377,6 +377,19 @@ async fn costs_of_order(at: &mut Counted) {
     at.cost("message.create, an ordered endpoint", async |at| at.post(&payload(ONE_KB), None, None).await)
         .await;
     at.cost("deliver, in order", Counted::work_off).await;
+    // Ten of one key, one by one and at once.
+    for (size, what) in [(1, "deliver, 10 in order"), (10, "deliver, 10 in order at once")] {
+        at.app = at.stack.app().await;
+        let path = format!("/api/v1/app/{}/endpoint", at.app);
+        let body = json!({"url": at.receiver.url("/"), "fifo": true, "batchSize": size}).to_string();
+        assert_eq!(at.stack.request("POST", &path, &at.stack.token, body).await.status, 201);
+        at.warm_up().await;
+        let ten = vec![json!({"eventType": "invoice.paid", "payload": payload(ONE_KB)}); 10];
+        let path = format!("/api/v1/app/{}/msg/batch", at.app);
+        let made = at.stack.request("POST", &path, &at.stack.token, json!({ "messages": ten }).to_string());
+        assert_eq!(made.await.status, 202);
+        at.cost(what, Counted::work_off).await;
+    }
 }
 
 /// The budget may be rewritten; what it must not go beyond is the design's.
@@ -400,6 +413,10 @@ fn the_budget_keeps_within_the_design() {
         both("message.create, by uid", "deliver", "read_units"),
     ] {
         assert!(reads <= 2.0, "{reads} read units");
+    }
+    let ten = |what: &str, kind: &str| units(&budget[what], kind);
+    for kind in ["write_units", "read_units"] {
+        assert!(ten("deliver, 10 in order at once", kind) <= ten("deliver, 10 in order", kind), "{kind}");
     }
     // What a client waits for, one after the other: application, message, queue. Beside the first its key is
     // claimed, see `hot_path`.

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use futures_util::future::try_join_all;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::stream::FuturesUnordered;
 use shared::Result;
 use shared::clock::Timestamp;
 use shared::ids::{AttemptId, EndpointId, MessageId};
@@ -198,10 +199,11 @@ impl Deliver {
         (begun, found): (&Begun, Vec<Option<Found>>),
         list: &mut List,
     ) -> Result<Option<Stepped>> {
-        let standings = found.iter().map(|one| self.standing(app, endpoint.id, one.as_ref(), begun.forced));
+        let (mut standings, alone) = (Vec::with_capacity(found.len()), (begun.slot, begun.forced));
+        for one in &found {
+            standings.push(self.standing(app, endpoint.id, one.as_ref(), begun.forced));
+        }
         let standings = try_join_all(standings).await?;
-        let alone =
-            async |message| self.step(batch, app, endpoint.id, message, (begun.slot, begun.forced)).await;
         // None of one that is done.
         let mut next: Vec<Option<Member>> = Vec::with_capacity(found.len());
         for (found, standing) in found.into_iter().zip(standings) {
@@ -219,7 +221,8 @@ impl Deliver {
                 Standing::Is(Kind::Alone) if is_first => {
                     list.kind = Some(Kind::Alone);
                     list.covered += next.len();
-                    return Ok(Some(list.ended(alone(found.message.id).await?)));
+                    let step = self.step(batch, app, endpoint.id, found.message.id, alone).await?;
+                    return Ok(Some(list.ended(step)));
                 }
                 Standing::Is(kind) if is_first || list.kind == Some(kind) => list.kind = Some(kind),
                 _ => {
@@ -236,12 +239,14 @@ impl Deliver {
             list.covered += first;
             return Ok(Some(list.ended(Step::Later { next: slot, slot: Some(slot) })));
         }
-        try_join_all(next.iter_mut().flatten().map(async |member| {
-            let labels = &member.message.labels;
-            member.prepared = self.transformed(batch, app, endpoint, &member.payload, labels).await?;
-            Ok::<_, shared::Error>(())
-        }))
-        .await?;
+        let mut runs = Vec::with_capacity(next.len());
+        for Member { message, payload, .. } in next.iter().flatten() {
+            runs.push(self.transformed(batch, app, endpoint, payload, &message.labels));
+        }
+        let prepared = try_join_all(runs).await?;
+        for (member, prepared) in next.iter_mut().flatten().zip(prepared) {
+            member.prepared = prepared;
+        }
         for member in next {
             let Some(mut member) = member else {
                 list.covered += 1;
@@ -252,7 +257,8 @@ impl Deliver {
                 Prepared::Canceled => self.cancel(batch, app, endpoint, &member).await?,
                 // Its own failure, and not the list's.
                 Prepared::Failed(_) if list.members.is_empty() => {
-                    return Ok(Some(list.ended(alone(member.message.id).await?)));
+                    let step = self.step(batch, app, endpoint.id, member.message.id, alone).await?;
+                    return Ok(Some(list.ended(step)));
                 }
                 Prepared::Failed(_) => {
                     list.closed = true;
@@ -363,11 +369,14 @@ impl Deliver {
         if let Some(first) = kept.next() {
             self.keep(app, endpoint, first, true).await?;
         }
-        stream::iter(kept)
-            .map(|one| self.keep(app, endpoint, one, false))
-            .buffer_unordered(RECORDED_AT_ONCE)
-            .try_collect::<()>()
-            .await?;
+        let mut recording = FuturesUnordered::new();
+        for one in kept {
+            if recording.len() >= RECORDED_AT_ONCE {
+                recording.try_next().await?;
+            }
+            recording.push(self.keep(app, endpoint, one, false));
+        }
+        while recording.try_next().await?.is_some() {}
         let waits = members.iter().zip(&attempts).find(|(_, attempt)| attempt.next.is_some());
         Ok(match waits {
             Some((member, attempt)) => Stepped { done: member.at, step: after(attempt), tried: true },
