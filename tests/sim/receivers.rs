@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, Request, Response};
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::Frame;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use shared::clock::Timestamp;
 
 use crate::journal::{Journal, Post};
@@ -133,14 +134,12 @@ fn queued(body: &Bytes) -> (usize, HeaderMap, Bytes) {
 
 /// The messages of a list, and the payload of each byte for byte; none of a webhook that is a message.
 fn listed(body: &Bytes) -> Option<Vec<(String, Bytes)>> {
-    #[derive(serde::Deserialize)]
-    struct Listed<'a> {
-        id: String,
-        #[serde(borrow)]
-        payload: &'a serde_json::value::RawValue,
-    }
-    let list: Vec<Listed<'_>> = serde_json::from_slice(body).ok()?;
-    Some(list.into_iter().map(|one| (one.id, Bytes::copy_from_slice(one.payload.get().as_bytes()))).collect())
+    let list: Vec<BTreeMap<String, &RawValue>> = serde_json::from_slice(body).ok()?;
+    let read = |one: BTreeMap<String, &RawValue>| {
+        let id = serde_json::from_str(one["id"].get()).expect("a text");
+        (id, Bytes::copy_from_slice(one["payload"].get().as_bytes()))
+    };
+    Some(list.into_iter().map(read).collect())
 }
 
 impl HttpSender for Receivers {

@@ -266,6 +266,7 @@ async fn what_sdks_do_not_send_stays_until_a_receiver_says_otherwise() {
     let own = json!({
         "filter": {"amount": [{"numeric": [">", 5]}]}, "retryPolicy": {"schedule": [5, 300]}, "autoEnable": true,
         "headerStyle": "rfc9421", "channels": ["one"], "rateLimit": 7, "fifo": true, "fifoKey": "/customer",
+        "batchSize": 20, "maxWaitSecs": 3,
     });
     let path = format!("/api/v1/app/{app}/endpoint/{}", token.endpoint);
     let patched = stack.request("PATCH", &path, &stack.token, own.to_string()).await;
@@ -274,7 +275,16 @@ async fn what_sdks_do_not_send_stays_until_a_receiver_says_otherwise() {
     // What official SDKs send is replaced, and an endpoint that waited keeps the rest as well.
     for _ in 0..2 {
         let shown = stack.configured(&app, &token, json!({"endpoint": {"url": url, "disabled": true}})).await;
-        for name in ["filter", "retryPolicy", "autoEnable", "headerStyle", "fifo", "fifoKey"] {
+        for name in [
+            "filter",
+            "retryPolicy",
+            "autoEnable",
+            "headerStyle",
+            "fifo",
+            "fifoKey",
+            "batchSize",
+            "maxWaitSecs",
+        ] {
             assert_eq!(shown[name], patched.json()[name], "{name}: {shown}");
         }
         assert!(shown.get("channels").is_none() && shown.get("rateLimit").is_none(), "{shown}");

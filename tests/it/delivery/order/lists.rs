@@ -62,7 +62,7 @@ async fn consecutive_messages_are_one_signed_list() {
     assert_eq!(all, ids);
     ordered.stack.jobs_are_done().await;
     for message in &ids {
-        assert_eq!(ordered.attempts(message).await, [(0, 200)], "{message}");
+        assert_eq!(ordered.attempts(message).await, [(0, 204)], "{message}");
     }
     // By hand it is a list of one, which has the message's own ID.
     let path = format!("/api/v1/app/{}/msg/{}/endpoint/{}/resend", ordered.app, ids[4], ordered.endpoint);
@@ -180,7 +180,7 @@ async fn transformations_expunged_messages_and_rate_limits_are_of_each_message()
     assert_eq!(four.header("x-own"), "four");
     assert!(first.headers.get("x-own").is_none() && last.headers.get("x-own").is_none());
     ordered.stack.jobs_are_done().await;
-    assert_eq!(ordered.attempts(&ids[3]).await, [(0, 200)]);
+    assert_eq!(ordered.attempts(&ids[3]).await, [(0, 204)]);
     // Two a second: a list has no more.
     assert_eq!(ordered.ask("PATCH", "/transformation", json!({ "enabled": false })).await.0, 204);
     assert_eq!(ordered.ask("PATCH", "", json!({ "rateLimit": 2 })).await.0, 200);
