@@ -201,7 +201,7 @@ async fn a_receiver_that_gives_a_list_up_or_wants_no_more_says_so_of_all_of_it()
     let said = says.clone();
     let mut receiver = Receiver::answering(move |_| (*said.lock().expect("no panic"), String::new())).await;
     let ordered =
-        Ordered::of("3600", json!({ "url": receiver.url("/"), "fifo": true, "batchSize": 5 })).await;
+        Ordered::of("1800", json!({ "url": receiver.url("/"), "fifo": true, "batchSize": 5 })).await;
     let ids = ordered.post_together(0..4).await;
     let gone = receiver.next().await;
     assert_eq!(numbers(&gone), [0, 1, 2, 3]);
