@@ -36,8 +36,7 @@ pub fn sign(
     let Unsigned { method, host, path, headers, body, service, region } = request;
     let seconds = now.seconds();
     let key = Key::derive(credentials, seconds / super::SECONDS_OF_A_DAY, region, service)?;
-    let of_day = seconds % super::SECONDS_OF_A_DAY;
-    let at = format!("{}T{:02}{:02}{:02}Z", key.date, of_day / 3600, of_day / 60 % 60, of_day % 60);
+    let at = key.at(seconds % super::SECONDS_OF_A_DAY);
     let hash = hex(digest::digest(&digest::SHA256, body).as_ref());
     let mut added = vec![("x-amz-date", at.clone())];
     if service == "s3" {

@@ -84,6 +84,20 @@ impl Key {
         let scope = format!("{date}/{region}/{service}/aws4_request");
         Some(Self { day, credentials: credentials.clone(), date, scope, key })
     }
+
+    /// A second of the day as signatures have it: `20260729T235959Z`.
+    fn at(&self, second: u64) -> String {
+        let mut at = String::with_capacity(16);
+        at.push_str(&self.date);
+        at.push('T');
+        for part in [second / 3600, second / 60 % 60, second % 60] {
+            // Below a hundred.
+            let part = u8::try_from(part).unwrap_or_default();
+            at.extend([char::from(b'0' + part / 10), char::from(b'0' + part % 10)]);
+        }
+        at.push('Z');
+        at
+    }
 }
 
 const SECONDS_OF_A_DAY: u64 = 24 * 3600;
@@ -113,17 +127,13 @@ impl Signer {
     /// Signs a request that is plain enough: a POST to a URL without a query, whose body is at hand. Says whether it
     /// was. For requests that no client of the SDK makes.
     pub fn sign(&self, request: &mut HttpRequest, credentials: &Credentials, now: SystemTime) -> bool {
-        let Some((host, path)) = plain(request.uri()) else { return false };
-        let (host, path) = (host.to_owned(), path.to_owned());
-        let Some(hash) = request.body().bytes().map(sha256) else { return false };
         let Ok(seconds) = now.duration_since(UNIX_EPOCH).map(|since| since.as_secs()) else { return false };
         let Some(key) = self.key(credentials, seconds / SECONDS_OF_A_DAY) else { return false };
         if request.method() != "POST" {
             return false;
         }
-        let of_day = seconds % SECONDS_OF_A_DAY;
-        let at = format!("{}T{:02}{:02}{:02}Z", key.date, of_day / 3600, of_day / 60 % 60, of_day % 60);
-        let token = match credentials.session_token().map(HeaderValue::from_str) {
+        let at = key.at(seconds % SECONDS_OF_A_DAY);
+        let token = match credentials.session_token().map(|token| HeaderValue::from_str(token)) {
             None => None,
             Some(Ok(mut token)) => {
                 token.set_sensitive(true);
@@ -131,24 +141,49 @@ impl Signer {
             }
             Some(Err(_)) => return false,
         };
-        let headers = request.headers_mut();
-        headers.insert("x-amz-date", at.clone());
-        if let Some(token) = token {
-            headers.insert("x-amz-security-token", token);
-        }
-        let Some((signed, canonical)) = canonical(request, &host, &path, &hash) else { return false };
-        let text = format!("AWS4-HMAC-SHA256\n{at}\n{}\n{}", key.scope, sha256(canonical.as_bytes()));
-        let signature = hex(hmac::sign(&key.key, text.as_bytes()).as_ref());
-        let id = credentials.access_key_id();
-        let text = format!(
-            "AWS4-HMAC-SHA256 Credential={id}/{}, SignedHeaders={signed}, Signature={signature}",
-            key.scope
-        );
-        let Ok(mut text) = HeaderValue::from_str(&text) else { return false };
+        let Some(text) = authorization(request, credentials, &key, &at) else { return false };
+        let Ok(mut text) = HeaderValue::try_from(text) else { return false };
         text.set_sensitive(true);
-        request.headers_mut().insert("authorization", text);
+        let headers = request.headers_mut();
+        headers.insert(DATE, at);
+        if let Some(token) = token {
+            headers.insert(TOKEN, token);
+        }
+        headers.insert("authorization", text);
         true
     }
+}
+
+/// The header with the time of the signature.
+const DATE: &str = "x-amz-date";
+/// The header with the token of temporary credentials.
+const TOKEN: &str = "x-amz-security-token";
+
+/// The header that signs a request at `at`. None if it is not plain enough.
+fn authorization(request: &HttpRequest, credentials: &Credentials, key: &Key, at: &str) -> Option<String> {
+    let (host, path) = plain(request.uri())?;
+    let hash = sha256(request.body().bytes()?);
+    let own = [("host", host), (DATE, at)];
+    let (signed, canonical) = canonical(request, own, credentials.session_token(), path, &hash)?;
+    let mut text = String::with_capacity(200);
+    for part in ["AWS4-HMAC-SHA256\n", at, "\n", &key.scope, "\n", &sha256(canonical.as_bytes())] {
+        text.push_str(part);
+    }
+    let signature = hex(hmac::sign(&key.key, text.as_bytes()).as_ref());
+    let mut text = String::with_capacity(320);
+    for part in [
+        "AWS4-HMAC-SHA256 Credential=",
+        credentials.access_key_id(),
+        "/",
+        &key.scope,
+        ", SignedHeaders=",
+        &signed,
+        ", Signature=",
+        &signature,
+    ] {
+        text.push_str(part);
+    }
+    Some(text)
 }
 
 /// Host and path of a URL that has nothing behind them and no port that its scheme implies.
@@ -168,16 +203,35 @@ fn plain(uri: &str) -> Option<(&str, &str)> {
     (plain && path_is_plain).then_some((host, if path.is_empty() { "/" } else { path }))
 }
 
-/// The names of the headers that are signed, and the text that they, the body's `hash` and the rest make.
+/// Whether a header's text is in a signature as it is: with no blank at either end, and no two together.
+fn is_plain_value(value: &str) -> bool {
+    let (mut blank, mut plain) = (true, true);
+    for byte in value.bytes() {
+        plain &= matches!(byte, b'!'..=b'~') || byte == b' ' && !blank;
+        blank = byte == b' ';
+    }
+    plain && !blank
+}
+
+/// The names of the headers that are signed, and the text that they, the body's `hash` and the rest make: with the
+/// headers `own` and the `token`, whatever the request has under these names.
 /// None if a header's text would have to be changed for that.
-fn canonical(request: &HttpRequest, host: &str, path: &str, hash: &str) -> Option<(String, String)> {
-    let wanted = |name: &str| name == "content-type" || name.starts_with("x-amz-");
-    let mut headers: Vec<(&str, &str)> = vec![("host", host)];
+fn canonical(
+    request: &HttpRequest,
+    own: [(&'static str, &str); 2],
+    token: Option<&str>,
+    path: &str,
+    hash: &str,
+) -> Option<(String, String)> {
+    let wanted =
+        |name: &str| name == "content-type" || name.starts_with("x-amz-") && name != DATE && name != TOKEN;
+    let mut headers: Vec<(&str, &str)> = Vec::with_capacity(8);
+    headers.extend(own);
+    headers.extend(token.map(|token| (TOKEN, token)));
     headers.extend(request.headers().iter().filter(|(name, _)| wanted(name)));
     headers.sort_unstable();
-    let is_plain =
-        |value: &str| value.is_ascii() && value.trim() == value && !value.contains("  ") && !value.is_empty();
-    if headers.windows(2).any(|two| two[0].0 == two[1].0) || !headers.iter().all(|(_, value)| is_plain(value))
+    if headers.windows(2).any(|two| two[0].0 == two[1].0)
+        || !headers.iter().all(|(_, value)| is_plain_value(value))
     {
         return None;
     }
@@ -185,7 +239,12 @@ fn canonical(request: &HttpRequest, host: &str, path: &str, hash: &str) -> Optio
     let (mut signed, mut canonical) = (String::with_capacity(length / 2), String::with_capacity(length + 80));
     // A path is escaped once more than it is on the wire.
     canonical.push_str("POST\n");
-    canonical.push_str(&path.replace('%', "%25"));
+    for (nth, part) in path.split('%').enumerate() {
+        if nth > 0 {
+            canonical.push_str("%25");
+        }
+        canonical.push_str(part);
+    }
     canonical.push_str("\n\n");
     for (name, value) in headers {
         if !signed.is_empty() {
@@ -313,202 +372,4 @@ impl Intercept for Signer {
 }
 
 #[cfg(test)]
-mod tests {
-    use aws_sdk_dynamodb::config::{BehaviorVersion, Region, retry::RetryConfig};
-    use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-    use aws_sigv4::sign::v4;
-    use aws_smithy_async::time::StaticTimeSource;
-    use aws_smithy_runtime_api::client::http::{
-        HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector, http_client_fn,
-    };
-    use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-    use aws_smithy_types::body::SdkBody;
-
-    use super::*;
-
-    fn request(url: &str, body: &str, headers: &[(&'static str, &str)]) -> HttpRequest {
-        let mut request = HttpRequest::new(SdkBody::from(body.to_owned()));
-        request.set_method("POST").unwrap();
-        request.set_uri(url.to_owned()).unwrap();
-        for (name, value) in headers {
-            request.headers_mut().append(*name, (*value).to_owned());
-        }
-        request
-    }
-
-    /// What the SDK's own signer says of the same request and of the same headers in it.
-    fn expected(request: &HttpRequest, host: &str, credentials: &Credentials, now: SystemTime) -> String {
-        let identity = Identity::from(credentials.clone());
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region("eu-central-1")
-            .name("dynamodb")
-            .time(now)
-            .settings(SigningSettings::default())
-            .build()
-            .unwrap();
-        let wanted = |name: &str| name == "content-type" || name.starts_with("x-amz-");
-        let ours = request
-            .headers()
-            .iter()
-            .filter(|(name, _)| wanted(name) && !["x-amz-date", "x-amz-security-token"].contains(name));
-        let body = SignableBody::Bytes(request.body().bytes().unwrap());
-        let signable =
-            SignableRequest::new("POST", request.uri(), ours.chain([("host", host)]), body).unwrap();
-        let (instructions, _) = sign(signable, &params.into()).unwrap().into_parts();
-        let (headers, _) = instructions.into_parts();
-        headers.into_iter().find(|header| header.name() == "authorization").unwrap().value().to_owned()
-    }
-
-    #[test]
-    fn signatures_are_those_of_the_sdk() {
-        let target = ("x-amz-target", "DynamoDB_20120810.PutItem");
-        let kind = ("content-type", "application/x-amz-json-1.0");
-        let signer = Signer::new("dynamodb", "eu-central-1");
-        let long = "é{}".repeat(5_000);
-        for (seconds, session) in
-            [(1_795_521_600, None), (1_795_521_599, Some("to/ken+=")), (1_795_607_999, None)]
-        {
-            let now = UNIX_EPOCH + Duration::from_secs(seconds);
-            let session = session.map(str::to_owned);
-            let credentials = Credentials::new("AKID", "sec/ret", session, None, "test");
-            for (url, host) in [
-                ("https://dynamodb.eu-central-1.amazonaws.com", "dynamodb.eu-central-1.amazonaws.com"),
-                ("https://dynamodb.eu-central-1.amazonaws.com/", "dynamodb.eu-central-1.amazonaws.com"),
-                ("http://localhost:8072/", "localhost:8072"),
-                (
-                    "https://lambda.eu-central-1.amazonaws.com/2015-03-31/functions/arn%3Aaws%3Alambda%3Aeu-central-1%3A1%3Afunction%3Aa_b%3Alive/invocations",
-                    "lambda.eu-central-1.amazonaws.com",
-                ),
-            ] {
-                for body in ["", "{}", &long] {
-                    for headers in [&[][..], &[target, kind], &[kind, ("amz-sdk-request", "attempt=1")]] {
-                        let mut request = request(url, body, headers);
-                        assert!(signer.sign(&mut request, &credentials, now));
-                        let expected = expected(&request, host, &credentials, now);
-                        assert_eq!(request.headers().get("authorization"), Some(expected.as_str()), "{url}");
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_not_plain_is_left_alone() {
-        let signer = Signer::new("dynamodb", "eu-central-1");
-        let credentials = Credentials::new("AKID", "secret", None, None, "test");
-        let sign = |url: &str, headers: &[(&'static str, &str)]| {
-            let mut request = request(url, "{}", headers);
-            let signed = signer.sign(&mut request, &credentials, UNIX_EPOCH);
-            assert_eq!(request.headers().get("authorization").is_some(), signed);
-            signed
-        };
-        assert!(sign("https://a.b/", &[]));
-        for url in [
-            "https://a.b//c",
-            "https://a.b/c/../d",
-            "https://a.b/c+d",
-            "https://a.b/?c",
-            "https://c@a.b/",
-            "https://A.b/",
-            "https://a.b:443/",
-            "http://a.b:80/",
-        ] {
-            assert!(!sign(url, &[]), "{url}");
-        }
-        for headers in
-            [&[("x-amz-a", "a  b")][..], &[("x-amz-a", "a"), ("x-amz-a", "b")], &[("x-amz-a", "é")]]
-        {
-            assert!(!sign("https://a.b/", headers), "{headers:?}");
-        }
-    }
-
-    /// Whose clock is an hour ahead of ours.
-    #[derive(Clone, Debug, Default)]
-    struct Ahead(Arc<Mutex<Vec<(String, String)>>>);
-
-    impl HttpConnector for Ahead {
-        fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-            let header = |name| request.headers().get(name).unwrap().to_owned();
-            self.0.lock().unwrap().push((header("x-amz-date"), header("user-agent")));
-            let right = header("x-amz-date").starts_with("20261124T13");
-            let body = if right {
-                "{}"
-            } else {
-                r#"{"__type":"InvalidSignatureException","message":"not yet current"}"#
-            };
-            let status = if right { 200_u16 } else { 400 };
-            let mut response = HttpResponse::new(status.try_into().unwrap(), SdkBody::from(body));
-            response.headers_mut().insert("date", "Tue, 24 Nov 2026 13:00:00 GMT");
-            HttpConnectorFuture::ready(Ok(response))
-        }
-    }
-
-    /// Does not like what it is asked first.
-    #[derive(Debug, Default)]
-    struct Refusing(AtomicBool);
-
-    impl HttpConnector for Refusing {
-        fn call(&self, _: HttpRequest) -> HttpConnectorFuture {
-            let (status, body) = match self.0.swap(true, Ordering::Relaxed) {
-                false => (403_u16, r#"{"__type":"com.amazon.coral.service#SignatureDoesNotMatch"}"#),
-                true => (200, "{}"),
-            };
-            // As from a socket, not read yet.
-            let body = SdkBody::from(body).map(std::convert::identity);
-            HttpConnectorFuture::ready(Ok(HttpResponse::new(status.try_into().unwrap(), body)))
-        }
-    }
-
-    #[test]
-    fn what_an_item_says_of_signatures_is_no_refusal() {
-        let prefix = r#"{"__type":"com.amazonaws.dynamodb.v20120810#"#;
-        for (error, wanted) in [
-            (r#"InvalidSignatureException","message":"x"}"#, true),
-            (r#"ConditionalCheckFailedException","Item":{"p":{"S":"Signature"}},"message":"x"}"#, false),
-            (r#"ConditionalCheckFailedException","Item":{"__type":{"S":"SignatureDoesNotMatch"}}}"#, false),
-        ] {
-            assert_eq!(is_about_the_signature(format!("{prefix}{error}").as_bytes()), wanted, "{error}");
-        }
-        assert!(!is_about_the_signature(b"Signature") && !is_about_the_signature(b"{}"));
-    }
-
-    #[tokio::test]
-    async fn after_a_signature_was_refused_the_sdk_signs() {
-        let signer = Signer::new("dynamodb", "eu-central-1");
-        let client = client(&signer, SharedHttpConnector::new(Refusing::default()));
-        let get = || client.get_item().table_name("t").set_key(Some([].into())).send();
-        get().await.unwrap_err();
-        // What it would need to sign itself.
-        assert!(signer.0.key.lock().unwrap().take().is_some());
-        get().await.unwrap();
-        assert!(signer.0.key.lock().unwrap().is_none());
-    }
-
-    fn client(signer: &Signer, connector: SharedHttpConnector) -> aws_sdk_dynamodb::Client {
-        let config = aws_sdk_dynamodb::Config::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("eu-central-1"))
-            .credentials_provider(Credentials::new("AKID", "secret", None, None, "test"))
-            .http_client(http_client_fn(move |_: &HttpConnectorSettings, _| connector.clone()))
-            .time_source(StaticTimeSource::new(UNIX_EPOCH + Duration::from_secs(1_795_521_600)))
-            .retry_config(RetryConfig::standard().with_initial_backoff(Duration::ZERO))
-            .push_auth_scheme(signer.clone())
-            .interceptor(signer.clone());
-        aws_sdk_dynamodb::Client::from_conf(config.build())
-    }
-
-    #[tokio::test]
-    async fn a_clock_that_is_wrong_is_corrected() {
-        let ahead = Ahead::default();
-        let signer = Signer::new("dynamodb", "eu-central-1");
-        let client = client(&signer, SharedHttpConnector::new(ahead.clone()));
-        for _ in 0..2 {
-            client.get_item().table_name("t").set_key(Some([].into())).send().await.unwrap();
-        }
-        let seen = std::mem::take(&mut *ahead.0.lock().unwrap());
-        let dates: Vec<&str> = seen.iter().map(|(date, _)| date.as_str()).collect();
-        assert_eq!(dates, ["20261124T120000Z", "20261124T130000Z", "20261124T130000Z"]);
-        assert!(seen.iter().all(|(_, agent)| agent == AGENT), "{seen:?}");
-    }
-}
+mod tests;
