@@ -1,5 +1,6 @@
 //! What a function is given from outside: time, randomness, and the ways to AWS and out of it.
 
+mod clients;
 mod end;
 mod transformer;
 
@@ -8,10 +9,7 @@ pub use transformer::TransformerClient;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use aws_credential_types::Credentials;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{AsyncSleep, SharedAsyncSleep, Sleep, StalledStreamProtectionConfig};
+use aws_sdk_dynamodb::config::{AsyncSleep, SharedAsyncSleep, Sleep};
 use aws_sdk_dynamodb::types::ReturnConsumedCapacity;
 use aws_smithy_async::time::{SharedTimeSource, TimeSource};
 use aws_smithy_http_client::tls;
@@ -24,7 +22,6 @@ use runtime::config::{Aws, ConfigError, Env, Tables};
 use runtime::draining::Draining;
 use runtime::metrics::{Metrics, SharedSink, Stdout};
 use runtime::random::{SharedRandom, SystemRandom};
-use signer::Signer;
 use store::Store;
 use store::seal::Sealer;
 
@@ -69,26 +66,12 @@ impl Platform {
     /// # Errors
     /// A setting is missing.
     pub fn store(&self, env: &Env<'_>) -> Result<Store, ConfigError> {
-        let aws = Aws::read(env)?;
-        let signer = Signer::new("dynamodb", &aws.region);
-        let mut config = aws_sdk_dynamodb::Config::builder()
-            .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
-            .region(aws_sdk_dynamodb::config::Region::new(aws.region.clone()))
-            .credentials_provider(credentials(&aws))
-            .push_auth_scheme(signer.clone())
-            .interceptor(signer)
-            .http_client(self.http.clone())
-            .sleep_impl(self.sleeping())
-            .time_source(self.time_source())
-            .timeout_config(timeouts())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .retry_config(RetryConfig::standard());
-        config.set_endpoint_url(aws.dynamodb_endpoint);
-        let client = aws_sdk_dynamodb::Client::from_conf(config.build());
+        let (client, service) = self.dynamodb_clients(&Aws::read(env)?)?;
         let sealer = Sealer::read(env, self.random.clone())?;
         let (clock, random) = (self.clock.clone(), self.random.clone());
         let return_consumed_capacity = self.consumption.then_some(ReturnConsumedCapacity::Total);
-        let store = Store::new(client, Tables::read(env)?, sealer, clock, random, return_consumed_capacity);
+        let tables = Tables::read(env)?;
+        let store = Store::new(client, &service, tables, sealer, clock, random, return_consumed_capacity);
         Ok(store.keeping(Retention::read(env)?))
     }
 
@@ -97,22 +80,8 @@ impl Platform {
     /// # Errors
     /// A setting is missing.
     pub fn sqs(&self, env: &Env<'_>) -> Result<Sqs, ConfigError> {
-        let aws = Aws::read(env)?;
-        let signer = Signer::new("sqs", &aws.region);
-        let mut config = aws_sdk_sqs::Config::builder()
-            .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
-            .region(aws_sdk_sqs::config::Region::new(aws.region.clone()))
-            .credentials_provider(credentials(&aws))
-            .push_auth_scheme(signer.clone())
-            .interceptor(signer)
-            .http_client(self.http.clone())
-            .sleep_impl(self.sleeping())
-            .time_source(self.time_source())
-            .timeout_config(timeouts())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .retry_config(RetryConfig::disabled());
-        config.set_endpoint_url(aws.sqs_endpoint);
-        Ok(Sqs::new(aws_sdk_sqs::Client::from_conf(config.build()), self.clock.clone()))
+        let (client, service) = self.sqs_clients(&Aws::read(env)?)?;
+        Ok(Sqs::new(client, &service, self.clock.clone()))
     }
 
     /// The function that runs customers' code.
@@ -125,7 +94,7 @@ impl Platform {
             "POSTRIDER_TRANSFORM_FUNCTION",
             "the name or the ARN of the function that runs transformations",
         )?;
-        Ok(TransformerClient::new(self, &aws, credentials(&aws), &function))
+        Ok(TransformerClient::new(self, &aws, clients::credentials(&aws), &function))
     }
 
     /// How the SDK waits: by the injected clock.
@@ -154,19 +123,4 @@ impl TimeSource for Injected {
     fn now(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_millis(self.0.now().ms())
     }
-}
-
-fn credentials(aws: &Aws) -> Credentials {
-    let (id, secret, session) = aws.credentials.clone();
-    Credentials::new(id, secret, session, None, "environment")
-}
-
-/// Within a region, an answer that takes longer than this is no longer coming. That bounds a stalled
-/// stream too, so the SDK's own watch over streams, which wraps each body, is off.
-fn timeouts() -> TimeoutConfig {
-    TimeoutConfig::builder()
-        .connect_timeout(Duration::from_secs(2))
-        .operation_attempt_timeout(Duration::from_secs(5))
-        .operation_timeout(Duration::from_secs(12))
-        .build()
 }

@@ -14,6 +14,9 @@ use std::time::Duration;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::error::SdkError;
+use aws_sdk_sqs::operation::send_message_batch::{
+    SendMessageBatch, SendMessageBatchError, SendMessageBatchInput, SendMessageBatchOutput,
+};
 use aws_sdk_sqs::types::{
     MessageSystemAttributeNameForSends, MessageSystemAttributeValue, SendMessageBatchRequestEntry,
 };
@@ -23,6 +26,7 @@ use domain::error::{Error, Result, Source, unavailable};
 use domain::operational::OperationalEvents;
 use runtime::clock::{SharedClock, Timestamp};
 use runtime::trace::Trace;
+use sdk::{Call, Service};
 
 /// Longest delay that SQS offers.
 pub const DELAY_MAX: Duration = Duration::from_secs(900);
@@ -82,6 +86,7 @@ impl Outgoing {
 #[derive(Clone, Debug)]
 pub struct Sqs {
     client: Client,
+    send: Call<SendMessageBatchInput, SendMessageBatchOutput, SendMessageBatchError>,
     clock: SharedClock,
 }
 
@@ -128,9 +133,9 @@ impl OperationalEvents for OperationalQueue {
 }
 
 impl Sqs {
-    /// The queue service behind `client`, which must not repeat requests by itself.
-    pub fn new(client: Client, clock: SharedClock) -> Self {
-        Self { client, clock }
+    /// The queue service behind `client` and `service`, which must not repeat requests by themselves.
+    pub fn new(client: Client, service: &Service, clock: SharedClock) -> Self {
+        Self { client, send: service.call("SendMessageBatch", &SendMessageBatch::new()), clock }
     }
 
     /// Sends any number of jobs, in as few requests as possible and those at once.
@@ -193,12 +198,12 @@ impl Sqs {
                     .build()
                     .expect("id and body are set")
             });
-            let request = self
-                .client
-                .send_message_batch()
+            let request = SendMessageBatchInput::builder()
                 .queue_url(queue.as_str())
-                .set_entries(Some(entries.collect()));
-            match request.send().await {
+                .set_entries(Some(entries.collect()))
+                .build()
+                .expect("nothing of it is checked before it is sent");
+            match self.send.send(request).await {
                 Err(error) => {
                     copies |= !is_refusal(&error);
                     reason = error.into();

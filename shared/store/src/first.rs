@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemInput};
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Update};
 
 use super::attempts::{
@@ -29,11 +29,16 @@ const STATUS: &str = "fs";
 /// When the attempt after it is due.
 const NEXT: &str = "fx";
 
+/// What a state has beside its key, about.
+const ATTRIBUTES: usize = 18;
+
 /// The state as the first attempt writes it, which expires at `ttl`. `settled`: nothing follows, the delivery is over.
 pub(super) fn state_item(attempt: &Attempt, settled: bool, ttl: u64) -> Item {
     let due = if settled { vec![n(attempt.message.time().ms())] } else { Vec::new() };
     let status = if settled { attempt.status } else { Status::Pending };
-    let item = keys::state(attempt.endpoint, attempt.message)
+    let mut item = keys::state(attempt.endpoint, attempt.message);
+    item.reserve(ATTRIBUTES);
+    let item = item
         .with("v", n(SCHEMA))
         .with("s", n(status as u8))
         .with("n", n(due.len()))
@@ -135,30 +140,31 @@ impl Store {
 
     /// Writes `state` unless a result is claimed or the delivery went past it; then what is there comes back.
     async fn claim(&self, mut state: Item) -> Result<Option<Item>> {
+        const OPERATION: &str = "record a first attempt";
         let key: Item = ["pk", "sk"].iter().filter_map(|name| state.remove_entry(*name)).collect();
-        let (mut sets, mut names, mut values) = (Vec::new(), HashMap::new(), HashMap::new());
+        let size = state.len() + 1;
+        let (mut sets, mut names, mut values) =
+            (Vec::with_capacity(size), HashMap::with_capacity(size), HashMap::with_capacity(size));
         // Every name by an alias: some of them are words of the language of expressions.
         for (name, value) in state {
-            sets.push(format!("#{name} = :{name}"));
-            names.insert(format!("#{name}"), name.clone());
-            values.insert(format!(":{name}"), value);
+            sets.push(["#", &name, " = :", &name].concat());
+            values.insert([":", &name].concat(), value);
+            names.insert(["#", &name].concat(), name);
         }
         sets.sort();
         values.insert(":one".to_owned(), n(1));
-        let sent = self
-            .client
-            .update_item()
+        let request = UpdateItemInput::builder()
             .table_name(self.table(Table::Log))
             .set_key(Some(key))
-            .update_expression(format!("SET {}", sets.join(", ")))
+            .update_expression(["SET ", &sets.join(", ")].concat())
             .condition_expression("attribute_not_exists(#fs) AND (attribute_not_exists(#n) OR #n < :one)")
             .set_expression_attribute_names(Some(names))
             .set_expression_attribute_values(Some(values))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .set_return_consumed_capacity(self.return_consumed_capacity.clone())
-            .send()
-            .await;
-        let error = match sent {
+            .build()
+            .map_err(unavailable(OPERATION))?;
+        let error = match self.calls.update.send(request).await {
             Ok(_) => return Ok(None),
             Err(error) => error,
         };
@@ -166,7 +172,7 @@ impl Store {
             Some(UpdateItemError::ConditionalCheckFailedException(refused)) => {
                 Ok(Some(refused.item.clone().unwrap_or_default()))
             }
-            _ => Err(unavailable("record a first attempt")(error)),
+            _ => Err(unavailable(OPERATION)(error)),
         }
     }
 

@@ -7,6 +7,7 @@ pub mod attempts;
 pub mod audit;
 pub mod auto_config;
 mod bulk;
+mod calls;
 pub mod chosen;
 mod conflict;
 pub mod connectors;
@@ -50,7 +51,11 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::batch_get_item::BatchGetItemInput;
+use aws_sdk_dynamodb::operation::get_item::GetItemInput;
+use aws_sdk_dynamodb::operation::put_item::{PutItemError, PutItemInput};
+use aws_sdk_dynamodb::operation::query::QueryInput;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemInput;
 use aws_sdk_dynamodb::types::{
     AttributeValue, DeleteRequest, KeysAndAttributes, ReturnConsumedCapacity,
     ReturnValuesOnConditionCheckFailure, WriteRequest,
@@ -64,8 +69,10 @@ use runtime::cache::Cache;
 use runtime::clock::{SharedClock, Timestamp};
 use runtime::config::Tables;
 use runtime::random::SharedRandom;
+use sdk::Service;
 use seal::Sealer;
 
+use calls::Calls;
 use item::Get as _;
 pub use item::Item;
 
@@ -78,6 +85,8 @@ const BATCH_WRITE_MAX: usize = 25;
 #[derive(Clone, Debug)]
 pub struct Store {
     client: Client,
+    /// The operations that messages are made of: their requests cost less than the client's.
+    calls: Calls,
     tables: Tables,
     sealer: Sealer,
     clock: SharedClock,
@@ -110,9 +119,10 @@ enum Table {
 }
 
 impl Store {
-    /// A store over `client`.
+    /// A store over `client`, and over `service` for what is asked often.
     pub fn new(
         client: Client,
+        service: &Service,
         tables: Tables,
         sealer: Sealer,
         clock: SharedClock,
@@ -123,6 +133,7 @@ impl Store {
         let marked = Arc::new(Cache::new(stats::MARKS_KEPT));
         Self {
             client,
+            calls: Calls::new(service),
             tables,
             sealer,
             clock,
@@ -187,17 +198,14 @@ impl Store {
         strong: bool,
         operation: &'static str,
     ) -> Result<Option<Item>> {
-        let out = self
-            .client
-            .get_item()
+        let request = GetItemInput::builder()
             .table_name(self.table(table))
             .set_key(Some(key))
             .consistent_read(strong)
             .set_return_consumed_capacity(self.return_consumed_capacity.clone())
-            .send()
-            .await
+            .build()
             .map_err(unavailable(operation))?;
-        Ok(out.item)
+        Ok(self.calls.get.send(request).await.map_err(unavailable(operation))?.item)
     }
 
     /// Reads up to any number of items; those that are not there are left out, the order is lost.
@@ -216,14 +224,12 @@ impl Store {
             let batch: Vec<Item> = waiting.drain(..waiting.len().min(BATCH_GET_MAX)).collect();
             let wanted = batch.len();
             let request = KeysAndAttributes::builder().set_keys(Some(batch)).consistent_read(strong).build();
-            let mut out = self
-                .client
-                .batch_get_item()
+            let request = BatchGetItemInput::builder()
                 .request_items(table, request.map_err(unavailable(operation))?)
                 .set_return_consumed_capacity(self.return_consumed_capacity.clone())
-                .send()
-                .await
+                .build()
                 .map_err(unavailable(operation))?;
+            let mut out = self.calls.batch_get.send(request).await.map_err(unavailable(operation))?;
             let mut responses = out.responses.take().unwrap_or_default();
             found.extend(responses.remove(table).unwrap_or_default());
             let left = out.unprocessed_keys.take().and_then(|mut left| left.remove(table));
@@ -292,9 +298,7 @@ impl Store {
             values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let alias =
             condition.contains("#ttl").then(|| HashMap::from([("#ttl".to_owned(), "ttl".to_owned())]));
-        let sent = self
-            .client
-            .put_item()
+        let request = PutItemInput::builder()
             .table_name(self.table(Table::Log))
             .set_item(Some(item))
             .condition_expression(condition)
@@ -302,9 +306,9 @@ impl Store {
             .set_expression_attribute_values((!values.is_empty()).then_some(values))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .set_return_consumed_capacity(self.return_consumed_capacity.clone())
-            .send()
-            .await;
-        let error = match sent {
+            .build()
+            .map_err(unavailable(operation))?;
+        let error = match self.calls.put.send(request).await {
             Ok(_) => return Ok(None),
             Err(error) => error,
         };
@@ -330,9 +334,7 @@ impl Store {
             values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let aliased = update.contains("#ttl") || condition.contains("#ttl");
         let alias = aliased.then(|| HashMap::from([("#ttl".to_owned(), "ttl".to_owned())]));
-        let sent = self
-            .client
-            .update_item()
+        let request = UpdateItemInput::builder()
             .table_name(self.table(Table::Log))
             .set_key(Some(key))
             .update_expression(update)
@@ -340,9 +342,9 @@ impl Store {
             .set_expression_attribute_names(alias)
             .set_expression_attribute_values(Some(values))
             .set_return_consumed_capacity(self.return_consumed_capacity.clone())
-            .send()
-            .await;
-        match sent {
+            .build()
+            .map_err(unavailable(operation))?;
+        match self.calls.update.send(request).await {
             Ok(_) => Ok(true),
             Err(error) if crate::is_condition(&error) => Ok(false),
             Err(error) => Err(unavailable(operation)(error)),
@@ -377,9 +379,7 @@ struct Range {
 
 impl Store {
     async fn query(&self, table: Table, range: Range) -> Result<QueryPage> {
-        let out = self
-            .client
-            .query()
+        let request = QueryInput::builder()
             .table_name(self.table(table))
             .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to")
             .expression_attribute_values(":pk", AttributeValue::S(range.pk))
@@ -390,9 +390,9 @@ impl Store {
             .consistent_read(range.strong)
             .set_exclusive_start_key(range.start)
             .set_return_consumed_capacity(self.return_consumed_capacity.clone())
-            .send()
-            .await
+            .build()
             .map_err(unavailable(range.operation))?;
+        let out = self.calls.query.send(request).await.map_err(unavailable(range.operation))?;
         Ok(QueryPage { items: out.items.unwrap_or_default(), last: out.last_evaluated_key })
     }
 }
