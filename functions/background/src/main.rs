@@ -1,8 +1,8 @@
 //! Lambda entry point of `background`: wiring only.
 
-use aws_lambda_events::event::sqs::SqsEvent;
 use background::Background;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use shared::batch::Event;
 use shared::config::Env;
 use shared::{Platform, telemetry};
 
@@ -11,6 +11,6 @@ async fn main() -> Result<(), Error> {
     let env = Env::process();
     telemetry::init(&env)?;
     let function = &Background::connect(&env, &Platform::system())?;
-    run(service_fn(async |event: LambdaEvent<SqsEvent>| Ok::<_, Error>(function.handle(event.payload).await)))
+    run(service_fn(async |event: LambdaEvent<Event>| Ok::<_, Error>(function.handle(event.payload.0).await)))
         .await
 }

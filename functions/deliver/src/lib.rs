@@ -207,7 +207,8 @@ impl Deliver {
             }
         };
         let check_before_send = received.again || received.waited > QUEUED_MAX;
-        self.attempt(batch, job, priority, check_before_send, received.again, on_the_way).await
+        // Large, and moved with the job that waits for it, unless it has a place of its own.
+        Box::pin(self.attempt(batch, job, priority, check_before_send, received.again, on_the_way)).await
     }
 
     /// One attempt. `check_before_send`: the job may have a copy, and looks at what was done. `again`: it came back, perhaps

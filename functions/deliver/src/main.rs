@@ -1,8 +1,8 @@
 //! Lambda entry point of `deliver`: wiring only.
 
-use aws_lambda_events::event::sqs::SqsEvent;
 use deliver::Deliver;
 use lambda_runtime::{Error, LambdaEvent, run, service_fn};
+use shared::batch::Event;
 use shared::config::Env;
 use shared::{Platform, telemetry};
 
@@ -13,6 +13,6 @@ async fn main() -> Result<(), Error> {
     let platform = Platform::system();
     let function = &Deliver::connect(&env, &platform)?;
     platform.expect_the_end(&env).await;
-    run(service_fn(async |event: LambdaEvent<SqsEvent>| Ok::<_, Error>(function.handle(event.payload).await)))
+    run(service_fn(async |event: LambdaEvent<Event>| Ok::<_, Error>(function.handle(event.payload.0).await)))
         .await
 }

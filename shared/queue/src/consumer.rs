@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use futures_util::future::join_all;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use tracing::{Instrument as _, Span};
 
 use domain::error::{Chain, Error, Result};
@@ -15,6 +17,18 @@ use runtime::trace::{ATTRIBUTE, Trace};
 
 /// Longest wait between two tries of a job whose dependencies are down.
 const BACKOFF_MAX: Duration = Duration::from_secs(900);
+
+/// An event of a queue, as a function's runtime reads it. Read in one go: that runtime keeps account of where in the text
+/// it is, which is a third of the reading.
+#[derive(Debug)]
+pub struct Event(pub SqsEvent);
+
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        let text = Box::<RawValue>::deserialize(from)?;
+        serde_json::from_str(text.get()).map(Self).map_err(serde::de::Error::custom)
+    }
+}
 
 /// A queue that a function consumes.
 #[derive(Clone, Debug)]

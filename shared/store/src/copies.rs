@@ -384,20 +384,21 @@ impl Store {
     /// Adds this instance's readings to those of the window; how many those are now.
     async fn add_readings(&self, app: AppId) -> Result<u64> {
         let now = self.clock.now();
-        let out = self
-            .client
-            .update_item()
-            .table_name(self.table(Table::Log))
-            .set_key(Some(keys::reads(app, now.seconds() / WINDOW.as_secs())))
-            .update_expression("SET #ttl = :ttl ADD u :count")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":ttl", n(now.after(COUNT_KEPT).seconds()))
-            .expression_attribute_values(":count", n(COUNTED_AT_ONCE))
-            .return_values(ReturnValue::UpdatedNew)
-            .set_return_consumed_capacity(self.return_consumed_capacity.clone())
-            .send()
-            .await
-            .map_err(unavailable("count the reads of an application"))?;
+        let out = Box::pin(
+            self.client
+                .update_item()
+                .table_name(self.table(Table::Log))
+                .set_key(Some(keys::reads(app, now.seconds() / WINDOW.as_secs())))
+                .update_expression("SET #ttl = :ttl ADD u :count")
+                .expression_attribute_names("#ttl", "ttl")
+                .expression_attribute_values(":ttl", n(now.after(COUNT_KEPT).seconds()))
+                .expression_attribute_values(":count", n(COUNTED_AT_ONCE))
+                .return_values(ReturnValue::UpdatedNew)
+                .set_return_consumed_capacity(self.return_consumed_capacity.clone())
+                .send(),
+        )
+        .await
+        .map_err(unavailable("count the reads of an application"))?;
         out.attributes.unwrap_or_default().number("u")
     }
 

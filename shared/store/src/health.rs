@@ -92,7 +92,7 @@ impl Store {
                 .update_expression("DELETE hanging :these")
                 .condition_expression("contains(hanging, :this)")
         };
-        match request.send().await {
+        match Box::pin(request.send()).await {
             Ok(_) => {}
             Err(error) if crate::is_condition(&error) => {}
             Err(error) => return Err(unavailable("note whether an endpoint hangs")(error)),
@@ -211,7 +211,7 @@ impl Store {
             .expression_attribute_values(":since", n(since.ms()))
             .expression_attribute_values(":from", n(from.ms()))
             .set_return_consumed_capacity(self.return_consumed_capacity.clone());
-        match request.send().await {
+        match Box::pin(request.send()).await {
             Ok(_) => Ok(()),
             Err(error) if crate::is_condition(&error) => Ok(()),
             Err(error) => Err(unavailable("note since when an endpoint fails")(error)),

@@ -115,21 +115,22 @@ impl Store {
     /// # Errors
     /// The store's own.
     pub async fn keep_answer(&self, hash: &str, owner: &str, status: u16, body: &[u8]) -> Result<()> {
-        let out = self
-            .client
-            .update_item()
-            .table_name(self.table(Table::Log))
-            .set_key(Some(keys::idempotency(hash)))
-            .update_expression("SET c = :status, a = :answer, #ttl = :ttl")
-            .condition_expression("o = :owner")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":status", n(status))
-            .expression_attribute_values(":answer", b(self.sealer.seal(&place(hash), body)))
-            .expression_attribute_values(":ttl", n(self.clock.now().after(KEPT).seconds()))
-            .expression_attribute_values(":owner", s(owner))
-            .set_return_consumed_capacity(self.return_consumed_capacity.clone())
-            .send()
-            .await;
+        let out = Box::pin(
+            self.client
+                .update_item()
+                .table_name(self.table(Table::Log))
+                .set_key(Some(keys::idempotency(hash)))
+                .update_expression("SET c = :status, a = :answer, #ttl = :ttl")
+                .condition_expression("o = :owner")
+                .expression_attribute_names("#ttl", "ttl")
+                .expression_attribute_values(":status", n(status))
+                .expression_attribute_values(":answer", b(self.sealer.seal(&place(hash), body)))
+                .expression_attribute_values(":ttl", n(self.clock.now().after(KEPT).seconds()))
+                .expression_attribute_values(":owner", s(owner))
+                .set_return_consumed_capacity(self.return_consumed_capacity.clone())
+                .send(),
+        )
+        .await;
         match out {
             Ok(_) => {}
             // Somebody else took the key over: theirs is kept.
@@ -144,16 +145,17 @@ impl Store {
     /// # Errors
     /// The store's own.
     pub async fn free_key(&self, hash: &str, owner: &str) -> Result<()> {
-        let out = self
-            .client
-            .delete_item()
-            .table_name(self.table(Table::Log))
-            .set_key(Some(keys::idempotency(hash)))
-            .condition_expression("o = :owner")
-            .expression_attribute_values(":owner", s(owner))
-            .set_return_consumed_capacity(self.return_consumed_capacity.clone())
-            .send()
-            .await;
+        let out = Box::pin(
+            self.client
+                .delete_item()
+                .table_name(self.table(Table::Log))
+                .set_key(Some(keys::idempotency(hash)))
+                .condition_expression("o = :owner")
+                .expression_attribute_values(":owner", s(owner))
+                .set_return_consumed_capacity(self.return_consumed_capacity.clone())
+                .send(),
+        )
+        .await;
         match out {
             Ok(_) => {}
             Err(error) if crate::is_condition(&error) => {}

@@ -90,7 +90,10 @@ pub(super) fn items(new: &NewMessage, retention: &Retention) -> Result<(Item, Ve
     let ttl = retention.messages_until(new.id.time()).seconds();
     let until = new.payload_until();
     let own_life = new.retention_hours < 24 * retention.message_days();
-    let mut item = keys::message(new.app, new.id)
+    let mut item = keys::message(new.app, new.id);
+    // What it has beside its key, about.
+    item.reserve(12);
+    let mut item = item
         .with("v", n(SCHEMA))
         .with("et", s(&new.labels.event_type))
         .with_some("ei", new.event_id.as_ref().map(s))
@@ -225,18 +228,19 @@ impl Store {
     /// The store's own.
     pub async fn remove_message(&self, app: AppId, id: MessageId, holder: Option<&str>) -> Result<()> {
         let condition = if holder.is_some() { "w = :holder" } else { "attribute_not_exists(w)" };
-        let out = self
-            .client
-            .delete_item()
-            .table_name(self.table(Table::Log))
-            .set_key(Some(keys::message(app, id)))
-            .condition_expression(condition)
-            .set_expression_attribute_values(
-                holder.map(|holder| HashMap::from([(":holder".to_owned(), s(holder))])),
-            )
-            .set_return_consumed_capacity(self.return_consumed_capacity.clone())
-            .send()
-            .await;
+        let out = Box::pin(
+            self.client
+                .delete_item()
+                .table_name(self.table(Table::Log))
+                .set_key(Some(keys::message(app, id)))
+                .condition_expression(condition)
+                .set_expression_attribute_values(
+                    holder.map(|holder| HashMap::from([(":holder".to_owned(), s(holder))])),
+                )
+                .set_return_consumed_capacity(self.return_consumed_capacity.clone())
+                .send(),
+        )
+        .await;
         match out {
             Ok(_) => Ok(()),
             Err(error) if crate::is_condition(&error) => Ok(()),
@@ -264,15 +268,16 @@ impl Store {
         let stored = &message.stored;
         for part in 0..stored.parts {
             let key = keys::payload_part(message.app, message.id, &stored.parts_tag, part);
-            let out = self
-                .client
-                .delete_item()
-                .table_name(self.table(Table::Log))
-                .set_key(Some(key))
-                .condition_expression("attribute_exists(pk)")
-                .set_return_consumed_capacity(self.return_consumed_capacity.clone())
-                .send()
-                .await;
+            let out = Box::pin(
+                self.client
+                    .delete_item()
+                    .table_name(self.table(Table::Log))
+                    .set_key(Some(key))
+                    .condition_expression("attribute_exists(pk)")
+                    .set_return_consumed_capacity(self.return_consumed_capacity.clone())
+                    .send(),
+            )
+            .await;
             match out {
                 Ok(_) => {}
                 Err(error) if crate::is_condition(&error) => {}

@@ -120,18 +120,22 @@ impl Store {
     /// # Errors
     /// The store's own; `Corrupt` if what was kept cannot be opened.
     pub async fn take_one_time_token(&self, hash: &str) -> Result<Option<String>> {
-        let sent = self
-            .client
-            .delete_item()
-            .table_name(self.table(Table::Log))
-            .set_key(Some(keys::one_time_token(hash)))
-            .condition_expression("#until > :now")
-            .set_expression_attribute_names(Some(HashMap::from([("#until".to_owned(), "until".to_owned())])))
-            .expression_attribute_values(":now", AttributeValue::N(self.clock.now().ms().to_string()))
-            .return_values(ReturnValue::AllOld)
-            .set_return_consumed_capacity(self.return_consumed_capacity.clone())
-            .send()
-            .await;
+        let sent = Box::pin(
+            self.client
+                .delete_item()
+                .table_name(self.table(Table::Log))
+                .set_key(Some(keys::one_time_token(hash)))
+                .condition_expression("#until > :now")
+                .set_expression_attribute_names(Some(HashMap::from([(
+                    "#until".to_owned(),
+                    "until".to_owned(),
+                )])))
+                .expression_attribute_values(":now", AttributeValue::N(self.clock.now().ms().to_string()))
+                .return_values(ReturnValue::AllOld)
+                .set_return_consumed_capacity(self.return_consumed_capacity.clone())
+                .send(),
+        )
+        .await;
         let item: Item = match sent {
             Ok(out) => out.attributes.unwrap_or_default(),
             Err(error) if crate::is_condition(&error) => return Ok(None),

@@ -347,18 +347,19 @@ impl Store {
             text.push_str(&format!(" REMOVE {}", update.remove.join(", ")));
         }
         // No condition but the shape's: each count says when it was made, which a mark is compared with.
-        let sent = self
-            .client
-            .update_item()
-            .table_name(self.table(Table::Log))
-            .set_key(Some(keys::stats(endpoint, hour)))
-            .update_expression(text)
-            .condition_expression("attribute_not_exists(v) OR v <= :v")
-            .expression_attribute_names("#ttl", "ttl")
-            .set_expression_attribute_values(Some(values.into_iter().collect()))
-            .set_return_consumed_capacity(self.return_consumed_capacity.clone())
-            .send()
-            .await;
+        let sent = Box::pin(
+            self.client
+                .update_item()
+                .table_name(self.table(Table::Log))
+                .set_key(Some(keys::stats(endpoint, hour)))
+                .update_expression(text)
+                .condition_expression("attribute_not_exists(v) OR v <= :v")
+                .expression_attribute_names("#ttl", "ttl")
+                .set_expression_attribute_values(Some(values.into_iter().collect()))
+                .set_return_consumed_capacity(self.return_consumed_capacity.clone())
+                .send(),
+        )
+        .await;
         sent.map(drop).map_err(unavailable("keep counts"))
     }
 
@@ -442,22 +443,23 @@ impl Store {
                 };
                 return Ok(swept);
             }
-            let page = self
-                .client
-                .query()
-                .table_name(self.table(Table::Log))
-                .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to")
-                .expression_attribute_values(":pk", AttributeValue::S(keys::log_pk(endpoint, shard)))
-                .expression_attribute_values(":from", bound(from))
-                .expression_attribute_values(":to", bound(to))
-                .projection_expression("sk, s, ms")
-                .scan_index_forward(ascending)
-                .limit(PAGE)
-                .set_exclusive_start_key(start)
-                .set_return_consumed_capacity(self.return_consumed_capacity.clone())
-                .send()
-                .await
-                .map_err(unavailable("count deliveries"))?;
+            let page = Box::pin(
+                self.client
+                    .query()
+                    .table_name(self.table(Table::Log))
+                    .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to")
+                    .expression_attribute_values(":pk", AttributeValue::S(keys::log_pk(endpoint, shard)))
+                    .expression_attribute_values(":from", bound(from))
+                    .expression_attribute_values(":to", bound(to))
+                    .projection_expression("sk, s, ms")
+                    .scan_index_forward(ascending)
+                    .limit(PAGE)
+                    .set_exclusive_start_key(start)
+                    .set_return_consumed_capacity(self.return_consumed_capacity.clone())
+                    .send(),
+            )
+            .await
+            .map_err(unavailable("count deliveries"))?;
             let items = page.items.unwrap_or_default();
             work.spend(items.len());
             for item in &items {

@@ -48,21 +48,22 @@ impl Store {
             } else {
                 ("SET nx = nx + :length, #ttl = :ttl", "nx >= :now")
             };
-            let sent = self
-                .client
-                .update_item()
-                .table_name(self.table(Table::Log))
-                .set_key(Some(keys::throttle(of, item)))
-                .update_expression(update)
-                .condition_expression(condition)
-                .expression_attribute_names("#ttl", "ttl")
-                .expression_attribute_values(":now", n(now.ms() * 1000))
-                .expression_attribute_values(":length", n(length))
-                .expression_attribute_values(":ttl", n(now.after(KEPT).seconds()))
-                .return_values(ReturnValue::UpdatedNew)
-                .set_return_consumed_capacity(self.return_consumed_capacity.clone())
-                .send()
-                .await;
+            let sent = Box::pin(
+                self.client
+                    .update_item()
+                    .table_name(self.table(Table::Log))
+                    .set_key(Some(keys::throttle(of, item)))
+                    .update_expression(update)
+                    .condition_expression(condition)
+                    .expression_attribute_names("#ttl", "ttl")
+                    .expression_attribute_values(":now", n(now.ms() * 1000))
+                    .expression_attribute_values(":length", n(length))
+                    .expression_attribute_values(":ttl", n(now.after(KEPT).seconds()))
+                    .return_values(ReturnValue::UpdatedNew)
+                    .set_return_consumed_capacity(self.return_consumed_capacity.clone())
+                    .send(),
+            )
+            .await;
             match sent {
                 Ok(out) => {
                     let item = out.attributes.unwrap_or_default();

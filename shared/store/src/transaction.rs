@@ -184,13 +184,14 @@ impl Store {
             writes.insert(0, first);
             writes.extend(others);
         }
-        let sent = self
-            .client
-            .transact_write_items()
-            .set_transact_items(Some(writes))
-            .set_return_consumed_capacity(self.return_consumed_capacity.clone())
-            .send()
-            .await;
+        let sent = Box::pin(
+            self.client
+                .transact_write_items()
+                .set_transact_items(Some(writes))
+                .set_return_consumed_capacity(self.return_consumed_capacity.clone())
+                .send(),
+        )
+        .await;
         let error = match sent {
             Ok(_) => return Ok(Once::Ended(Transacted::Done)),
             Err(error) => error,
