@@ -148,10 +148,13 @@ mod tests {
     /// A request as it left: URL, headers, body.
     type Left = (String, BTreeMap<String, String>, String);
 
+    /// An answer: status, header `date`, body.
+    type Answer = (u16, &'static str, &'static str);
+
     /// Gives the answers that it was given, and keeps the requests.
     #[derive(Clone, Debug, Default)]
     struct Wire {
-        answers: Arc<Mutex<VecDeque<(u16, &'static str, &'static str)>>>,
+        answers: Arc<Mutex<VecDeque<Answer>>>,
         left: Arc<Mutex<Vec<Left>>>,
     }
 

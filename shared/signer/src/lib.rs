@@ -133,7 +133,7 @@ impl Signer {
             return false;
         }
         let at = key.at(seconds % SECONDS_OF_A_DAY);
-        let token = match credentials.session_token().map(|token| HeaderValue::from_str(token)) {
+        let token = match credentials.session_token().map(HeaderValue::from_str) {
             None => None,
             Some(Ok(mut token)) => {
                 token.set_sensitive(true);
