@@ -273,7 +273,7 @@ impl Deliver {
         tracing::info!(message_id = %job.message(), endpoint = %job.endpoint(), why, "a delivery stops");
         if let AttemptJob::Scheduled(job) = job {
             let state = State { next: None, stopped: true, ..state_of(job, Status::Fail) };
-            self.store.advance(&state).await?;
+            Box::pin(self.store.advance(&state)).await?;
         }
         Ok(())
     }

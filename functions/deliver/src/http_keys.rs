@@ -40,7 +40,7 @@ impl Deliver {
         if let Some(key) = known.as_deref().and_then(|keys| signing_at(keys, now)) {
             return Ok(Some(key.clone()));
         }
-        let keys = self.store.http_keys(app.org).await?;
+        let keys = Box::pin(self.store.http_keys(app.org)).await?;
         let key = signing_at(&keys, now).cloned();
         self.http_keys.0.put(app.org, Arc::new(keys), now);
         let missing = || unavailable("sign a webhook")("its organisation has no key for HTTP signatures");

@@ -195,7 +195,7 @@ impl Deliver {
             Job::Resend(job) => AttemptJob::Manual(job),
             Job::Probe(job) => {
                 drop(on_the_way);
-                return self.probe(job).await;
+                return Box::pin(self.probe(job)).await;
             }
             Job::Advance(job) => {
                 drop(on_the_way);
@@ -211,7 +211,10 @@ impl Deliver {
         Box::pin(self.attempt(batch, job, priority, check_before_send, received.again, on_the_way)).await
     }
 
-    /// One attempt. `check_before_send`: the job may have a copy, and looks at what was done. `again`: it came back, perhaps
+    /// One attempt, which waits for its receiver most of the time: requests to tables are boxes of their own, so that it holds
+    /// no room for them meanwhile.
+    ///
+    /// `check_before_send`: the job may have a copy, and looks at what was done. `again`: it came back, perhaps
     /// because an attempt could not be recorded, and tries that before it posts once more. `on_the_way`: those that
     /// write lines wait for it, until it is known to write none.
     async fn attempt<'a>(
@@ -229,7 +232,7 @@ impl Deliver {
         let (id, message) = (job.id(), job.message());
         if check_before_send || job.checks_before_send(self.clock.now()) {
             let (state, recorded) =
-                self.store.delivery(job.endpoint(), message, &job.ids_on_record()).await?;
+                Box::pin(self.store.delivery(job.endpoint(), message, &job.ids_on_record())).await?;
             if job.is_past(state.as_ref()) {
                 return Ok(());
             }
@@ -239,7 +242,7 @@ impl Deliver {
                     // A long one, whose result was not claimed yet.
                     self.record(&attempt, false).await?;
                 }
-                return self.finish(&app, &job, &attempt).await;
+                return Box::pin(self.finish(&app, &job, &attempt)).await;
             }
             if job.is_needless(state.as_ref()) {
                 return self.abandon(&job, "a resend delivered it").await;
@@ -256,7 +259,7 @@ impl Deliver {
             let Some((payload, labels)) = self.content(&app, &job).await? else {
                 return self.abandon(&job, "the payload is gone").await;
             };
-            let prepared = self.transformed(batch, &app, &endpoint, &payload, &labels).await?;
+            let prepared = Box::pin(self.transformed(batch, &app, &endpoint, &payload, &labels)).await?;
             Some((payload, labels, prepared))
         } else {
             None
@@ -275,7 +278,7 @@ impl Deliver {
             },
         };
         if again {
-            self.store.probe_log(endpoint.id, message, id).await?;
+            Box::pin(self.store.probe_log(endpoint.id, message, id)).await?;
         }
         let endpoint = &endpoint;
         let made =
@@ -293,7 +296,7 @@ impl Deliver {
         if let Some(due) = job.first_due() {
             self.metrics.first_attempt_after(attempt.at.since(due));
         }
-        if settled { Ok(()) } else { self.finish(&app, &job, &attempt).await }
+        if settled { Ok(()) } else { Box::pin(self.finish(&app, &job, &attempt)).await }
     }
 
     /// Sends what was prepared.
@@ -380,10 +383,10 @@ impl Deliver {
     /// Puts an attempt on record; of one that settles its delivery the state as well.
     async fn record(&self, attempt: &Attempt, settled: bool) -> Result<()> {
         let counts = if attempt.is_first() {
-            self.store.record_first_attempt(attempt, settled).await?
+            Box::pin(self.store.record_first_attempt(attempt, settled)).await?
         } else {
             // Also where it meets itself: the SDK repeats a put whose answer was lost.
-            self.store.record_attempt(attempt).await?.is_none_or(|first| first == *attempt)
+            Box::pin(self.store.record_attempt(attempt)).await?.is_none_or(|first| first == *attempt)
         };
         let goes_on = self.has_bug(InjectedBug::ForkedChain)
             || attempt.is_first()
@@ -434,7 +437,7 @@ impl Deliver {
     async fn application(&self, org: OrgId, app: AppId, endpoint: EndpointId) -> Result<Option<Application>> {
         let found = self.application_along(org, app, endpoint).await?;
         if let Some(app) = &found {
-            self.store.note_reading(app).await;
+            Box::pin(self.store.note_reading(app)).await;
         }
         Ok(found)
     }
@@ -447,11 +450,10 @@ impl Deliver {
     ) -> Result<Option<Application>> {
         let now = self.clock.now();
         if self.endpoints.contains(&endpoint, now) {
-            return self.store.find_application(org, app).await;
+            return Box::pin(self.store.find_application(org, app)).await;
         }
-        let Some((app, endpoints, _)) = self.store.find_application_and_endpoints(org, app).await? else {
-            return Ok(None);
-        };
+        let found = Box::pin(self.store.find_application_and_endpoints(org, app)).await?;
+        let Some((app, endpoints, _)) = found else { return Ok(None) };
         for endpoint in endpoints {
             self.endpoints.put(endpoint.id, app.cache_version(), Arc::new(endpoint), now);
         }
@@ -464,7 +466,7 @@ impl Deliver {
         if let Some(endpoint) = self.endpoints.get(&id, app.cache_version(), now) {
             return Ok(Some(endpoint));
         }
-        let Some(endpoint) = self.store.find_endpoint(app.id, id).await? else {
+        let Some(endpoint) = Box::pin(self.store.find_endpoint(app.id, id)).await? else {
             self.endpoints.remove(&id);
             return Ok(None);
         };
@@ -486,8 +488,9 @@ impl Deliver {
                 return Ok(Some((payload.clone(), job.labels.clone())));
             }
         }
-        let Some(message) = self.store.find_message(job.app(), job.message()).await? else { return Ok(None) };
-        let Some(payload) = self.store.payload(&message).await? else { return Ok(None) };
+        let found = Box::pin(self.store.find_message(job.app(), job.message())).await?;
+        let Some(message) = found else { return Ok(None) };
+        let Some(payload) = Box::pin(self.store.payload(&message)).await? else { return Ok(None) };
         Ok(Some((payload, message.labels)))
     }
 }
@@ -496,3 +499,7 @@ impl Deliver {
 fn busy() -> shared::Error {
     unavailable("finish a delivery")("another copy of the job is doing so")
 }
+
+#[cfg(test)]
+#[path = "size_tests.rs"]
+mod tests;

@@ -50,7 +50,7 @@ impl Deliver {
         let turn = match taken.and_then(|slot| throttle::turn(slot, now)) {
             Some(turn) => turn,
             None => {
-                let slot = batch.slots.take(&self.store, limit).await?;
+                let slot = Box::pin(batch.slots.take(&self.store, limit)).await?;
                 throttle::turn(slot, now).unwrap_or(Turn::Now)
             }
         };
@@ -69,7 +69,7 @@ impl Deliver {
         }
         let (app, message, what) = (job.app(), job.message(), job.timer_name());
         let job = Job::from(job.without_payload());
-        self.store.set_timer(slot, message, &what, &app.to_string(), &job.body()?).await
+        Box::pin(self.store.set_timer(slot, message, &what, &app.to_string(), &job.body()?)).await
     }
 
     async fn put_into(&self, priority: Priority, job: AttemptJob, wait: Duration) -> Result<()> {
