@@ -113,6 +113,18 @@ impl Api {
         self.create("an ordered endpoint", &format!("/app/{app}/endpoint"), &body).await
     }
 
+    /// Pauses an ordered endpoint, or resumes it.
+    pub(crate) async fn order(&self, app: &str, endpoint: &str, what: &str) -> Result<(), Failed> {
+        let path = format!("/app/{app}/endpoint/{endpoint}/order/{what}");
+        let failed =
+            |problem: String| Failed::Server(format!("an order was not changed ({what}): {problem}"));
+        let (status, text) = self.ask(Method::POST, &path, None, String::new()).await.map_err(failed)?;
+        match status.is_success() {
+            true => Ok(()),
+            false => Err(failed(format!("{status}: {}", String::from_utf8_lossy(&text)))),
+        }
+    }
+
     /// An endpoint whose messages are fetched.
     pub(crate) async fn polling_endpoint(&self, app: &str) -> Result<String, Failed> {
         let body = json!({ "destination": { "kind": "polling" } });

@@ -108,6 +108,8 @@ pub struct Figures {
     pub cost: Option<Cost>,
     /// What was on file and fetched before the run.
     pub backlog: Option<Backlog>,
+    /// Deliveries a second once a paused order was resumed, with all messages in it.
+    pub resumed_per_second: Option<f64>,
     /// What pages of lists take, after the run.
     pub pages: Vec<PageCost>,
     /// Latency over time.
@@ -156,6 +158,7 @@ impl Figures {
             own_cpu_ms_per_delivery: own.iter().map(|(name, used)| (name.clone(), cpu_ms(used))).collect(),
             cost: spent.map(|spent| Cost::new(spent, delivered)),
             backlog: None,
+            resumed_per_second: None,
             pages,
             timeline: timeline(&told, began, took),
         }
@@ -295,6 +298,9 @@ impl fmt::Display for Figures {
                 "backlog: {messages} messages fetched in {seconds:.1} s, {rate:.0} a second, by {requests} requests, \
                  {out_of_order} out of order; the longest turn {slowest_ms:.0} ms"
             )?;
+        }
+        if let Some(rate) = self.resumed_per_second {
+            writeln!(f, "once resumed, with all of them accepted: {rate:.0} deliveries a second")?;
         }
         for PageCost { list, p50_ms, read_units, requests } in &self.pages {
             write!(f, "{list}: p50 {p50_ms:.2} ms")?;

@@ -79,6 +79,10 @@ pub struct Flags {
     /// Messages of one webhook at most, from 1 to 1,000; from 2 on its body is a list.
     #[arg(long, value_name = "NUMBER", default_value_t = 1, requires = "ordered", value_parser = clap::value_parser!(u16).range(1..=1000))]
     batch: u16,
+    /// The order is paused while messages are posted, and resumed for all of them: how fast they are sent, whatever accepting
+    /// them takes.
+    #[arg(long, requires = "ordered")]
+    paused: bool,
     /// Send an idempotency key with each message.
     #[arg(long)]
     idempotency_key: bool,
@@ -208,6 +212,8 @@ pub struct Plan {
     pub order: Option<Order>,
     /// Messages of one of their webhooks at most.
     pub batch: u16,
+    /// Nothing is sent before all is posted.
+    pub paused: bool,
     /// How often what is not delivered but fetched is asked for; none where it is delivered.
     pub poll: Option<Duration>,
     /// Bytes of each payload.
@@ -248,6 +254,7 @@ impl Plan {
             beside: Beside::default(),
             order: None,
             batch: 1,
+            paused: false,
             poll: None,
             size: 512,
             idempotency_key: false,
@@ -360,6 +367,7 @@ impl Flags {
                 },
                 order: self.ordered.then(|| self.ordered_by.map_or(Order::All, Order::By)),
                 batch: self.batch,
+                paused: self.paused,
                 poll: self.poll.then(|| Duration::from_millis(self.poll_every.into())),
                 size: self.size,
                 idempotency_key: self.idempotency_key,

@@ -172,16 +172,21 @@ async fn measure(plan: &Plan, stack: Option<&Stack>, clock: &Shifted) -> Result<
     let (before, began) = (cpu::by_name(), Instant::now());
     let own_before = stack.map(Stack::cpu).unwrap_or_default();
     let measured = async {
+        let paused: Vec<_> = load.applications.iter().zip(&endpoints).filter(|_| plan.paused).collect();
+        orders(&api, &paused, "pause").await?;
         load.run(plan).await;
+        let resumed = Instant::now();
+        orders(&api, &paused, "resume").await?;
         arrivals(&tally, plan.wait).await;
+        Ok::<_, Failed>(plan.paused.then(|| resumed.elapsed().saturating_sub(tally.quiet_for())))
     };
-    match &beside {
-        None => measured.await,
+    let sending = match &beside {
+        None => measured.await?,
         Some(beside) => tokio::select! {
-            () = measured => {}
-            () = beside.post(&api, &payloads) => {}
+            sending = measured => sending?,
+            () = beside.post(&api, &payloads) => None,
         },
-    }
+    };
     let (took, used) = (began.elapsed(), cpu::between(&before, &cpu::by_name()));
     let own = cpu::between(&own_before, &stack.map(Stack::cpu).unwrap_or_default());
     match stack {
@@ -200,11 +205,22 @@ async fn measure(plan: &Plan, stack: Option<&Stack>, clock: &Shifted) -> Result<
     };
     let mut figures = Figures::new(plan, &tally, took, [&used, &own], spent.as_ref(), pages);
     figures.backlog = backlog;
+    figures.resumed_per_second = sending.map(|took| figures.delivered as f64 / took.as_secs_f64().max(1e-6));
     if stack.is_none() {
         clean_up(&api, &load.applications).await;
         clean_up(&api, beside.as_ref().map(Beside::applications).unwrap_or_default()).await;
     }
     Ok(figures)
+}
+
+/// Pauses the orders of these applications' endpoints, or resumes them.
+async fn orders(api: &Api, of: &[(&String, &Vec<String>)], what: &str) -> Result<(), Failed> {
+    for (app, endpoints) in of {
+        for endpoint in *endpoints {
+            api.order(app, endpoint, what).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Waits until everything that was accepted has arrived, or nothing has for `wait`.

@@ -134,6 +134,9 @@ impl Given {
         }
         if !self.fifo {
             settings.fifo = before.fifo.clone();
+            if let Some(fifo) = settings.fifo.as_mut().filter(|_| !settings.destination.takes_lists()) {
+                fifo.batching = Default::default();
+            }
         }
         if matches!(settings.destination, Destination::Http { .. }) {
             settings.auto_enable |= !self.auto_enable && before.auto_enable;
