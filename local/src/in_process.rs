@@ -3,8 +3,13 @@
 //!
 //! What an invocation asks goes this way; creating and describing tables and queues, and whatever else
 //! there is, takes the sockets, which are always there.
+//!
+//! One request at a time works in the tables. Where nobody does, a request for one item is answered by whoever asks:
+//! waking another thread and being woken takes as long as the answer. Everything else is left to the thread of the tables,
+//! so that what takes long holds up no connection.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
@@ -16,7 +21,9 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use dynoxide::Database;
 use local_sqs::Engine;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::cpu;
 
 /// An answer: status and body.
 type Answer = (u16, Vec<u8>);
@@ -30,17 +37,42 @@ pub(crate) struct Asked {
 
 /// Where the thread of the embedded DynamoDB takes requests from.
 pub(crate) type Asking = mpsc::UnboundedReceiver<Asked>;
-/// Where they are put.
-pub(crate) type Ask = mpsc::UnboundedSender<Asked>;
+
+/// The way to the tables inside the process.
+#[derive(Clone)]
+pub(crate) struct Tables {
+    pub(crate) database: Database,
+    /// To their thread.
+    pub(crate) ask: mpsc::UnboundedSender<Asked>,
+    /// Leave to work in them, for one at a time.
+    pub(crate) turn: Arc<Semaphore>,
+}
 
 /// Answers what is asked, one request after the other, until nobody can ask any more.
-pub(crate) async fn serve(database: Database, mut asking: Asking) {
+pub(crate) async fn serve(database: Database, turn: Arc<Semaphore>, mut asking: Asking) {
     while let Some(Asked { operation, request, answer }) = asking.recv().await {
+        // It is never closed.
+        let _turn = turn.acquire().await;
         let body = request.body().bytes().unwrap_or_default();
         if let Some(answered) = local_dynamodb::answer(&database, operation, body) {
             // Whoever asked may have given up; what was asked for is done all the same.
             let _gone = answer.send(answered);
         }
+    }
+}
+
+/// The operations on one item, which are answered at once where nobody else is at work.
+const OF_ONE_ITEM: [&str; 4] = ["DeleteItem", "GetItem", "PutItem", "UpdateItem"];
+
+impl Tables {
+    /// Answers a request for one item, if it is one and nobody is at work in the tables.
+    fn at_once(&self, operation: &'static str, request: &HttpRequest) -> Option<Answer> {
+        if !OF_ONE_ITEM.contains(&operation) {
+            return None;
+        }
+        let _turn = self.turn.try_acquire().ok()?;
+        let body = request.body().bytes().unwrap_or_default();
+        cpu::elsewhere(|| local_dynamodb::answer(&self.database, operation, body))
     }
 }
 
@@ -59,7 +91,7 @@ const SQS: [&str; 7] = [
 #[derive(Clone)]
 pub(crate) struct InProcess {
     pub(crate) network: SharedHttpClient,
-    pub(crate) dynamodb: (SocketAddr, Ask),
+    pub(crate) dynamodb: (SocketAddr, Tables),
     pub(crate) sqs: (SocketAddr, Engine),
 }
 
@@ -89,7 +121,7 @@ impl HttpClient for InProcess {
 struct Connector {
     network: SharedHttpConnector,
     /// What URLs of each begin with, and the way to it.
-    dynamodb: (String, Ask),
+    dynamodb: (String, Tables),
     sqs: (String, Engine),
 }
 
@@ -121,12 +153,15 @@ fn response(
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let (dynamodb, ask) = &self.dynamodb;
+        let (dynamodb, tables) = &self.dynamodb;
         if request.uri().starts_with(dynamodb)
             && let Some(operation) = operation(&request, &local_dynamodb::OPERATIONS)
         {
+            if let Some(answered) = tables.at_once(operation, &request) {
+                return HttpConnectorFuture::ready(response(answered, &[]));
+            }
             let (answer, answered) = oneshot::channel();
-            let asked = ask.send(Asked { operation, request, answer });
+            let asked = tables.ask.send(Asked { operation, request, answer });
             return HttpConnectorFuture::new(async move {
                 let gone = || ConnectorError::io("the embedded DynamoDB has ended".into());
                 asked.map_err(|_| gone())?;
@@ -140,7 +175,8 @@ impl HttpConnector for Connector {
             let engine = engine.clone();
             return HttpConnectorFuture::new(async move {
                 let body = request.body().bytes().unwrap_or_default();
-                let (status, body, code) = local_sqs::answer_in_process(&engine, operation, body).await;
+                let answered = cpu::elsewhere_of(local_sqs::answer_in_process(&engine, operation, body));
+                let (status, body, code) = answered.await;
                 let code = code.map(|code| ("x-amzn-query-error", code));
                 response((status, body), code.as_slice())
             });

@@ -18,6 +18,7 @@ use crate::cors::Cors;
 use crate::dev::Dev;
 use crate::error::StartError;
 use crate::functions::shutdown_requested;
+use crate::in_process::Tables;
 use crate::pace::Pace;
 use crate::poller::Poller;
 use crate::scrape::{ApiFrontend, Sources};
@@ -115,7 +116,7 @@ impl Listeners {
             }
         }
         if let Some(Embedded { dynamo, .. }) = &services.embedded {
-            tasks.spawn(keep_swept(dynamo.database(), clock.clone(), stopped.clone()));
+            tasks.spawn(keep_swept(dynamo.tables(), clock.clone(), stopped.clone()));
         }
         tasks
     }
@@ -147,12 +148,12 @@ fn refused(variable: &str, address: SocketAddr, error: &std::io::Error) -> Start
     ConfigError::new(variable, problem).into()
 }
 
-async fn keep_swept(database: dynoxide::Database, clock: SharedClock, mut stop: watch::Receiver<bool>) {
+async fn keep_swept(tables: Tables, clock: SharedClock, mut stop: watch::Receiver<bool>) {
     loop {
         tokio::select! {
             biased;
             () = shutdown_requested(&mut stop) => return,
-            () = clock.sleep(SWEEP) => dynamo::sweep(database.clone()).await,
+            () = clock.sleep(SWEEP) => dynamo::sweep(tables.clone()).await,
         }
     }
 }

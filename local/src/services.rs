@@ -96,7 +96,7 @@ impl Services {
         let http = match &embedded {
             Some(Embedded { sqs, dynamo, .. }) if !settings.sockets => SharedHttpClient::new(InProcess {
                 network: settings.platform.http.clone(),
-                dynamodb: (dynamo.address, dynamo.ask.clone()),
+                dynamodb: (dynamo.address, dynamo.tables.clone()),
                 sqs: (sqs.address, sqs.engine.clone()),
             }),
             _ => settings.platform.http.clone(),

@@ -2,7 +2,7 @@
 //!
 //! An operation decides under one lock and hands its writes over before it lets the lock go, so the
 //! order of the commits is the order of the decisions. What must not be seen before it is durable
-//! (a new message) is put in place by the writer's thread after the commit, so a caller that goes
+//! (a new message) is put in place by whoever makes the commit, so a caller that goes
 //! away meanwhile takes nothing with it.
 
 pub(crate) mod content;
@@ -16,7 +16,7 @@ pub(crate) mod settings;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::sync::oneshot;
 
@@ -44,8 +44,8 @@ struct Inner {
     store: Store,
 }
 
-/// What the writer's thread needs too. It has no store: otherwise that thread could come to wait for
-/// its own end.
+/// What a commit needs too, on whichever thread. It has no store: otherwise the store's own thread could come to wait
+/// for its own end.
 struct Core {
     state: Mutex<State>,
     clock: Arc<dyn Clock>,
@@ -206,8 +206,8 @@ impl Engine {
             // Nobody listens when the caller has gone away; what was asked for is done.
             let _gone = answer.send(outcome);
         });
-        // Otherwise the engine is not held, and a file can be let go while somebody waits.
-        let engine = self.inner.store.in_memory().then(|| self.inner.clone());
+        // Not held: a file can be let go while somebody waits.
+        let engine = Arc::downgrade(&self.inner);
         Commit { outcome: commit, engine }
     }
 }
@@ -215,14 +215,13 @@ impl Engine {
 /// A commit to wait for.
 struct Commit {
     outcome: oneshot::Receiver<Outcome>,
-    /// Set where waiting has to do the work.
-    engine: Option<Arc<Inner>>,
+    engine: Weak<Inner>,
 }
 
 impl Commit {
     async fn done(self) -> Result<(), ApiError> {
         let failed = |text: &str| ApiError::new(Kind::Internal, format!("The change was not stored: {text}"));
-        if let Some(engine) = &self.engine {
+        if let Some(engine) = self.engine.upgrade() {
             engine.store.finish();
         }
         match self.outcome.await {

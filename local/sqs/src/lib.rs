@@ -8,8 +8,8 @@
 //! # How it works
 //!
 //! Every decision is taken in memory, under one lock, by plain structures ordered by time and by
-//! message group. SQLite is the durable log behind them, if there is a file: one thread owns the connection, gathers the
-//! writes that wait, commits them in one transaction and then answers them all. A message becomes
+//! message group. SQLite is the durable log behind them, if there is a file: whoever waits for a commit makes it, for all the
+//! writes that wait by then in one transaction, and then answers them all. A message becomes
 //! visible, and its sender gets an answer, only after the commit: what was answered survives
 //! `kill -9` (the write-ahead log is not synced at each commit, so a power cut may lose the last
 //! moments).
@@ -26,6 +26,7 @@
 //! * Message move tasks are not remembered across a restart.
 //! * Policies, encryption keys and credentials are stored or ignored, never enforced.
 
+mod checkpoints;
 mod engine;
 mod server;
 mod store;
@@ -36,6 +37,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use checkpoints::Checkpoints;
 pub use engine::{Counts, Engine};
 pub use server::{answer_in_process, answer_one, serve};
 
