@@ -20,7 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 pub(crate) const VARIABLE: &str = "POSTRIDER_LOG";
 /// The workspace's own crates, by the names that their lines carry. What they depend on says nothing
 /// below a warning unless it is named.
-const OWN: [&str; 27] = [
+const OWN: [&str; 29] = [
     "applications",
     "attempts",
     "auth",
@@ -36,11 +36,13 @@ const OWN: [&str; 27] = [
     "input",
     "intake",
     "local",
+    "local_dynamodb",
     "local_sqs",
     "messages",
     "portal",
     "queue",
     "runtime",
+    "sdk",
     "sam_template",
     "shared",
     "signer",
