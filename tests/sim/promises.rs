@@ -16,7 +16,7 @@ use crate::links::Links;
 use crate::orders;
 use crate::pollers::Pollers;
 use crate::receivers::Manner;
-use crate::workload::{Code, Customer, Target, Wish, request};
+use crate::workload::{Code, Customer, EVENT_TYPE, Target, Wish, request};
 use crate::world::{World, answer};
 
 /// How long it takes at most to put an attempt on record where nothing strikes.
@@ -207,6 +207,13 @@ impl<'a> Course<'a> {
         was_disabled(self.world, target)
     }
 
+    /// Whether it is what a client asked for, be it that nobody heard of it.
+    async fn is_wish(&self, file: &OnFile, message: MessageId) -> bool {
+        let Some((app, _)) = file.messages.iter().find(|(_, id)| *id == message) else { return false };
+        let found = self.store.find_message(*app, message).await;
+        found.is_ok_and(|found| found.is_some_and(|found| found.labels.event_type == EVENT_TYPE))
+    }
+
     /// Promises 1 and 2: every chain that began has come to its end, and nothing stands beside it.
     async fn chains(&self, file: &OnFile, promised: &Promised<'_>, broken: &mut Vec<String>) {
         let begun: BTreeSet<_> = file.states.iter().chain(file.attempts.keys()).copied().collect();
@@ -238,7 +245,7 @@ impl<'a> Course<'a> {
             let retries = retries.unwrap_or(self.world.settings.schedule.len());
             // In order, a message is tried until it arrives; an example is in no order.
             let is_ordered = target.is_some_and(|target| target.ordered.is_some())
-                && promised.keys().any(|(id, _)| *id == message);
+                && (promised.keys().any(|(id, _)| *id == message) || self.is_wish(file, message).await);
             let is_off = target.is_some_and(|target| is_off(self.world, target));
             let ended = match state.status {
                 Status::Pending if is_ordered && is_off => Ok(()),

@@ -468,9 +468,12 @@ async fn queue(world: &Arc<World>, customer: &Customer, wish: &Wish, index: usiz
     }
 }
 
+/// The type of what clients send.
+pub const EVENT_TYPE: &str = "thing.happened";
+
 /// A message as it is posted.
 fn body(wish: &Wish) -> String {
-    let mut body = format!("{{\"eventType\":\"thing.happened\",\"payload\":{}", wish.payload);
+    let mut body = format!("{{\"eventType\":\"{EVENT_TYPE}\",\"payload\":{}", wish.payload);
     if let Some(channel) = wish.channel {
         body.push_str(&format!(",\"channels\":[\"{channel}\"]"));
     }
