@@ -54,7 +54,8 @@ type Answer = (u16, Vec<u8>);
 impl Aws {
     pub fn new(sim: &Sim, faults: &Faults, journal: &Journal, forgets_a_copy: bool) -> Self {
         let clock = Arc::new(SimClock::new(sim));
-        let options = Options { clock: clock.clone(), ..Options::default() };
+        // IDs of messages may follow from those of records.
+        let options = Options { clock: clock.clone(), seed: Some(0), ..Options::default() };
         Self(Arc::new(Inner {
             sim: sim.clone(),
             faults: faults.clone(),

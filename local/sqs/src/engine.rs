@@ -109,7 +109,7 @@ impl Engine {
     /// When the file cannot be opened or read, or is open elsewhere.
     pub fn open(options: Options) -> Result<Self, Error> {
         let (store, loaded) = Store::open(options.path.as_deref())?;
-        let Options { region, account, clock, .. } = options;
+        let Options { region, account, clock, seed, .. } = options;
         let state = State {
             queues: BTreeMap::new(),
             next_queue: 1,
@@ -117,7 +117,7 @@ impl Engine {
             next_receive: (loaded.epoch << COUNTER_BITS) + 1,
             tasks: Vec::new(),
         };
-        let (ids, waiting) = (Ids::new(), AtomicUsize::new(0));
+        let (ids, waiting) = (Ids::new(seed), AtomicUsize::new(0));
         let core = Core { state: Mutex::new(state), clock, ids, region, account, waiting };
         core.restore(loaded);
         Ok(Self { inner: Arc::new(Inner { core: Arc::new(core), store }) })

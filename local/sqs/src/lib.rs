@@ -79,6 +79,8 @@ pub struct Options {
     pub account: String,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
+    /// What message IDs follow from, so that a run can be repeated; `None`: the system's randomness.
+    pub seed: Option<u64>,
 }
 
 impl Default for Options {
@@ -88,6 +90,7 @@ impl Default for Options {
             region: "us-east-1".to_owned(),
             account: "000000000000".to_owned(),
             clock: Arc::new(SystemClock),
+            seed: None,
         }
     }
 }

@@ -68,11 +68,12 @@ pub(crate) struct Ids {
 }
 
 impl Ids {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(given: Option<u64>) -> Self {
         // `RandomState` is the randomness of the operating system that the standard library hands out.
+        let word = |nth: u64| given.unwrap_or_else(|| RandomState::new().hash_one(nth));
         let mut seed = [0; 16];
-        seed[..8].copy_from_slice(&RandomState::new().hash_one(1).to_be_bytes());
-        seed[8..].copy_from_slice(&RandomState::new().hash_one(2).to_be_bytes());
+        seed[..8].copy_from_slice(&word(1).to_be_bytes());
+        seed[8..].copy_from_slice(&word(2).to_be_bytes());
         Self { seed, next: AtomicU64::new(0) }
     }
 
@@ -107,7 +108,7 @@ mod tests {
 
     #[test]
     fn ids_look_like_uuids_and_differ() {
-        let ids = Ids::new();
+        let ids = Ids::new(None);
         let (a, b) = (ids.next(), ids.next());
         assert_ne!(a, b);
         assert_eq!(a.len(), 36);
