@@ -12,9 +12,6 @@ use runtime::clock::{Clock as _, SystemClock, Timestamp};
 use crate::client::Api;
 use crate::error::Result;
 
-/// Clocks that differ by less than this are taken for equal: a server says whole seconds.
-const CLOCKS_APART_MAX: Duration = Duration::from_secs(2);
-
 /// Where a list is read from, and what of it was seen.
 #[derive(Debug)]
 pub(super) struct Recent {
@@ -55,14 +52,13 @@ impl Recent {
     }
 }
 
-/// Now, by the server's clock where this machine's is wrong: the times of messages are the server's.
+/// The second that it is by the server's clock: the times of messages are the server's. This machine's clock counts
+/// only for a server that does not say: one that is a moment ahead, or is set back, would hide what is posted then.
 pub(super) async fn now(api: &Api) -> Result<Timestamp> {
     let health = api.send(Method::GET, "/health", None).await?;
     let ours = SystemClock.now();
     let date = health.headers.get("date").and_then(|date| date.to_str().ok());
-    let theirs = date.and_then(|date| Timestamp::parse_http_date(date, ours)).unwrap_or(ours);
-    let apart = theirs.since(ours).max(ours.since(theirs));
-    Ok(if apart > CLOCKS_APART_MAX { theirs } else { ours })
+    Ok(date.and_then(|date| Timestamp::parse_http_date(date, ours)).unwrap_or(ours))
 }
 
 #[cfg(test)]
