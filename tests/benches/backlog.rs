@@ -46,6 +46,7 @@ async fn main() {
                 labels: Labels::of("invoice.paid"),
                 due: vec![now, now],
                 check: true,
+                not_before: None,
                 payload: None,
                 payload_until: now.after(Duration::from_secs(3600)),
                 slot: None,

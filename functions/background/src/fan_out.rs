@@ -27,6 +27,7 @@ impl Background {
         let payload = inline.then_some(payload);
         // Plain copies may be on their way: these are not seen before all of those look.
         let free_at = message.id.time().after(DEDUP_FREE_WINDOW);
+        let beside_plain = check && message.deliver_at.is_none();
         let delay = if check { free_at.since(self.clock.now()) } else { Duration::ZERO };
         // What was held back, or may not have got so far, enters the order now.
         let enters = (job.check || message.deliver_at.is_some()).then_some(message.id);
@@ -35,7 +36,8 @@ impl Background {
                 let advance = Advance::of(app.org, app.id, endpoint);
                 return Job::Advance(Advance { message: enters, ..advance });
             }
-            Job::Deliver(Deliver::first_of(&app, &message, payload.clone(), endpoint, check))
+            let first = Deliver::first_of(&app, &message, payload.clone(), endpoint, check);
+            Job::Deliver(if beside_plain { first.beside_plain_until(free_at) } else { first })
         };
         let step = endpoints.iter().skip(job.from).take(STEP);
         let step = step.map(|endpoint| job_for(*endpoint).following(job.trace));

@@ -280,7 +280,8 @@ impl Deliver {
 
     async fn queue_successor(&self, app: &Application, job: &DeliverJob, due: Timestamp) -> Result<()> {
         let wait = due.since(self.clock.now());
-        let mut next = DeliverJob { version: app.version, check: false, slot: None, ..job.clone() };
+        let mut next =
+            DeliverJob { version: app.version, check: false, not_before: None, slot: None, ..job.clone() };
         if app.version != job.version {
             next.payload = None; // read from the message from now on
         }

@@ -66,7 +66,7 @@ const ENDPOINTS_MAX: usize = 10_000;
 /// Deliveries to one endpoint at the same time within one batch.
 const PER_ENDPOINT_MAX: usize = 5;
 /// What was in the queue for longer looks before it posts, as does what is older than [`shared::queue::DEDUP_FREE_WINDOW`]: that
-/// compares two machines' clocks, and this is the queue's own.
+/// compares its sender's clock with the queue's, and this is the queue's own.
 const QUEUED_MAX: Duration = Duration::from_secs(5);
 /// How long after an attempt was recorded the copy of the job that recorded it may still be busy.
 const FINISHING_MAX: Duration = Duration::from_secs(5);
@@ -191,7 +191,14 @@ impl Deliver {
         let priority = Priority::of(received.source);
         let on_the_way = batch.lines.announce();
         let job = match received.job {
-            Job::Deliver(job) => AttemptJob::Scheduled(job),
+            Job::Deliver(job) => {
+                let yields = received.first_received.and_then(|received| job.yields_for(received));
+                if let Some(wait) = yields {
+                    drop(on_the_way);
+                    return Box::pin(self.yield_for(wait, priority, job)).await;
+                }
+                AttemptJob::Scheduled(job)
+            }
             Job::Resend(job) => AttemptJob::Manual(job),
             Job::Probe(job) => {
                 drop(on_the_way);
@@ -206,7 +213,9 @@ impl Deliver {
                 return Err(corrupt("a job")("it belongs into another queue"));
             }
         };
-        let check_before_send = received.again || received.waited > QUEUED_MAX;
+        let check_before_send = received.again
+            || received.waited > QUEUED_MAX
+            || received.first_received.is_some_and(|received| job.checks_before_send(received));
         // Large, and moved with the job that waits for it, unless it has a place of its own.
         Box::pin(self.attempt(batch, job, priority, check_before_send, received.again, on_the_way)).await
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use shared::Result;
 use shared::clock::Timestamp;
-use shared::queue::{DELAY_MAX, Job, Outgoing};
+use shared::queue::{DELAY_MAX, Deliver as DeliverJob, Job, Outgoing};
 use shared::store::applications::Application;
 use shared::store::endpoints::Endpoint;
 
@@ -35,6 +35,13 @@ impl Deliver {
     /// Sends a job on that would hold up others here.
     pub(crate) async fn to_low_priority(&self, job: AttemptJob) -> Result<()> {
         self.put_into(Priority::Low, job.put_back(None), Duration::ZERO).await
+    }
+
+    /// Puts a copy off that came too soon, because its sender's clock is ahead. As a new message, by whose age the queue
+    /// tells when it was received: of one that comes back it tells when it came first.
+    pub(crate) async fn yield_for(&self, wait: Duration, priority: Priority, job: DeliverJob) -> Result<()> {
+        let wait = Duration::from_secs(wait.as_secs() + 1);
+        self.put_into(priority, AttemptJob::Scheduled(job), wait).await
     }
 
     /// The slot that an attempt has to wait for; none if there is no limit, or it is its turn.

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -14,6 +15,7 @@ use crate::error::{Result, corrupt};
 use crate::ids::{AppId, AttemptId, EndpointId, MessageId, OrgId, TaskId};
 use crate::labels::Labels;
 use crate::message::{Message, NewMessage, Payload};
+use crate::order::CLOCKS_DIFFER_MAX;
 use runtime::clock::{Timestamp, millis, millis_list, millis_opt};
 use runtime::trace::{self, Trace};
 
@@ -42,6 +44,8 @@ pub struct Deliver {
     pub due: Vec<Timestamp>,
     /// Another copy of this job may exist or have existed: read before posting.
     pub check: bool,
+    /// Until then, by the queue's clock, that copy may be posted without a look at what this one did.
+    pub not_before: Option<Timestamp>,
     /// The text, where it is small; otherwise the message holds it.
     pub payload: Option<Payload>,
     /// From when on the text must not be sent.
@@ -64,6 +68,7 @@ impl Deliver {
             labels: new.labels.clone(),
             due: vec![new.first_due()],
             check,
+            not_before: None,
             payload: Some(new.payload.clone()),
             payload_until: new.payload_until(),
             slot: None,
@@ -88,6 +93,7 @@ impl Deliver {
             labels: message.labels.clone(),
             due: vec![message.first_due()],
             check,
+            not_before: None,
             payload,
             payload_until: message.payload_until,
             slot: None,
@@ -98,6 +104,19 @@ impl Deliver {
     /// The number of this attempt, from 1.
     pub fn number(&self) -> u32 {
         u32::try_from(self.due.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The same beside a plain copy, which may be posted without a look until then.
+    #[must_use]
+    pub fn beside_plain_until(self, until: Timestamp) -> Self {
+        Self { check: true, not_before: Some(until), ..self }
+    }
+
+    /// For how long it has to leave the field to a plain copy of it, if it was received then, by the queue's clock. Clocks
+    /// that differ by more than they can have nothing to say.
+    pub fn yields_for(&self, received: Timestamp) -> Option<Duration> {
+        let wait = self.not_before?.since(received);
+        (!wait.is_zero() && wait <= CLOCKS_DIFFER_MAX).then_some(wait)
     }
 
     /// When this attempt is due.
@@ -273,6 +292,8 @@ struct DeliverV1<'a> {
     due: Vec<Timestamp>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     check: bool,
+    #[serde(default, with = "millis_opt", skip_serializing_if = "Option::is_none")]
+    not_before: Option<Timestamp>,
     #[serde(with = "millis")]
     payload_until: Timestamp,
     #[serde(default, with = "millis_opt", skip_serializing_if = "Option::is_none")]
@@ -371,6 +392,7 @@ impl Job {
                     tags: job.labels.tags.clone(),
                     due: job.due.clone(),
                     check: job.check,
+                    not_before: job.not_before,
                     payload_until: job.payload_until,
                     slot: job.slot,
                     trace: job.trace,
@@ -426,6 +448,7 @@ impl Job {
                     labels: Labels { event_type: job.event_type, channels: job.channels, tags: job.tags },
                     due: job.due,
                     check: job.check,
+                    not_before: job.not_before,
                     payload,
                     payload_until: job.payload_until,
                     slot: job.slot,
@@ -471,6 +494,7 @@ mod tests {
             labels: Labels::of("a.b"),
             due: vec![Timestamp::from_ms(5)],
             check: false,
+            not_before: None,
             payload: Some(Payload { raw: raw.map(|raw| Arc::new(raw.to_owned())), ..Payload::of(json) }),
             payload_until: Timestamp::from_ms(9),
             slot: None,

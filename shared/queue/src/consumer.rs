@@ -48,6 +48,8 @@ pub struct Received {
     pub again: bool,
     /// How long it was in the queue before somebody received it, by the queue's clock.
     pub waited: Duration,
+    /// When somebody received it first, by the queue's clock, if the queue says so.
+    pub first_received: Option<Timestamp>,
     /// Which of the function's sources it came from, by position; none if it came from elsewhere.
     pub source: Option<usize>,
 }
@@ -77,7 +79,8 @@ where
             let result = match job {
                 Ok(job) => {
                     let (again, waited) = (receive_count(record) > 1, waited(record));
-                    work(Received { job, again, waited, source }).await
+                    let first_received = time(record, "ApproximateFirstReceiveTimestamp");
+                    work(Received { job, again, waited, first_received, source }).await
                 }
                 Err(error) => Err(error),
             };
@@ -107,8 +110,7 @@ impl<'a> Record<'a> {
 
     /// When its sender put it into the queue, by the queue's clock, if the queue says so.
     pub fn sent(&self) -> Option<Timestamp> {
-        let sent = self.message.attributes.get("SentTimestamp")?;
-        sent.parse().ok().map(Timestamp::from_ms)
+        time(self.message, "SentTimestamp")
     }
 
     /// It was handed out before: somebody may have done a part of what it asks for.
@@ -266,9 +268,13 @@ fn receive_count(record: &SqsMessage) -> u32 {
 }
 
 fn waited(record: &SqsMessage) -> Duration {
-    let time = |name: &str| record.attributes.get(name).and_then(|ms| ms.parse::<u64>().ok());
-    let received = time("ApproximateFirstReceiveTimestamp").unwrap_or_default();
-    Duration::from_millis(received.saturating_sub(time("SentTimestamp").unwrap_or(received)))
+    let received = time(record, "ApproximateFirstReceiveTimestamp").unwrap_or_default();
+    received.since(time(record, "SentTimestamp").unwrap_or(received))
+}
+
+/// One of the times that the queue tells with a record, by its own clock.
+fn time(record: &SqsMessage, name: &str) -> Option<Timestamp> {
+    record.attributes.get(name)?.parse().ok().map(Timestamp::from_ms)
 }
 
 /// 2, 4, 8 … seconds, at most a quarter of an hour.

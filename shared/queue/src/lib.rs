@@ -30,8 +30,10 @@ use sdk::{Call, Service};
 
 /// Longest delay that SQS offers.
 pub const DELAY_MAX: Duration = Duration::from_secs(900);
-/// For how long after its time a plain first attempt is posted without a look at what copies of its
-/// job did. A copy that may exist beside a plain one is marked `check`, and not seen before this is over.
+/// For how long after its time a plain first attempt is posted without a look at what copies of its job did. A copy that
+/// may exist beside a plain one is marked `check`, and not posted before this is over. How late a send can take effect is
+/// bounded by nothing that AWS says (a signature holds for five minutes), so both go by one clock, whatever those of
+/// functions say: the queue's, at which they were received.
 pub const DEDUP_FREE_WINDOW: Duration = Duration::from_secs(10);
 /// From then on a batch that was not sent is not tried again.
 const SENDING_MAX: Duration = Duration::from_secs(10);
@@ -67,7 +69,7 @@ impl Outgoing {
         let (job, first) = match Job::parse(&self.body) {
             Ok(Job::Deliver(job)) if job.number() == 1 => {
                 let due = job.due();
-                (Job::Deliver(Deliver { check: true, ..job }), due)
+                (Job::Deliver(job.beside_plain_until(due.after(DEDUP_FREE_WINDOW))), due)
             }
             Ok(Job::FanOut(job)) => {
                 let first = job.message.time();
@@ -277,10 +279,13 @@ mod tests {
             let plain = Outgoing { body, delay: Duration::from_secs(1), group: "g".into(), trace: None };
             let copy = plain.as_copy(Timestamp::from_ms(2_000));
             let Ok(Job::Deliver(job)) = Job::parse(&copy.body) else { panic!() };
-            (job.check, copy.delay, job.payload.is_some())
+            (job.check, job.not_before.map(Timestamp::ms), copy.delay, job.payload.is_some())
         };
-        assert_eq!(copy("[500]"), (true, DEDUP_FREE_WINDOW - Duration::from_millis(1_500), true));
+        assert_eq!(
+            copy("[500]"),
+            (true, Some(10_500), DEDUP_FREE_WINDOW - Duration::from_millis(1_500), true)
+        );
         // A retry looks in any case.
-        assert_eq!(copy("[500,900]"), (false, Duration::from_secs(1), true));
+        assert_eq!(copy("[500,900]"), (false, None, Duration::from_secs(1), true));
     }
 }

@@ -30,6 +30,7 @@ fn job(now: Timestamp) -> Deliver {
         labels: Labels::of("a"),
         due: vec![now, now],
         check: true,
+        not_before: None,
         payload: None,
         payload_until: now.after(Duration::from_secs(60)),
         slot: None,

@@ -6,22 +6,27 @@
 //! missing, or the job gets another name.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lambda_events::event::sqs::SqsEvent;
+use local::Settings;
 use serde_json::{Value, json};
+use shared::clock::{Clock as _, Timestamp};
 use shared::ids::MessageId;
 use shared::operational::MANAGEMENT_ORG;
-use shared::queue::Job;
+use shared::queue::{DEDUP_FREE_WINDOW, Job};
 use svix::models::{ApplicationIn, EndpointIn, MessageIn};
 
-use crate::test_stack::{Receiver, TestStack, sdk, settings};
+use crate::test_stack::{Receiver, Still, TestStack, sdk, settings};
 
 /// What stands behind the prefix of every id in the files.
 const K: &str = "23rb8YdGqMT0qIzpgGwdXfHirMu";
 
-const BODIES: [(&str, &str); 11] = [
+const BODIES: [(&str, &str); 12] = [
     ("deliver.v1.whole", include_str!("../../data/jobs/deliver.v1.whole.json")),
     ("deliver.v1.least", include_str!("../../data/jobs/deliver.v1.least.json")),
+    ("deliver.v1.beside-a-plain-one", include_str!("../../data/jobs/deliver.v1.beside-a-plain-one.json")),
     ("resend.v1.whole", include_str!("../../data/jobs/resend.v1.whole.json")),
     ("resend.v1.least", include_str!("../../data/jobs/resend.v1.least.json")),
     ("fan-out.v1", include_str!("../../data/jobs/fan-out.v1.json")),
@@ -99,7 +104,10 @@ struct Yard {
 
 impl Yard {
     async fn start() -> Self {
-        let mut settings = settings();
+        Self::start_with(settings()).await
+    }
+
+    async fn start_with(mut settings: Settings) -> Self {
         settings.poll = false;
         let stack = TestStack::with(settings).await;
         let receiver = Receiver::start().await;
@@ -174,6 +182,10 @@ async fn jobs_of_the_version_before_are_handled() {
     let least = yard.here("deliver.v1.least");
     yard.work("DeliveriesQueue", &least).await;
     assert_eq!(yard.receiver.next().await.body, r#"{"n":1}"#);
+    // The same attempt, which is made.
+    let beside = yard.here("deliver.v1.beside-a-plain-one");
+    yard.work("DeliveriesQueue", &beside).await;
+    assert_eq!(yard.receiver.rest().len(), 0);
     let whole = yard.here("deliver.v1.whole").replace("\"version\":1", "\"version\":2");
     yard.work("RetriesQueue", &whole).await;
     assert_eq!(yard.receiver.next().await.body, "a raw text");
@@ -197,7 +209,7 @@ async fn jobs_of_the_version_before_are_handled() {
     yard.done("DeliveriesQueue", &sent).await;
 
     let path = format!("/api/v1/app/{}/endpoint/{}/bulk-replay", yard.app, yard.endpoint);
-    let since = yard.stack.stack.platform().clock.now().before(std::time::Duration::from_secs(600));
+    let since = yard.stack.stack.platform().clock.now().before(Duration::from_secs(600));
     let request = json!({"since": since.to_string()}).to_string();
     let task = yard.stack.request("POST", &path, &yard.stack.token, request).await.json();
     let first = yard.stack.receive("BackgroundQueue").await;
@@ -229,4 +241,41 @@ async fn jobs_of_the_version_before_are_handled() {
     assert_eq!((webhook.path.as_str(), &*webhook.body), ("/operator", text.as_bytes()));
 
     assert_eq!(yard.dead_letters().await, 0);
+}
+
+/// INV-14
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_waits_for_plain_ones_by_the_queues_clock() {
+    let (clock, mut settings) = (Arc::new(Still::default()), settings());
+    settings.platform.clock = clock.clone();
+    let mut yard = Yard::start_with(settings).await;
+    let at = |body: &str, due: Timestamp| {
+        let body = body.replace("1700000000000", &due.ms().to_string());
+        body.replace("1700000010000", &due.after(DEDUP_FREE_WINDOW).ms().to_string())
+    };
+    let (plain, copy) = (yard.here("deliver.v1.least"), yard.here("deliver.v1.beside-a-plain-one"));
+
+    // Its sender's clock is 20 s ahead, so that the copy is seen at once and a plain one is not old for 30 s.
+    let due = clock.now().after(Duration::from_secs(20));
+    yard.work("DeliveriesQueue", &at(&copy, due)).await;
+    assert_eq!(yard.receiver.rest().len(), 0, "the copy was posted before a plain one would look");
+    // A plain one that the queue took 14 s late is posted without a look …
+    clock.skip(Duration::from_secs(14));
+    yard.work("DeliveriesQueue", &at(&plain, due)).await;
+    assert_eq!(yard.receiver.next().await.body, r#"{"n":1}"#);
+    // … and the copy, when it comes again, finds that it was.
+    clock.skip(Duration::from_secs(17));
+    yard.go_on("DeliveriesQueue").await;
+    assert_eq!(yard.receiver.rest().len(), 0);
+    assert_eq!(yard.dead_letters().await, 0);
+}
+
+/// INV-14
+#[tokio::test(flavor = "multi_thread")]
+async fn clocks_that_differ_by_more_than_they_can_delay_no_copy() {
+    let mut yard = Yard::start().await;
+    let ahead = yard.stack.stack.platform().clock.now().after(Duration::from_secs(3600));
+    let copy = yard.here("deliver.v1.beside-a-plain-one");
+    yard.work("DeliveriesQueue", &copy.replace("1700000010000", &ahead.ms().to_string())).await;
+    assert_eq!(yard.receiver.next().await.body, r#"{"n":1}"#);
 }

@@ -39,9 +39,9 @@ impl Intake {
                 queued[nth] = self.queue_fan_out(one).await;
                 continue;
             }
-            let (check, delay) = (one.duplicate_risk != DuplicateRisk::None, self.delay(one));
+            let (risk, delay) = (one.duplicate_risk, self.delay(one));
             let of_one: Result<Vec<_>> =
-                endpoints.iter().map(|endpoint| one.first_job(*endpoint, check, delay)).collect();
+                endpoints.iter().map(|endpoint| one.first_job(*endpoint, risk, delay)).collect();
             queued[nth] = of_one.map(|of_one| {
                 owners.extend((0..of_one.len()).map(|at| (nth, at)));
                 jobs.extend(of_one);
@@ -112,7 +112,7 @@ impl Intake {
         let none_sent = unsent.len() == one.new.endpoints.len();
         for (nth, endpoint) in unsent.iter().enumerate() {
             // The queue may have taken what it did not acknowledge.
-            let parked = one.first_job(*endpoint, true, Duration::ZERO)?;
+            let parked = one.first_job(*endpoint, DuplicateRisk::Elsewhere, Duration::ZERO)?;
             let set = self.store.set_timer(due, one.new.id, endpoint, &parked.group, &parked.body).await;
             self.undo_unless(set, one, none_sent && nth == 0).await?;
         }
@@ -173,12 +173,15 @@ impl PendingMessage<'_> {
         self.ordered.iter().map(|(endpoint, _)| *endpoint).collect()
     }
 
-    fn first_job(&self, endpoint: EndpointId, check: bool, delay: Duration) -> Result<Outgoing> {
+    fn first_job(&self, endpoint: EndpointId, risk: DuplicateRisk, delay: Duration) -> Result<Outgoing> {
         let job = if self.ordered.iter().any(|(ordered, _)| *ordered == endpoint) {
             let message = self.new.deliver_at.map(|_| self.new.id);
             Job::Advance(Advance { message, ..Advance::of(self.app.org, self.app.id, endpoint) })
         } else {
-            Job::Deliver(Deliver::first(self.app, &self.new, endpoint, check))
+            let first = Deliver::first(self.app, &self.new, endpoint, risk != DuplicateRisk::None);
+            // What is held back is never plain.
+            let beside_plain = risk == DuplicateRisk::Elsewhere && self.new.deliver_at.is_none();
+            Job::Deliver(if beside_plain { first.beside_plain_until(self.free_at()) } else { first })
         };
         outgoing(self.app, job.following(self.trace), delay)
     }

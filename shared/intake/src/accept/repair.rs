@@ -135,5 +135,10 @@ fn again(
     if ordered.contains(&endpoint) {
         return Job::Advance(Advance { message: enters, ..Advance::of(app.org, app.id, endpoint) });
     }
-    Job::Deliver(Deliver::first_of(app, message, payload, endpoint, true))
+    let first = Deliver::first_of(app, message, payload, endpoint, true);
+    // What was held back was never plain.
+    Job::Deliver(match message.deliver_at {
+        Some(_) => first,
+        None => first.beside_plain_until(message.id.time().after(DEDUP_FREE_WINDOW)),
+    })
 }
