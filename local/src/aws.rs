@@ -94,6 +94,20 @@ impl Names {
     }
 }
 
+/// Who asks.
+pub(crate) fn credentials(aws: &Aws) -> Credentials {
+    let (id, secret, session) = aws.credentials.clone();
+    Credentials::new(id, secret, session, None, "local")
+}
+
+/// An attempt has to outlast the longest poll.
+pub(crate) fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(2))
+        .operation_attempt_timeout(RECEIVE_WAIT_MAX + Duration::from_secs(10))
+        .build()
+}
+
 /// Clients of both services.
 #[derive(Clone, Debug)]
 pub(crate) struct Clients {
@@ -107,8 +121,7 @@ impl Clients {
     /// The SDK does not watch for stalled streams: it would take a long poll of an empty queue, which is
     /// silent for 20 s, for one. Each attempt has a timeout anyway.
     pub(crate) fn new(aws: &Aws, platform: &Platform) -> Self {
-        let (id, secret, session) = aws.credentials.clone();
-        let credentials = Credentials::new(id, secret, session, None, "local");
+        let credentials = credentials(aws);
         let mut dynamodb = aws_sdk_dynamodb::Config::builder()
             .behavior_version(aws_sdk_dynamodb::config::BehaviorVersion::latest())
             .region(aws_sdk_dynamodb::config::Region::new(aws.region.clone()))
@@ -118,16 +131,11 @@ impl Clients {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .http_client(platform.http.clone());
         dynamodb.set_endpoint_url(aws.dynamodb_endpoint.clone());
-        // An attempt has to outlast the longest poll.
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(Duration::from_secs(2))
-            .operation_attempt_timeout(RECEIVE_WAIT_MAX + Duration::from_secs(10))
-            .build();
         let mut sqs = aws_sdk_sqs::Config::builder()
             .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
             .region(aws_sdk_sqs::config::Region::new(aws.region.clone()))
             .credentials_provider(credentials)
-            .timeout_config(timeouts)
+            .timeout_config(timeouts())
             .sleep_impl(platform.sleeping())
             .time_source(platform.time_source())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())

@@ -10,6 +10,7 @@
 
 mod audit;
 mod aws;
+mod busy;
 mod cli;
 mod clock;
 mod commands;
@@ -32,6 +33,7 @@ mod pace;
 mod poller;
 mod portal;
 mod proxy;
+mod receiving;
 mod requests;
 mod role_policy;
 mod routes;

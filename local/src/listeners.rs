@@ -127,7 +127,7 @@ fn pace(services: &Services, pollers: &[Poller]) -> Option<Pace> {
     let engine = services.engine()?.clone();
     let poller = pollers.iter().find(|poller| poller.source.queue == Queue::Deliveries.logical_id())?;
     let clock = services.platform.clock.clone();
-    Some(Pace { engine, queue: poller.queue.name.clone(), busy: poller.busy.clone(), clock })
+    Some(Pace { engine, queue: poller.queue.name.clone(), busy: poller.busy.permits(), clock })
 }
 
 /// The API's URL as a browser on this machine opens it.

@@ -1,34 +1,25 @@
 //! The queue pollers: what Lambda's event source mapping does.
 
-use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent};
-use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use aws_sdk_sqs::types::Message;
 use sam_template::QueueSource;
-use serde_json::{Value, json};
 use shared::clock::SharedClock;
-use shared::error::Chain;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::aws::QueueRef;
+use crate::busy::Busy;
 use crate::functions::{Handler, Invoker, shutdown_requested};
+use crate::receiving::{RECEIVE_MAX, Receiving, event};
 
 /// Most invocations that keep this machine busy at a time, for one queue: it has to carry all of them,
 /// and eight batches of ten deliveries are enough.
 pub(crate) const BUSY_MAX: usize = 8;
-/// An invocation that does nothing for so long waits for somebody else, and keeps no machine busy.
-const QUIET: Duration = Duration::from_millis(20);
 /// Most invocations at a time for a queue whose template sets no limit.
 const CONCURRENCY_MAX: u32 = 100;
-/// Most messages of one receive, and of one delete, by their definitions.
-const RECEIVE_MAX: u32 = 10;
 /// The wait after a receive that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -59,11 +50,11 @@ pub(crate) struct Poller {
     pub(crate) source: QueueSource,
     pub(crate) queue: QueueRef,
     pub(crate) region: String,
-    pub(crate) sqs: aws_sdk_sqs::Client,
+    pub(crate) receiving: Receiving,
     pub(crate) clock: SharedClock,
     pub(crate) poll_mode: PollMode,
     /// Leave for invocations to keep the machine busy.
-    pub(crate) busy: Arc<Semaphore>,
+    pub(crate) busy: Arc<Busy>,
     pub(crate) code: Handler<SqsEvent, SqsBatchResponse>,
 }
 
@@ -76,12 +67,13 @@ impl Poller {
         let most = u64::from(concurrency) * u64::from(self.source.batch_size);
         let most = usize::try_from(most).unwrap_or(1).clamp(1, Semaphore::MAX_PERMITS);
         let (permits, busy) = (Arc::new(Semaphore::new(most)), self.busy.clone());
+        let leave = || both(permits.clone(), busy.permits());
         let (this, mut invocations) = (Arc::new(self), JoinSet::new());
         loop {
             let permit = tokio::select! {
                 biased;
                 () = shutdown_requested(&mut stop) => break,
-                permit = both(permits.clone(), busy.clone()) => permit,
+                permit = busy.waiting(leave()) => permit,
             };
             let batch = match this.poll_mode {
                 PollMode::Embedded => tokio::select! {
@@ -95,12 +87,17 @@ impl Poller {
                 Ok(batch) if batch.is_empty() => {}
                 Ok(batch) => {
                     let more = u32::try_from(batch.len() - 1).unwrap_or(0);
-                    let more = permits.clone().acquire_many_owned(more).await;
+                    let more = busy.waiting(permits.clone().acquire_many_owned(more)).await;
                     let this = this.clone();
-                    invocations.spawn(async move {
-                        let ([_one, busy], _more) = (permit, more);
-                        until_quiet(this.work(batch), busy).await;
-                    });
+                    let [one, leave] = permit;
+                    invocations.spawn(busy.clone().of(leave, async move {
+                        let (_one, _more) = (one, more);
+                        this.work(batch).await;
+                    }));
+                    if busy.now() == 1 {
+                        // Nobody else is at work: what was received goes before the next receive.
+                        tokio::task::yield_now().await;
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(queue = this.queue.name, error, "a queue could not be polled");
@@ -140,28 +137,15 @@ impl Poller {
     }
 
     async fn receive(&self, wanted: u32, wait_seconds: i32) -> Result<Vec<Message>, String> {
-        let out = self
-            .sqs
-            .receive_message()
-            .queue_url(&self.queue.url)
-            .max_number_of_messages(i32::try_from(wanted.min(RECEIVE_MAX)).unwrap_or(1))
-            .wait_time_seconds(wait_seconds)
-            .message_system_attribute_names(MessageSystemAttributeName::All)
-            .message_attribute_names("All")
-            .send()
-            .await
-            .map_err(|error| Chain(&error).to_string())?;
-        Ok(out.messages.unwrap_or_default())
+        self.receiving.receive(&self.queue, wanted, wait_seconds).await
     }
 
     /// One invocation: the batch goes to the function, and what it has done leaves the queue. The rest
     /// stays hidden until its visibility timeout ends, and it is the queue that moves it aside.
     async fn work(&self, batch: Vec<Message>) {
         let _begun = self.invoker.progress.begin(batch.len());
-        let answer = match event(&batch, &self.queue.arn, &self.region) {
-            Ok(event) => self.invoker.invoke((self.code)(event)).await.map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
+        let event = event(&batch, &self.queue.arn, &self.region);
+        let answer = self.invoker.invoke((self.code)(event)).await.map_err(|error| error.to_string());
         if let Err(error) = &answer {
             tracing::error!(function = self.function, error, messages = batch.len(), "an invocation failed");
         }
@@ -169,52 +153,12 @@ impl Poller {
         let done = done(&ids, answer.as_ref().ok(), self.source.report_batch_item_failures);
         let handles: Vec<&str> = done.into_iter().filter_map(|at| batch[at].receipt_handle()).collect();
         for handles in handles.chunks(RECEIVE_MAX as usize) {
-            if let Err(error) = self.delete(handles).await {
+            if let Err(error) = self.receiving.delete(&self.queue, handles).await {
                 // They are received again; functions bear that.
                 tracing::warn!(queue = self.queue.name, error, "messages that are done were not deleted");
             }
         }
     }
-
-    async fn delete(&self, handles: &[&str]) -> Result<(), String> {
-        let entries = handles.iter().enumerate().map(|(at, handle)| {
-            DeleteMessageBatchRequestEntry::builder()
-                .id(at.to_string())
-                .receipt_handle(*handle)
-                .build()
-                .expect("id and handle are set")
-        });
-        let request = self.sqs.delete_message_batch().queue_url(&self.queue.url);
-        let out = request
-            .set_entries(Some(entries.collect()))
-            .send()
-            .await
-            .map_err(|error| Chain(&error).to_string())?;
-        match out.failed() {
-            [] => Ok(()),
-            [first, ..] => Err(format!("{}: {}", first.code(), first.message().unwrap_or_default())),
-        }
-    }
-}
-
-/// Runs `work`, and lets go of `busy` when it has done nothing for a while.
-async fn until_quiet<T>(work: impl Future<Output = T>, busy: impl Sized) -> T {
-    let (mut work, mut busy) = (pin!(work), Some(busy));
-    let mut quiet = pin!(tokio::time::sleep(QUIET));
-    poll_fn(|context| {
-        let done = work.as_mut().poll(context);
-        if done.is_pending() && busy.is_some() {
-            if quiet.as_mut().poll(context).is_ready() {
-                busy = None;
-            } else {
-                // It was woken by what it does.
-                quiet.set(tokio::time::sleep(QUIET));
-                let _pending = quiet.as_mut().poll(context);
-            }
-        }
-        done
-    })
-    .await
 }
 
 /// Leave for one more message, and for one that keeps the machine busy. None is ever refused.
@@ -242,55 +186,8 @@ fn done(ids: &[&str], answer: Option<&SqsBatchResponse>, reports: bool) -> Vec<u
     (0..ids.len()).filter(|at| !failed.contains(&ids[*at])).collect()
 }
 
-/// The event that Lambda makes of a batch.
-fn event(batch: &[Message], arn: &str, region: &str) -> serde_json::Result<SqsEvent> {
-    let records: Vec<Value> = batch
-        .iter()
-        .map(|message| {
-            let attributes: BTreeMap<&str, &String> = message
-                .attributes()
-                .into_iter()
-                .flatten()
-                .map(|(name, value)| (name.as_str(), value))
-                .collect();
-            let own: BTreeMap<&String, Value> = message
-                .message_attributes()
-                .into_iter()
-                .flatten()
-                .map(|(name, value)| {
-                    let binary = value.binary_value().map(|bytes| STANDARD.encode(bytes));
-                    let value = json!({
-                        "stringValue": value.string_value(),
-                        "binaryValue": binary,
-                        "stringListValues": [],
-                        "binaryListValues": [],
-                        "dataType": value.data_type(),
-                    });
-                    (name, value)
-                })
-                .collect();
-            json!({
-                "messageId": message.message_id(),
-                "receiptHandle": message.receipt_handle(),
-                "body": message.body(),
-                "md5OfBody": message.md5_of_body(),
-                "md5OfMessageAttributes": message.md5_of_message_attributes(),
-                "attributes": attributes,
-                "messageAttributes": own,
-                "eventSource": "aws:sqs",
-                "eventSourceARN": arn,
-                "awsRegion": region,
-            })
-        })
-        .collect();
-    serde_json::from_value(json!({ "Records": records }))
-}
-
 #[cfg(test)]
 mod tests {
-    use aws_sdk_sqs::primitives::Blob;
-    use aws_sdk_sqs::types::MessageAttributeValue;
-
     use super::*;
 
     fn answer(failed: &[&str]) -> SqsBatchResponse {
@@ -314,37 +211,5 @@ mod tests {
         // Over its time, or panicked.
         assert_eq!(done(&ids, None, true), Vec::<usize>::new());
         assert_eq!(done(&ids, None, false), Vec::<usize>::new());
-    }
-
-    #[test]
-    fn an_event_says_what_lambda_says() {
-        let message = Message::builder()
-            .message_id("id")
-            .receipt_handle("handle")
-            .body("{\"x\":1}")
-            .md5_of_body("digest")
-            .attributes(MessageSystemAttributeName::ApproximateReceiveCount, "2")
-            .attributes(MessageSystemAttributeName::MessageGroupId, "app")
-            .message_attributes(
-                "bytes",
-                MessageAttributeValue::builder()
-                    .data_type("Binary")
-                    .binary_value(Blob::new([1, 2]))
-                    .build()
-                    .unwrap(),
-            )
-            .build();
-        let event = event(&[message], "arn:aws:sqs:r:1:q", "r").unwrap();
-        let [record] = event.records.as_slice() else { panic!() };
-        assert_eq!(record.message_id.as_deref(), Some("id"));
-        assert_eq!(record.receipt_handle.as_deref(), Some("handle"));
-        assert_eq!(record.body.as_deref(), Some("{\"x\":1}"));
-        assert_eq!(record.md5_of_body.as_deref(), Some("digest"));
-        assert_eq!(record.attributes["ApproximateReceiveCount"], "2");
-        assert_eq!(record.attributes["MessageGroupId"], "app");
-        assert_eq!(record.message_attributes["bytes"].binary_value.as_ref().unwrap().0, [1, 2]);
-        assert_eq!(record.event_source.as_deref(), Some("aws:sqs"));
-        assert_eq!(record.event_source_arn.as_deref(), Some("arn:aws:sqs:r:1:q"));
-        assert_eq!(record.aws_region.as_deref(), Some("r"));
     }
 }

@@ -19,6 +19,7 @@ use crate::in_process::InProcess;
 use crate::invocations::{self, Invocations, Registry as Invoked};
 use crate::meter::Metered;
 use crate::metrics::Registry;
+use crate::receiving::Receiving;
 use crate::secrets::Folder;
 use crate::settings::{self, REGION, Settings};
 use crate::sqs::Sqs;
@@ -42,6 +43,8 @@ pub(crate) struct Services {
     /// The same as variables, and what else Lambda itself puts into a function's environment.
     pub(crate) variables: BTreeMap<String, String>,
     pub(crate) clients: Clients,
+    /// What pollers ask.
+    pub(crate) receiving: Receiving,
     pub(crate) names: Names,
     /// The outside world of the functions; its connections are counted.
     pub(crate) platform: Platform,
@@ -113,6 +116,7 @@ impl Services {
             ..settings.platform.clone()
         };
         let clients = Clients::new(&aws, &platform);
+        let receiving = Receiving::new(&aws, &platform)?;
         let names = clients.create(template, &settings.prefix, &aws.region).await;
         let names = names.map_err(|error| match (error, &settings.aws_endpoint) {
             (StartError::Service { service, problem, .. }, Some(url)) => {
@@ -128,7 +132,19 @@ impl Services {
                 problem: error.to_string(),
             })?,
         };
-        Ok(Self { aws, variables, clients, names, platform, meter, registry, invoked, transformer, embedded })
+        Ok(Self {
+            aws,
+            variables,
+            clients,
+            receiving,
+            names,
+            platform,
+            meter,
+            registry,
+            invoked,
+            transformer,
+            embedded,
+        })
     }
 
     /// The embedded queues.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use sam_template::{Function, Template};
 use shared::Platform;
-use tokio::sync::Semaphore;
 
 use crate::aws::QueueRef;
+use crate::busy::Busy;
 use crate::cpu::Cpu;
 use crate::error::StartError;
 use crate::functions::{Code, InProgress, Invoker, connect};
@@ -55,7 +55,7 @@ impl Functions {
         services: &Services,
         environments: BTreeMap<String, BTreeMap<String, String>>,
     ) -> Result<(Self, Callers), StartError> {
-        let Services { platform, meter, clients, names, .. } = services;
+        let Services { platform, meter, receiving, names, .. } = services;
         let poll_mode = if services.embedded.is_some() { PollMode::Embedded } else { PollMode::Foreign };
         let (mut http, mut pollers, mut scheduled) = (Vec::new(), Vec::new(), Vec::new());
         let mut invoked = BTreeMap::new();
@@ -88,10 +88,10 @@ impl Functions {
                             source: source.clone(),
                             queue: queue.cloned().ok_or_else(|| wrong("its queue was not created"))?,
                             region: names.region.clone(),
-                            sqs: clients.sqs.clone(),
+                            receiving: receiving.clone(),
                             clock: platform.clock.clone(),
                             poll_mode,
-                            busy: Arc::new(Semaphore::new(BUSY_MAX)),
+                            busy: Arc::new(Busy::new(BUSY_MAX)),
                             code: code.clone(),
                         });
                     }
