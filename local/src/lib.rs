@@ -41,6 +41,7 @@ pub mod runner;
 mod schedule;
 mod scrape;
 mod secrets;
+mod self_waking;
 mod server;
 mod services;
 mod settings;

@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::functions::shutdown_requested;
 use crate::scrape::ApiFrontend;
+use crate::self_waking::SelfWaking;
 
 /// How long a client may take to send a request's head; also how long an idle connection is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -180,7 +181,7 @@ pub(crate) async fn serve(
             .header_read_timeout(HEAD_TIMEOUT)
             .serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
-        connections.spawn(async move {
+        connections.spawn(SelfWaking::new(async move {
             tokio::select! {
                 biased;
                 () = own.close.notified() => tracing::debug!("a connection without a request made room"),
@@ -190,7 +191,7 @@ pub(crate) async fn serve(
                     }
                 }
             }
-        });
+        }));
     }
     drop(listener);
     if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
