@@ -285,8 +285,8 @@ impl Inner {
         } else if body.contains("\"#fs\"") {
             let update: Value = serde_json::from_str(body).expect("JSON");
             let text = |name: &str| update["Key"][name]["S"].as_str().expect("text");
-            // One without details was recorded by the put before it.
-            if update["ExpressionAttributeNames"]["#u"].is_string() {
+            // One without details, a number, was recorded by the put before it.
+            if update["ExpressionAttributeValues"][":fs"]["B"].is_string() {
                 self.recorded(text("pk"), text("sk"), &text("sk")["MSG#".len()..], invocation);
             }
         }

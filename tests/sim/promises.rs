@@ -36,7 +36,7 @@ impl OnFile {
         let mut file = Self::default();
         let mut start = Value::Null;
         loop {
-            let mut scan = json!({ "TableName": world.log_table, "ProjectionExpression": "pk, sk, m, u" });
+            let mut scan = json!({ "TableName": world.log_table, "ProjectionExpression": "pk, sk, m, fs" });
             if !start.is_null() {
                 scan["ExclusiveStartKey"] = start;
             }
@@ -59,7 +59,8 @@ impl OnFile {
                 } else if let Some(message) = text("sk").strip_prefix("MSG#") {
                     let message = message.parse().expect("a message's id");
                     file.states.insert((endpoint, message));
-                    if !text("u").is_empty() {
+                    // The first attempt, all of it: its bytes, which an item of its own stands in for otherwise.
+                    if item["fs"]["B"].is_string() {
                         let attempts = file.attempts.entry((endpoint, message)).or_default();
                         attempts.insert(AttemptId::first(message, endpoint));
                     }

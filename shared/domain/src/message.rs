@@ -105,6 +105,18 @@ impl Message {
     }
 }
 
+/// How a text is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Packing {
+    /// As it is.
+    #[default]
+    Plain,
+    /// By DEFLATE (RFC 1951).
+    Deflated,
+    /// By the store's own code for short texts.
+    Short,
+}
+
 /// Where a message's text is kept, and the list of the endpoints that it goes to.
 #[derive(Clone, Debug, Default)]
 pub struct PayloadLocation {
@@ -114,8 +126,8 @@ pub struct PayloadLocation {
     pub parts: usize,
     /// What tells those parts from others.
     pub parts_tag: String,
-    /// The text is compressed.
-    pub deflated: bool,
+    /// How the text is stored.
+    pub packing: Packing,
     /// Where the JSON ends and the raw text begins.
     pub json_length: Option<usize>,
     /// The type of what is sent, if it is not JSON.

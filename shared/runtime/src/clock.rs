@@ -106,6 +106,28 @@ impl Timestamp {
         }
     }
 
+    /// This time as HTTP headers have it, to the second: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7).
+    pub fn http_date(self) -> String {
+        let at = self.calendar();
+        let (weekday, month) = (at.weekday().to_string(), at.month().to_string());
+        format!(
+            "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
+            &weekday[..3],
+            at.day(),
+            &month[..3],
+            at.year(),
+            at.hour(),
+            at.minute(),
+            at.second()
+        )
+    }
+
+    // Times are validated or come from the clock; past year 9999 there is nothing to print.
+    fn calendar(self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
     fn of_parts(day: &str, month: &str, year: &str, time: &str) -> Option<Self> {
         let text = format!("{day:0>2} {month} {year} {time} GMT");
         Self::of(OffsetDateTime::parse(&text, &Rfc2822).ok()?)
@@ -118,9 +140,7 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Times are validated or come from the clock; past year 9999 there is nothing to print.
-        let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let at = self.calendar();
         write!(
             f,
             "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
@@ -305,6 +325,7 @@ mod tests {
         {
             assert_eq!(read(same).as_deref(), Some("1994-11-06T08:49:37.000Z"), "{same}");
         }
+        assert_eq!(Timestamp::from_ms(784_111_777_999).http_date(), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(
             read("Monday, 01-Jan-75 00:00:00 GMT").as_deref(),
             Some("2075-01-01T00:00:00.000Z"),

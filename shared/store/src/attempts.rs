@@ -17,7 +17,7 @@ use super::item::{FromItemOf, Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
 use super::messages::{labels_of, size};
 use super::shards::LogQuery;
 use super::transaction::{ABSENT, Guard, Transacted, Transaction};
-use super::{BATCH_GET_MAX, Store, Table, first, keys};
+use super::{BATCH_GET_MAX, Store, Table, first, keys, packed};
 use domain::caller::Caller;
 use domain::error::{Result, corrupt};
 use domain::ids::{AppId, AttemptId, EndpointId, Id as _, Ksuid, MessageId};
@@ -35,15 +35,20 @@ impl FromItemOf<EndpointId> for State {
     fn from_item(endpoint: EndpointId, item: &Item) -> Result<Self> {
         item.check_schema()?;
         let message = item.text("sk")?.strip_prefix("MSG#").unwrap_or_default();
+        let message: MessageId = message.parse().map_err(corrupt("a delivery state's key"))?;
         let due = item.get("t").and_then(|list| list.as_l().ok()).map(Vec::as_slice).unwrap_or_default();
         let due = due.iter().map(|at| at.as_n().ok()?.parse().ok().map(Timestamp::from_ms));
+        let mut due: Vec<_> =
+            due.collect::<Option<_>>().ok_or_else(|| corrupt("a delivery state")("its times are none"))?;
+        if due.is_empty() && item.number_opt("n") == Some(1) {
+            // Its first attempt settled it.
+            due.push(message.time());
+        }
         Ok(Self {
             endpoint,
-            message: message.parse().map_err(corrupt("a delivery state's key"))?,
+            message,
             status: status_of(item)?,
-            due: due
-                .collect::<Option<_>>()
-                .ok_or_else(|| corrupt("a delivery state")("its times are none"))?,
+            due,
             next: item.time_opt("nx"),
             stopped: item.contains_key("st"),
             by_hand: item
@@ -96,18 +101,18 @@ const RESPONSE_HEADERS_MAX: usize = 2 * 1024;
 /// already.
 pub fn keep_headers<'a>(attempt: &mut Attempt, headers: impl IntoIterator<Item = (&'a str, &'a str)>) {
     const OVERHEAD: usize = "rh".len();
-    let stored = OVERHEAD
-        + if attempt.is_first() {
-            size(&first::state_item(attempt, true, ANY_TIME))
-        } else {
-            size(&own_item(attempt, ANY_TIME))
-        };
+    let at = attempt.at;
+    let stored = if attempt.is_first() {
+        size(&first::state_item(attempt, true, ANY_TIME))
+    } else {
+        size(&own_item(attempt, ANY_TIME))
+    };
     let mut room = match attempt.status {
-        Status::Success => stored.next_multiple_of(1024) - stored,
+        Status::Success => stored.next_multiple_of(1024).saturating_sub(stored + OVERHEAD),
         _ => RESPONSE_HEADERS_MAX,
     };
     for (name, value) in headers {
-        let length = name.len() + value.len() + ":\n".len();
+        let length = packed::headers::length(name, value, at);
         if length <= room {
             room -= length;
             attempt.response_headers.push((name.to_owned(), value.to_owned()));
@@ -127,25 +132,45 @@ pub(super) fn own_item(attempt: &Attempt, ttl: u64) -> Item {
     with_details(item, attempt)
 }
 
-/// Adds what an attempt's own item and a state with an attempt inside have under the same names.
-pub(super) fn with_details(item: Item, attempt: &Attempt) -> Item {
-    let (text, bytes) = match &attempt.response {
-        ResponseBody::Text(text) => (Some(s(text)), None),
-        ResponseBody::Bytes(bytes) => (None, Some(b(bytes.clone()))),
-    };
-    item.with("u", s(&attempt.url))
+fn with_details(item: Item, attempt: &Attempt) -> Item {
+    let item = item
+        .with("u", s(&attempt.url))
         .with("c", n(attempt.code))
-        .with_some("r", text)
-        .with_some("rb", bytes)
         .with_some("er", attempt.error.as_ref().map(s))
-        .with_some("rh", header_lines(&attempt.response_headers).map(s))
         .with("d", n(attempt.duration_ms))
         .with("at", n(attempt.at.ms()))
         .with_some("di", attempt.disables.then(|| n(1)))
         .with_some("tf", passage(attempt.passage))
         .with("et", s(&attempt.labels.event_type))
         .with_some("ch", texts(attempt.labels.channels.as_deref()))
-        .with_some("tg", texts(attempt.labels.tags.as_deref()))
+        .with_some("tg", texts(attempt.labels.tags.as_deref()));
+    with_response(item, attempt)
+}
+
+/// Adds the response, which an attempt's own item and a state with an attempt inside have under the same names.
+pub(super) fn with_response(item: Item, attempt: &Attempt) -> Item {
+    let (text, bytes) = match &attempt.response {
+        ResponseBody::Text(text) => (Some(text).filter(|text| !text.is_empty()).map(s), None),
+        ResponseBody::Bytes(bytes) => (None, Some(b(bytes.clone()))),
+    };
+    item.with_some("r", text)
+        .with_some("rb", bytes)
+        .with_some("rh", packed::headers::pack(&attempt.response_headers, attempt.at).map(b))
+}
+
+/// Reads the response of an attempt that has the rest already.
+pub(super) fn read_response(item: &Item, attempt: &mut Attempt) -> Result<()> {
+    attempt.response = match item.bytes("rb") {
+        Some(bytes) => ResponseBody::Bytes(bytes.to_vec()),
+        None => ResponseBody::Text(item.text_opt("r").unwrap_or_default().to_owned()),
+    };
+    attempt.response_headers = match item.bytes("rh") {
+        Some(packed) => packed::headers::unpack(packed, attempt.at)
+            .ok_or_else(|| corrupt("an attempt")("its response's headers cannot be read"))?,
+        // A text, a line each, as versions before wrote it.
+        None => item.text_opt("rh").map(headers_of).unwrap_or_default(),
+    };
+    Ok(())
 }
 
 fn passage(passage: Passage) -> Option<AttributeValue> {
@@ -168,19 +193,16 @@ pub(super) struct Named {
 
 pub(super) fn of_details(item: &Item, named: Named) -> Result<Attempt> {
     let Named { id, endpoint, message, status, trigger, next } = named;
-    Ok(Attempt {
+    let mut attempt = Attempt {
         id,
         endpoint,
         message,
         url: item.text("u")?.to_owned(),
         status,
         code: item.number("c")?,
-        response: match item.bytes("rb") {
-            Some(bytes) => ResponseBody::Bytes(bytes.to_vec()),
-            None => ResponseBody::Text(item.text_opt("r").unwrap_or_default().to_owned()),
-        },
+        response: ResponseBody::Text(String::new()),
         error: item.text_opt("er").map(str::to_owned),
-        response_headers: item.text_opt("rh").map(headers_of).unwrap_or_default(),
+        response_headers: Vec::new(),
         duration_ms: item.number("d")?,
         at: item.time("at")?,
         trigger,
@@ -192,7 +214,9 @@ pub(super) fn of_details(item: &Item, named: Named) -> Result<Attempt> {
             Some(_) => Passage::Transformed,
         },
         labels: labels_of(item)?,
-    })
+    };
+    read_response(item, &mut attempt)?;
+    Ok(attempt)
 }
 
 impl FromItemOf<EndpointId> for Attempt {
@@ -209,12 +233,6 @@ impl FromItemOf<EndpointId> for Attempt {
         };
         of_details(item, named)
     }
-}
-
-/// Headers as one text, a line each: a list would cost four bytes more for each of them.
-fn header_lines(headers: &[(String, String)]) -> Option<String> {
-    let lines = headers.iter().map(|(name, value)| format!("{name}:{value}\n"));
-    (!headers.is_empty()).then(|| lines.collect())
 }
 
 fn headers_of(lines: &str) -> Vec<(String, String)> {
@@ -347,7 +365,7 @@ impl Store {
             .table_name(self.table(Table::Log))
             .set_key(Some(key))
             .update_expression("SET r = :gone REMOVE rb, rh")
-            .condition_expression("attribute_exists(u)")
+            .condition_expression("attribute_exists(u) OR attribute_exists(fs)")
             .expression_attribute_values(":gone", s(EXPUNGED));
         let mut tx = Transaction::new("expunge an attempt");
         tx.add(Guard::Unchanged, update)?;

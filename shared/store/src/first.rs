@@ -6,16 +6,17 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::operation::update_item::{UpdateItemError, UpdateItemInput};
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure, Update};
+use aws_sdk_dynamodb::types::{ReturnValuesOnConditionCheckFailure, Update};
 
 use super::attempts::{
-    Attempt, FirstAttempt, Named, Passage, Status, Trigger, of_details, own_item, status_in, with_details,
+    Attempt, FirstAttempt, Named, Passage, Status, Trigger, of_details, own_item, read_response, status_in,
+    with_response,
 };
-use super::item::{FromItemOf as _, Get as _, Item, Put as _, SCHEMA, n};
+use super::item::{FromItemOf as _, Get as _, Item, Put as _, SCHEMA, b, n};
 use super::messages::size;
 use super::shards::{LogQuery, Source};
 use super::transaction::{Guard, Transacted, Transaction, create};
-use super::{Store, Table, keys};
+use super::{Store, Table, keys, packed};
 use domain::error::{Result, corrupt, unavailable};
 use domain::ids::{AttemptId, EndpointId, Id as _, MessageId};
 use domain::page::{Cursor, Page};
@@ -24,53 +25,54 @@ use domain::page::{Cursor, Page};
 /// it, and what those add (due times, the next one) has to fit the same kilobyte.
 const FAILED_MAX: usize = 1024 - 128;
 
-/// The status of the first attempt, whose presence says that its result is claimed.
-const STATUS: &str = "fs";
-/// When the attempt after it is due.
+/// The first attempt, whose presence says that its result is claimed: its bytes ([`packed`]); or its status, a number, where
+/// it has an item of its own, or where a version before wrote its parts as attributes.
+const FIRST: &str = "fs";
+/// When the attempt after it is due, where a version before wrote it.
 const NEXT: &str = "fx";
 
 /// What a state has beside its key, about.
-const ATTRIBUTES: usize = 18;
+const ATTRIBUTES: usize = 10;
 
-/// The state as the first attempt writes it, which expires at `ttl`. `settled`: nothing follows, the delivery is over.
+/// The state as the first attempt writes it, which expires at `ttl`. `settled`: nothing follows, the delivery is over. When that
+/// attempt was due is the message's own time, and not written.
 pub(super) fn state_item(attempt: &Attempt, settled: bool, ttl: u64) -> Item {
-    let due = if settled { vec![n(attempt.message.time().ms())] } else { Vec::new() };
-    let status = if settled { attempt.status } else { Status::Pending };
-    let mut item = keys::state(attempt.endpoint, attempt.message);
-    item.reserve(ATTRIBUTES);
-    let item = item
-        .with("v", n(SCHEMA))
-        .with("s", n(status as u8))
-        .with("n", n(due.len()))
-        .with("t", AttributeValue::L(due))
-        .with(STATUS, n(attempt.status as u8))
-        .with_some(NEXT, attempt.next.map(|at| n(at.ms())))
-        .with_some("cs", (settled && attempt.passage == Passage::Canceled).then(|| n(1)))
-        .with("ttl", n(ttl));
-    with_details(item, attempt)
+    let item = begun(attempt, settled, ttl).with(FIRST, b(packed::pack(attempt)));
+    let canceled = settled && attempt.passage == Passage::Canceled;
+    with_response(item, attempt).with_some("cs", canceled.then(|| n(1)))
 }
 
 /// The same where the attempt has an item of its own.
 fn bare_item(attempt: &Attempt, ttl: u64) -> Item {
-    let mut item = state_item(attempt, false, ttl);
-    item.retain(|name, _| ["pk", "sk", "v", "s", "n", "t", STATUS, "ttl"].contains(&name.as_str()));
-    item
+    begun(attempt, false, ttl).with(FIRST, n(attempt.status as u8))
+}
+
+fn begun(attempt: &Attempt, settled: bool, ttl: u64) -> Item {
+    let status = if settled { attempt.status } else { Status::Pending };
+    let mut item = keys::state(attempt.endpoint, attempt.message);
+    item.reserve(ATTRIBUTES);
+    item.with("v", n(SCHEMA)).with("s", n(status as u8)).with("n", n(u8::from(settled))).with("ttl", n(ttl))
 }
 
 /// The first attempt as a state has it.
 pub(super) fn of_state(endpoint: EndpointId, item: &Item) -> Result<Option<FirstAttempt>> {
-    if !item.contains_key(STATUS) {
+    if !item.contains_key(FIRST) {
         return Ok(None);
+    }
+    let message = message_of(item)?;
+    if let Some(bytes) = item.bytes(FIRST) {
+        let mut attempt = packed::unpack(bytes, endpoint, message)?;
+        read_response(item, &mut attempt)?;
+        return Ok(Some(FirstAttempt::Inside(Box::new(attempt))));
     }
     if !item.contains_key("u") {
         return Ok(Some(FirstAttempt::Apart));
     }
-    let message = message_of(item)?;
     let named = Named {
         id: AttemptId::first(message, endpoint),
         endpoint,
         message,
-        status: status_in(item, STATUS)?,
+        status: status_in(item, FIRST)?,
         trigger: Trigger::Scheduled,
         next: item.time_opt(NEXT),
     };
@@ -121,7 +123,7 @@ impl Store {
             .set_key(Some(keys::state(attempt.endpoint, attempt.message)))
             .update_expression("SET #fs = :status")
             .condition_expression("attribute_exists(st) AND n = :one AND attribute_not_exists(#fs)")
-            .expression_attribute_names("#fs", STATUS)
+            .expression_attribute_names("#fs", FIRST)
             .expression_attribute_values(":status", n(attempt.status as u8))
             .expression_attribute_values(":one", n(1));
         let mut tx = Transaction::new("record a first attempt");
@@ -262,6 +264,10 @@ mod tests {
 
     #[test]
     fn a_state_says_all_of_its_first_attempt() {
+        let day =
+            Attempt { response_headers: vec![("server".into(), "nginx".into())], ..first(Status::Fail, 3) };
+        let item = state_item(&day, false, ANY_TIME);
+        assert_eq!(State::from_item(day.endpoint, &item).unwrap().inside(day.id), Some(&day));
         for (status, settled) in [(Status::Success, true), (Status::Success, false), (Status::Fail, false)] {
             let attempt = first(status, 30);
             let state = State::from_item(attempt.endpoint, &state_item(&attempt, settled, ANY_TIME)).unwrap();

@@ -13,7 +13,7 @@ use super::item::{FromItemOf, Get as _, Item, Put as _, SCHEMA, b, n, s, texts};
 use super::polling::is_too_old;
 use super::shards::LogQuery;
 use super::transaction::ABSENT;
-use super::{Store, Table, keys};
+use super::{Store, Table, keys, short};
 use domain::error::{Error, Result, corrupt, unavailable};
 use domain::ids::{AppId, EndpointId, Id as _, Ksuid, MessageId, Reference};
 use domain::labels::Labels;
@@ -29,8 +29,10 @@ const PART_LENGTH: usize = 350 * 1024;
 const ENDPOINTS_INLINE_MAX: usize = 500;
 const ENDPOINTS_PER_PART: usize = 10_000;
 const ID_LENGTH: usize = 20;
+/// What one write unit holds.
+const UNIT: usize = 1024;
 
-pub use domain::message::{Message, NewMessage, Payload, PayloadLocation};
+pub use domain::message::{Message, NewMessage, Packing, Payload, PayloadLocation};
 
 /// Who has an event id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,27 @@ fn inflate(bytes: &[u8]) -> Result<Vec<u8>> {
     let limit = 2 * BODY_LENGTH_MAX as u64;
     DeflateDecoder::new(bytes).take(limit).read_to_end(&mut plain).map_err(corrupt("a payload"))?;
     Ok(plain)
+}
+
+/// A text as it is stored: each byte of it is paid for as long as messages are kept, which is worth the work where it saves a
+/// sixteenth. What fits into `room` bytes is one write unit.
+fn packed(plain: Vec<u8>, room: usize) -> Result<(Vec<u8>, Packing)> {
+    let most = plain.len() - plain.len() / 16;
+    let pays = |packed: &Vec<u8>| packed.len() < most;
+    let short = short::pack(&plain).filter(pays);
+    match short {
+        Some(short) if short.len() <= room => return Ok((short, Packing::Short)),
+        // For what DEFLATE would save of it, it takes too long.
+        None if plain.len() <= room => return Ok((plain, Packing::Plain)),
+        _ => {}
+    }
+    let deflated = Some(deflate(&plain)?).filter(pays);
+    Ok(match (short, deflated) {
+        (Some(short), Some(deflated)) if deflated.len() < short.len() => (deflated, Packing::Deflated),
+        (Some(short), _) => (short, Packing::Short),
+        (None, Some(deflated)) => (deflated, Packing::Deflated),
+        (None, None) => (plain, Packing::Plain),
+    })
 }
 
 /// The size of an item as DynamoDB counts it, near enough to place the kilobyte's edge.
@@ -116,15 +139,14 @@ pub(super) fn items(new: &NewMessage, retention: &Retention) -> Result<(Item, Ve
         item.insert("en".into(), n(parts.len()));
         item.insert("eg".into(), s(tag));
     }
-    let units = |length: usize| (size(&item) + length + 8).div_ceil(1024);
-    // What is one unit as it is saves none, and is most of what there is.
-    let packed = if units(plain.len()) > 1 { Some(deflate(&plain)?) } else { None };
-    let (body, deflated) = match packed {
-        Some(packed) if units(packed.len()) < units(plain.len()) => (packed, true),
-        _ => (plain, false),
-    };
-    if deflated {
-        item.insert("z".into(), n(1));
+    let room = UNIT.saturating_sub(size(&item) + "p".len() + "z".len() + 2);
+    let (body, packing) = packed(plain, room)?;
+    if let Some(packing) = match packing {
+        Packing::Plain => None,
+        Packing::Deflated => Some(1),
+        Packing::Short => Some(2),
+    } {
+        item.insert("z".into(), n(packing));
     }
     if body.len() <= INLINE_MAX && !own_life {
         item.insert("p".into(), b(body));
@@ -164,7 +186,12 @@ impl FromItemOf<AppId> for Message {
                 inline: item.bytes("p").map(<[u8]>::to_vec),
                 parts: item.number_opt("pn").unwrap_or(0),
                 parts_tag: item.text_opt("pg").unwrap_or_default().to_owned(),
-                deflated: item.contains_key("z"),
+                packing: match item.number_opt("z") {
+                    None => Packing::Plain,
+                    Some(1) => Packing::Deflated,
+                    Some(2) => Packing::Short,
+                    Some(other) => return Err(corrupt("a message")(format!("its packing is {other}"))),
+                },
                 json_length: item.number_opt("jl"),
                 content_type: item.text_opt("ct").map(str::to_owned),
                 endpoints: item.bytes("e").map(ids_of_bytes).unwrap_or_default(),
@@ -376,7 +403,13 @@ impl Store {
                 bytes
             }
         };
-        let bytes = if stored.deflated { inflate(&bytes)? } else { bytes };
+        let bytes = match stored.packing {
+            Packing::Plain => bytes,
+            Packing::Deflated => inflate(&bytes)?,
+            Packing::Short => {
+                short::unpack(&bytes).ok_or_else(|| corrupt("a payload")("its bytes are no short text"))?
+            }
+        };
         let mut json = String::from_utf8(bytes).map_err(corrupt("a payload"))?;
         let raw = stored.json_length.filter(|length| json.is_char_boundary(*length));
         let raw = raw.map(|length| json.split_off(length));
@@ -481,8 +514,8 @@ mod tests {
         let (item, parts) = items(&message(&json, 90, 1), &Retention::default()).unwrap();
         assert!(parts.is_empty());
         assert!(size(&item) <= 1024, "{}", size(&item));
-        assert!(item.contains_key("z"));
-        // Compressing that saves no unit is not done.
+        assert_eq!(item.number_opt::<u8>("z"), Some(2));
+        // Packing that saves nothing is not done.
         assert!(!items(&message("{}", 90, 1), &Retention::default()).unwrap().0.contains_key("z"));
     }
 
@@ -501,6 +534,34 @@ mod tests {
         let (item, parts) = items(&message("{}", 5, 1), &Retention::default()).unwrap();
         assert!(!item.contains_key("p") && parts.len() == 1);
         assert!(parts[0].number::<u64>("ttl").unwrap() < item.number::<u64>("ttl").unwrap());
+    }
+
+    #[test]
+    fn texts_are_packed_by_what_makes_them_least() {
+        let words =
+            |count: usize| (0..count).map(|at| format!(r#""field_{at}":{},"#, at * 7919)).collect::<String>();
+        let noise =
+            |at: u32| char::from(b'!' + (at.wrapping_mul(at).wrapping_mul(0x9e37_79b1) >> 16) as u8 % 90);
+        let noise: String = (0..900).map(noise).collect();
+        let text = "Wszystkie zażółcone gęślą jaźnie, ".repeat(2);
+        for (plain, room, expected) in [
+            (words(10), 700, Packing::Short),
+            (words(1_000), 700, Packing::Deflated),
+            (noise.clone(), 900, Packing::Plain),
+            (noise.repeat(3), 700, Packing::Deflated),
+            (text, 700, Packing::Short),
+            (String::new(), 700, Packing::Plain),
+        ] {
+            let (stored, packing) = packed(plain.clone().into_bytes(), room).unwrap();
+            assert_eq!(packing, expected, "{plain}");
+            assert!(packing == Packing::Plain || stored.len() * 16 < plain.len() * 15 + 16);
+            let again = match packing {
+                Packing::Plain => stored,
+                Packing::Deflated => inflate(&stored).unwrap(),
+                Packing::Short => short::unpack(&stored).unwrap(),
+            };
+            assert_eq!(again, plain.into_bytes());
+        }
     }
 
     #[test]

@@ -149,15 +149,13 @@ async fn the_headers_of_a_response_are_recorded() {
     }
     let id = stack.message(&app, MessageIn::new("a".into(), json!({}))).await;
     stack.idle().await;
-    assert_eq!(stack.attempts(&app, &id).await.len(), 2);
-    let scan = stack.stack.dynamodb().scan().table_name(stack.stack.table("LogTable").expect("a table"));
-    let items = scan.send().await.expect("the log").items.unwrap_or_default();
-    let kept: Vec<_> = items.iter().filter_map(|item| item.get("rh")?.as_s().ok()).collect();
-    assert_eq!(kept, ["x-request-id:7\ncontent-length:100\n"; 2]);
-    let attempt = stack.attempts(&app, &id).await.remove(0).id;
-    let path = format!("/api/v1/app/{app}/msg/{id}/attempt/{attempt}/headers");
-    let shown = stack.request("GET", &path, &stack.token, "").await.json();
-    assert_eq!(shown["responseHeaders"], json!([["x-request-id", "7"], ["content-length", "100"]]));
+    let attempts = stack.attempts(&app, &id).await;
+    assert_eq!(attempts.len(), 2);
+    for attempt in attempts {
+        let path = format!("/api/v1/app/{app}/msg/{id}/attempt/{}/headers", attempt.id);
+        let shown = stack.request("GET", &path, &stack.token, "").await.json();
+        assert_eq!(shown["responseHeaders"], json!([["x-request-id", "7"], ["content-length", "100"]]));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
