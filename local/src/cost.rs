@@ -38,6 +38,8 @@ const SQS_CHUNK: f64 = 64.0 * KB;
 const JOBS_MAX: f64 = 10.0;
 /// Seconds of one long poll.
 const POLL: f64 = 20.0;
+/// "Configure Lambda function memory": so much has one whole processor, and less a share of it.
+const MB_OF_A_CPU: f64 = 1769.0;
 /// Larger payloads are read from the message.
 const INLINE_KB_MAX: f64 = 48.0;
 
@@ -67,7 +69,10 @@ pub(crate) struct Month {
     kept: Kept,
     accept_ms: f64,
     delivery_ms: f64,
+    /// Memory of the functions but `deliver` …
     memory_mb: f64,
+    /// … and of that.
+    deliver_memory_mb: f64,
 }
 
 /// Days that each kind of record is kept.
@@ -219,7 +224,14 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
 
     let gb = |mb: f64| mb / 1024.0;
     let invocations = accepting + batches;
-    let gb_seconds = gb(month.memory_mb) / 1000.0 * (accepting * accept_ms + batches * month.delivery_ms);
+    // What is computed takes longer with less memory, what is waited for does not.
+    let cpu_ms = month.batch * assumed.delivery_cpu_ms + assumed.handshake_cpu_ms;
+    let computed = |mb: f64| cpu_ms * MB_OF_A_CPU / mb.min(MB_OF_A_CPU);
+    let delivery_ms =
+        (month.delivery_ms - computed(assumed.time_memory_mb)).max(0.0) + computed(month.deliver_memory_mb);
+    let gb_seconds = (gb(month.memory_mb) * accepting * accept_ms
+        + gb(month.deliver_memory_mb) * batches * delivery_ms)
+        / 1000.0;
     let timers_gb_seconds = gb(month.memory_mb) / 1000.0 * MINUTES * assumed.timers_ms;
     // An instance adds up what it counts, and writes a line of it: at most one after each invocation, and one each
     // `PACE`. What arrives by chance keeps this many instances busy at once.
@@ -229,7 +241,7 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
         invocations.min(instances * MINUTES * 60.0 / PACE.as_secs_f64())
     };
     let line_bytes = units.metrics_line_bytes;
-    let log_bytes = line_bytes * (lines(accepting, accept_ms) + lines(batches, month.delivery_ms))
+    let log_bytes = line_bytes * (lines(accepting, accept_ms) + lines(batches, delivery_ms))
         + deliveries * assumed.latency_bytes;
     // Each kind stays for its own time, and until DynamoDB has removed it.
     let stored = |bytes: f64, days: f64| bytes.max(0.0) / GB * (days + assumed.removal_days) / DAYS;
@@ -369,7 +381,8 @@ mod tests {
             kept: Kept::from(Retention::default()),
             accept_ms: units.assumed.accept_ms,
             delivery_ms: units.assumed.delivery_ms,
-            memory_mb: units.assumed.memory_mb,
+            memory_mb: data::memory_mb("HttpMemory").unwrap(),
+            deliver_memory_mb: data::memory_mb("DeliverMemory").unwrap(),
         }
     }
 
@@ -392,8 +405,13 @@ mod tests {
         assert_eq!(usd(&bill, "SQS", "requests"), 1.2);
         assert_eq!(usd(&bill, "API Gateway", "requests"), 1.0);
         assert_eq!(usd(&bill, "Lambda", "invocations"), 0.4);
-        // A quarter of a GB for 220 ms.
-        assert_eq!(usd(&bill, "Lambda", "time"), 0.733);
+        // A quarter of a GB for 20 ms, and an eighth for 209: 1.3 ms of a processor take 9 ms longer there.
+        assert_eq!(usd(&bill, "Lambda", "time"), 0.415);
+        let other =
+            |mb| usd(&super::bill(Month { deliver_memory_mb: mb, ..month() }).unwrap(), "Lambda", "time");
+        assert_eq!(other(256.0), 0.733);
+        // With one whole processor and more, nothing is faster.
+        assert!((other(3538.0) - 0.067) / (other(1769.0) - 0.067) > 1.99);
         assert_eq!(usd(&bill, "X-Ray", "traces, at most"), 0.0);
     }
 
@@ -437,11 +455,11 @@ mod tests {
         let line = |month, what| usd(&bill(month).unwrap(), "DynamoDB", what);
         // Bytes of a million for so many days, and two more for their removal.
         let cents = |bytes: f64, days: f64| round(bytes / 1000.0 * (days + 2.0) / 30.0 * 0.25);
-        assert_eq!(line(month(), "messages, kept for 90 days"), cents(476.0, 90.0));
-        assert_eq!(line(month(), "attempts, kept for 90 days"), cents(341.0, 90.0));
+        assert_eq!(line(month(), "messages, kept for 90 days"), cents(423.0, 90.0));
+        assert_eq!(line(month(), "attempts, kept for 90 days"), cents(226.0, 90.0));
         assert_eq!(line(month(), "keys, kept for 12 hours"), cents(221.0, 0.5));
         let short = Kept { attempts: 14.0, ..Kept::from(Retention::default()) };
-        assert_eq!(line(Month { kept: short, ..month() }, "attempts, kept for 14 days"), cents(341.0, 14.0));
+        assert_eq!(line(Month { kept: short, ..month() }, "attempts, kept for 14 days"), cents(226.0, 14.0));
         assert_eq!(line(Month { recovery: false, ..month() }, "point-in-time recovery"), 0.0);
     }
 

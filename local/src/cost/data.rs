@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use shared::config::ConfigError;
 
+use crate::settings::TEMPLATE;
+
 const PRICES: &str = include_str!("../../data/prices.json");
 const UNITS: &str = include_str!("../../data/units.json");
 
@@ -92,8 +94,8 @@ pub(crate) struct Measured {
 /// What no test here can measure.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(crate) struct Assumed {
-    /// Memory of each function.
-    pub(crate) memory_mb: f64,
+    /// Memory with which the times are as they are assumed.
+    pub(crate) time_memory_mb: f64,
     /// Billed time of accepting a message.
     pub(crate) accept_ms: f64,
     /// Billed time of each further one in a batch of the ingest queue.
@@ -102,6 +104,10 @@ pub(crate) struct Assumed {
     pub(crate) record_overhead_bytes: f64,
     /// Billed time of a batch of deliveries; most of it is the endpoints'.
     pub(crate) delivery_ms: f64,
+    /// What of it each delivery computes on a whole processor: its instructions (docs/BENCHMARKS.md), three a nanosecond …
+    pub(crate) delivery_cpu_ms: f64,
+    /// … and a new connection's handshake, once a batch.
+    pub(crate) handshake_cpu_ms: f64,
     /// Billed time of a run of the timers.
     pub(crate) timers_ms: f64,
     /// What a webhook sends beside its payload: TLS, headers.
@@ -142,6 +148,18 @@ pub(crate) struct Units {
     /// What of an acceptance with a payload of its own is that payload's item.
     pub(crate) own_payload_bytes: f64,
     pub(crate) assumed: Assumed,
+}
+
+/// The memory of functions in megabytes, which the template's `parameter` has by default.
+///
+/// # Errors
+/// The template cannot be read, or has no such parameter.
+pub(crate) fn memory_mb(parameter: &str) -> Result<f64, ConfigError> {
+    let wrong = |problem: String| ConfigError::new("template", problem);
+    let template = sam_template::json(TEMPLATE).map_err(|error| wrong(error.to_string()))?;
+    let default = &template["Parameters"][parameter]["Default"];
+    let number = default.as_f64().or_else(|| default.as_str()?.parse().ok());
+    number.ok_or_else(|| wrong(format!("lacks the default of {parameter}")))
 }
 
 /// Reads both files, which are part of the program.

@@ -31,9 +31,12 @@ pub(crate) struct CostFlags {
     /// assumption [default: 200].
     #[arg(long, value_name = "MS")]
     delivery_ms: Option<String>,
-    /// Memory of the functions in megabytes [default: 256, as in the template].
+    /// Memory of the functions in megabytes [default: as in the template: 256, deliver's 128].
     #[arg(long, value_name = "MB")]
     memory_mb: Option<String>,
+    /// Memory of deliver, if not as much as the others have: DeliverMemory. With less, what it computes takes longer.
+    #[arg(long, value_name = "MB")]
+    deliver_memory_mb: Option<String>,
     /// Requests bring no idempotency key. (SDKs bring one by themselves; messages by the ingest queue need none.)
     #[arg(long)]
     no_keys: bool,
@@ -107,7 +110,12 @@ impl CostFlags {
             kept: Kept::from(retention),
             accept_ms: or("--accept-ms", &self.accept_ms, assumed.accept_ms, 29_000.0)?,
             delivery_ms: or("--delivery-ms", &self.delivery_ms, assumed.delivery_ms, 60_000.0)?,
-            memory_mb: or("--memory-mb", &self.memory_mb, assumed.memory_mb, 10_240.0)?,
+            memory_mb: or("--memory-mb", &self.memory_mb, data::memory_mb("HttpMemory")?, 10_240.0)?,
+            deliver_memory_mb: match (&self.deliver_memory_mb, &self.memory_mb) {
+                (None, None) => data::memory_mb("DeliverMemory")?,
+                (None, Some(all)) => number("--memory-mb", all, 1.0, 10_240.0)?,
+                (Some(own), _) => number("--deliver-memory-mb", own, 1.0, 10_240.0)?,
+            },
         };
         if self.volumes {
             return report::volumes(month);

@@ -76,8 +76,8 @@ pub(super) fn table(bill: &Bill) -> String {
     }
     let _infallible = write!(
         text,
-        "\nLambda's time is an assumption: {} ms to accept, {} ms for a batch of {} deliveries, {} MB. docs/COST.md says what else is.",
-        month.accept_ms, month.delivery_ms, month.batch, month.memory_mb
+        "\nLambda's time is an assumption: {} ms to accept, {} ms for a batch of {} deliveries, at 256 MB. Counted with {} MB, deliver with {} MB. docs/COST.md says what else is.",
+        month.accept_ms, month.delivery_ms, month.batch, month.memory_mb, month.deliver_memory_mb
     );
     text
 }
@@ -152,6 +152,7 @@ pub(super) fn json(bill: &Bill) -> String {
             "message_days": month.kept.messages, "payload_days": month.kept.payloads, "attempt_days": month.kept.attempts,
             "payload_kb": month.payload_kb, "batch": month.batch, "ingest": month.ingest, "attempts": bill.attempts,
             "accept_ms": month.accept_ms, "delivery_ms": month.delivery_ms, "memory_mb": month.memory_mb,
+            "deliver_memory_mb": month.deliver_memory_mb,
         },
         "region": prices.region,
         "as_of": prices.as_of,
