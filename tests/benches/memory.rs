@@ -131,10 +131,12 @@ async fn main() {
                 svix.message().create(app.clone(), message, None).await.expect("accepted");
             }
             let event = batch(&aws, BATCH).await;
+            aws.waited.take();
             let _ = lambda.event("deliver", event).await;
+            let (_, requests) = aws.waited.take();
             if round == 0 || round == ROUNDS - 1 {
                 println!(
-                    "{endpoints:2} endpoints, {length:9} bytes, after {:3}: {:6.1} MB, now {:6.1} MB",
+                    "{endpoints:2} endpoints, {length:9} bytes, after {:3}: {:6.1} MB, now {:6.1} MB; {requests} requests to AWS",
                     round + 1,
                     status(process, "VmHWM:"),
                     status(process, "VmRSS:")
