@@ -1,12 +1,14 @@
 //! Limits: throttled endpoints, quotas of applications, and endpoints that are given up.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::json;
 use shared::clock::{Clock, Sleep, SystemClock, Timestamp};
 use shared::config::Env;
+use shared::random::Random;
 use shared::store::throttles::{Limit, Limited};
 use svix::models::{ApplicationIn, EndpointIn, EndpointPatch, MessageIn};
 
@@ -25,6 +27,21 @@ impl Clock for Still {
     }
 }
 
+/// Bytes that look random, the same ones in each run: how evenly slots fall on their items is no chance.
+#[derive(Debug)]
+struct Same(AtomicU64);
+
+impl Random for Same {
+    fn fill(&self, bytes: &mut [u8]) {
+        for byte in bytes {
+            let step = |state: u64| state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let before = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| Some(step(state)));
+            let [high, ..] = before.unwrap_or_default().to_be_bytes();
+            *byte = high;
+        }
+    }
+}
+
 /// INV-37
 #[tokio::test(flavor = "multi_thread")]
 async fn slots_follow_each_other_whoever_takes_them() {
@@ -32,8 +49,10 @@ async fn slots_follow_each_other_whoever_takes_them() {
     let variables = stack.stack.environment("deliver").expect("its environment");
     let env = Env::new(|name| variables.get(name).cloned());
     let now = SystemClock.now();
+    let random: Arc<Same> = Arc::new(Same(AtomicU64::new(1)));
     let store = |at| {
-        let platform = shared::Platform { clock: Arc::new(Still(at)), ..stack.stack.platform().clone() };
+        let (clock, random) = (Arc::new(Still(at)), random.clone());
+        let platform = shared::Platform { clock, random, ..stack.stack.platform().clone() };
         platform.store(&env).expect("a store")
     };
     let of = Limited::Endpoint("ep_23rb8YdGqMT0qIzpgGwdXfHirMu".parse().expect("an id"));
