@@ -16,7 +16,7 @@ const AGAIN: usize = 2;
 
 const IDLE: u8 = 0;
 const POLLED: u8 = 1;
-/// It was woken since it is polled.
+/// It was woken, and is to be polled once more.
 const WOKEN: u8 = 2;
 
 /// A future whose wake-ups from within are left to itself.
@@ -40,9 +40,8 @@ impl Wake for State {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let woken = self.now.compare_exchange(POLLED, WOKEN, Ordering::AcqRel, Ordering::Acquire);
-        // Where a poll begins at this very moment there is one more than it takes.
-        if woken == Err(IDLE) {
+        // Always a write: what was done before a wake-up is seen by the poll that follows, whoever woke it first.
+        if self.now.swap(WOKEN, Ordering::AcqRel) == IDLE {
             self.task.wake();
         }
     }
@@ -62,7 +61,7 @@ impl<F: Future> Future for SelfWaking<F> {
         let Self { inner, state, waker } = &mut *self;
         state.task.register(context.waker());
         for _ in 0..=AGAIN {
-            state.now.store(POLLED, Ordering::Release);
+            state.now.swap(POLLED, Ordering::AcqRel);
             if let Poll::Ready(output) = inner.as_mut().poll(&mut Context::from_waker(waker)) {
                 return Poll::Ready(output);
             }
@@ -70,7 +69,7 @@ impl<F: Future> Future for SelfWaking<F> {
                 return Poll::Pending;
             }
         }
-        state.now.store(IDLE, Ordering::Release);
+        state.now.swap(IDLE, Ordering::AcqRel);
         context.waker().wake_by_ref();
         Poll::Pending
     }

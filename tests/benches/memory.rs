@@ -9,6 +9,8 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's time")]
 
+#[path = "lambda/https.rs"]
+mod https;
 mod lambda;
 
 use std::path::PathBuf;
@@ -19,9 +21,6 @@ use aws_sdk_sqs::types::MessageSystemAttributeName;
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::StatusCode;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use lambda::Lambda;
 use lambda::aws::Aws;
 use serde_json::{Value, json};
@@ -36,11 +35,6 @@ const LARGEST: usize = 1_000_000;
 
 /// An endpoint that reads everything and says 204; its address.
 async fn receiver() -> String {
-    let mut config = (*lambda::aws::tls()).clone();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let url = format!("https://localhost:{}", listener.local_addr().expect("an address").port());
     let receive = async |body: Bytes| {
         drop(body);
         // Long enough that all of a batch are in flight together.
@@ -49,17 +43,7 @@ async fn receiver() -> String {
     };
     let limit = axum::extract::DefaultBodyLimit::disable();
     let router = Router::new().fallback(receive).layer(limit);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
-            tokio::spawn(async move {
-                let Ok(stream) = acceptor.accept(stream).await else { return };
-                let server = auto::Builder::new(TokioExecutor::new());
-                let _ = server.serve_connection(TokioIo::new(stream), service).await;
-            });
-        }
-    });
-    url
+    format!("https://localhost:{}", https::serve(router).await.port())
 }
 
 /// Text that hardly packs, and none that does, half and half.

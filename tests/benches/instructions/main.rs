@@ -12,6 +12,8 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures the machine's time")]
 
+#[path = "../lambda/https.rs"]
+mod https;
 #[path = "../lambda/mod.rs"]
 mod lambda;
 mod profile;
@@ -24,9 +26,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use aws_sdk_sqs::types::MessageSystemAttributeName;
 use axum::Router;
 use axum::http::StatusCode;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use lambda::Lambda;
 use lambda::aws::Aws;
 use profile::Profile;
@@ -82,27 +81,12 @@ impl Case {
 
 /// An endpoint as most are: HTTPS, and 204 to everything. Gives its URL, and counts what arrives.
 async fn receiver(arrived: Arc<AtomicU64>) -> String {
-    let mut config = (*lambda::aws::tls()).clone();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let url = format!("https://localhost:{}/hook", listener.local_addr().expect("an address").port());
     let receive = async move || {
         arrived.fetch_add(1, Ordering::Relaxed);
         StatusCode::NO_CONTENT
     };
     let router = Router::new().fallback(receive);
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
-            tokio::spawn(async move {
-                let Ok(stream) = acceptor.accept(stream).await else { return };
-                let server = auto::Builder::new(TokioExecutor::new());
-                let _ = server.serve_connection(TokioIo::new(stream), service).await;
-            });
-        }
-    });
-    url
+    format!("https://localhost:{}/hook", https::serve(router).await.port())
 }
 
 /// A message of half a kilobyte, as the load generator posts.
