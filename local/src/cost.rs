@@ -56,6 +56,10 @@ pub(crate) struct Month {
     batch: f64,
     /// Requests bring an idempotency key.
     keys: bool,
+    /// Messages of one request to the API, on average.
+    posted: f64,
+    /// Requests go to the address of the function itself, for which nothing is charged: the template's MessagesUrl.
+    direct: bool,
     /// Messages come by the queue and not by the API, in batches of that many.
     ingest: bool,
     /// X-Ray records traces.
@@ -189,14 +193,15 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
         payload_bytes = units.own_payload_bytes;
         message_bytes = own.stored_bytes - payload_bytes;
     }
-    // What the records of one batch share, if they are for one application.
-    let together = if month.ingest { month.batch } else { 1.0 };
+    // What the messages of one request, or the records of one batch, share: they are for one application.
+    let together = if month.ingest { month.batch } else { month.posted };
     accept.read_units /= together;
     accept.sqs_sends /= together;
     taken.add(month.messages, accept);
     taken.add(deliveries, chain.taken);
     // Jobs that were queued together are delivered together, and a batch reads their application once, too.
-    taken.read_units -= deliveries * units.measured.attempt.read_units * (1.0 - 1.0 / together);
+    let of_one_app = together.min(month.batch);
+    taken.read_units -= deliveries * units.measured.attempt.read_units * (1.0 - 1.0 / of_one_app);
     // What was measured was a kilobyte.
     let more = (month.payload_kb - 1.0).max(0.0);
     taken.write_units += month.messages * (more * assumed.compressed_share).ceil();
@@ -220,7 +225,10 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
     let record = assumed.record_overhead_bytes + month.payload_kb * KB;
     let record_chunks = (together * record / SQS_CHUNK).max(1.0);
     let ingested = if month.ingest { accepting * (2.0 * record_chunks + 1.0) } else { 0.0 };
-    let by_api = if month.ingest { 0.0 } else { month.messages };
+    let requests = if month.ingest { 0.0 } else { accepting };
+    let by_api = if month.direct { 0.0 } else { requests };
+    // Each message has an entry in its response.
+    let answered = if month.ingest { 0.0 } else { month.messages };
 
     let gb = |mb: f64| mb / 1024.0;
     let invocations = accepting + batches;
@@ -264,11 +272,19 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
         if month.tracing { always + (requests - always) * assumed.traced_share } else { 0.0 }
     };
     let out =
-        by_api * assumed.answer_bytes + attempts * (assumed.request_overhead_bytes + month.payload_kb * KB);
+        answered * assumed.answer_bytes + attempts * (assumed.request_overhead_bytes + month.payload_kb * KB);
     let count = |kind: &str| {
         let lines = PARTS.iter().flat_map(|part| part.lines());
         lines.filter(|line| line.trim() == format!("Type: {kind}")).count() as f64
     };
+    // An alarm costs by the metrics that it looks at: it names one itself, or several to compute with. Those of the
+    // function's own address are there where that is.
+    let watched = PARTS
+        .iter()
+        .flat_map(|part| part.lines())
+        .filter(|line| line.starts_with("      MetricName: ") || line.trim_start().starts_with("Metric: {"))
+        .filter(|line| month.direct || !line.contains("MetricName: Url"))
+        .count() as f64;
     let timers = if month.tracing { MINUTES } else { 0.0 };
     let timers_reads = MINUTES * units.measured.timers_run.read_units;
     let (on_demand, provisioned) = if month.provisioned { (0.0, 1.0) } else { (1.0, 0.0) };
@@ -315,7 +331,7 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
         ("CloudWatch", "logs", log_bytes / GB, "logs_ingested", sent),
         ("CloudWatch", "logs of the timers", MINUTES * line_bytes / GB, "logs_ingested", whatever),
         ("CloudWatch", "metrics", Metric::ALL.len() as f64, "custom_metric", whatever),
-        ("CloudWatch", "alarms", count("AWS::CloudWatch::Alarm"), "alarm", whatever),
+        ("CloudWatch", "metrics of alarms", watched, "alarm", whatever),
         ("CloudWatch", "dashboards", count("AWS::CloudWatch::Dashboard"), "dashboard", whatever),
         ("X-Ray", "traces, at most", recorded(accepting) + recorded(batches), "trace", sent),
         ("X-Ray", "traces of the timers", timers, "trace", whatever),
@@ -373,6 +389,8 @@ mod tests {
             payload_kb: 1.0,
             batch: 1.0,
             keys: true,
+            posted: 1.0,
+            direct: false,
             ingest: false,
             tracing: false,
             customer_key: false,
@@ -434,6 +452,46 @@ mod tests {
         // It needs no key.
         let without = bill(Month { ingest: true, keys: false, ..month() }).unwrap();
         assert!((without.total() - one.total()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn messages_of_one_request_share_its_price_and_an_address_of_its_own_has_none() {
+        let with =
+            |posted, direct| bill(Month { posted, direct, batch: 10.0, keys: false, ..month() }).unwrap();
+        let (one, ten, direct, both) =
+            (with(1.0, false), with(10.0, false), with(1.0, true), with(10.0, true));
+        // 0.1 requests, and a batch of jobs for each.
+        assert_eq!(usd(&ten, "API Gateway", "requests"), 0.1);
+        assert_eq!((usd(&one, "Lambda", "invocations"), usd(&ten, "Lambda", "invocations")), (0.22, 0.04));
+        // The application is read once for ten that are accepted, and once for ten that are delivered.
+        assert_eq!((usd(&one, "DynamoDB", "reads"), usd(&ten, "DynamoDB", "reads")), (0.25, 0.025));
+        assert_eq!(usd(&ten, "DynamoDB", "writes"), usd(&one, "DynamoDB", "writes"));
+        // Sent, received and deleted: 1, 0.1, 0.1, and 0.1 of each.
+        assert_eq!((usd(&one, "SQS", "requests"), usd(&ten, "SQS", "requests")), (0.48, 0.12));
+        assert_eq!(
+            usd(&ten, "Data transfer", "to the internet"),
+            usd(&one, "Data transfer", "to the internet")
+        );
+        // Alarms look at its four metrics.
+        assert!((one.total() - direct.total() - 1.0 + 0.4).abs() < 1e-9);
+        assert!((ten.total() - both.total() - 0.1 + 0.4).abs() < 1e-9);
+        // A batch of deliveries that is smaller than a request reads more often.
+        let small = bill(Month { posted: 10.0, batch: 2.0, keys: false, ..month() }).unwrap();
+        assert_eq!(usd(&small, "DynamoDB", "reads"), round((0.1 + 0.5) * 0.125));
+    }
+
+    #[test]
+    fn an_alarm_costs_by_the_metrics_that_it_looks_at() {
+        let watched = |month| {
+            let bill = bill(month).unwrap();
+            bill.lines.iter().find(|line| line.price == "alarm").unwrap().amount
+        };
+        // Each says its metrics' namespaces; what a filter of a log makes has one, too.
+        let parts = PARTS.concat();
+        let named = parts.matches(" Namespace: ").count() as f64;
+        assert!(named > parts.matches("Type: AWS::CloudWatch::Alarm").count() as f64);
+        assert_eq!(watched(Month { direct: true, ..month() }), named);
+        assert_eq!(watched(month()), named - 4.0);
     }
 
     #[test]

@@ -161,8 +161,13 @@ class Stack:
         # The emulator's environment has the AWS CLI.
         path = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
         self.token = self.first_token(environment or os.environ | {"PATH": path})
-        api = self.outputs["ApiUrl"].split("//")[1].split(".")[0]
-        self.host = f"{api}.execute-api.localhost:{emulator.port}"
+        self.host = self.host_of("ApiUrl")
+
+    def host_of(self, output):
+        """The name by which the emulator knows an output's address: it looks at its first label and at the service."""
+        name, service = self.outputs[output].split("//")[1].split(".")[:2]
+        region = f".{REGION}" if service == "lambda-url" else ""
+        return f"{name}.{service}{region}.localhost:{self.emulator.port}"
 
     def first_token(self, environment):
         """What the output FirstToken prints, started as DEPLOYING.md says."""

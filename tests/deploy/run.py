@@ -28,7 +28,7 @@ import walk
 STACK = "postrider"
 PARAMETERS = {
     "Arch": "x86_64", "HttpsOnly": "false", "AllowedSubnets": "127.0.0.0/8", "RetrySchedule": "1,2" + 15 * ",10",
-    "HeaderStyle": "webhook", "LogLevel": "info", "DestinationRoles": customer.ROLES,
+    "HeaderStyle": "webhook", "LogLevel": "info", "DestinationRoles": customer.ROLES, "MessagesUrl": "true",
 }
 # Kept when the stack goes: CloudFormation says so of each in an event.
 KEPT = {"ConfigTable", "LogTable", "JwtSecret", "EncryptionKey"}
@@ -284,12 +284,15 @@ class Run:
 
     def launched(self):
         part("infra/launch, and what the console makes of its link")
-        parameters = {name: value for name, value in PARAMETERS.items() if name != "Arch"}
+        # As it is without being asked: messages has no address of its own.
+        parameters = {name: value for name, value in PARAMETERS.items() if name not in ("Arch", "MessagesUrl")}
         link = self.release.launch(self.emulator, f"{STACK}-link", parameters)
         aws.progress(BEGAN, "created from the template in the bucket", link)
         stack = self.stack(f"{STACK}-link", self.release.environment)
         app = self.asked(stack, 201, "/api/v1/app", {"name": "Linked"})
         self.check("it creates an application", app["name"] == "Linked", app["id"])
+        own = [type_ for type_, _ in stack.resources().values() if type_ == "AWS::Lambda::Url"]
+        self.check("messages has no address of its own", not own and "MessagesUrl" not in stack.outputs)
         self.gone(stack)
 
     def asked(self, stack, status, path, body):

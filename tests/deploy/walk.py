@@ -35,6 +35,7 @@ class Walk:
     def all(self):
         self.api()
         self.deliveries()
+        self.own_address()
         self.by_hand()
         self.transformed()
         self.portal()
@@ -81,6 +82,29 @@ class Walk:
         self.check("its attempt is in the log", statuses == [204], f"{statuses}")
         statuses = aws.until(lambda: self.attempts("/third-time", 3), "two retries")
         self.check("retry: through the queue, until it is taken", sorted(statuses) == [204, 500, 500], f"{statuses}")
+
+    def own_address(self):
+        """The function's own address, where the stack has one: the same answers, without the API before it."""
+        if "MessagesUrl" not in self.stack.outputs:
+            return
+        api, self.stack.host = self.stack.host, self.stack.host_of("MessagesUrl")
+        try:
+            body, path = {"eventType": self.type, "payload": {"by": "its own address"}}, f"{self.path}/msg"
+            self.ask(401, "POST", path, body, token=False)
+            self.ask(422, "POST", path, {"payload": {}})
+            lost = self.ask(404, "GET", "/api/v1/app")
+            self.check("MessagesUrl: 401 without a token, 422, and 404 of what is not for messages", lost.get("code") == "not_found", lost)
+            posted = self.ask(202, "POST", path, body)["id"]
+            several = self.ask(200, "POST", f"{path}/batch", {"messages": [body, {"eventType": "not a type"}, body]})
+            self.check("MessagesUrl: several messages in one request", [one["status"] for one in several["data"]] == [202, 422, 202], several)
+            read = self.ask(200, "GET", f"{path}/{posted}")
+        finally:
+            self.stack.host = api
+        ids = {posted} | {one["message"]["id"] for one in several["data"] if "message" in one}
+        arrived = lambda: ids <= {headers["webhook-id"] for headers, _ in self.receiver.seen["/works"]}
+        aws.until(arrived, "what was posted there arrives")
+        by_api = self.ask(200, "GET", f"{self.path}/msg/{posted}")
+        self.check("MessagesUrl: what was posted there arrives, and is read by both", read == by_api, f"{read} {by_api}")
 
     def by_hand(self):
         before = len(self.receiver.seen["/works"])

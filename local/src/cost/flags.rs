@@ -40,6 +40,12 @@ pub(crate) struct CostFlags {
     /// Requests bring no idempotency key. (SDKs bring one by themselves; messages by the ingest queue need none.)
     #[arg(long)]
     no_keys: bool,
+    /// Messages that one request posts, on average: `POST …/msg/batch` takes up to 100.
+    #[arg(long, value_name = "NUMBER", default_value = "1", conflicts_with = "ingest")]
+    posted_together: String,
+    /// Requests go to the address of the function itself: the template's MessagesUrl is true.
+    #[arg(long, conflicts_with = "ingest")]
+    messages_url: bool,
     /// Messages come by the ingest queue (docs/INGEST.md) and not by the API, in batches as large as those
     /// of deliveries.
     #[arg(long)]
@@ -66,7 +72,7 @@ pub(crate) struct CostFlags {
     #[arg(long)]
     no_recovery: bool,
     /// Compare 100,000, a million and a hundred million messages per month, by each way to send them.
-    #[arg(long, conflicts_with_all = ["messages", "batch", "no_keys", "ingest", "provisioned", "json"])]
+    #[arg(long, conflicts_with_all = ["messages", "batch", "no_keys", "posted_together", "messages_url", "ingest", "provisioned", "json"])]
     volumes: bool,
     /// Print JSON.
     #[arg(long)]
@@ -102,6 +108,8 @@ impl CostFlags {
             payload_kb: number("--payload-kb", &self.payload_kb, 0.0, 1024.0)?,
             batch: number("--batch", &self.batch, 1.0, 10.0)?,
             keys: !self.no_keys,
+            posted: number("--posted-together", &self.posted_together, 1.0, 100.0)?,
+            direct: self.messages_url,
             ingest: self.ingest,
             tracing: self.tracing,
             customer_key: self.customer_key,

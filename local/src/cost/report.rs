@@ -88,13 +88,25 @@ pub(super) fn table(bill: &Bill) -> String {
 /// A file of numbers, or the template, cannot be read.
 pub(super) fn volumes(month: Month) -> Result<String, ConfigError> {
     const VOLUMES: [f64; 3] = [1e5, 1e6, 1e8];
-    let one = Month { batch: 1.0, keys: true, ingest: false, provisioned: false, ..month };
+    let one = Month {
+        batch: 1.0,
+        keys: true,
+        posted: 1.0,
+        direct: false,
+        ingest: false,
+        provisioned: false,
+        ..month
+    };
     let under_load = Month { batch: 10.0, ..one };
     let queued = Month { ingest: true, ..under_load };
     let ways = [
         ("posted one by one, with a key", one),
         ("the same, jobs in batches of ten under load", under_load),
         ("the same, no key", Month { keys: false, ..under_load }),
+        ("to MessagesUrl, under load, with a key", Month { direct: true, ..under_load }),
+        ("to MessagesUrl, under load, no key", Month { direct: true, keys: false, ..under_load }),
+        ("ten in one request, under load, with a key", Month { posted: 10.0, ..under_load }),
+        ("ten in one request, under load, no key", Month { posted: 10.0, keys: false, ..under_load }),
         ("by the queue, in batches of ten", queued),
         ("posted, under load, provisioned capacity", Month { provisioned: true, ..under_load }),
         ("by the queue, provisioned capacity", Month { provisioned: true, ..queued }),
@@ -150,7 +162,8 @@ pub(super) fn json(bill: &Bill) -> String {
         "month": {
             "messages": month.messages, "endpoints": month.endpoints, "failure_rate": month.failures,
             "message_days": month.kept.messages, "payload_days": month.kept.payloads, "attempt_days": month.kept.attempts,
-            "payload_kb": month.payload_kb, "batch": month.batch, "ingest": month.ingest, "attempts": bill.attempts,
+            "payload_kb": month.payload_kb, "batch": month.batch, "ingest": month.ingest,
+            "posted_together": month.posted, "messages_url": month.direct, "attempts": bill.attempts,
             "accept_ms": month.accept_ms, "delivery_ms": month.delivery_ms, "memory_mb": month.memory_mb,
             "deliver_memory_mb": month.deliver_memory_mb,
         },

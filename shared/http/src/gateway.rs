@@ -106,6 +106,38 @@ mod tests {
         assert_eq!(answer["body"], "POST https://api.example.com/told?a=%20b Root=2 r text é");
     }
 
+    /// "Invoking Lambda function URLs": the form of an HTTP API's events, without a route and its parameters.
+    #[tokio::test]
+    async fn a_request_to_the_functions_own_address_is_one_like_the_apis() {
+        let host = "a1b2c3d4e5f6g7h8i9j0k1l2m3n4o5p6.lambda-url.eu-central-1.on.aws";
+        let event = json!({
+            "version": "2.0",
+            "routeKey": "$default",
+            "rawPath": "/told",
+            "rawQueryString": "a=%20b",
+            "headers": {"host": host, "x-amzn-trace-id": "Root=3", "x-forwarded-proto": "https"},
+            "requestContext": {
+                "accountId": "anonymous",
+                "apiId": "a1b2c3d4e5f6g7h8i9j0k1l2m3n4o5p6",
+                "domainName": host,
+                "domainPrefix": "a1b2c3d4e5f6g7h8i9j0k1l2m3n4o5p6",
+                "http": {"method": "POST", "path": "/told", "protocol": "HTTP/1.1", "sourceIp": "203.0.113.7", "userAgent": "svix"},
+                "requestId": "r",
+                "routeKey": "$default",
+                "stage": "$default",
+                "time": "30/Nov/2026:14:00:00 +0000",
+                "timeEpoch": 1_796_047_200_000_u64,
+            },
+            "body": "text",
+            "isBase64Encoded": false,
+        });
+        let payload = serde_json::from_str(&event.to_string()).unwrap();
+        let answer = answer(routes(), LambdaEvent { payload, context: Context::default() }).await.unwrap();
+        let answer = serde_json::to_value(answer).unwrap();
+        assert_eq!(answer["statusCode"], 201);
+        assert_eq!(answer["body"], format!("POST https://{host}/told?a=%20b Root=3 r text é"));
+    }
+
     #[tokio::test]
     async fn bytes_and_nothing_are_answers_too() {
         let answer = answered(routes(), "/bytes", None).await;

@@ -340,6 +340,40 @@ fn a_changed_parameter_makes_a_new_version_of_the_functions() {
     assert_eq!(noted, used);
 }
 
+/// Whoever is asked for by a template: a service of AWS, or everybody.
+#[test]
+fn everybody_may_call_messages_alone_and_only_at_an_address_that_somebody_asked_for() {
+    let template = read("template.yaml");
+    let open = |resource: &Value| resource["Properties"]["Principal"] == "*";
+    let of = |kind: &str| {
+        let all = template["Resources"].as_object().expect("resources").iter();
+        all.filter(|(_, resource)| resource["Type"] == kind)
+            .map(|(_, found)| found.clone())
+            .collect::<Vec<_>>()
+    };
+    let (addresses, permissions) = (of("AWS::Lambda::Url"), of("AWS::Lambda::Permission"));
+    assert_eq!(template["Parameters"]["MessagesUrl"]["Default"], "false");
+    assert_eq!(addresses.len(), 1);
+    let url = &addresses[0]["Properties"];
+    assert_eq!(
+        (&url["TargetFunctionArn"]["Ref"], &url["Qualifier"]),
+        (&json!("MessagesFunction"), &json!("live"))
+    );
+    let open: Vec<&Value> = permissions.iter().filter(|resource| open(resource)).collect();
+    for resource in addresses.iter().chain(open.iter().copied()) {
+        assert_eq!(resource["Condition"], "MessagesDirect", "{resource}");
+    }
+    // Each is for requests by such an address, and not for whoever calls Lambda's API.
+    let granted = |resource: &&Value| {
+        let of = &resource["Properties"];
+        let by_url = of["FunctionUrlAuthType"] == "NONE" || of["InvokedViaFunctionUrl"] == true;
+        assert!(by_url && of["FunctionName"]["Ref"] == "MessagesFunction.Alias", "{resource}");
+        of["Action"].as_str().expect("an action").to_owned()
+    };
+    let granted: BTreeSet<String> = open.iter().map(granted).collect();
+    assert_eq!(granted, ["lambda:InvokeFunction", "lambda:InvokeFunctionUrl"].map(str::to_owned).into());
+}
+
 #[test]
 fn nested_stacks_are_told_what_they_ask_for() {
     for (id, stack) in resources(&read("template.yaml"), "AWS::CloudFormation::Stack") {
