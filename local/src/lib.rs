@@ -8,12 +8,14 @@
 //!
 //! Nothing is global: any number of stacks run beside each other in one process.
 
+mod asked;
 mod audit;
 mod aws;
 mod busy;
 mod cli;
 mod clock;
 mod commands;
+mod connectors;
 mod cors;
 mod cost;
 mod cpu;

@@ -1,6 +1,6 @@
 //! Counts what is asked of DynamoDB and SQS where the SDK hands its requests over, so that its own
 //! retries are counted too, whoever serves them: requests, the units that the answers say were
-//! consumed, and the 64-KB chunks that SQS charges by.
+//! consumed, and the 64-KB chunks that SQS charges by. What a function's role does not allow ends here.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,14 +11,16 @@ use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
     SharedHttpConnector,
 };
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use serde::Deserialize;
 
+use crate::asked::Asked;
 use crate::invocations::invoked;
+use crate::role_policy::RolePolicy;
 
 /// What SQS charges as one request.
 const CHUNK: usize = 64 * 1024;
@@ -125,6 +127,8 @@ impl Book {
 pub(crate) struct Metered {
     inner: SharedHttpClient,
     by: Arc<str>,
+    /// Of a function.
+    role: Option<RolePolicy>,
     book: Arc<Book>,
 }
 
@@ -132,12 +136,12 @@ impl Metered {
     /// Names of tables and queues lose this prefix.
     pub(crate) fn new(inner: SharedHttpClient, prefix: &str) -> Self {
         let book = Book { ledger: Mutex::default(), prefix: prefix.to_owned() };
-        Self { inner, by: RUNNER.into(), book: Arc::new(book) }
+        Self { inner, by: RUNNER.into(), role: None, book: Arc::new(book) }
     }
 
-    /// The same, for the requests of one function.
-    pub(crate) fn by(&self, function: &str) -> SharedHttpClient {
-        SharedHttpClient::new(Self { by: function.into(), ..self.clone() })
+    /// The same, for the requests of one function, as far as its role allows them.
+    pub(crate) fn of(&self, role: RolePolicy) -> Self {
+        Self { by: role.function.clone(), role: Some(role), ..self.clone() }
     }
 
     pub(crate) fn ledger(&self) -> Ledger {
@@ -152,7 +156,8 @@ impl HttpClient for Metered {
         components: &RuntimeComponents,
     ) -> SharedHttpConnector {
         let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(Connector { inner, by: self.by.clone(), book: self.book.clone() })
+        let (by, role, book) = (self.by.clone(), self.role.clone(), self.book.clone());
+        SharedHttpConnector::new(Connector { inner, by, role, book })
     }
 }
 
@@ -160,31 +165,29 @@ impl HttpClient for Metered {
 struct Connector {
     inner: SharedHttpConnector,
     by: Arc<str>,
+    role: Option<RolePolicy>,
     book: Arc<Book>,
 }
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let asked = Asked::of(&request);
+        if let Some(refusal) = self.role.as_ref().and_then(|role| role.refusal(&request, asked.as_ref())) {
+            return HttpConnectorFuture::ready(Ok(refusal));
+        }
         if let Some(function) = invoked(&request) {
             let (service, operation) = ("Lambda", "Invoke".to_owned());
             let call = Call { by: self.by.to_string(), service, operation, on: function.to_owned() };
             self.book.add(call, Spent { requests: 1, ..Spent::default() });
             return self.inner.call(request);
         }
-        let target = request.headers().get("x-amz-target").and_then(|target| target.split_once('.'));
-        let Some((service, operation)) = target else { return self.inner.call(request) };
-        let service = if service == "AmazonSQS" { "SQS" } else { "DynamoDB" };
-        let asked: Asked<'_> =
-            request.body().bytes().and_then(|body| serde_json::from_slice(body).ok()).unwrap_or_default();
-        let sent = asked.entries.iter().map(|entry| entry.body.len()).sum::<usize>();
-        let sent = sent + asked.body.as_deref().map_or(0, str::len);
-        let queue = asked.queue_url.as_deref().and_then(|url| url.rsplit('/').next());
-        let on = asked.table_name.as_deref().or(queue).unwrap_or_default();
+        let Some(asked) = asked else { return self.inner.call(request) };
+        let (service, sent) = (asked.service, asked.bytes_sent());
         let call = Call {
             by: self.by.to_string(),
             service,
-            operation: operation.to_owned(),
-            on: self.book.short(on).to_owned(),
+            operation: asked.operation.to_owned(),
+            on: self.book.short(asked.on()).to_owned(),
         };
         let (answer, book) = (self.inner.call(request), self.book.clone());
         // Counted also where the answer is never asked for.
@@ -194,24 +197,16 @@ impl HttpConnector for Connector {
         }
         HttpConnectorFuture::new(async move {
             let mut response = answer.await?;
-            let body = whole(&mut response).await?;
-            counting.learn(response.status().is_success(), &body);
+            if response.body().bytes().is_none() {
+                let body = ByteStream::new(std::mem::replace(response.body_mut(), SdkBody::taken()));
+                let body = body.collect().await.map_err(|error| ConnectorError::io(error.into()))?;
+                *response.body_mut() = SdkBody::from(body.into_bytes());
+            }
+            let success = response.status().is_success();
+            counting.learn(success, response.body().bytes().unwrap_or_default());
             drop(counting);
-            *response.body_mut() = SdkBody::from(body);
             Ok(response)
         })
-    }
-}
-
-/// The body of an answer.
-async fn whole(response: &mut HttpResponse) -> Result<Vec<u8>, ConnectorError> {
-    let body = std::mem::replace(response.body_mut(), SdkBody::taken());
-    match body.bytes() {
-        Some(bytes) => Ok(bytes.to_vec()),
-        None => {
-            let collected = ByteStream::new(body).collect().await;
-            collected.map(|bytes| bytes.to_vec()).map_err(|error| ConnectorError::io(error.into()))
-        }
     }
 }
 
@@ -278,25 +273,6 @@ fn chunks(bytes: usize) -> u64 {
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
-struct Asked<'a> {
-    #[serde(borrow)]
-    table_name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    queue_url: Option<Cow<'a, str>>,
-    #[serde(borrow, rename = "MessageBody")]
-    body: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    entries: Vec<Entry<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Entry<'a> {
-    #[serde(borrow, default, rename = "MessageBody")]
-    body: Cow<'a, str>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
 struct Received<'a> {
     #[serde(borrow)]
     messages: Vec<Message<'a>>,
@@ -333,6 +309,8 @@ struct Capacity<'a> {
 
 #[cfg(test)]
 mod tests {
+    use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+
     use super::*;
 
     #[derive(Clone, Debug)]
@@ -348,7 +326,7 @@ mod tests {
     async fn count(target: &str, asked: &str, answer: Fixed) -> (Call, Spent) {
         let meter = Metered::new(shared::Platform::system().http, "p");
         let inner = SharedHttpConnector::new(answer.clone());
-        let connector = Connector { inner, by: "deliver".into(), book: meter.book.clone() };
+        let connector = Connector { inner, by: "deliver".into(), role: None, book: meter.book.clone() };
         let mut request = HttpRequest::new(SdkBody::from(asked));
         request.headers_mut().insert("x-amz-target", target.to_owned());
         let response = connector.call(request).await.unwrap();

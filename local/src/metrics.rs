@@ -4,6 +4,7 @@
 //! would tell themselves.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Write as _;
 use std::sync::{Mutex, PoisonError};
 
@@ -70,7 +71,15 @@ enum Values {
 
 /// What was told so far, of all functions.
 #[derive(Debug)]
-pub(crate) struct Registry(Mutex<Vec<(Metric, Values)>>);
+pub(crate) struct Registry(Mutex<Told>);
+
+#[derive(Debug)]
+struct Told {
+    all: Vec<(Metric, Values)>,
+    /// What each function told since its last line. A line for each invocation would take longer to write and read than
+    /// what else the runner does with a request, so it is one each hundred deliveries, or when somebody reads.
+    waiting: BTreeMap<&'static str, Report>,
+}
 
 impl Default for Registry {
     fn default() -> Self {
@@ -85,34 +94,67 @@ impl Default for Registry {
                 _ => Values::Gauge(BTreeMap::new()),
             }
         };
-        Self(Mutex::new(Metric::ALL.map(|metric| (metric, nothing(metric))).into()))
+        let all = Metric::ALL.map(|metric| (metric, nothing(metric))).into();
+        Self(Mutex::new(Told { all, waiting: BTreeMap::new() }))
     }
 }
 
 impl Sink for Registry {
     fn take(&self, report: Report) {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = match told.waiting.entry(report.function) {
+            Entry::Vacant(free) if report.is_full() => Some((free.into_key(), report)),
+            Entry::Vacant(free) => {
+                free.insert(report);
+                None
+            }
+            Entry::Occupied(mut waiting) => {
+                waiting.get_mut().add(report);
+                waiting.get().is_full().then(|| waiting.remove_entry())
+            }
+        };
+        if let Some((_, report)) = full {
+            told.read(&report);
+        }
+    }
+}
+
+impl Registry {
+    /// Everything, in Prometheus's text format.
+    pub(crate) fn text(&self) -> Text {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for report in std::mem::take(&mut told.waiting).values() {
+            told.read(report);
+        }
+        let mut text = Text::default();
+        for (metric, values) in &told.all {
+            values.write(&mut text, series(*metric), help(*metric));
+        }
+        text
+    }
+}
+
+impl Told {
+    fn read(&mut self, report: &Report) {
         for line in report.lines(STACK_NAME) {
             if let Err(problem) = self.add(&line) {
                 tracing::error!(problem, line, "a line of metrics is not what CloudWatch would read");
             }
         }
     }
-}
 
-impl Registry {
     /// Adds a line, read as CloudWatch reads it: what its directives do not name is no metric.
-    fn add(&self, line: &str) -> Result<(), String> {
+    fn add(&mut self, line: &str) -> Result<(), String> {
         let line: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
         let function = line[DIMENSION].as_str().ok_or("the dimension is missing")?;
         let directives = line["_aws"]["CloudWatchMetrics"].as_array().ok_or("there is no directive")?;
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for directive in directives {
             if directive["Namespace"] != NAMESPACE {
                 return Err(format!("the namespace is {}", directive["Namespace"]));
             }
             for definition in directive["Metrics"].as_array().into_iter().flatten() {
                 let name = definition["Name"].as_str().unwrap_or_default();
-                let known = all.iter_mut().find(|(metric, _)| metric.name() == name);
+                let known = self.all.iter_mut().find(|(metric, _)| metric.name() == name);
                 let (metric, values) = known.ok_or_else(|| format!("the metric {name:?} is unknown"))?;
                 if definition["Unit"] != metric.unit() {
                     return Err(format!("the unit of {name} is {}", definition["Unit"]));
@@ -128,15 +170,6 @@ impl Registry {
             }
         }
         Ok(())
-    }
-
-    /// Everything, in Prometheus's text format.
-    pub(crate) fn text(&self) -> Text {
-        let mut text = Text::default();
-        for (metric, values) in &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            values.write(&mut text, series(*metric), help(*metric));
-        }
-        text
     }
 }
 
@@ -227,6 +260,25 @@ mod tests {
 
     use super::*;
 
+    /// What waits for its line is counted as soon as somebody reads, and once.
+    #[test]
+    fn what_waits_is_there_for_who_reads_and_counts_once() {
+        let registry = Arc::new(Registry::default());
+        let metrics = Metrics::new("deliver", Arc::new(SystemClock), registry.clone());
+        for sent in 1..=250 {
+            metrics.delivered();
+            metrics.first_attempt_after(Duration::from_millis(30));
+            metrics.flush();
+            if sent % 99 == 0 || sent == 250 {
+                let text = registry.text().into_string();
+                for series in ["delivered_total", "accept_to_first_attempt_seconds_count"] {
+                    let line = format!("postrider_{series}{{function=\"deliver\"}} {sent}");
+                    assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn what_functions_tell_is_added_up() {
         let registry = Arc::new(Registry::default());
@@ -267,7 +319,7 @@ mod tests {
                 "Dimensions":[["Function"]],"Metrics":[{{"Name":"{name}","Unit":"{unit}"}}]}}]}},"{name}":{value}}}"#
             )
         };
-        let add = |line: &str| Registry::default().add(line).is_ok();
+        let add = |line: &str| Registry::default().0.into_inner().unwrap().add(line).is_ok();
         assert!(add(&line("Postrider", "Failed", "Count", "1")));
         assert!(!add(&line("Other", "Failed", "Count", "1")));
         assert!(!add(&line("Postrider", "Fialed", "Count", "1")));

@@ -4,26 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-    SharedHttpConnector,
-};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use sam_template::Grant;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 
+use crate::asked::Asked;
 use crate::aws::Names;
 use crate::invocations::invoked;
 
 /// What one function may do.
 #[derive(Clone, Debug)]
 pub(crate) struct RolePolicy {
-    function: Arc<str>,
-    inner: SharedHttpClient,
+    pub(crate) function: Arc<str>,
     /// Logical ids, by the names of tables and the addresses of queues.
     resources: Arc<BTreeMap<String, String>>,
     granted: Arc<BTreeSet<Grant>>,
@@ -31,18 +24,12 @@ pub(crate) struct RolePolicy {
 }
 
 impl RolePolicy {
-    /// Lets through what is `granted`, to `inner`.
-    pub(crate) fn new(
-        function: &str,
-        inner: SharedHttpClient,
-        names: &Names,
-        granted: BTreeSet<Grant>,
-    ) -> Self {
+    /// Lets through what is `granted`.
+    pub(crate) fn new(function: &str, names: &Names, granted: BTreeSet<Grant>) -> Self {
         let tables = names.tables.iter().map(|(id, name)| (name.clone(), id.clone()));
         let queues = names.queues.iter().map(|(id, queue)| (queue.url.clone(), id.clone()));
         Self {
             function: function.into(),
-            inner,
             resources: Arc::new(tables.chain(queues).collect()),
             granted: Arc::new(granted),
             used: Arc::default(),
@@ -54,9 +41,24 @@ impl RolePolicy {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Notes what the role allows of a request, and answers in AWS's place what it does not.
+    pub(crate) fn refusal(&self, request: &HttpRequest, asked: Option<&Asked<'_>>) -> Option<HttpResponse> {
+        let checked = match (invoked(request), asked) {
+            (Some(function), _) => self.permit(vec![("lambda:InvokeFunction".into(), function.into())]),
+            (None, asked) => self.check(request.headers().get("x-amz-target").unwrap_or_default(), asked),
+        };
+        let refused = checked.err()?;
+        let function = &*self.function;
+        tracing::error!(function, refused, "the function's role in the template does not allow this");
+        let text = format!("the role of {function} does not allow {refused}");
+        let body = serde_json::json!({ "__type": "AccessDeniedException", "message": text });
+        let status = StatusCode::try_from(400).expect("a status");
+        Some(HttpResponse::new(status, SdkBody::from(body.to_string())))
+    }
+
     /// What of a request is not allowed; what is allowed is noted.
-    fn check(&self, target: &str, body: &[u8]) -> Result<(), String> {
-        let needed = needed(target, body).ok_or_else(|| format!("{target}, which cannot be understood"))?;
+    fn check(&self, target: &str, asked: Option<&Asked<'_>>) -> Result<(), String> {
+        let needed = asked.and_then(needed).ok_or_else(|| format!("{target}, which cannot be understood"))?;
         self.permit(needed)
     }
 
@@ -73,89 +75,32 @@ impl RolePolicy {
     }
 }
 
-impl HttpClient for RolePolicy {
-    fn http_connector(
-        &self,
-        settings: &HttpConnectorSettings,
-        components: &RuntimeComponents,
-    ) -> SharedHttpConnector {
-        let inner = self.inner.http_connector(settings, components);
-        SharedHttpConnector::new(Connector { inner, role_policies: self.clone() })
-    }
-}
-
-#[derive(Debug)]
-struct Connector {
-    inner: SharedHttpConnector,
-    role_policies: RolePolicy,
-}
-
-impl HttpConnector for Connector {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let target = request.headers().get("x-amz-target").unwrap_or_default();
-        let checked = match invoked(&request) {
-            Some(function) => {
-                self.role_policies.permit(vec![("lambda:InvokeFunction".into(), function.into())])
-            }
-            None => self.role_policies.check(target, request.body().bytes().unwrap_or_default()),
-        };
-        match checked {
-            Ok(()) => self.inner.call(request),
-            Err(refused) => {
-                let function = &*self.role_policies.function;
-                tracing::error!(function, refused, "the function's role in the template does not allow this");
-                let text = format!("the role of {function} does not allow {refused}");
-                let body = serde_json::json!({ "__type": "AccessDeniedException", "message": text });
-                let status = StatusCode::try_from(400).expect("a status");
-                HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::from(body.to_string()))))
-            }
-        }
-    }
-}
-
-/// Of a request's body, what names tables and queues.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Named {
-    table_name: Option<String>,
-    queue_url: Option<String>,
-    request_items: Option<BTreeMap<String, IgnoredAny>>,
-    #[serde(default)]
-    transact_items: Vec<BTreeMap<String, Part>>,
-}
-
-/// A part of a transaction.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Part {
-    table_name: String,
-}
-
 /// The actions that IAM wants to be allowed for a request, and the table or queue of each.
-fn needed(target: &str, body: &[u8]) -> Option<Vec<(String, String)>> {
-    let (service, operation) = target.split_once('.')?;
-    let named: Named = serde_json::from_slice(body).ok()?;
-    if service == "AmazonSQS" {
+fn needed(asked: &Asked<'_>) -> Option<Vec<(String, String)>> {
+    let Asked { service, operation, body } = asked;
+    if *service == "SQS" {
         // A batch is allowed by the action for one.
         let action = format!("sqs:{}", operation.strip_suffix("Batch").unwrap_or(operation));
-        return Some(vec![(action, named.queue_url?)]);
+        return Some(vec![(action, body.queue_url.as_deref()?.to_owned())]);
     }
     let action = |operation: &str| format!("dynamodb:{operation}");
-    if operation == "TransactWriteItems" {
+    if *operation == "TransactWriteItems" {
         // A transaction is allowed by the actions of its parts.
-        let parts = named.transact_items.into_iter().flatten().map(|(kind, part)| {
+        let parts = body.transact_items.iter().flatten().map(|(kind, part)| {
             let operation = if kind == "ConditionCheck" {
                 "ConditionCheckItem".to_owned()
             } else {
                 format!("{kind}Item")
             };
-            (action(&operation), part.table_name)
+            (action(&operation), part.table_name.clone().into_owned())
         });
         return Some(parts.collect());
     }
-    match (named.table_name, named.request_items) {
-        (Some(table), _) => Some(vec![(action(operation), table)]),
-        (None, Some(tables)) => Some(tables.into_keys().map(|table| (action(operation), table)).collect()),
+    match (&body.table_name, &body.request_items) {
+        (Some(table), _) => Some(vec![(action(operation), table.clone().into_owned())]),
+        (None, Some(tables)) => {
+            Some(tables.keys().map(|table| (action(operation), table.clone().into_owned())).collect())
+        }
         (None, None) => None,
     }
 }
@@ -168,7 +113,7 @@ mod tests {
     #[test]
     fn a_request_needs_what_iam_wants_to_be_allowed() {
         let of = |target: &str, body: &str| {
-            let needed = needed(target, body.as_bytes())?;
+            let needed = needed(&Asked::read(target, body.as_bytes())?)?;
             Some(
                 needed.iter().map(|(action, name)| format!("{action} {name}")).collect::<Vec<_>>().join(", "),
             )
@@ -200,10 +145,10 @@ mod tests {
         let template = Template::parse(crate::TEMPLATE).unwrap();
         let names = Names::example(&template);
         let granted = BTreeSet::from([Grant::new("dynamodb:GetItem", "LogTable")]);
-        let role_policies = RolePolicy::new("timers", shared::Platform::system().http, &names, granted);
+        let role_policies = RolePolicy::new("timers", &names, granted);
         let get = |table: &str| {
-            role_policies
-                .check("DynamoDB_20120810.GetItem", format!(r#"{{"TableName":"{table}"}}"#).as_bytes())
+            let (target, body) = ("DynamoDB_20120810.GetItem", format!(r#"{{"TableName":"{table}"}}"#));
+            role_policies.check(target, Asked::read(target, body.as_bytes()).as_ref())
         };
         assert_eq!(get("LogTable-name"), Ok(()));
         assert_eq!(get("ConfigTable-name"), Err("dynamodb:GetItem on ConfigTable".into()));

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use sam_template::{Function, Template};
 use shared::Platform;
 
 use crate::aws::QueueRef;
 use crate::busy::Busy;
+use crate::connectors::Remembered;
 use crate::cpu::Cpu;
 use crate::error::StartError;
 use crate::functions::{Code, InProgress, Invoker, connect};
@@ -63,10 +63,9 @@ impl Functions {
         for function in &template.functions {
             let wrong = |problem: &str| StartError::Function(format!("{}: {problem}", function.logical_id));
             let env = settings::env(&environments[&function.name]);
-            let permit =
-                RolePolicy::new(&function.name, meter.by(&function.name), names, template.grants(function));
-            let permitted = Platform { http: SharedHttpClient::new(permit.clone()), ..platform.clone() };
-            role_policies.insert(function.name.clone(), permit);
+            let role = RolePolicy::new(&function.name, names, template.grants(function));
+            let permitted = Platform { http: Remembered::client(meter.of(role.clone())), ..platform.clone() };
+            role_policies.insert(function.name.clone(), role);
             let invoker = Invoker::new(timeout(function));
             cpu.insert(function.name.clone(), invoker.cpu.clone());
             progress.insert(function.name.clone(), invoker.progress.clone());

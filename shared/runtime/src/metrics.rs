@@ -3,7 +3,7 @@
 //! What an invocation counted is a [`Report`], given to a [`Sink`] at its end. In Lambda, [`Stdout`] adds the reports of
 //! ten seconds up and writes them as one line in CloudWatch's embedded metric format: JSON on standard output, of which CloudWatch
 //! Logs makes metrics, without a request and without a permission. The lines obey no log filter. The local runner
-//! reads the same lines for its `/metrics`, one for each report.
+//! reads the same lines for its `/metrics`.
 
 mod report;
 mod stdout;

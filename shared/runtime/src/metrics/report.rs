@@ -42,8 +42,14 @@ impl Report {
         }
     }
 
+    /// Whether it needs a line of its own: what came after it would need another one, or has another lag, which is that of one
+    /// run of the timers.
+    pub fn is_full(&self) -> bool {
+        self.latencies.len() >= VALUES_MAX || self.timer_lag.is_some()
+    }
+
     /// Adds what the same function counted later: counts add up, each latency stays, and the largest lag counts.
-    pub(super) fn add(&mut self, mut later: Self) {
+    pub fn add(&mut self, mut later: Self) {
         for (metric, more) in later.counts {
             self.count(metric, more);
         }

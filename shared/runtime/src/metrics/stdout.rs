@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Report, Sink, VALUES_MAX};
+use super::{Report, Sink};
 use crate::clock::Timestamp;
 use crate::config::Env;
 
@@ -76,8 +76,7 @@ impl Sink for Stdout {
         }
         let is_due = held.last_line.is_none_or(|last| now.since(last) >= PACE);
         // A line that is full is not held back: another one would have to be written with it.
-        let is_full = |waiting: &mut Report| waiting.latencies.len() >= VALUES_MAX;
-        if let Some(due) = held.waiting.take_if(|waiting| is_due || is_full(waiting)) {
+        if let Some(due) = held.waiting.take_if(|waiting| is_due || waiting.is_full()) {
             self.tell(&due);
             held.last_line = Some(now);
         }
