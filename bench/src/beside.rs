@@ -67,9 +67,9 @@ impl Beside {
         let mut posting = JoinSet::new();
         for nth in 0_u32.. {
             ticks.tick().await;
-            let app = self.applications[nth as usize % self.applications.len()].clone();
-            let (api, payload) = (api.clone(), payloads.text(nth));
-            posting.spawn(async move { api.post(&app, None, None, &payload).await });
+            let app = &self.applications[nth as usize % self.applications.len()];
+            let (api, message) = (api.clone(), api.message(app, None, None, &payloads.text(nth)));
+            posting.spawn(async move { api.post(message?).await });
             while posting.try_join_next().is_some() {}
         }
     }

@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest answer that is read.
 const ANSWER_MAX: usize = 6 << 20;
 
+/// A request as it is sent.
+pub(crate) type Asking = Request<Full<Bytes>>;
+
 /// A server of the API, and who asks it. Clones share their connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Api {
@@ -53,6 +56,17 @@ impl Api {
         key: Option<String>,
         body: String,
     ) -> Result<(StatusCode, Bytes), String> {
+        let request = self.asking(method, path, key, body)?;
+        self.answer(request).await
+    }
+
+    fn asking(
+        &self,
+        method: Method,
+        path: &str,
+        key: Option<String>,
+        body: String,
+    ) -> Result<Asking, String> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}/api/v1{path}", self.url))
@@ -61,7 +75,10 @@ impl Api {
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
-        let request = request.body(Full::new(Bytes::from(body))).map_err(|error| error.to_string())?;
+        request.body(Full::new(Bytes::from(body))).map_err(|error| error.to_string())
+    }
+
+    async fn answer(&self, request: Asking) -> Result<(StatusCode, Bytes), String> {
         let answered = async {
             let response = self.client.request(request).await.map_err(|error| Chain(&error).to_string())?;
             let status = response.status();
@@ -180,17 +197,22 @@ impl Api {
         let _stays = self.ask(Method::DELETE, &format!("/app/{app}"), None, String::new()).await;
     }
 
-    /// Posts a message; an error is what to count it as.
-    pub(crate) async fn post(
+    /// The request that posts a message.
+    pub(crate) fn message(
         &self,
         app: &str,
         key: Option<String>,
         event_id: Option<&str>,
         payload: &str,
-    ) -> Result<(), String> {
+    ) -> Result<Asking, String> {
         let event_id = event_id.map(|id| format!("\"eventId\":\"{id}\",")).unwrap_or_default();
         let body = format!("{{\"eventType\":\"bench.load\",{event_id}\"payload\":{payload}}}");
-        let (status, text) = self.ask(Method::POST, &format!("/app/{app}/msg"), key, body).await?;
+        self.asking(Method::POST, &format!("/app/{app}/msg"), key, body)
+    }
+
+    /// Posts a message; an error is what to count it as.
+    pub(crate) async fn post(&self, message: Asking) -> Result<(), String> {
+        let (status, text) = self.answer(message).await?;
         if status.is_success() {
             return Ok(());
         }
