@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use shared::clock::{SharedClock, Timestamp};
 use shared::config::{ConfigError, Env};
 use shared::error::Chain;
@@ -64,29 +64,47 @@ impl Timers {
     }
 
     async fn drain_all(&self, deadline: Timestamp) -> Result<usize> {
-        let shards = (0..TIMER_SHARDS).map(|shard| self.drain(shard, deadline));
-        let moved: usize = try_join_all(shards).await?.into_iter().sum();
+        // One after the other, as nearly always nothing is due: a connection for each shard would be eight handshakes, which
+        // take an instance that starts five times as long as all the rest.
+        let mut pages = Vec::new();
+        let mut shards = 0..TIMER_SHARDS;
+        for shard in shards.by_ref() {
+            pages.push((shard, self.look(shard).await));
+            if matches!(pages.last(), Some((_, Err(_)))) {
+                break;
+            }
+        }
+        // One that is out of reach may take its time, and holds up no other.
+        pages.extend(join_all(shards.map(async |shard| (shard, self.look(shard).await))).await);
+        let drained = pages.into_iter().map(async |(shard, due)| self.drain(shard, due?, deadline).await);
+        let (mut moved, mut failed) = (0, None);
+        for drained in join_all(drained).await {
+            match drained {
+                Ok(more) => moved += more,
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
         if moved > 0 {
             tracing::info!(moved, "timers were moved");
         }
-        Ok(moved)
+        failed.map_or(Ok(moved), Err)
     }
 
-    async fn drain(&self, shard: u8, deadline: Timestamp) -> Result<usize> {
+    /// The next page of what is due in one shard.
+    async fn look(&self, shard: u8) -> Result<Vec<Timer>> {
+        let now = self.clock.now();
+        let due = self.store.due_timers(shard, now.after(AHEAD), PAGE).await?;
+        // Of what was found, moved or not: while the queue is down, this grows. What lacks its time
+        // (1970) is no lag.
+        let oldest = due.iter().map(|timer| timer.due).filter(|due| due.ms() > 0).min();
+        self.metrics.timer_lag(oldest.map(|due| now.since(due)).unwrap_or_default());
+        Ok(due)
+    }
+
+    /// Moves what is due in one shard, beginning with its first page.
+    async fn drain(&self, shard: u8, mut due: Vec<Timer>, deadline: Timestamp) -> Result<usize> {
         let mut moved = 0;
-        loop {
-            let now = self.clock.now();
-            if now.after(MARGIN) >= deadline && moved > 0 {
-                return Ok(moved);
-            }
-            let due = self.store.due_timers(shard, now.after(AHEAD), PAGE).await?;
-            // Of what was found, moved or not: while the queue is down, this grows. What lacks its time
-            // (1970) is no lag.
-            let oldest = due.iter().map(|timer| timer.due).filter(|due| due.ms() > 0).min();
-            self.metrics.timer_lag(oldest.map(|due| now.since(due)).unwrap_or_default());
-            if due.is_empty() {
-                return Ok(moved);
-            }
+        while !due.is_empty() {
             let for_background = |timer: &Timer| {
                 Job::parse(&timer.job).is_ok_and(|job| job.queue_name() == QueueName::Background)
             };
@@ -94,18 +112,21 @@ impl Timers {
                 due.into_iter().partition(for_background);
             let read = background.len() + deliveries.len();
             for (queue, timers) in [(&self.retries, deliveries), (&self.background, background)] {
-                moved += self.transfer(queue, &timers, now).await?;
+                moved += self.transfer(queue, &timers).await?;
             }
-            if read < PAGE {
-                return Ok(moved);
+            if read < PAGE || self.clock.now().after(MARGIN) >= deadline {
+                break;
             }
+            due = self.look(shard).await?;
         }
+        Ok(moved)
     }
 
-    async fn transfer(&self, queue: &QueueUrl, timers: &[Timer], now: Timestamp) -> Result<usize> {
+    async fn transfer(&self, queue: &QueueUrl, timers: &[Timer]) -> Result<usize> {
         if timers.is_empty() {
             return Ok(0);
         }
+        let now = self.clock.now();
         let jobs: Vec<Outgoing> = timers
             .iter()
             .map(|timer| Outgoing {

@@ -1,7 +1,12 @@
 //! More timers than one run can move.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use aws_smithy_runtime_api::client::http::{HttpConnector as _, HttpConnectorFuture};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_types::body::SdkBody;
 use futures_util::future::join;
 use shared::clock::{Clock as _, SystemClock, Timestamp};
 use shared::config::Env;
@@ -12,6 +17,7 @@ use shared::random::SystemRandom;
 use shared::store::Store;
 use timers::Timers;
 
+use crate::api::sdk_interceptor::between;
 use crate::test_stack::{TestStack, settings};
 
 /// Pages of all shards hold 1,600.
@@ -50,16 +56,60 @@ async fn set(store: &Store, at: Timestamp, count: usize) {
     }
 }
 
+/// Timers of this test's own, and their store.
+fn own(stack: &TestStack) -> (Timers, Store) {
+    let variables = stack.stack.environment("timers").expect("its environment");
+    let env = Env::new(|name| variables.get(name).cloned());
+    let timers = Timers::connect(&env, stack.stack.platform()).expect("connects");
+    (timers, stack.stack.platform().store(&env).expect("a store"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shard_that_cannot_be_read_holds_up_no_other() {
+    let (refusing, looks) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut settings = settings();
+    settings.poll = false;
+    let (refuses, counts) = (refusing.clone(), looks.clone());
+    settings.platform.http = between(settings.platform.http, move |inner, request| {
+        let body = request.body().bytes().unwrap_or_default();
+        let is_query = request.headers().get("x-amz-target").is_some_and(|target| target.ends_with(".Query"));
+        let names = |shard: &str| body.windows(shard.len()).any(|some| some == shard.as_bytes());
+        if is_query && names("TIMER#") {
+            counts.fetch_add(1, Ordering::SeqCst);
+            if refuses.load(Ordering::SeqCst) && names("TIMER#2\"") {
+                let text = r#"{"__type":"com.amazon.coral.validate#ValidationException"}"#;
+                let status = 400.try_into().expect("a status");
+                return HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::from(text))));
+            }
+        }
+        inner.call(request)
+    });
+    // In between is where sockets are.
+    settings.sockets = true;
+    let stack = TestStack::with(settings).await;
+    let (timers, store) = own(&stack);
+    let now = SystemClock.now();
+    let deadline = now.after(Duration::from_secs(600));
+    set(&store, now, FEW).await;
+    refusing.store(true, Ordering::SeqCst);
+    timers.handle(deadline).await.expect_err("a shard is out of reach");
+    assert_eq!(looks.load(Ordering::SeqCst), 8, "each shard is looked at once");
+    let moved = stack.stack.waiting().await.expect("a number");
+    // About an eighth of them stays.
+    let few = FEW as u64;
+    assert!((few / 2..few).contains(&moved), "{moved} of {few}");
+    refusing.store(false, Ordering::SeqCst);
+    let rest = timers.handle(deadline).await.expect("a run");
+    assert_eq!(moved + rest as u64, few);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_of_timers_is_moved_run_by_run_and_by_two_at_once() {
     // Nothing but this test runs timers, and nobody takes what they queue.
     let mut settings = settings();
     settings.poll = false;
     let stack = TestStack::with(settings).await;
-    let variables = stack.stack.environment("timers").expect("its environment");
-    let env = Env::new(|name| variables.get(name).cloned());
-    let timers = Timers::connect(&env, stack.stack.platform()).expect("connects");
-    let store = stack.stack.platform().store(&env).expect("a store");
+    let (timers, store) = own(&stack);
     // Nobody ran for an hour, and a run has to end before it can move everything: it moves a page of each
     // shard, and the next one goes on.
     let now = SystemClock.now();
