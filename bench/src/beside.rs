@@ -68,8 +68,8 @@ impl Beside {
         for nth in 0_u32.. {
             ticks.tick().await;
             let app = &self.applications[nth as usize % self.applications.len()];
-            let (api, message) = (api.clone(), api.message(app, None, None, &payloads.text(nth)));
-            posting.spawn(async move { api.post(message?).await });
+            let (api, message) = (api.clone(), api.messages(app, None, &[(None, payloads.text(nth))]));
+            posting.spawn(async move { Ok::<_, String>(api.post(message?, 1).await) });
             while posting.try_join_next().is_some() {}
         }
     }

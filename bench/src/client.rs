@@ -197,26 +197,49 @@ impl Api {
         let _stays = self.ask(Method::DELETE, &format!("/app/{app}"), None, String::new()).await;
     }
 
-    /// The request that posts a message.
-    pub(crate) fn message(
+    /// The request that posts a message, or several.
+    pub(crate) fn messages(
         &self,
         app: &str,
         key: Option<String>,
-        event_id: Option<&str>,
-        payload: &str,
+        messages: &[(Option<String>, String)],
     ) -> Result<Asking, String> {
-        let event_id = event_id.map(|id| format!("\"eventId\":\"{id}\",")).unwrap_or_default();
-        let body = format!("{{\"eventType\":\"bench.load\",{event_id}\"payload\":{payload}}}");
-        self.asking(Method::POST, &format!("/app/{app}/msg"), key, body)
+        let bodies = messages.iter().map(|(event_id, payload)| {
+            let event_id = event_id.as_ref().map(|id| format!("\"eventId\":\"{id}\",")).unwrap_or_default();
+            format!("{{\"eventType\":\"bench.load\",{event_id}\"payload\":{payload}}}")
+        });
+        let bodies: Vec<String> = bodies.collect();
+        match &bodies[..] {
+            [one] => self.asking(Method::POST, &format!("/app/{app}/msg"), key, one.clone()),
+            several => {
+                let body = format!("{{\"messages\":[{}]}}", several.join(","));
+                self.asking(Method::POST, &format!("/app/{app}/msg/batch"), key, body)
+            }
+        }
     }
 
-    /// Posts a message; an error is what to count it as.
-    pub(crate) async fn post(&self, message: Asking) -> Result<(), String> {
-        let (status, text) = self.answer(message).await?;
-        if status.is_success() {
-            return Ok(());
+    /// Posts them: for each whether it was accepted, or what to count it as.
+    pub(crate) async fn post(&self, messages: Asking, count: usize) -> Vec<Result<(), String>> {
+        let (status, text) = match self.answer(messages).await {
+            Ok(answer) => answer,
+            Err(error) => return vec![Err(error); count],
+        };
+        if status.is_success() && count == 1 {
+            return vec![Ok(())];
         }
-        let code = serde_json::from_slice::<Value>(&text).unwrap_or_default();
-        Err(format!("{} {}", status.as_u16(), code["code"].as_str().unwrap_or_default()).trim().to_owned())
+        let read = serde_json::from_slice::<Value>(&text).unwrap_or_default();
+        let refused = |status: u64, error: &Value| {
+            let code = error["code"].as_str().unwrap_or_default();
+            Err(format!("{status} {code}").trim().to_owned())
+        };
+        if !status.is_success() {
+            return vec![refused(status.as_u16().into(), &read); count];
+        }
+        let one = |nth: usize| match read["data"][nth]["status"].as_u64() {
+            Some(202) => Ok(()),
+            Some(status) => refused(status, &read["data"][nth]["error"]),
+            None => Err("the answer says nothing of it".to_owned()),
+        };
+        (0..count).map(one).collect()
     }
 }

@@ -67,6 +67,15 @@ pub struct PageCost {
     pub requests: Option<f64>,
 }
 
+/// Pages that were read between posts.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Reads {
+    /// How many.
+    pub count: u64,
+    /// What they took.
+    pub latency: Latency,
+}
+
 /// The figures of a run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -89,6 +98,8 @@ pub struct Figures {
     pub post_to_arrival: Latency,
     /// From a message's answer to its arrival; 0 where it arrived before its answer.
     pub accept_to_arrival: Latency,
+    /// Reads between posts, if there were any.
+    pub reads: Option<Reads>,
     /// Deliveries of accepted messages that did not arrive.
     pub lost: u64,
     /// Arrivals beyond the first one.
@@ -99,7 +110,7 @@ pub struct Figures {
     pub altered: u64,
     /// Messages that were not accepted, by what was answered.
     pub errors: BTreeMap<String, u64>,
-    /// Milliseconds of CPU for one delivery, by threads.
+    /// Milliseconds of CPU for one delivery, by threads; for one accepted message where nothing is delivered.
     pub cpu_ms_per_delivery: BTreeMap<String, f64>,
     /// The same for the functions' own code: what polling their invocations takes. It is a part of the
     /// threads'; only the local stack tells.
@@ -136,7 +147,9 @@ impl Figures {
         };
         let answered = told.iter().map(|told| told.posted + u64::from(told.answered)).max();
         let arrived = arrivals().map(|(told, took)| told.posted + u64::from(took)).max();
-        let cpu_ms = |used: &Duration| used.as_secs_f64() * 1e3 / delivered.max(1) as f64;
+        let done = if plan.endpoints == 0 { told.len() as u64 } else { delivered };
+        let cpu_ms = |used: &Duration| used.as_secs_f64() * 1e3 / done.max(1) as f64;
+        let reads = tally.reads();
         Self {
             server: server(plan),
             load: load(plan),
@@ -149,6 +162,8 @@ impl Figures {
             accept_to_arrival: Latency::of(
                 arrivals().map(|(told, took)| took.saturating_sub(told.answered)).collect(),
             ),
+            reads: (!reads.is_empty())
+                .then(|| Reads { count: reads.len() as u64, latency: Latency::of(reads) }),
             lost: told.iter().flat_map(|told| &told.arrived).filter(|took| took.is_none()).count() as u64,
             doubled: tally.doubled.load(Ordering::Relaxed),
             wrongly_signed: tally.wrongly_signed.load(Ordering::Relaxed),
@@ -156,7 +171,7 @@ impl Figures {
             errors: tally.errors(),
             cpu_ms_per_delivery: used.iter().map(|(name, used)| (name.clone(), cpu_ms(used))).collect(),
             own_cpu_ms_per_delivery: own.iter().map(|(name, used)| (name.clone(), cpu_ms(used))).collect(),
-            cost: spent.map(|spent| Cost::new(spent, delivered)),
+            cost: spent.map(|spent| Cost::new(spent, done)),
             backlog: None,
             resumed_per_second: None,
             pages,
@@ -198,7 +213,7 @@ fn timeline(told: &[Told], began: u64, took: Duration) -> Vec<Point> {
     parts.into_iter().map(point).collect()
 }
 
-fn server(plan: &Plan) -> String {
+pub(crate) fn server(plan: &Plan) -> String {
     match &plan.server {
         Server::At { url, .. } => url.clone(),
         Server::Own { storage, sockets } => {
@@ -220,6 +235,10 @@ fn load(plan: &Plan) -> String {
         (false, true) => ", each with an eventId",
         (true, true) => ", each with an idempotency key and an eventId",
     };
+    let together =
+        if plan.together > 1 { format!(", {} in a request", plan.together) } else { String::new() };
+    let reads =
+        if plan.reads > 0 { format!(", {} reads after each request", plan.reads) } else { String::new() };
     let Beside { receivers, rate, takes, here } = plan.beside;
     let beside = match (receivers, here) {
         (0, _) => String::new(),
@@ -238,7 +257,7 @@ fn load(plan: &Plan) -> String {
         order.push_str(&format!(", up to {} in a webhook", plan.batch));
     }
     format!(
-        "{} messages of {} bytes{with}, {pace}; applications: {}, endpoints of each: {}{}{}{beside}{fetched}{order}",
+        "{} messages of {} bytes{with}{together}{reads}, {pace}; applications: {}, endpoints of each: {}{}{}{beside}{fetched}{order}",
         plan.messages,
         plan.size,
         plan.applications,
@@ -266,6 +285,9 @@ impl fmt::Display for Figures {
         writeln!(f, "POST to answer     {}", self.accept)?;
         writeln!(f, "POST to arrival    {}", self.post_to_arrival)?;
         writeln!(f, "answer to arrival  {}", self.accept_to_arrival)?;
+        if let Some(Reads { count, latency }) = self.reads {
+            writeln!(f, "{:<18} {latency}", format!("{count} reads"))?;
+        }
         writeln!(
             f,
             "lost {}, doubled {}, wrongly signed {}, altered {}, errors {}",

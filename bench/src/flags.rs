@@ -16,7 +16,13 @@ Examples:
     bench --rate 200 --messages 12000 --endpoints 5 --plot latency.svg
 
   Another server of the same API:
-    bench --url http://127.0.0.1:8071 --token \"$TOKEN\"";
+    bench --url http://127.0.0.1:8071 --token \"$TOKEN\"
+
+  The local stack and another server by turns, and how they compare:
+    bench --against http://127.0.0.1:8071 --against-token \"$TOKEN\" --rounds 5
+
+  Accepting alone, fifty messages in a request:
+    bench --endpoints 0 --together 50";
 
 /// The most deliveries of one run: a latency of each is kept.
 const DELIVERIES_MAX: u64 = 5_000_000;
@@ -40,9 +46,15 @@ pub struct Flags {
     /// Spread the messages over this many new applications, from 1 to 10,000.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     applications: u32,
-    /// Give each application this many endpoints, from 1 to 1,000.
+    /// Give each application this many endpoints, up to 1,000; with 0 nothing is delivered, and accepting alone is measured.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     endpoints: u32,
+    /// Post this many messages in each request, from 1 to 100: above 1 by POST …/msg/batch, which few servers of this API have.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    together: u32,
+    /// After each request that posts, read this often, up to 100: a page of messages and one of an endpoint's attempts in turn.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    reads: u32,
     /// Give each application this many further endpoints, up to 1,000, that listen to another channel and
     /// get nothing: how many there are must not matter.
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
@@ -104,6 +116,15 @@ pub struct Flags {
     /// A token for one of that server's organisations.
     #[arg(long, env = "TOKEN", hide_env_values = true, value_name = "TEXT")]
     token: Option<String>,
+    /// Measure this server as well, by turns with the one above, and print how they compare.
+    #[arg(long, value_name = "URL", requires = "against_token", conflicts_with_all = ["stored", "plot"])]
+    against: Option<String>,
+    /// A token for one of that server's organisations.
+    #[arg(long, env = "AGAINST_TOKEN", hide_env_values = true, value_name = "TEXT")]
+    against_token: Option<String>,
+    /// How often each of the two is measured, from 1 to 50.
+    #[arg(long, value_name = "NUMBER", default_value_t = 3, requires = "against")]
+    rounds: u32,
     /// Where the receiver listens: a loopback address; port 0 takes a free one. The server must be able
     /// to reach it.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
@@ -193,6 +214,15 @@ pub enum Server {
     },
 }
 
+/// Another server of this API, for a comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Against {
+    /// The other one.
+    pub server: Server,
+    /// How often each is measured.
+    pub rounds: u32,
+}
+
 /// What to do; checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -204,6 +234,10 @@ pub struct Plan {
     pub applications: u32,
     /// Endpoints of each.
     pub endpoints: u32,
+    /// Messages of one request.
+    pub together: u32,
+    /// Reads after each request that posts.
+    pub reads: u32,
     /// Further endpoints of each, which want nothing of what is posted.
     pub others: u32,
     /// Other receivers.
@@ -232,6 +266,8 @@ pub struct Plan {
     pub wait: Duration,
     /// What is measured.
     pub server: Server,
+    /// What it is compared with, by turns.
+    pub against: Option<Against>,
     /// Where the receiver listens.
     pub receiver: SocketAddr,
     /// A progress line is shown even where nobody may read it.
@@ -250,6 +286,8 @@ impl Plan {
             pace: Pace::Posters(4),
             applications: 1,
             endpoints: 1,
+            together: 1,
+            reads: 0,
             others: 0,
             beside: Beside::default(),
             order: None,
@@ -264,6 +302,7 @@ impl Plan {
             limit: Duration::from_secs(60),
             wait: Duration::from_secs(30),
             server: Server::Own { storage: Storage::Memory, sockets: false },
+            against: None,
             receiver: (Ipv4Addr::LOCALHOST, 0).into(),
             progress: false,
             json: false,
@@ -286,7 +325,10 @@ impl Flags {
         };
         within("messages", self.messages, 1, 1_000_000);
         within("applications", self.applications, 1, 10_000);
-        within("endpoints", self.endpoints, 1, 1_000);
+        within("endpoints", self.endpoints, 0, 1_000);
+        within("together", self.together, 1, 100);
+        within("reads", self.reads, 0, 100);
+        within("rounds", self.rounds, 1, 50);
         within("others", self.others, 0, 1_000);
         within("beside", self.beside, 0, 1_000);
         within("beside-rate", self.beside_rate, 1, 20_000);
@@ -308,6 +350,16 @@ impl Flags {
                 Pace::Posters(posters)
             }
         };
+        let needs_endpoints = [
+            ("beside", self.beside > 0),
+            ("poll", self.poll),
+            ("ordered", self.ordered),
+            ("stored", self.stored > 0),
+            ("others", self.others > 0),
+        ];
+        for (flag, _) in needs_endpoints.iter().filter(|(_, given)| self.endpoints == 0 && *given) {
+            problems.push(format!("--{flag}: needs endpoints, and --endpoints is 0"));
+        }
         let deliveries = u64::from(self.messages) * u64::from(self.endpoints);
         if deliveries > DELIVERIES_MAX {
             problems.push(format!(
@@ -338,26 +390,20 @@ impl Flags {
                 };
                 Server::Own { storage, sockets: self.sockets }
             }
-            Some(url) => {
-                let is_http = Url::parse(&url)
-                    .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-                if !is_http {
-                    problems.push(format!("--url: {url:?} is no URL such as http://127.0.0.1:8071"));
-                }
-                let token = self.token.unwrap_or_default().trim().to_owned();
-                if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-                    problems
-                        .push("--token: must be the token that the server gave, and nothing else".to_owned());
-                }
-                Server::At { url: url.trim_end_matches('/').to_owned(), token }
-            }
+            Some(url) => at(["url", "token"], &url, self.token, &mut problems),
         };
+        let against = self.against.map(|url| Against {
+            server: at(["against", "against-token"], &url, self.against_token, &mut problems),
+            rounds: self.rounds,
+        });
         match receiver {
             Ok(receiver) if problems.is_empty() => Ok(Plan {
                 messages: self.messages,
                 pace,
                 applications: self.applications,
                 endpoints: self.endpoints,
+                together: self.together,
+                reads: self.reads,
                 others: self.others,
                 beside: Beside {
                     receivers: self.beside,
@@ -377,6 +423,7 @@ impl Flags {
                 limit: Duration::from_secs(self.limit.into()),
                 wait: Duration::from_secs(self.wait.into()),
                 server,
+                against,
                 receiver,
                 progress: self.progress,
                 json: self.json,
@@ -385,6 +432,19 @@ impl Flags {
             _ => Err(problems.join("\n")),
         }
     }
+}
+
+/// The server that two flags name.
+fn at([flag, token_flag]: [&str; 2], url: &str, token: Option<String>, problems: &mut Vec<String>) -> Server {
+    let is_http = Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if !is_http {
+        problems.push(format!("--{flag}: {url:?} is no URL such as http://127.0.0.1:8071"));
+    }
+    let token = token.unwrap_or_default().trim().to_owned();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        problems.push(format!("--{token_flag}: must be the token that the server gave, and nothing else"));
+    }
+    Server::At { url: url.trim_end_matches('/').to_owned(), token }
 }
 
 #[cfg(test)]
@@ -443,6 +503,12 @@ mod tests {
             &["--url", "http://127.0.0.1:1", "--token", "a b"],
             &["--messages", "1000000", "--endpoints", "6"],
             &["--receiver", "9000"],
+            &["--together", "101"],
+            &["--endpoints", "0", "--ordered"],
+            &["--against", "http://127.0.0.1:1"],
+            &["--rounds", "2"],
+            &["--against", "nowhere", "--against-token", "t"],
+            &["--against", "http://127.0.0.1:1", "--against-token", "t", "--stored", "1"],
         ] {
             plan(line).unwrap_err();
         }

@@ -10,6 +10,7 @@
 
 mod beside;
 mod client;
+mod compare;
 mod cost;
 mod cpu;
 mod figures;
@@ -29,9 +30,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+pub use compare::{Comparison, Ratio, compare};
 pub use cost::{Cost, CostOf};
-pub use figures::{Figures, Latency, PageCost, Point};
-pub use flags::{Beside, Flags, Order, Pace, Plan, Server, Storage};
+pub use figures::{Figures, Latency, PageCost, Point, Reads};
+pub use flags::{Against, Beside, Flags, Order, Pace, Plan, Server, Storage};
 pub use poll::Backlog;
 pub use run::{Failed, run};
 
@@ -48,6 +50,19 @@ pub fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+    if let Some(against) = &plan.against {
+        return match compare(&plan, against) {
+            Ok(comparison) => {
+                let shown = if plan.json { comparison.json() } else { comparison.to_string() };
+                let _closed = writeln!(std::io::stdout().lock(), "{}", shown.trim_end());
+                if comparison.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            }
+            Err(error) => {
+                complain(&error.to_string());
+                ExitCode::FAILURE
+            }
+        };
+    }
     let figures = match run(&plan) {
         Ok(figures) => figures,
         Err(error) => {

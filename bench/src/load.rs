@@ -1,5 +1,6 @@
 //! Posting: at a fixed rate, or flat out.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -28,6 +29,10 @@ pub(crate) struct Load {
     pub(crate) run: String,
     pub(crate) idempotency_key: bool,
     pub(crate) event_id: bool,
+    /// By application.
+    pub(crate) endpoints: Vec<Vec<String>>,
+    /// After each request that posts.
+    pub(crate) reads: u32,
 }
 
 /// Lets this thread sleep no longer than it asks for: Linux adds 50 µs, in which it might wake others as well, and they would count as
@@ -38,25 +43,54 @@ fn on_time() {
 }
 
 impl Load {
-    /// The request of one message: put together before it is due, as that is no time of the server's.
-    fn message(&self, nth: u32) -> Result<Asking, String> {
-        let app = &self.applications[nth as usize % self.applications.len()];
-        let key = self.idempotency_key.then(|| format!("key-{}-{nth}", self.run));
-        let event_id = self.event_id.then(|| format!("event-{}-{nth}", self.run));
-        self.api.message(app, key, event_id.as_deref(), &self.payloads.text(nth))
+    /// The request of these messages, which are of one application: put together before it is due, as that is no time of the
+    /// server's.
+    fn messages(&self, nths: &Range<u32>) -> Result<Asking, String> {
+        let first = nths.start;
+        let app = self.application(first);
+        let key = self.idempotency_key.then(|| format!("key-{}-{first}", self.run));
+        let each = nths.clone().map(|nth| {
+            let event_id = self.event_id.then(|| format!("event-{}-{nth}", self.run));
+            (event_id, self.payloads.text(nth))
+        });
+        self.api.messages(app, key, &each.collect::<Vec<_>>())
     }
 
-    /// Posts one message that is due at `due`.
-    async fn post(&self, nth: u32, message: Result<Asking, String>, due: Instant) {
-        self.tally.post(nth, due);
-        let posted = match message {
-            Ok(message) => self.api.post(message).await,
-            Err(reason) => Err(reason),
+    fn application(&self, nth: u32) -> &str {
+        &self.applications[self.tally.application(nth) as usize % self.applications.len()]
+    }
+
+    /// Posts messages that are due at `due`, and reads as often as is wanted.
+    async fn post(&self, nths: Range<u32>, messages: Result<Asking, String>, due: Instant) {
+        nths.clone().for_each(|nth| self.tally.post(nth, due));
+        let posted = match messages {
+            Ok(messages) => self.api.post(messages, nths.len()).await,
+            Err(reason) => vec![Err(reason); nths.len()],
         };
-        match posted {
-            Ok(()) => self.tally.answer(nth),
-            Err(reason) => self.tally.fail(&reason),
+        for (nth, posted) in nths.clone().zip(posted) {
+            match posted {
+                Ok(()) => self.tally.answer(nth),
+                Err(reason) => self.tally.fail(&reason),
+            }
         }
+        let application = self.tally.application(nths.start) as usize % self.applications.len();
+        for nth in 0..self.reads {
+            let app = &self.applications[application];
+            let path = match self.endpoints.get(application).and_then(|endpoints| endpoints.first()) {
+                Some(endpoint) if nth % 2 == 1 => format!("/app/{app}/attempt/endpoint/{endpoint}?limit=50"),
+                _ => format!("/app/{app}/msg?limit=50"),
+            };
+            let began = Instant::now();
+            match self.api.read(&path).await {
+                Ok(_) => self.tally.read(began.elapsed()),
+                Err(error) => self.tally.fail(&error.to_string()),
+            }
+        }
+    }
+
+    /// The messages of the request that begins with this one: none beyond the range's end.
+    fn request(&self, first: u32, end: u32) -> Range<u32> {
+        first..end.min(first.saturating_add(self.tally.together))
     }
 
     /// Posts what warms up.
@@ -73,19 +107,20 @@ impl Load {
         }
     }
 
-    async fn flat_out(self: &Arc<Self>, posters: u32, range: std::ops::Range<u32>, limit: Option<Duration>) {
+    async fn flat_out(self: &Arc<Self>, posters: u32, range: Range<u32>, limit: Option<Duration>) {
         let (next, began) = (Arc::new(AtomicU32::new(range.start)), Instant::now());
         let mut posting = JoinSet::new();
         for _ in 0..posters {
             let (this, next, end) = (self.clone(), next.clone(), range.end);
             posting.spawn(async move {
                 loop {
-                    let nth = next.fetch_add(1, Ordering::Relaxed);
+                    let nth = next.fetch_add(this.tally.together, Ordering::Relaxed);
                     if nth >= end || limit.is_some_and(|limit| began.elapsed() > limit) {
                         return;
                     }
-                    let message = this.message(nth);
-                    this.post(nth, message, Instant::now()).await;
+                    let nths = this.request(nth, end);
+                    let messages = this.messages(&nths);
+                    this.post(nths, messages, Instant::now()).await;
                 }
             });
         }
@@ -94,25 +129,27 @@ impl Load {
 
     /// An open loop: each message has its time, and what is posted late counts from that time on. A
     /// thread keeps it, as the runtime's timers know whole milliseconds only.
-    async fn at_rate(self: &Arc<Self>, rate: u32, range: std::ops::Range<u32>, limit: Duration) {
+    async fn at_rate(self: &Arc<Self>, rate: u32, range: Range<u32>, limit: Duration) {
         let (this, runtime) = (self.clone(), tokio::runtime::Handle::current());
         let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
         let keeping = in_flight.clone();
         let metronome = move || {
             on_time();
             let began = Instant::now();
-            for (at, nth) in range.enumerate() {
+            let end = range.end;
+            for (at, nth) in range.enumerate().step_by(this.tally.together as usize) {
                 let due = Duration::from_secs_f64(at as f64 / f64::from(rate));
                 if due > limit {
                     return;
                 }
-                let message = this.message(nth);
+                let nths = this.request(nth, end);
+                let messages = this.messages(&nths);
                 std::thread::sleep(due.saturating_sub(began.elapsed()));
                 let Ok(permit) = runtime.block_on(keeping.clone().acquire_owned()) else { return };
                 let this = this.clone();
                 runtime.spawn(async move {
                     let _permit = permit;
-                    this.post(nth, message, began + due).await;
+                    this.post(nths, messages, began + due).await;
                 });
             }
         };

@@ -77,7 +77,9 @@ impl Worker {
         let (application, endpoint) = self.place;
         loop {
             let turn = self.turn(|polled| match payloads.message(polled.payload.get().as_bytes()) {
-                Some(nth) if nth % applications == application => tally.arrive(nth, endpoint),
+                Some(nth) if tally.application(nth) % applications == application => {
+                    tally.arrive(nth, endpoint)
+                }
                 _ => _ = tally.altered.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             });
             match turn.await {

@@ -107,7 +107,9 @@ impl Receiver {
             let all = list.map(|list| list.iter().map(|one| one.payload.get().as_bytes()).collect());
             for body in all.unwrap_or_else(|| vec![body]) {
                 match self.payloads.message(body) {
-                    Some(nth) if nth % self.applications == application => self.tally.arrive(nth, endpoint),
+                    Some(nth) if self.tally.application(nth) % self.applications == application => {
+                        self.tally.arrive(nth, endpoint)
+                    }
                     _ => _ = self.tally.altered.fetch_add(1, Ordering::Relaxed),
                 }
             }
@@ -130,7 +132,7 @@ mod tests {
     use super::*;
 
     fn receiver() -> Receiver {
-        let tally = Arc::new(Tally::new(0, 4, 2));
+        let tally = Arc::new(Tally::new(0, 4, 2, 1));
         (0..4).for_each(|nth| tally.post(nth, Instant::now()));
         let keys = (0..4).map(|nth| Webhook::from_bytes(vec![nth; 32]).unwrap()).collect();
         Receiver { tally, payloads: Arc::new(Payloads::new(64)), keys, applications: 2 }

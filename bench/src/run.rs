@@ -125,16 +125,17 @@ async fn measure(plan: &Plan, stack: Option<&Stack>, clock: &Shifted) -> Result<
     let refused = |source| Failed::Receiver { address: plan.receiver, source };
     let (listener, own_url) = receiver::listen(plan.receiver).await.map_err(refused)?;
     let api = Api::new(&url, &token)?;
-    let tally = Arc::new(Tally::new(plan.warm_up, plan.messages, plan.endpoints));
+    let tally = Arc::new(Tally::new(plan.warm_up, plan.messages, plan.endpoints, plan.together));
     let payloads = Arc::new(Payloads::new(plan.size as usize));
     let SetUp { applications, endpoints, keys } = set_up(plan, &api, &own_url).await?;
     let beside = Beside::set_up(plan, &api, &applications).await?;
     clock.catch_up();
-    let first_endpoint = endpoints[0][0].clone();
+    // None where nothing is delivered.
+    let first_endpoint = endpoints[0].first().cloned();
     let workers = workers(plan, &api, &applications, &endpoints);
     let shown = plan.progress || std::io::stderr().is_terminal();
-    if let Some(stack) = stack {
-        grow::store(stack, &applications[0], &first_endpoint, plan.stored, &payloads, shown).await?;
+    if let (Some(stack), Some(endpoint)) = (stack, &first_endpoint) {
+        grow::store(stack, &applications[0], endpoint, plan.stored, &payloads, shown).await?;
     }
     // Each endpoint of the application has it before it; the first one's is told.
     let mut backlog = None;
@@ -157,10 +158,13 @@ async fn measure(plan: &Plan, stack: Option<&Stack>, clock: &Shifted) -> Result<
         applications,
         idempotency_key: plan.idempotency_key,
         event_id: plan.event_id,
+        endpoints: endpoints.clone(),
+        reads: plan.reads,
     });
     tokio::time::sleep(SETTLING).await;
     load.warm_up().await;
     arrivals(&tally, plan.wait).await;
+    tally.warmed_up();
     // Warm-up messages that hang at an endpoint beside are tried again for more than a day, and a job that looks after who
     // sends in order comes back when all is over.
     if let Some(stack) = stack.filter(|_| !plan.beside.here && plan.order.is_none()) {
@@ -199,9 +203,9 @@ async fn measure(plan: &Plan, stack: Option<&Stack>, clock: &Shifted) -> Result<
     polling.shutdown().await;
     let spent = stack.zip(asked).map(|(stack, asked)| stack.ledger().since(&asked));
     // A polling endpoint has no attempts to be listed or counted.
-    let pages = match plan.poll {
-        None => pages(&api, stack, clock, &load.applications[0], &first_endpoint).await?,
-        Some(_) => Vec::new(),
+    let pages = match (plan.poll, &first_endpoint) {
+        (None, Some(endpoint)) => pages(&api, stack, clock, &load.applications[0], endpoint).await?,
+        _ => Vec::new(),
     };
     let mut figures = Figures::new(plan, &tally, took, [&used, &own], spent.as_ref(), pages);
     figures.backlog = backlog;

@@ -15,6 +15,8 @@ pub(crate) struct Tally {
     /// Messages before this one warm up and are not counted.
     pub(crate) first: u32,
     pub(crate) endpoints: u32,
+    /// Messages of one request, which are of one application.
+    pub(crate) together: u32,
     posted: Vec<AtomicU64>,
     answered: Vec<AtomicU32>,
     arrived: Vec<AtomicU32>,
@@ -28,6 +30,8 @@ pub(crate) struct Tally {
     /// Bodies that nobody posted, or that came to a wrong place.
     pub(crate) altered: AtomicU64,
     errors: Mutex<BTreeMap<String, u64>>,
+    /// Microseconds of each read.
+    reads: Mutex<Vec<u32>>,
 }
 
 fn atomics<T: Default>(count: usize) -> Vec<T> {
@@ -39,12 +43,13 @@ fn micros(time: Duration) -> u64 {
 }
 
 impl Tally {
-    pub(crate) fn new(warm_up: u32, messages: u32, endpoints: u32) -> Self {
+    pub(crate) fn new(warm_up: u32, messages: u32, endpoints: u32, together: u32) -> Self {
         let all = warm_up as usize + messages as usize;
         Self {
             origin: Instant::now(),
             first: warm_up,
             endpoints,
+            together,
             posted: atomics(all),
             answered: atomics(all),
             arrived: atomics(all * endpoints as usize),
@@ -55,7 +60,30 @@ impl Tally {
             wrongly_signed: AtomicU64::new(0),
             altered: AtomicU64::new(0),
             errors: Mutex::default(),
+            reads: Mutex::default(),
         }
+    }
+
+    /// Which application a message is of, if there were as many as requests. What warms up begins anew after it.
+    pub(crate) fn application(&self, nth: u32) -> u32 {
+        let nth = nth.checked_sub(self.first).unwrap_or(nth);
+        nth / self.together
+    }
+
+    /// Something was read.
+    pub(crate) fn read(&self, took: Duration) {
+        let took = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner).push(took);
+    }
+
+    /// Forgets what was read until now.
+    pub(crate) fn warmed_up(&self) {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// What reading took each time.
+    pub(crate) fn reads(&self) -> Vec<u32> {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Messages, those that warm up included.
@@ -156,7 +184,7 @@ mod tests {
 
     #[test]
     fn each_delivery_counts_once() {
-        let tally = Tally::new(1, 2, 2);
+        let tally = Tally::new(1, 2, 2, 1);
         for nth in 0..3 {
             tally.post(nth, Instant::now());
             tally.arrive(nth, 1);
