@@ -78,7 +78,7 @@ impl fmt::Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "for one delivery: {:.2} WRU, {:.2} RRU, {:.2} DynamoDB requests; {:.2} SQS requests, {:.2} of 64 KB; {} empty receives in all",
+            "{:.2} WRU, {:.2} RRU, {:.2} DynamoDB requests; {:.2} SQS requests, {:.2} of 64 KB; {} empty receives in all",
             self.write_units,
             self.read_units,
             self.dynamodb_requests,

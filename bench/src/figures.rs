@@ -280,11 +280,17 @@ impl fmt::Display for Figures {
         writeln!(f, "{}", self.load)?;
         writeln!(f)?;
         writeln!(f, "accepted   {:>8}   {:>8.0} a second", self.accepted, self.accepted_per_second)?;
-        writeln!(f, "delivered  {:>8}   {:>8.0} a second", self.delivered, self.delivered_per_second)?;
+        // Where nobody is delivered to.
+        let alone = self.delivered + self.lost == 0;
+        if !alone {
+            writeln!(f, "delivered  {:>8}   {:>8.0} a second", self.delivered, self.delivered_per_second)?;
+        }
         writeln!(f, "milliseconds             p50       p95       p99       max")?;
         writeln!(f, "POST to answer     {}", self.accept)?;
-        writeln!(f, "POST to arrival    {}", self.post_to_arrival)?;
-        writeln!(f, "answer to arrival  {}", self.accept_to_arrival)?;
+        if !alone {
+            writeln!(f, "POST to arrival    {}", self.post_to_arrival)?;
+            writeln!(f, "answer to arrival  {}", self.accept_to_arrival)?;
+        }
         if let Some(Reads { count, latency }) = self.reads {
             writeln!(f, "{:<18} {latency}", format!("{count} reads"))?;
         }
@@ -300,6 +306,7 @@ impl fmt::Display for Figures {
         for (error, count) in &self.errors {
             writeln!(f, "  {count} × {error}")?;
         }
+        let of = if alone { "message" } else { "delivery" };
         for (by, used) in
             [("threads", &self.cpu_ms_per_delivery), ("functions' own code", &self.own_cpu_ms_per_delivery)]
         {
@@ -307,10 +314,11 @@ impl fmt::Display for Figures {
             let each: Vec<String> = each.map(|(name, ms)| format!("{name} {ms:.3}")).collect();
             let all: f64 = used.values().sum();
             if !each.is_empty() {
-                writeln!(f, "CPU ms for one delivery, by {by}: {}; all {all:.3}", each.join(", "))?;
+                writeln!(f, "CPU ms for one {of}, by {by}: {}; all {all:.3}", each.join(", "))?;
             }
         }
         if let Some(cost) = &self.cost {
+            write!(f, "for one {of}: ")?;
             cost.fmt(f)?;
         }
         if let Some(Backlog { messages, requests, seconds, out_of_order, slowest_ms }) = self.backlog {
