@@ -9,16 +9,19 @@ mod lanes;
 mod list;
 mod step;
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use shared::Result;
 use shared::clock::Timestamp;
 use shared::error::{Chain, unavailable};
 use shared::ids::{EndpointId, MessageId};
-use shared::order::{CLOCKS_DIFFER_MAX, LEASE, Lease, Ordered, Place, next_of};
+use shared::order::{CLOCKS_DIFFER_MAX, LEASE, Lease, OrderKey, Ordered, Place, next_of};
 use shared::payload_filter::PayloadView;
 use shared::queue::{Advance, DELAY_MAX, Job, Outgoing};
 use shared::random;
@@ -51,6 +54,23 @@ struct Held<'a> {
     lease: Lease,
     /// No attempt begins later.
     deadline: Timestamp,
+}
+
+/// Does something while others are under way, and keeps what of those ends. Nobody else would look at them: a response would wait, its
+/// deadline would pass, and what had arrived would be sent again.
+async fn beside<S: Stream + Unpin, T>(
+    running: &mut S,
+    ended: &mut Vec<S::Item>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        while let Poll::Ready(Some(one)) = running.poll_next_unpin(context) {
+            ended.push(one);
+        }
+        work.as_mut().poll(context)
+    })
+    .await
 }
 
 impl Deliver {
@@ -210,7 +230,14 @@ impl Deliver {
                         work.fill(&self.store, app.id, held.endpoint, now).await
                     }
                 };
-                match prepared.await {
+                let mut ended = Vec::new();
+                let prepared = beside(&mut running, &mut ended, prepared).await;
+                let has_ended = !ended.is_empty();
+                for (key, stepped) in ended {
+                    failed = self.end(work, key, stepped).err().or(failed);
+                }
+                match prepared {
+                    Ok(()) if failed.is_some() => {}
                     Ok(()) => {
                         if !is_fresh {
                             read = Some(now);
@@ -227,22 +254,34 @@ impl Deliver {
                     }
                     Err(error) => failed = Some(error),
                 }
+                // What ended meanwhile may leave something to be begun.
+                if has_ended && running.is_empty() {
+                    continue;
+                }
             }
             match running.next().await {
-                Some((key, Ok(stepped))) => {
-                    let goes_on =
-                        self.has_bug(InjectedBug::OrderGoesOn) && matches!(stepped.step, Step::Later { .. });
-                    work.end(key, if goes_on { Stepped::one(Step::Done) } else { stepped });
-                }
-                Some((key, Err(error))) => {
-                    work.interrupt(key);
-                    failed = Some(error);
-                }
+                Some((key, stepped)) => failed = self.end(work, key, stepped).err().or(failed),
                 None => break,
             }
         }
         let more = work.settle(self.clock.now());
         failed.map_or(Ok(more), Err)
+    }
+
+    /// What was begun for a key has ended so, or failed.
+    fn end(&self, work: &mut Work, key: OrderKey, stepped: Result<Stepped>) -> Result<()> {
+        match stepped {
+            Ok(stepped) => {
+                let goes_on =
+                    self.has_bug(InjectedBug::OrderGoesOn) && matches!(stepped.step, Step::Later { .. });
+                work.end(key, if goes_on { Stepped::one(Step::Done) } else { stepped });
+                Ok(())
+            }
+            Err(error) => {
+                work.interrupt(key);
+                Err(error)
+            }
+        }
     }
 
     /// Does what is to be done about the messages at the head of a lane.
@@ -320,5 +359,35 @@ impl Deliver {
         let own = u64::from_be_bytes(random::bytes(&*self.store.random()));
         let what = format!("advance#{own:016x}");
         self.store.set_timer(self.clock.now().after(wait), endpoint, what, &group, &body).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// What is done here waits for what is under way, so that it would never end if nobody looked at that.
+    #[tokio::test]
+    async fn what_is_under_way_goes_on_while_something_else_is_done() {
+        let told = Cell::new(false);
+        let mut running = FuturesUnordered::new();
+        running.push(async {
+            told.set(true);
+            7
+        });
+        let mut looked = 0;
+        let hears = poll_fn(|context| {
+            looked += 1;
+            context.waker().wake_by_ref();
+            if told.get() || looked > 100 { Poll::Ready(told.get()) } else { Poll::Pending }
+        });
+        let mut ended = Vec::new();
+        assert!(beside(&mut running, &mut ended, hears).await);
+        assert_eq!(ended, [7]);
+        // And with nothing under way it is just done.
+        assert_eq!(beside(&mut running, &mut ended, async { 8 }).await, 8);
+        assert_eq!(ended, [7]);
     }
 }
