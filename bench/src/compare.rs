@@ -80,7 +80,14 @@ pub fn compare(plan: &Plan, against: &Against) -> Result<Comparison, Failed> {
                 // Nobody may be reading.
                 let _closed = writeln!(std::io::stderr().lock(), "{line}");
             }
-            runs.push(run(plan)?);
+            // Which of the two it was.
+            let named = |error| match error {
+                Failed::Server(problem) => {
+                    Failed::Server(format!("{}: {problem}", crate::figures::server(plan)))
+                }
+                error => error,
+            };
+            runs.push(run(plan).map_err(named)?);
         }
     }
     Ok(Comparison { ratios: ratios(&ours, &theirs), ours, theirs })

@@ -46,13 +46,14 @@ pub struct Flags {
     /// Spread the messages over this many new applications, from 1 to 10,000.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     applications: u32,
-    /// Give each application this many endpoints, up to 1,000; with 0 nothing is delivered, and accepting alone is measured.
+    /// Give each application this many endpoints, from 0 to 1,000; with 0 nothing is delivered, and accepting alone is measured.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     endpoints: u32,
     /// Post this many messages in each request, from 1 to 100: above 1 by POST …/msg/batch, which few servers of this API have.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     together: u32,
-    /// After each request that posts, read this often, up to 100: a page of messages and one of an endpoint's attempts in turn.
+    /// After each request that posts, whatever it posts, read this often, from 0 to 100: a page of 50 messages, and one of an
+    /// endpoint's attempts, in turn.
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     reads: u32,
     /// Give each application this many further endpoints, up to 1,000, that listen to another channel and
@@ -122,7 +123,7 @@ pub struct Flags {
     /// A token for one of that server's organisations.
     #[arg(long, env = "AGAINST_TOKEN", hide_env_values = true, value_name = "TEXT")]
     against_token: Option<String>,
-    /// How often each of the two is measured, from 1 to 50.
+    /// How often each of the two is measured with --against, from 1 to 50.
     #[arg(long, value_name = "NUMBER", default_value_t = 3, requires = "against")]
     rounds: u32,
     /// Where the receiver listens: a loopback address; port 0 takes a free one. The server must be able

@@ -117,6 +117,8 @@ pub(crate) struct Bill {
     attempts: f64,
     lines: Vec<Line>,
     prices: Prices,
+    /// Milliseconds for each further message of a request.
+    accept_next_ms: f64,
 }
 
 impl Bill {
@@ -353,7 +355,8 @@ pub(crate) fn bill(month: Month) -> Result<Bill, ConfigError> {
         })
     });
     let lines = lines.collect::<Result<Vec<_>, ConfigError>>()?;
-    Ok(Bill { month, attempts, lines: lines.into_iter().filter(|line| line.amount > 0.0).collect(), prices })
+    let lines = lines.into_iter().filter(|line| line.amount > 0.0).collect();
+    Ok(Bill { month, attempts, lines, prices, accept_next_ms: assumed.accept_next_ms })
 }
 
 /// From how many messages a month on provisioned capacity costs less than what it replaces.

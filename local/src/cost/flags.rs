@@ -145,8 +145,9 @@ fn number(flag: &str, text: &str, least: f64, most: f64) -> Result<f64, ConfigEr
     let is_number = !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit() || c == '.');
     let value = digits.parse::<f64>().ok().filter(|_| is_number).map(|value| value * times);
     value.filter(|value| (least..=most).contains(value)).ok_or_else(|| {
+        let such = if most >= 1e7 { "1.5 or 10M" } else { "1.5" };
         let problem =
-            format!("invalid value {text:?}: expected a number from {least} to {most}, such as 1.5 or 10M");
+            format!("invalid value {text:?}: expected a number from {least} to {most}, such as {such}");
         ConfigError::new(flag, problem)
     })
 }

@@ -76,8 +76,13 @@ pub(super) fn table(bill: &Bill) -> String {
     }
     let _infallible = write!(
         text,
-        "\nLambda's time is an assumption: {} ms to accept, {} ms for a batch of {} deliveries, at 256 MB. Counted with {} MB, deliver with {} MB. docs/COST.md says what else is.",
-        month.accept_ms, month.delivery_ms, month.batch, month.memory_mb, month.deliver_memory_mb
+        "\nLambda's time is an assumption: {} ms to accept a message and {} ms for each further one with it, {} ms for a batch of {} deliveries, at 256 MB. Counted with {} MB, deliver with {} MB. docs/COST.md says what else is.",
+        month.accept_ms,
+        bill.accept_next_ms,
+        month.delivery_ms,
+        month.batch,
+        month.memory_mb,
+        month.deliver_memory_mb
     );
     text
 }
