@@ -12,7 +12,7 @@ use super::messages::Message;
 use super::shards::LogQuery;
 use super::tasks::{Replay, Task, TaskFilter, TaskKind};
 use domain::error::Result;
-use domain::ids::{AppId, EndpointId, Ksuid, MessageId};
+use domain::ids::{AppId, AttemptId, EndpointId, Ksuid, MessageId};
 use domain::message::Payload;
 use domain::page::{Cursor, ListQuery, Order};
 use domain::payload_filter::PayloadView;
@@ -114,6 +114,10 @@ impl Store {
         let Some(class) = task.filter.code_class else { return Ok(states) };
         let mut kept = Vec::new();
         for state in states {
+            if is_sent_by(task, &state) {
+                kept.push(state);
+                continue;
+            }
             let Some(last) = state.attempts().last() else { continue };
             let code = match state.inside(last) {
                 Some(first) => Some(first.code),
@@ -147,7 +151,8 @@ impl Store {
             .map(|message| message.id)
             .collect();
         let states = self.states_at(endpoint.id, &wanted).await?;
-        let known: HashSet<MessageId> = states.into_iter().map(|state| state.message).collect();
+        let known = states.into_iter().filter(|state| !is_sent_by(task, state));
+        let known: HashSet<MessageId> = known.map(|state| state.message).collect();
         wanted.retain(|id| !known.contains(id));
         let missing =
             if filter.looks_at_payloads() { self.matching(&page, wanted, &filter).await? } else { wanted };
@@ -184,7 +189,16 @@ fn page_query(task: &Task, after: Option<MessageId>) -> LogQuery<MessageId> {
     }
 }
 
+/// Whether the task has sent it, and whoever worked on the step did not live to say so. It counts, whatever became of it; sending
+/// it again does nothing, as its attempt is there.
+fn is_sent_by(task: &Task, state: &State) -> bool {
+    state.by_hand.contains(&AttemptId::of_task(task.id, state.message, state.endpoint))
+}
+
 fn fits_state(task: &Task, state: &State) -> bool {
+    if is_sent_by(task, state) {
+        return true;
+    }
     // What `resend` refuses, no task does.
     if state.by_hand.len() >= RESENDS_MAX {
         return false;
