@@ -34,8 +34,9 @@ export default {
     await button('resume', own).click();
     await eventually('it goes on', async () => (await order()).status !== 'paused');
     await button('skipMessage', own).click();
-    await button('skipMessage', dialog(page)).click();
+    // Before it is skipped: the next one is sent at once then, and on a busy machine its second failure would have it wait for five minutes.
     all.receivers.broken.delete('ordered');
+    await button('skipMessage', dialog(page)).click();
     await eventually('the next one arrives', () => all.receivers.got.some(({ path, body }) => path === '/ordered' && body.includes('inv_2')) && !all.receivers.broken.has('ordered'));
     await eventually('nothing waits', async () => !(await order()).waitingKeys);
     await settled(page);
