@@ -140,8 +140,9 @@ pub async fn send_example(
     body: Body<ExampleIn>,
 ) -> ApiResult<Either<Json<MessageOut>, AcceptedOut<MessageOut>>> {
     let (api, intake) = (&state.api, &state.intake);
+    let id = intake.next_id();
     let claimed = match idempotent.key(&caller)? {
-        Some(key) => Some(intake.claim(key).await?),
+        Some(key) => Some(intake.claim(key, id).await?),
         None => None,
     };
     let wanted = async {
@@ -164,7 +165,7 @@ pub async fn send_example(
             return Err(refused.into());
         }
     };
-    let out = match intake.accept_for(&app, claimed, message, endpoint, Trace::of(&headers)).await? {
+    let out = match intake.accept_for(&app, (id, claimed), message, endpoint, Trace::of(&headers)).await? {
         Accepted::New(new) => MessageOut::accepted(&new, true)?,
         Accepted::Existing(earlier) => match api.store.payload(&earlier).await? {
             Some(payload) => MessageOut::new(&earlier, &Shown::Payload(&payload.json))?,

@@ -119,8 +119,9 @@ impl Ingest {
             return self.intake.store_record(app, id, message, record.again(), record.trace()).await;
         }
         let key = IdempotencyKey::of_record(app, key.as_deref(), record.id(), &*self.random);
-        let claimed = self.intake.claim(key).await?;
-        let stored = self.intake.store(app, Some(claimed), message, record.trace()).await?;
+        let id = self.intake.next_id();
+        let claimed = self.intake.claim(key, id).await?;
+        let stored = self.intake.store(app, (id, Some(claimed)), message, record.trace()).await?;
         // A request would get the first one's answer and could see the difference; here it would be lost.
         if let Stored::Existing(earlier) = &stored
             && !self.intake.is_same(earlier, &Queued::parse(record.body(), self.clock.now())?.message).await?

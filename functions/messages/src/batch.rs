@@ -111,12 +111,14 @@ pub async fn create(
     let mut store: Vec<BoxFuture<'_, Result<Stored<'_>>>> = Vec::with_capacity(texts.len());
     for (nth, text) in texts.iter().enumerate() {
         let (app, key) = (&app, key.as_ref().map(|key| key.of_part(nth)));
+        // Here, so that they are listed in the order of the request, whichever is stored first.
+        let id = intake.next_id();
         let message = parse(text, &reference, state.api.clock.now());
         store.push(Box::pin(async move {
             let message = message?;
             intake.admit(app, &message).await?;
-            let claimed = OptionFuture::from(key.map(|key| intake.claim(key))).await.transpose()?;
-            intake.store(app, claimed, message, trace).await
+            let claimed = OptionFuture::from(key.map(|key| intake.claim(key, id))).await.transpose()?;
+            intake.store(app, (id, claimed), message, trace).await
         }));
     }
     let outcomes: Vec<Result<Stored<'_>>> =

@@ -174,8 +174,9 @@ async fn create(
         let app = intake.application(&caller, &reference, message.application.as_ref()).await?;
         intake.admit(&app, &message).await.map(|()| app)
     };
+    let id = intake.next_id();
     // SDKs send a key with each message: claiming it makes nobody wait.
-    let claimed = OptionFuture::from(key.map(|key| intake.claim(key)));
+    let claimed = OptionFuture::from(key.map(|key| intake.claim(key, id)));
     let (app, claimed) = match join(admitted, claimed).await {
         (Ok(app), claimed) => (app, claimed.transpose()?),
         (Err(refused), claimed) => {
@@ -189,7 +190,7 @@ async fn create(
     // In Lambda the runtime's own span says the trace; here, too, where there is no such runtime.
     let span =
         tracing::error_span!("message", trace_id = trace.map(|trace| tracing::field::display(trace.id())));
-    let accepted = intake.accept(&app, claimed, message, trace).instrument(span).await?;
+    let accepted = intake.accept(&app, (id, claimed), message, trace).instrument(span).await?;
     Ok(AcceptedOut(state.answer(&accepted, with_content).await?))
 }
 

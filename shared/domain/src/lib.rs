@@ -22,6 +22,7 @@ pub mod job;
 pub mod labels;
 pub mod limits;
 pub mod message;
+pub mod message_ids;
 pub mod operational;
 pub mod order;
 pub mod page;

@@ -35,7 +35,6 @@ const MARGIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Claimed {
     key: IdempotencyKey,
-    id: MessageId,
     claim: Claim,
 }
 
@@ -74,15 +73,14 @@ pub enum Accepted {
 }
 
 impl Intake {
-    /// Claims a key for a message that is going to be stored, or finds out who has it. What else the request
-    /// has to know can be read meanwhile; one that is refused then lets go of its key again.
+    /// Claims a key for the message of that ID, which is going to be stored, or finds out who has it. What else the
+    /// request has to know can be read meanwhile; one that is refused then lets go of its key again.
     ///
     /// # Errors
     /// The store's own.
-    pub async fn claim(&self, key: IdempotencyKey) -> Result<Claimed> {
-        let id = MessageId::new(self.clock.now(), &*self.random);
+    pub async fn claim(&self, key: IdempotencyKey, id: MessageId) -> Result<Claimed> {
         let claim = self.store.claim_key(&key.hash, &key.owner, Some(id), None).await?;
-        Ok(Claimed { key, id, claim })
+        Ok(Claimed { key, claim })
     }
 
     /// Lets go of the key of a request that is refused, if it is still its own: who repeats it is not to wait
@@ -102,11 +100,11 @@ impl Intake {
     pub async fn accept(
         &self,
         app: &Application,
-        claimed: Option<Claimed>,
+        (id, claimed): (MessageId, Option<Claimed>),
         message: MessageIn,
         trace: Option<Trace>,
     ) -> Result<Accepted> {
-        let stored = self.store(app, claimed, message, trace).await?;
+        let stored = self.store(app, (id, claimed), message, trace).await?;
         let accepted = self.queue_one(stored).await?;
         if let Accepted::New(new) = &accepted {
             self.count(new);
@@ -121,12 +119,12 @@ impl Intake {
     pub async fn accept_for(
         &self,
         app: &Application,
-        claimed: Option<Claimed>,
+        (id, claimed): (MessageId, Option<Claimed>),
         message: MessageIn,
         endpoint: EndpointId,
         trace: Option<Trace>,
     ) -> Result<Accepted> {
-        let stored = self.store_for(app, claimed, message, Some(endpoint), trace).await?;
+        let stored = self.store_for(app, (id, claimed), message, Some(endpoint), trace).await?;
         self.queue_one(stored).await
     }
 
@@ -210,40 +208,38 @@ impl Intake {
         tracing::debug!(message_id = %new.id, endpoints = new.endpoints.len(), "a message was accepted");
     }
 
-    /// Stores a message; once for each key and event id.
+    /// Stores a message; once for each key, which is claimed for the ID that it comes with, and event id.
     ///
     /// # Errors
     /// `Conflict` if another message has its event id, or something else its key; the store's own.
     pub async fn store<'a>(
         &self,
         app: &'a Application,
-        claimed: Option<Claimed>,
+        (id, claimed): (MessageId, Option<Claimed>),
         message: MessageIn,
         trace: Option<Trace>,
     ) -> Result<Stored<'a>> {
-        self.store_for(app, claimed, message, None, trace).await
+        self.store_for(app, (id, claimed), message, None, trace).await
     }
 
     /// The same for `only` this endpoint, or for all that want it.
     async fn store_for<'a>(
         &self,
         app: &'a Application,
-        claimed: Option<Claimed>,
+        (drawn, claimed): (MessageId, Option<Claimed>),
         message: MessageIn,
         only: Option<EndpointId>,
         trace: Option<Trace>,
     ) -> Result<Stored<'a>> {
-        let (mut id, mut origin, mut key) = (None, Origin::Drawn, None);
-        if let Some(Claimed { key: ours, id: drawn, claim }) = claimed {
-            id = Some(drawn);
+        let (mut id, mut origin, mut key) = (drawn, Origin::Drawn, None);
+        if let Some(Claimed { key: ours, claim }) = claimed {
             match self.resolve_claim(app, &ours, drawn, claim).await? {
                 KeyClaim::Acquired => {}
-                KeyClaim::Abandoned(first) => (id, origin) = (Some(first), Origin::TakenOver),
+                KeyClaim::Abandoned(first) => (id, origin) = (first, Origin::TakenOver),
                 KeyClaim::Completed(message) => return self.again(app, message, trace).await,
             }
             key = Some(ours);
         }
-        let mut id = id.unwrap_or_else(|| MessageId::new(self.clock.now(), &*self.random));
         if let Some(event_id) = &message.event_id {
             match self.claim_event_id(app, event_id, id).await? {
                 KeyClaim::Acquired => {}
@@ -359,7 +355,7 @@ impl Intake {
         if let Some(message) = self.store.void_message(app.id, late).await? {
             return self.again(app, Box::new(message), trace).await;
         }
-        let id = MessageId::new(self.clock.now(), &*self.random);
+        let id = self.next_id();
         // No event ID that somebody chose has a colon.
         match self.claim_event_id(app, &format!("late:{late}"), id).await? {
             KeyClaim::Acquired => self.place(app, (id, Origin::Drawn), message, None, trace).await,

@@ -12,9 +12,10 @@ use aws::Platform;
 use domain::application::{Application, ApplicationSettings};
 use domain::caller::Caller;
 use domain::error::Chain;
-use domain::ids::{AppId, EndpointId, Reference};
+use domain::ids::{AppId, EndpointId, MessageId, Reference};
 use domain::labels::Labels;
 use domain::message::Message;
+use domain::message_ids::MessageIds;
 use domain::task::Task;
 use domain::{Error, Result};
 use queue::{Advance, Job, Outgoing, Queue, QueueUrl, Sqs};
@@ -35,6 +36,7 @@ pub struct Intake {
     store: Store,
     clock: SharedClock,
     random: SharedRandom,
+    ids: Arc<MessageIds>,
     sqs: Sqs,
     deliveries: QueueUrl,
     background: QueueUrl,
@@ -62,6 +64,7 @@ impl Intake {
             store,
             clock: platform.clock.clone(),
             random: platform.random.clone(),
+            ids: Arc::default(),
             sqs: platform.sqs(env)?,
             deliveries: Queue::Deliveries.url(env)?,
             background: Queue::Background.url(env)?,
@@ -95,6 +98,11 @@ impl Intake {
     /// What counts.
     pub const fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// The ID of a message that is about to be stored: messages are listed in the order in which one instance draws their IDs.
+    pub fn next_id(&self) -> MessageId {
+        self.ids.next(self.clock.now(), &*self.random)
     }
 
     /// The application that messages are for, which is made if it is missing and a message says how.

@@ -59,6 +59,11 @@ async fn a_batch_is_accepted_delivered_once_and_costs_less() {
     let answer = stack.post_batch(&app, Some("one"), &messages).await;
     assert_eq!(statuses(&answer), vec![202; 100]);
     let accepted = ids(&answer);
+    // The clock stands still: whichever was stored first, they are listed in the order of the request.
+    assert!(accepted.is_sorted(), "{accepted:?}");
+    let listed = stack.request("GET", &format!("/api/v1/app/{app}/msg?limit=100"), &stack.token, "").await;
+    let listed = listed.json()["data"].as_array().expect("a list").clone();
+    assert!(listed.iter().rev().map(|one| one["id"].as_str().expect("one")).eq(&accepted));
     let mut arrived = BTreeSet::new();
     for _ in 0..100 {
         let webhook = receiver.next().await;
