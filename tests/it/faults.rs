@@ -6,4 +6,5 @@ pub mod outage;
 pub mod redrive;
 pub mod repeats_and_crashes;
 pub mod restore;
+pub mod tasks;
 pub mod unwritable;
