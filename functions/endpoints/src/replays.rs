@@ -10,7 +10,7 @@ use shared::clock::{DAY, Timestamp};
 use shared::http::{
     Accepted, ApiResult, Body, BodyType, Fields, Idempotent, Json, Once, Path, Registry, RequestBody, Text,
 };
-use shared::ids::{EndpointId, NAME_LENGTH_MAX, TaskId};
+use shared::ids::{EndpointId, NAME_LENGTH_MAX};
 use shared::limits::{CHANNEL_LENGTH_MAX, TAG_LENGTH_MAX};
 use shared::store::applications::Application;
 use shared::store::attempts::Status;
@@ -274,7 +274,7 @@ impl Endpoints {
         }
         Ok(Task {
             org: app.org,
-            id: TaskId::new(now, &*self.api.random),
+            id: self.api.store.new_id(now),
             kind,
             app: Some(app.id),
             endpoint: Some(endpoint),

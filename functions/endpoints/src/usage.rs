@@ -9,7 +9,7 @@ use shared::clock::{DAY, Timestamp};
 use shared::http::{
     Accepted, ApiResult, Body, BodyType, Fields, Idempotent, Once, Registry, RequestBody, Text,
 };
-use shared::ids::{AppId, NAME_LENGTH_MAX, Reference, TaskId};
+use shared::ids::{AppId, NAME_LENGTH_MAX, Reference};
 use shared::store::tasks::{Counting, Progress, Task, TaskFilter, TaskKind};
 use shared::wire::TaskBegunOut;
 use shared::{Error, Result};
@@ -172,7 +172,7 @@ impl Endpoints {
         let now = self.api.clock.now();
         Task {
             org: caller.org(),
-            id: TaskId::new(now, &*self.api.random),
+            id: self.api.store.new_id(now),
             kind,
             app: None,
             endpoint: None,

@@ -13,7 +13,7 @@ use shared::http::{
     Accepted, ApiResult, AppRef, Body, BodyType, Fields, Idempotent, Json, MessageRef, NoContent, Once, Path,
     Registry, RequestBody, Text,
 };
-use shared::ids::{NAME_LENGTH_MAX, Reference, TaskId};
+use shared::ids::{NAME_LENGTH_MAX, Reference};
 use shared::store::audit::AuditAction;
 use shared::store::tasks::{Expunging, Progress, Task, TaskFilter, TaskKind};
 use shared::wire::TaskBegunOut;
@@ -155,7 +155,7 @@ async fn expunge_all(
             let now = api.clock.now();
             let task = Task {
                 org: app.org,
-                id: TaskId::new(now, &*api.random),
+                id: api.store.new_id(now),
                 kind: TaskKind::ExpungeAll,
                 app: Some(app.id),
                 endpoint: None,

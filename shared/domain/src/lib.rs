@@ -22,7 +22,7 @@ pub mod job;
 pub mod labels;
 pub mod limits;
 pub mod message;
-pub mod message_ids;
+pub mod new_ids;
 pub mod operational;
 pub mod order;
 pub mod page;

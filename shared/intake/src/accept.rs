@@ -379,7 +379,7 @@ impl Intake {
     /// # Errors
     /// `Unavailable` if it has just been taken back.
     async fn hold(&self, app: &Application, id: MessageId) -> Result<String> {
-        let holder = MessageId::new(self.clock.now(), &*self.random).to_string();
+        let holder = self.next_id().to_string();
         if self.store.hold_message(app.id, id, &holder).await? {
             return Ok(holder);
         }

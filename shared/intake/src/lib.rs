@@ -15,14 +15,12 @@ use domain::error::Chain;
 use domain::ids::{AppId, EndpointId, MessageId, Reference};
 use domain::labels::Labels;
 use domain::message::Message;
-use domain::message_ids::MessageIds;
 use domain::task::Task;
 use domain::{Error, Result};
 use queue::{Advance, Job, Outgoing, Queue, QueueUrl, Sqs};
 use runtime::clock::SharedClock;
 use runtime::config::{ConfigError, Env, delivery_timeout};
 use runtime::metrics::Metrics;
-use runtime::random::SharedRandom;
 use store::Store;
 
 pub use accept::{Accepted, Claimed, PendingMessage, Stored};
@@ -35,8 +33,6 @@ use targets::Targets;
 pub struct Intake {
     store: Store,
     clock: SharedClock,
-    random: SharedRandom,
-    ids: Arc<MessageIds>,
     sqs: Sqs,
     deliveries: QueueUrl,
     background: QueueUrl,
@@ -63,8 +59,6 @@ impl Intake {
         Ok(Self {
             store,
             clock: platform.clock.clone(),
-            random: platform.random.clone(),
-            ids: Arc::default(),
             sqs: platform.sqs(env)?,
             deliveries: Queue::Deliveries.url(env)?,
             background: Queue::Background.url(env)?,
@@ -102,7 +96,7 @@ impl Intake {
 
     /// The ID of a message that is about to be stored: messages are listed in the order in which one instance draws their IDs.
     pub fn next_id(&self) -> MessageId {
-        self.ids.next(self.clock.now(), &*self.random)
+        self.store.new_id(self.clock.now())
     }
 
     /// The application that messages are for, which is made if it is missing and a message says how.

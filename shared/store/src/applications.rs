@@ -138,7 +138,7 @@ impl Store {
         settings: ApplicationSettings,
     ) -> Result<(Application, Profile)> {
         let now = self.clock.now();
-        let id = AppId::new(now, &*self.random);
+        let id = self.new_id::<AppId>(now);
         let app = Application {
             org: by.org(),
             id,

@@ -57,7 +57,7 @@ impl Store {
             Who::App { app, .. } => Some(*app),
             Who::Org(_) | Who::Postrider(_) => None,
         };
-        let item = keys::audit(by.org(), AuditId::new(now, &*self.random))
+        let item = keys::audit(by.org(), self.new_id::<AuditId>(now))
             .with("v", n(SCHEMA))
             .with("by", s(by.subject()))
             .with_some("token", by.token_id.as_ref().map(s))

@@ -31,7 +31,7 @@ impl Store {
         key: SigningKey,
     ) -> Result<(Endpoint, AutoConfigKey)> {
         let now = self.clock.now();
-        let id = EndpointId::new(now, &*self.random);
+        let id = self.new_id::<EndpointId>(now);
         let own = self.auto_config_key(app, id);
         let destination = Destination::Http { url: String::new() };
         let endpoint = Endpoint {

@@ -68,7 +68,7 @@ impl Store {
     /// `Conflict` if its uid is taken.
     pub async fn create_connector(&self, by: &Caller, settings: ConnectorSettings) -> Result<Connector> {
         let (org, now) = (by.org(), self.clock.now());
-        let id = ConnectorId::new(now, &*self.random);
+        let id = self.new_id::<ConnectorId>(now);
         let new =
             Connector { id, settings, created_at: now, updated_at: now, transformation_updated_at: now };
         let table = self.table(Table::Config);

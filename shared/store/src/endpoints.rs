@@ -117,7 +117,7 @@ impl Store {
         let now = self.clock.now();
         let endpoint = Endpoint {
             app: app.id,
-            id: EndpointId::new(now, &*self.random),
+            id: self.new_id(now),
             settings,
             keys: vec![EndpointKey { key, until: None }],
             headers,

@@ -19,7 +19,7 @@ use crate::applications::Application;
 use domain::attempt::Attempt;
 use domain::caller::{Caller, Who};
 use domain::error::{Chain, Result, unavailable};
-use domain::ids::{EndpointId, MessageId, OrgId};
+use domain::ids::{EndpointId, OrgId};
 use domain::job::{Job, Operational, Probe};
 use domain::operational::{self, Disabled, Enabled, EndpointEvent, Warning};
 use domain::probing::Probing;
@@ -133,7 +133,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let told = events.iter().map(|event| {
-            let message = MessageId::new(self.clock.now(), &*self.random);
+            let message = self.new_id(self.clock.now());
             operational::endpoint_event(app, endpoint, *event, message)
         });
         told.collect()

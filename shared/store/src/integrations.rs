@@ -61,7 +61,7 @@ impl Store {
         feature_flags: Vec<String>,
     ) -> Result<Integration> {
         let now = self.clock.now();
-        let id = IntegrationId::new(now, &*self.random);
+        let id = self.new_id::<IntegrationId>(now);
         let new = Integration { id, name, feature_flags, key: None, created_at: now, updated_at: now };
         let change = Change::new(by, AuditAction::IntegrationCreated, id).within(app.id).to(&new);
         let mut tx = Transaction::new("create an integration");

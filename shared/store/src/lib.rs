@@ -64,7 +64,8 @@ use aws_sdk_dynamodb::types::{
 };
 
 use domain::error::{Result, unavailable};
-use domain::ids::{AppId, EndpointId, OrgId};
+use domain::ids::{AppId, EndpointId, Id, OrgId};
+use domain::new_ids::NewIds;
 use domain::operational::OperationalEvents;
 use domain::retention::Retention;
 use runtime::cache::Cache;
@@ -93,6 +94,7 @@ pub struct Store {
     sealer: Sealer,
     clock: SharedClock,
     random: SharedRandom,
+    ids: Arc<NewIds>,
     /// What is asked of DynamoDB about what a request consumed.
     return_consumed_capacity: Option<ReturnConsumedCapacity>,
     /// What happens to endpoints and tasks is told as operational webhooks, by this.
@@ -140,6 +142,7 @@ impl Store {
             sealer,
             clock,
             random,
+            ids: Arc::default(),
             return_consumed_capacity,
             operational_events: None,
             told: Arc::new(Cache::new(applications::UIDS_MAX)),
@@ -179,6 +182,11 @@ impl Store {
     #[must_use]
     pub fn with_operational_events(self, operational_events: Arc<dyn OperationalEvents>) -> Self {
         Self { operational_events: Some(operational_events), ..self }
+    }
+
+    /// An ID of that time for something new, greater than all that this instance has made in the same four milliseconds.
+    pub fn new_id<I: Id>(&self, at: Timestamp) -> I {
+        self.ids.next(at, &*self.random)
     }
 
     /// What draws.

@@ -215,7 +215,7 @@ impl Store {
         let now = self.clock.now();
         let task = Task {
             org,
-            id: TaskId::new(now, &*self.random),
+            id: self.new_id(now),
             kind: TaskKind::Erase,
             app: Some(app),
             endpoint: None,
@@ -277,7 +277,7 @@ impl Store {
             let key = keys::task(task.org, task.id);
             return self.update_log(key, &update, condition, values, "note a task's step").await;
         }
-        let message = MessageId::new(self.clock.now(), &*self.random);
+        let message = self.new_id(self.clock.now());
         let events = [operational::task_event(task, message)?];
         let values = values.into_iter().map(|(name, value)| (name.to_owned(), value));
         let update = Update::builder()
