@@ -96,7 +96,7 @@ impl Deliver {
             self.store.advance(&state).await?;
         }
         if status == Status::Fail {
-            self.store.note_undelivered(app, attempt, job.number()).await?;
+            self.store.note_exhausted(app, attempt, job.number()).await?;
         }
         if let Some(due) = attempt.next {
             if successor == Successor::Queued {
@@ -276,6 +276,23 @@ impl Deliver {
             Box::pin(self.store.advance(&state)).await?;
         }
         Ok(())
+    }
+
+    /// Ends at a disabled endpoint. What failed there before is listed as undelivered: nothing follows by itself.
+    pub(crate) async fn stop_at_disabled(&self, app: &Application, job: &AttemptJob) -> Result<()> {
+        if let AttemptJob::Scheduled(job) = job
+            && job.number() > 1
+        {
+            let mut before = job.clone();
+            before.due.pop();
+            let number = before.number();
+            let ids = AttemptJob::Scheduled(before).ids_on_record();
+            let (_, last) = Box::pin(self.store.delivery(job.endpoint, job.message, &ids)).await?;
+            if let Some(last) = last {
+                Box::pin(self.store.note_undelivered(app, &last, number)).await?;
+            }
+        }
+        self.abandon(job, "the endpoint is disabled").await
     }
 
     async fn queue_successor(&self, app: &Application, job: &DeliverJob, due: Timestamp) -> Result<()> {

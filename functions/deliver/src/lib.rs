@@ -259,7 +259,7 @@ impl Deliver {
         }
         let Some(endpoint) = self.endpoint(&app, job.endpoint()).await? else { return Ok(()) };
         if endpoint.settings.disabled {
-            return self.abandon(&job, "the endpoint is disabled").await;
+            return Box::pin(self.stop_at_disabled(&app, &job)).await;
         }
         let on_the_way = endpoint.settings.destination.takes_lines().then_some(on_the_way);
         let is_known_to_hang = priority == Priority::Normal && app.slow_endpoints.contains(&endpoint.id);

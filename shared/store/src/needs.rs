@@ -1,7 +1,7 @@
 //! What needs somebody: endpoints that fail, and messages that were given up.
 //!
-//! Both are noted when the last attempt of a message has failed, and never on the way of a delivery that
-//! arrives. A note says where to look: what counts is the endpoint and the delivery's state, which are
+//! Both are noted when the last attempt of a message has failed, the latter also when a delivery stops that failed
+//! before, and never on the way of a delivery that arrives. A note says where to look: what counts is the endpoint and the delivery's state, which are
 //! read with it, and a note that they contradict is removed by whoever reads it.
 
 use std::collections::{BTreeSet, HashMap};
@@ -174,7 +174,29 @@ impl fmt::Display for ListOf {
 }
 
 impl Store {
-    /// Notes that the last attempt of a message has failed, number `attempts`. Doing so twice notes it once.
+    /// Notes that the last attempt of a message has failed, number `attempts`, and that its endpoint fails. Doing so twice
+    /// notes it once.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn note_exhausted(&self, app: &Application, attempt: &Attempt, attempts: u32) -> Result<()> {
+        self.note_undelivered(app, attempt, attempts).await?;
+        let update = "SET v = :v, la = :at, si = if_not_exists(si, :at), c = :c, r = :r, #ttl = :ttl";
+        let values = vec![
+            (":v", n(SCHEMA)),
+            (":at", n(attempt.at.ms())),
+            (":c", n(attempt.code)),
+            (":r", s(reason(attempt).as_deref().unwrap_or_default())),
+            (":ttl", n(attempt.at.seconds() + LOG_RETENTION_DAYS * 86_400)),
+        ];
+        let key = FailingKey { app: app.id, endpoint: attempt.endpoint };
+        let condition = "attribute_not_exists(la) OR la < :at";
+        self.update_log(keys::failing(app.org, key), update, condition, values, "note a failing endpoint")
+            .await?;
+        Ok(())
+    }
+
+    /// Notes that nothing follows an attempt of a message that has failed, number `attempts`. Doing so twice notes it once.
     ///
     /// # Errors
     /// The store's own.
@@ -195,18 +217,6 @@ impl Store {
                 entry.to_item(keys::undelivered(of, entry.message, entry.attempt), self.attempt_ttl(attempt));
             self.put_log(item, ABSENT, [], "note an undelivered message").await?;
         }
-        let update = "SET v = :v, la = :at, si = if_not_exists(si, :at), c = :c, r = :r, #ttl = :ttl";
-        let values = vec![
-            (":v", n(SCHEMA)),
-            (":at", n(entry.at.ms())),
-            (":c", n(entry.code)),
-            (":r", s(entry.reason.as_deref().unwrap_or_default())),
-            (":ttl", n(entry.at.seconds() + LOG_RETENTION_DAYS * 86_400)),
-        ];
-        let key = FailingKey { app: app.id, endpoint: attempt.endpoint };
-        let condition = "attribute_not_exists(la) OR la < :at";
-        self.update_log(keys::failing(app.org, key), update, condition, values, "note a failing endpoint")
-            .await?;
         Ok(())
     }
 
@@ -239,21 +249,11 @@ impl Store {
                 },
             )
             .await?;
-        let mut by_app: HashMap<AppId, Vec<EndpointId>> = HashMap::new();
-        for entry in &page.entries {
-            by_app.entry(entry.key.app).or_default().push(entry.key.endpoint);
-        }
-        let by_app: Vec<_> = by_app.into_iter().collect();
-        let mut found = HashMap::new();
-        for some in by_app.chunks(AT_ONCE) {
-            for endpoint in
-                try_join_all(some.iter().map(|(app, ids)| self.endpoints(*app, ids))).await?.concat()
-            {
-                found.insert(endpoint.id, endpoint);
-            }
-        }
+        let mut found =
+            self.endpoints_of(page.entries.iter().map(|entry| (entry.key.app, entry.key.endpoint))).await?;
         // Of a deleted application there is no profile, while its endpoints are still being erased.
-        let profiles = self.profiles_of(of.org(), by_app.iter().map(|(app, _)| *app)).await?;
+        let apps: BTreeSet<AppId> = page.entries.iter().map(|entry| entry.key.app).collect();
+        let profiles = self.profiles_of(of.org(), apps).await?;
         let stands = |endpoint: &Endpoint| endpoint.failing_since.is_some() || endpoint.settings.disabled;
         let mut stale = Vec::new();
         let page = joined(
@@ -306,6 +306,8 @@ impl Store {
                 states.insert((state.endpoint, state.message), state);
             }
         }
+        let endpoints =
+            self.endpoints_of(page.entries.iter().map(|entry| (entry.app, entry.endpoint))).await?;
         let apps: BTreeSet<AppId> = page.entries.iter().map(|entry| entry.app).collect();
         let profiles = self.profiles_of(of.org(), apps).await?;
         let now = self.clock.now();
@@ -316,9 +318,12 @@ impl Store {
             |entry| entry.attempt.to_string(),
             |entry| {
                 let state = states.get(&(entry.endpoint, entry.message));
-                // The note is written before the state; an erased delivery has none.
+                // The note is written before the state; an erased delivery has none. To a deleted endpoint nothing can
+                // be sent any more.
                 let over = match state {
-                    Some(state) => state.outcome() == Status::Success,
+                    Some(state) => {
+                        state.outcome() == Status::Success || !endpoints.contains_key(&entry.endpoint)
+                    }
                     None => now.since(entry.at) > FINISHED,
                 };
                 if over {
@@ -330,6 +335,25 @@ impl Store {
         );
         self.remove_notes(stale).await?;
         Ok(page)
+    }
+
+    /// Those of the endpoints that there are.
+    async fn endpoints_of(
+        &self,
+        wanted: impl Iterator<Item = (AppId, EndpointId)>,
+    ) -> Result<HashMap<EndpointId, Endpoint>> {
+        let mut by_app: HashMap<AppId, BTreeSet<EndpointId>> = HashMap::new();
+        for (app, endpoint) in wanted {
+            by_app.entry(app).or_default().insert(endpoint);
+        }
+        let by_app: Vec<(AppId, Vec<EndpointId>)> =
+            by_app.into_iter().map(|(app, ids)| (app, ids.into_iter().collect())).collect();
+        let mut found = HashMap::new();
+        for some in by_app.chunks(AT_ONCE) {
+            let endpoints = try_join_all(some.iter().map(|(app, ids)| self.endpoints(*app, ids))).await?;
+            found.extend(endpoints.into_iter().flatten().map(|endpoint| (endpoint.id, endpoint)));
+        }
+        Ok(found)
     }
 
     async fn profiles_of(

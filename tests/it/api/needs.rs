@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use shared::clock::Clock as _;
 use svix::models::MessageIn;
 
-use crate::test_stack::{Receiver, TestStack, settings};
+use crate::test_stack::{Ahead, Receiver, TestStack, settings};
 
 async fn list(stack: &TestStack, path: &str) -> Value {
     let answer = stack.request("GET", &format!("/api/v1{path}"), &stack.token, "").await;
@@ -114,6 +116,63 @@ async fn what_was_given_up_is_listed_until_it_arrives() {
     let delete = format!("/api/v1/app/{other}");
     assert_eq!(stack.request("DELETE", &delete, &stack.token, "").await.status, StatusCode::NO_CONTENT);
     assert_eq!(list(&stack, "/failing-endpoint").await["data"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_pause_stopped_is_listed_until_it_arrives_or_its_endpoint_is_deleted() {
+    let works = Arc::new(AtomicBool::new(false));
+    let answers = works.clone();
+    let receiver = Receiver::answering(move |_| {
+        let works = answers.load(Ordering::SeqCst);
+        (if works { StatusCode::OK } else { StatusCode::BAD_GATEWAY }, String::new())
+    })
+    .await;
+    let clock = Arc::new(Ahead::default());
+    let mut settings = settings().with("POSTRIDER_RETRY_SCHEDULE", "1200,1200");
+    settings.platform.clock = clock.clone();
+    let stack = TestStack::with(settings).await;
+    let app = stack.app().await;
+    let paused = stack.endpoint(&app, &receiver.url("/a")).await.id;
+    let deleted = stack.endpoint(&app, &receiver.url("/b")).await.id;
+    let since = clock.now();
+    let message = stack.message(&app, MessageIn::new("a.b".into(), json!({}))).await;
+    stack.jobs_are_done().await;
+    let change = async |method: &str, endpoint: &str, body: &str| {
+        let path = format!("/api/v1/app/{app}/endpoint/{endpoint}");
+        assert!(stack.request(method, &path, &stack.token, body.to_owned()).await.status.is_success());
+    };
+    let [off, on] = [r#"{"disabled":true}"#, r#"{"disabled":false}"#];
+    change("PATCH", &paused, off).await;
+    change("PATCH", &deleted, off).await;
+    let of_app = format!("/app/{app}/undelivered");
+    assert_eq!(list(&stack, &of_app).await["data"], json!([]), "a retry is to come");
+    clock.skip(Duration::from_secs(1_500));
+    assert_eq!(stack.run_timers().await, 2);
+    stack.jobs_are_done().await;
+
+    let listed = list(&stack, &of_app).await;
+    let mut endpoints = field(&listed, "endpointId");
+    endpoints.sort();
+    let mut both = vec![paused.clone(), deleted.clone()];
+    both.sort();
+    assert_eq!((endpoints, field(&listed, "msgId")), (both, vec![message.clone(), message.clone()]));
+    let shown = ["attempts", "responseStatusCode", "eventType"].map(|name| &listed["data"][0][name]);
+    assert_eq!(json!(shown), json!([1, 502, "a.b"]));
+    // Nothing was sent, and whoever paused it did so: that is no failure of the endpoint.
+    assert_eq!(list(&stack, "/failing-endpoint").await["data"], json!([]));
+
+    // To what is deleted nothing can be sent any more, also in the list of all.
+    change("DELETE", &deleted, "").await;
+    for path in [of_app.as_str(), "/undelivered"] {
+        assert_eq!(field(&list(&stack, path).await, "endpointId"), [paused.clone()], "{path}");
+    }
+    works.store(true, Ordering::SeqCst);
+    change("PATCH", &paused, on).await;
+    let recover = format!("/api/v1/app/{app}/endpoint/{paused}/recover");
+    let begun = stack.request("POST", &recover, &stack.token, json!({ "since": since }).to_string()).await;
+    assert_eq!(begun.status, StatusCode::ACCEPTED, "{}", begun.text);
+    stack.idle().await;
+    assert_eq!(list(&stack, &of_app).await["data"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
