@@ -4,13 +4,12 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use shared::auth::Authenticated;
 use shared::error::ViolationKind;
 use shared::http::{
     ApiResult, AppRef, Body, BodyType, Field, Fields, Idempotent, Json, Once, Path, Registry, RequestBody,
 };
-use shared::payload_filter::{InvalidPattern, PayloadFilter};
+use shared::payload_filter::{InvalidPattern, PayloadFilter, PayloadView};
 
 use crate::{Endpoints, TAG};
 
@@ -59,7 +58,7 @@ pub fn operations<R: Registry<Endpoints>>(to: R) -> R {
 /// A filter and a payload to try it on.
 struct FilterTestIn {
     filter: Option<PayloadFilter>,
-    payload: Map<String, Value>,
+    payload: Box<RawValue>,
 }
 
 impl RequestBody for FilterTestIn {
@@ -77,7 +76,7 @@ impl RequestBody for FilterTestIn {
 
     fn read(fields: &mut Fields<'_>, (): ()) -> Self {
         let filter = read(fields).value();
-        let payload = fields.required(&["payload"]);
+        let payload = fields.required_raw_object(&["payload"]).map(ToOwned::to_owned);
         Self { filter, payload: payload.unwrap_or_default() }
     }
 }
@@ -110,7 +109,8 @@ async fn test(
         .once(&caller, async || {
             state.api.store.application_for(&caller, &app).await?;
             let FilterTestIn { filter, payload } = body.read()?;
-            let found = filter.map(|filter| filter.mismatches(&Value::Object(payload))).unwrap_or_default();
+            let found =
+                filter.map(|filter| filter.mismatches(&PayloadView::new(payload.get()))).unwrap_or_default();
             let mismatches = found
                 .into_iter()
                 .map(|mismatch| MismatchOut { path: mismatch.path, reason: mismatch.reason })

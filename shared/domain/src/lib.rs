@@ -19,6 +19,7 @@ pub mod idempotency;
 pub mod ids;
 pub mod integration;
 pub mod job;
+pub mod json;
 pub mod labels;
 pub mod limits;
 pub mod message;

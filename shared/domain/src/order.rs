@@ -6,10 +6,10 @@ use std::fmt;
 use std::time::Duration;
 
 use runtime::clock::{DAY, Timestamp};
-use serde_json::Value;
 
 use crate::aws_place::is_pointer;
 use crate::ids::{EndpointId, Id as _, Ksuid, MessageId};
+use crate::json::Json;
 use crate::payload_filter::PayloadView;
 use crate::together::Batching;
 
@@ -58,9 +58,9 @@ impl Fifo {
     pub fn key_of(&self, payload: &PayloadView<'_>) -> OrderKey {
         let found = self.key.as_deref().and_then(|pointer| payload.at(pointer));
         let text = match found {
-            None | Some(Value::Null) => return OrderKey::default(),
+            None | Some(Json::Null) => return OrderKey::default(),
             // A text and a number that look the same are different keys.
-            Some(value) => value.to_string(),
+            Some(value) => value.canonical(),
         };
         let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
         let mut key = [0; KEY_LENGTH];
@@ -292,6 +292,24 @@ mod tests {
         }
         assert_eq!(key(None, payload), OrderKey::default());
         assert_eq!(key(Some("/a"), "\"a text\""), OrderKey::default());
+        // Whatever else it has, and however the number is written.
+        let seven = key(Some("/k"), r#"{"k":7}"#);
+        for same in [r#"{"k":7.0,"n":1e400}"#, r#"{"k":70e-1,"n":"\ud800"}"#] {
+            assert_eq!(key(Some("/k"), same), seven, "{same}");
+        }
+        assert_ne!(key(Some("/k"), r#"{"k":"7"}"#), seven);
+    }
+
+    #[test]
+    fn a_key_is_the_same_as_in_earlier_versions() {
+        // What waits in an order was hashed when it was accepted.
+        for value in ["7", "-12", "2.5", "true", r#""a \"text\" é""#, r#"[1,"x",null]"#, r#"{"a":1,"b":[]}"#]
+        {
+            let payload = format!(r#"{{"k":{value}}}"#);
+            let theirs: serde_json::Value = serde_json::from_str(value).unwrap();
+            let digest = ring::digest::digest(&ring::digest::SHA256, theirs.to_string().as_bytes());
+            assert_eq!(key(Some("/k"), &payload).0, digest.as_ref()[..KEY_LENGTH], "{value}");
+        }
     }
 
     #[test]

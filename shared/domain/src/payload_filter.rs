@@ -7,18 +7,17 @@
 //! Evaluating one takes time in proportion to pattern and payload: wildcards are searched piece by piece, and
 //! nothing is tried twice.
 
-mod once;
 mod read;
 mod rule;
 #[cfg(test)]
 mod tests;
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
+use crate::json::{Json, Unreadable};
 use rule::Rule;
 
 /// Longest pattern, in bytes of its text without needless space.
@@ -73,27 +72,28 @@ pub struct Mismatch {
 }
 
 impl PayloadFilter {
-    /// Reads a pattern.
-    ///
-    /// # Errors
-    /// Where it is none, and why.
-    pub fn new(pattern: &Map<String, Value>) -> Result<Self, InvalidPattern> {
-        let text = serde_json::to_string(pattern).unwrap_or_default();
-        if text.len() > LENGTH_MAX {
-            return Err(InvalidPattern {
-                path: Vec::new(),
-                reason: format!("Must have at most {LENGTH_MAX} bytes without needless space"),
-            });
-        }
-        Ok(Self { pattern: Arc::new(read::pattern(pattern)?), text: text.into() })
-    }
-
     /// Reads one as it was sent, or kept as text.
     ///
     /// # Errors
-    /// It is no pattern of this version, or names a field twice in one object.
+    /// It is no pattern of this version, or names a field twice in one object: a reader that takes the last one would
+    /// apply half of a pattern, and nobody would notice.
     pub fn parse(text: &str) -> Result<Self, InvalidPattern> {
-        Self::new(&once::object(text)?)
+        let invalid = |path, reason: &str| InvalidPattern { path, reason: reason.to_owned() };
+        let pattern = Json::parse_once(text).map_err(|unreadable| match unreadable {
+            Unreadable::Twice(path) => {
+                invalid(path, "Is there twice in one object: name it once, with all of its rules")
+            }
+            Unreadable::Malformed => invalid(Vec::new(), "Must be JSON"),
+        })?;
+        let Json::Object(fields) = &pattern else {
+            return Err(invalid(Vec::new(), "Must be a JSON object"));
+        };
+        let text = pattern.to_string();
+        if text.len() > LENGTH_MAX {
+            let reason = format!("Must have at most {LENGTH_MAX} bytes without needless space");
+            return Err(invalid(Vec::new(), &reason));
+        }
+        Ok(Self { pattern: Arc::new(read::pattern(fields)?), text: text.into() })
     }
 
     /// The pattern as JSON.
@@ -107,9 +107,9 @@ impl PayloadFilter {
     }
 
     /// Why a payload does not match: each field that does not, none if it matches.
-    pub fn mismatches(&self, payload: &Value) -> Vec<Mismatch> {
+    pub fn mismatches(&self, payload: &PayloadView<'_>) -> Vec<Mismatch> {
         let mut found = Vec::new();
-        self.pattern.explain(Some(payload), "", &mut found);
+        self.pattern.explain(payload.value(), "", &mut found);
         found
     }
 }
@@ -132,7 +132,7 @@ impl fmt::Debug for PayloadFilter {
 #[derive(Debug)]
 pub struct PayloadView<'a> {
     text: &'a str,
-    value: OnceCell<Option<Value>>,
+    value: OnceCell<Option<Json>>,
 }
 
 impl<'a> PayloadView<'a> {
@@ -141,12 +141,12 @@ impl<'a> PayloadView<'a> {
         Self { text, value: OnceCell::new() }
     }
 
-    fn value(&self) -> Option<&Value> {
-        self.value.get_or_init(|| serde_json::from_str(self.text).ok()).as_ref()
+    fn value(&self) -> Option<&Json> {
+        self.value.get_or_init(|| Json::parse(self.text)).as_ref()
     }
 
     /// What it has at a JSON pointer (RFC 6901).
-    pub fn at(&self, pointer: &str) -> Option<&Value> {
+    pub fn at(&self, pointer: &str) -> Option<&Json> {
         self.value()?.pointer(pointer)
     }
 
@@ -157,16 +157,16 @@ impl<'a> PayloadView<'a> {
 }
 
 impl Pattern {
-    fn matches(&self, value: &Value) -> bool {
-        let Value::Object(object) = value else { return false };
+    fn matches(&self, value: &Json) -> bool {
+        let Json::Object(object) = value else { return false };
         self.fields.iter().all(|(name, want)| want.matches(object.get(name)))
             && self.either.iter().all(|either| either.iter().any(|pattern| pattern.matches(value)))
     }
 
     /// Adds what does not match to `found`.
-    fn explain(&self, value: Option<&Value>, at: &str, found: &mut Vec<Mismatch>) {
+    fn explain(&self, value: Option<&Json>, at: &str, found: &mut Vec<Mismatch>) {
         let object = match value {
-            Some(Value::Object(object)) => Some(object),
+            Some(Json::Object(object)) => Some(object),
             _ => None,
         };
         for (name, want) in &self.fields {
@@ -177,7 +177,7 @@ impl Pattern {
             }
             match want {
                 // Where there is one object, the field in it says more.
-                Want::Inside(pattern) if !matches!(value, Some(Value::Array(_))) => {
+                Want::Inside(pattern) if !matches!(value, Some(Json::List(_))) => {
                     pattern.explain(value, &path, found);
                 }
                 Want::Inside(_) => {
@@ -190,7 +190,7 @@ impl Pattern {
                 }
             }
         }
-        let here = value.unwrap_or(&Value::Null);
+        let here = value.unwrap_or(&Json::Null);
         for either in self.either.iter().filter(|either| !either.iter().any(|pattern| pattern.matches(here)))
         {
             let path = if at.is_empty() { "$or".to_owned() } else { format!("{at}.$or") };
@@ -200,13 +200,13 @@ impl Pattern {
 }
 
 impl Want {
-    fn matches(&self, value: Option<&Value>) -> bool {
+    fn matches(&self, value: Option<&Json>) -> bool {
         match (self, value) {
-            (Self::Inside(pattern), Some(Value::Array(list))) => {
+            (Self::Inside(pattern), Some(Json::List(list))) => {
                 list.iter().any(|entry| pattern.matches(entry))
             }
             // A field that must be absent is absent in an object that is absent.
-            (Self::Inside(pattern), None) => pattern.matches(&Value::Object(Map::new())),
+            (Self::Inside(pattern), None) => pattern.matches(&Json::Object(BTreeMap::new())),
             (Self::Inside(pattern), Some(value)) => pattern.matches(value),
             (Self::One(rules), value) => rules.iter().any(|rule| rule.holds(value)),
         }
@@ -214,11 +214,11 @@ impl Want {
 }
 
 /// A value, shortened for a sentence.
-fn shown(value: Option<&Value>) -> String {
+fn shown(value: Option<&Json>) -> String {
     const LENGTH_MAX: usize = 60;
     let Some(value) = value else { return "absent".into() };
     let text = match value {
-        Value::Object(_) => return "an object".into(),
+        Json::Object(_) => return "an object".into(),
         value => value.to_string(),
     };
     match text.char_indices().nth(LENGTH_MAX) {

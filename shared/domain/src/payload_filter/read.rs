@@ -1,9 +1,12 @@
 //! Reads patterns, and says where one is none.
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
-use serde_json::{Map, Value};
 
 use super::rule::{Comparison, Folded, Rule, TextRule};
+use crate::json::{Decimal, Json};
+
 use super::{DEPTH_MAX, InvalidPattern, Pattern, RULES_MAX, WILDCARDS_MAX, Want};
 
 /// Where the reader is, how deep that is, and how many rules it has read.
@@ -15,7 +18,7 @@ struct Reader {
 }
 
 /// The pattern of an object.
-pub(super) fn pattern(object: &Map<String, Value>) -> Result<Pattern, InvalidPattern> {
+pub(super) fn pattern(object: &BTreeMap<String, Json>) -> Result<Pattern, InvalidPattern> {
     let mut reader = Reader::default();
     let pattern = reader.pattern(object)?;
     if pattern.fields.is_empty() && pattern.either.is_empty() {
@@ -42,7 +45,7 @@ impl Reader {
         Ok(read)
     }
 
-    fn pattern(&mut self, object: &Map<String, Value>) -> Result<Pattern, InvalidPattern> {
+    fn pattern(&mut self, object: &BTreeMap<String, Json>) -> Result<Pattern, InvalidPattern> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return Err(self.fail(format!("Must not be nested more than {DEPTH_MAX} levels deep")));
@@ -51,15 +54,15 @@ impl Reader {
         for (name, want) in object {
             self.within(name, |at| {
                 match (name.as_str(), want) {
-                    ("$or", Value::Array(patterns)) => pattern.either.push(at.either(patterns)?),
+                    ("$or", Json::List(patterns)) => pattern.either.push(at.either(patterns)?),
                     ("$or", _) => return Err(at.fail("Must be a list of patterns")),
-                    (_, Value::Object(inner)) if inner.is_empty() => {
+                    (_, Json::Object(inner)) if inner.is_empty() => {
                         return Err(at.fail("Must name at least one field"));
                     }
-                    (_, Value::Object(inner)) => {
+                    (_, Json::Object(inner)) => {
                         pattern.fields.push((name.clone(), Want::Inside(at.pattern(inner)?)));
                     }
-                    (_, Value::Array(rules)) => {
+                    (_, Json::List(rules)) => {
                         pattern.fields.push((name.clone(), Want::One(at.rules(rules)?)));
                     }
                     _ => {
@@ -75,21 +78,21 @@ impl Reader {
         Ok(pattern)
     }
 
-    fn either(&mut self, patterns: &[Value]) -> Result<Vec<Pattern>, InvalidPattern> {
+    fn either(&mut self, patterns: &[Json]) -> Result<Vec<Pattern>, InvalidPattern> {
         if patterns.len() < 2 {
             return Err(self.fail("Must have at least two patterns"));
         }
         let mut read = Vec::with_capacity(patterns.len());
         for (nth, pattern) in patterns.iter().enumerate() {
             read.push(self.within(&nth.to_string(), |at| match pattern {
-                Value::Object(object) if !object.is_empty() => at.pattern(object),
+                Json::Object(object) if !object.is_empty() => at.pattern(object),
                 _ => Err(at.fail("Must be a pattern that names at least one field")),
             })?);
         }
         Ok(read)
     }
 
-    fn rules(&mut self, rules: &[Value]) -> Result<Vec<Rule>, InvalidPattern> {
+    fn rules(&mut self, rules: &[Json]) -> Result<Vec<Rule>, InvalidPattern> {
         if rules.is_empty() {
             return Err(self.fail("Must have at least one rule"));
         }
@@ -108,25 +111,28 @@ impl Reader {
         Ok(())
     }
 
-    fn rule(&mut self, rule: &Value) -> Result<Rule, InvalidPattern> {
+    fn rule(&mut self, rule: &Json) -> Result<Rule, InvalidPattern> {
         self.count()?;
         let object = match rule {
-            Value::Number(number) => return Ok(Rule::IsNumber(number.as_f64().unwrap_or(f64::NAN))),
-            Value::String(_) | Value::Bool(_) | Value::Null => return Ok(Rule::Is(rule.clone())),
-            Value::Object(object) => object,
-            Value::Array(_) => return Err(self.fail(format!("Must be {RULES}"))),
+            Json::Number(number) => return Ok(Rule::IsNumber(number.clone())),
+            Json::Text(_) | Json::Bool(_) | Json::Null => return Ok(Rule::Is(rule.clone())),
+            Json::Object(object) => object,
+            Json::List(_) => return Err(self.fail(format!("Must be {RULES}"))),
         };
         let mut names = object.iter();
         let (Some((name, value)), None) = (names.next(), names.next()) else {
             return Err(self.fail(format!("Must be {RULES}")));
         };
-        let text = |at: &Self| value.as_str().ok_or_else(|| at.fail(format!("`{name}` must be a text")));
+        let text = |at: &Self| text_of(value).ok_or_else(|| at.fail(format!("`{name}` must be a text")));
         Ok(match name.as_str() {
             "prefix" | "suffix" | "equals-ignore-case" | "wildcard" => {
                 Rule::Text(self.text_rule(name, value)?)
             }
             "exists" => {
-                Rule::Exists(value.as_bool().ok_or_else(|| self.fail("`exists` must be true or false"))?)
+                let Json::Bool(wanted) = value else {
+                    return Err(self.fail("`exists` must be true or false"));
+                };
+                Rule::Exists(*wanted)
             }
             "numeric" => Rule::Numeric(self.numeric(value)?),
             "cidr" => {
@@ -138,14 +144,14 @@ impl Reader {
         })
     }
 
-    fn text_rule(&self, name: &str, value: &Value) -> Result<TextRule, InvalidPattern> {
+    fn text_rule(&self, name: &str, value: &Json) -> Result<TextRule, InvalidPattern> {
         let wrong = || self.fail(format!("`{name}` must be a text of at least one character"));
-        let text = |value: &Value| match value.as_str() {
+        let text = |value: &Json| match text_of(value) {
             Some(text) if !text.is_empty() => Ok(text.to_owned()),
             _ => Err(wrong()),
         };
         let folded = || match value {
-            Value::Object(object) if object.len() == 1 => match object.get("equals-ignore-case") {
+            Json::Object(object) if object.len() == 1 => match object.get("equals-ignore-case") {
                 Some(value) => Ok(Folded { text: text(value)?.to_lowercase(), ignore_case: true }),
                 None => Err(wrong()),
             },
@@ -176,41 +182,44 @@ impl Reader {
         }
     }
 
-    fn numeric(&self, value: &Value) -> Result<Vec<(Comparison, f64)>, InvalidPattern> {
+    fn numeric(&self, value: &Json) -> Result<Vec<(Comparison, Decimal)>, InvalidPattern> {
         let wrong = || self.fail("`numeric` must be one or two comparisons, such as [\">\", 0, \"<=\", 5]");
-        let list = value.as_array().filter(|list| matches!(list.len(), 2 | 4)).ok_or_else(wrong)?;
-        let pairs = list.chunks(2).map(|pair| {
-            let sign = pair[0].as_str().and_then(Comparison::of)?;
-            Some((sign, pair[1].as_f64()?))
+        let Json::List(list) = value else { return Err(wrong()) };
+        if !matches!(list.len(), 2 | 4) {
+            return Err(wrong());
+        }
+        let pairs = list.chunks(2).map(|pair| match pair {
+            [Json::Text(sign), Json::Number(limit)] => Some((Comparison::of(sign)?, limit.clone())),
+            _ => None,
         });
         pairs.collect::<Option<_>>().ok_or_else(wrong)
     }
 
-    fn anything_but(&mut self, value: &Value) -> Result<Vec<Rule>, InvalidPattern> {
+    fn anything_but(&mut self, value: &Json) -> Result<Vec<Rule>, InvalidPattern> {
         let wrong = |at: &Self| {
             at.fail("`anything-but` must be a text, a number, a list of these, or one of prefix, suffix, equals-ignore-case, wildcard")
         };
         match value {
-            Value::String(_) => Ok(vec![Rule::Is(value.clone())]),
-            Value::Number(number) => Ok(vec![Rule::IsNumber(number.as_f64().unwrap_or(f64::NAN))]),
-            Value::Array(list) if !list.is_empty() => {
+            Json::Text(_) => Ok(vec![Rule::Is(value.clone())]),
+            Json::Number(number) => Ok(vec![Rule::IsNumber(number.clone())]),
+            Json::List(list) if !list.is_empty() => {
                 let mut rules = Vec::with_capacity(list.len());
                 for entry in list {
-                    if !matches!(entry, Value::String(_) | Value::Number(_)) {
+                    if !matches!(entry, Json::Text(_) | Json::Number(_)) {
                         return Err(wrong(self));
                     }
                     rules.push(self.rule(entry)?);
                 }
                 Ok(rules)
             }
-            Value::Object(object) if object.len() == 1 => {
+            Json::Object(object) if object.len() == 1 => {
                 let mut rules = Vec::new();
                 for (name, value) in object {
                     if !["prefix", "suffix", "equals-ignore-case", "wildcard"].contains(&name.as_str()) {
                         return Err(wrong(self));
                     }
                     let all = match value {
-                        Value::Array(list) if !list.is_empty() => list.as_slice(),
+                        Json::List(list) if !list.is_empty() => list.as_slice(),
                         one => std::slice::from_ref(one),
                     };
                     for one in all {
@@ -222,6 +231,13 @@ impl Reader {
             }
             _ => Err(wrong(self)),
         }
+    }
+}
+
+fn text_of(value: &Json) -> Option<&str> {
+    match value {
+        Json::Text(text) => Some(text),
+        _ => None,
     }
 }
 

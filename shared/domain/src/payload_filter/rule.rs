@@ -2,22 +2,22 @@
 
 use std::fmt;
 
+use crate::json::{Decimal, Json};
 use ipnet::IpNet;
-use serde_json::{Number, Value};
 
 /// What a value has to be. Of a list, one entry has to be it.
 #[derive(Debug)]
 pub enum Rule {
     /// This text, `true`, `false` or `null`.
-    Is(Value),
+    Is(Json),
     /// A number of that value: 300, 300.0 and 3e2 are the same.
-    IsNumber(f64),
+    IsNumber(Decimal),
     /// A text.
     Text(TextRule),
     /// There, and none of these.
     AnythingBut(Vec<Rule>),
     /// A number that all of these hold for.
-    Numeric(Vec<(Comparison, f64)>),
+    Numeric(Vec<(Comparison, Decimal)>),
     /// There, whatever it is, or absent.
     Exists(bool),
     /// An address of this network, as a text.
@@ -84,52 +84,43 @@ impl Comparison {
         }
     }
 
-    fn holds(self, value: f64, limit: f64) -> bool {
+    fn holds(self, value: &Decimal, limit: &Decimal) -> bool {
         match self {
             Self::Less => value < limit,
             Self::AtMost => value <= limit,
-            Self::Equal => same(value, limit),
+            Self::Equal => value == limit,
             Self::AtLeast => value >= limit,
             Self::More => value > limit,
         }
     }
 }
 
-/// Equal as numbers are written: what was the same text is the same number.
-fn same(a: f64, b: f64) -> bool {
-    a.total_cmp(&b).is_eq() || (a == 0.0 && b == 0.0)
-}
-
-fn number(number: &Number) -> f64 {
-    number.as_f64().unwrap_or(f64::NAN)
-}
-
 impl Rule {
     /// Whether it holds for a field; `None` is one that is absent.
-    pub fn holds(&self, value: Option<&Value>) -> bool {
+    pub fn holds(&self, value: Option<&Json>) -> bool {
         match (self, value) {
             (Self::Exists(wanted), value) => value.is_some() == *wanted,
             (_, None) => false,
             // Of what is a list, no entry may be one of these.
-            (Self::AnythingBut(rules), Some(Value::Array(list))) => {
+            (Self::AnythingBut(rules), Some(Json::List(list))) => {
                 list.iter().all(|entry| rules.iter().all(|rule| !rule.holds_for(entry)))
             }
-            (_, Some(Value::Array(list))) => list.iter().any(|entry| self.holds_for(entry)),
+            (_, Some(Json::List(list))) => list.iter().any(|entry| self.holds_for(entry)),
             (_, Some(value)) => self.holds_for(value),
         }
     }
 
-    fn holds_for(&self, value: &Value) -> bool {
+    fn holds_for(&self, value: &Json) -> bool {
         match (self, value) {
             (Self::Is(wanted), value) => wanted == value,
-            (Self::IsNumber(wanted), Value::Number(value)) => same(number(value), *wanted),
-            (Self::Text(rule), Value::String(text)) => rule.holds(text),
+            (Self::IsNumber(wanted), Json::Number(value)) => value == wanted,
+            (Self::Text(rule), Json::Text(text)) => rule.holds(text),
             (Self::AnythingBut(rules), value) => rules.iter().all(|rule| !rule.holds_for(value)),
-            (Self::Numeric(all), Value::Number(value)) => {
-                all.iter().all(|(comparison, limit)| comparison.holds(number(value), *limit))
+            (Self::Numeric(all), Json::Number(value)) => {
+                all.iter().all(|(comparison, limit)| comparison.holds(value, limit))
             }
             (Self::Exists(wanted), _) => *wanted,
-            (Self::Cidr(network), Value::String(text)) => {
+            (Self::Cidr(network), Json::Text(text)) => {
                 text.parse().is_ok_and(|address: std::net::IpAddr| network.contains(&address))
             }
             _ => false,

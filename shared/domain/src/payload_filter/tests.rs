@@ -3,13 +3,11 @@ use serde_json::{Value, json};
 use super::*;
 
 fn filter(pattern: Value) -> PayloadFilter {
-    let Value::Object(pattern) = pattern else { panic!("an object") };
-    PayloadFilter::new(&pattern).unwrap()
+    PayloadFilter::parse(&pattern.to_string()).unwrap()
 }
 
 fn refused(pattern: Value) -> (String, String) {
-    let Value::Object(pattern) = pattern else { panic!("an object") };
-    let InvalidPattern { path, reason } = PayloadFilter::new(&pattern).unwrap_err();
+    let InvalidPattern { path, reason } = PayloadFilter::parse(&pattern.to_string()).unwrap_err();
     (path.join("."), reason)
 }
 
@@ -20,7 +18,11 @@ fn holds(pattern: Value, matching: &[Value], others: &[Value]) {
         for payload in payloads {
             let text = payload.to_string();
             assert_eq!(filter.matches(&PayloadView::new(&text)), expected, "{filter:?} on {text}");
-            assert_eq!(filter.mismatches(payload).is_empty(), expected, "{filter:?} on {text}");
+            assert_eq!(
+                filter.mismatches(&PayloadView::new(&text)).is_empty(),
+                expected,
+                "{filter:?} on {text}"
+            );
         }
     }
     // What is kept as text is read as the same pattern.
@@ -206,7 +208,7 @@ fn what_does_not_match_is_explained() {
     let filter = filter(json!({
         "a": {"plan": ["gold", {"prefix": "plat"}]}, "n": [{"numeric": [">", 0, "<", 9]}], "x": [{"exists": false}]
     }));
-    let found = filter.mismatches(&json!({"a": {"plan": "silver"}, "n": 9, "x": 1}));
+    let found = filter.mismatches(&PayloadView::new(r#"{"a": {"plan": "silver"}, "n": 9, "x": 1}"#));
     let found: Vec<_> = found.iter().map(|m| (m.path.as_str(), m.reason.as_str())).collect();
     assert_eq!(
         found,
@@ -227,4 +229,38 @@ fn a_slow_pattern_is_not_slow() {
     assert!(!view.was_read());
     assert!(!filter.matches(&view) && view.was_read());
     assert!(!filter.matches(&PayloadView::new("no JSON")));
+}
+
+#[test]
+fn numbers_are_compared_digit_by_digit() {
+    let big = PayloadFilter::parse(r#"{"id":[9007199254740993],"n":[{"numeric":[">",9007199254740992]}]}"#)
+        .unwrap();
+    let payload = |id: &str, n: &str| format!(r#"{{"id":{id},"n":{n}}}"#);
+    for (id, n, expected) in [
+        ("9007199254740993", "9007199254740993", true),
+        ("9007199254740993.0", "1e400", true),
+        ("9007199254740992", "9007199254740993", false),
+        ("9007199254740993", "9007199254740992", false),
+    ] {
+        let payload = payload(id, n);
+        assert_eq!(big.matches(&PayloadView::new(&payload)), expected, "{payload}");
+    }
+    // What is kept is what was written.
+    let long = r#"{"a":[123456789012345678901234567890,3e2,1.50]}"#;
+    assert_eq!(PayloadFilter::parse(long).unwrap().text(), long);
+    let other = r#"{"a":123456789012345678901234567891}"#;
+    assert!(!PayloadFilter::parse(long).unwrap().matches(&PayloadView::new(other)));
+}
+
+#[test]
+fn what_a_payload_has_besides_does_not_matter() {
+    let gold = filter(json!({"plan": ["gold"]}));
+    for besides in
+        [r#""n":1e400"#, r#""n":"\ud800""#, r#""\ud800":1"#, &format!(r#""n":{}"#, "9".repeat(401))]
+    {
+        let payload = format!(r#"{{{besides},"plan":"gold"}}"#);
+        assert!(gold.matches(&PayloadView::new(&payload)), "{payload}");
+        assert!(filter(json!({"x": [{"exists": false}]})).matches(&PayloadView::new(&payload)));
+        assert!(!gold.matches(&PayloadView::new(&payload.replace("gold", "lead"))), "{payload}");
+    }
 }
