@@ -70,7 +70,7 @@ impl Dev {
                     &json!({ "receiver": receiver, "serverUrl": self.url }),
                 ))
             }
-            (Method::GET, REQUESTS) => Ok(self.list(request.uri().query().unwrap_or_default())),
+            (Method::GET, REQUESTS) => self.list(request.uri().query().unwrap_or_default()),
             (Method::POST, RECEIVER) => self.receive(request).await,
             (_, CONFIG | REQUESTS | RECEIVER) => Err(Error::MethodNotAllowed),
             _ => Err(Error::NotFound("Path")),
@@ -79,13 +79,13 @@ impl Dev {
     }
 
     /// The newest first; those of one message, if the query names it.
-    fn list(&self, query: &str) -> Response {
+    fn list(&self, query: &str) -> shared::Result<Response> {
         let query = RawQuery::parse(query);
-        let id = query.one("id");
+        let id = query.one("id")?;
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let found: Vec<_> =
             kept.iter().rev().filter(|one| id.is_none_or(|message| one.is_of(message))).collect();
-        shared::http::json(StatusCode::OK, &json!({ "data": found }))
+        Ok(shared::http::json(StatusCode::OK, &json!({ "data": found })))
     }
 
     /// Keeps a webhook. The endpoint's URL may ask for another answer, to see what a failure comes to:

@@ -4,7 +4,7 @@
 
 pub use aws::{self as platform, Platform};
 pub use domain::{
-    Error, Result, aws_place, connector, email, error, header_rules, http_signature, idempotency, ids,
+    Error, Result, aws_place, connector, email, error, header_rules, http_signature, idempotency, ids, json,
     labels, limits, operational, order, page, payload_filter, polling, probing, retention, retry, signing,
     together, transformation, webhook,
 };

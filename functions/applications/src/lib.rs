@@ -219,14 +219,13 @@ async fn replace(
     body: Body<ApplicationIn>,
 ) -> ApiResult<Either<Json<ApplicationOut>, Created<ApplicationOut>>> {
     let ApplicationIn(settings) = body.read()?;
+    let settings = ApplicationSettings { uid: reference.uid_of_put(settings.uid.as_ref()), ..settings };
     let replaced = api.store.retry_on_conflict(async || {
         let app = match (api.store.application_for(&caller, &reference).await, &reference) {
             (Ok(app), _) => app,
             // Named by a uid that nothing has yet: this makes it. The body may give another uid.
-            (Err(Error::NotFound(_)), Reference::Uid(uid)) => {
-                let uid = settings.uid.clone().or_else(|| Some(uid.clone()));
-                let settings = ApplicationSettings { uid, ..settings.clone() };
-                let (_, profile) = api.store.create_application(&caller, settings).await?;
+            (Err(Error::NotFound(_)), Reference::Uid(_)) => {
+                let (_, profile) = api.store.create_application(&caller, settings.clone()).await?;
                 return Ok(Some(Either::Second(Created(profile.into()))));
             }
             (Err(error), _) => return Err(error),

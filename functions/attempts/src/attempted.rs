@@ -19,7 +19,7 @@ use shared::store::shards::LogQuery;
 use shared::wire::{MessageOut, Shown};
 
 use crate::Attempts;
-use crate::filter::{ExpandedStatuses, Filter};
+use crate::filter::{ExpandedStatuses, Filter, OfMessages};
 use crate::out::{EndpointMessageOut, MessageEndpointOut};
 
 /// Most deliveries that one request joins with their messages or endpoints: one that finds too few
@@ -36,7 +36,8 @@ pub struct ListParams {
 impl QueryParams for ListParams {
     fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
         let with_content = query.flag("with_content", true)?;
-        Ok(Self { with_content, filter: Filter::read(query, now)?, list: query.log(now)? })
+        let OfMessages(filter) = OfMessages::read(query, now)?;
+        Ok(Self { with_content, filter, list: query.log(now)? })
     }
 }
 

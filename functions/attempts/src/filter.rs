@@ -46,16 +46,27 @@ pub struct Filter {
 
 impl QueryParams for Filter {
     fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
-        Ok(Self {
+        let code_class =
+            query.code("status_code_class", &[0, 1, 2, 3, 4, 5].map(|class| (class * 100, class)))?;
+        Ok(Self { code_class, ..OfMessages::read(query, now)?.0 })
+    }
+}
+
+/// What the query for attempted messages asks for: status codes are of attempts, of which a message can have several.
+#[derive(Clone, Debug, Default)]
+pub struct OfMessages(pub Filter);
+
+impl QueryParams for OfMessages {
+    fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
+        Ok(Self(Filter {
             statuses: ExpandedStatuses::read(query, now)?,
             status: query.code("status", &[0, 1, 2, 3, 4].map(|number| (number, number as u8)))?,
-            code_class: query
-                .code("status_code_class", &[0, 1, 2, 3, 4, 5].map(|class| (class * 100, class)))?,
+            code_class: None,
             channel: query.text("channel", Text::Name(CHANNEL_LENGTH_MAX))?.map(str::to_owned),
             tag: query.text("tag", Text::Tag(TAG_LENGTH_MAX))?.map(str::to_owned),
             event_types: query.texts("event_types", Text::Name(NAME_LENGTH_MAX))?,
             made: Made::default(),
-        })
+        }))
     }
 }
 

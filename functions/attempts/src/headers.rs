@@ -28,8 +28,10 @@ const MASKED: &str = "********";
 #[serde(rename_all = "camelCase")]
 pub struct AttemptHeadersOut {
     /// Names and values of the request's headers.
+    #[schemars(with = "Vec<[String; 2]>")]
     sent_headers: Vec<(String, String)>,
     /// Names and values of the response's headers, as far as they are kept.
+    #[schemars(with = "Vec<[String; 2]>")]
     response_headers: Vec<(String, String)>,
     /// Names of headers of the request whose values are masked.
     sensitive: Vec<String>,

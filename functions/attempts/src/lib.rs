@@ -184,7 +184,7 @@ struct ListParamsOfMessage {
 
 impl QueryParams for ListParamsOfMessage {
     fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
-        let endpoint = query.one("endpoint_id");
+        let endpoint = query.one("endpoint_id")?;
         let wanted = ListParams::read(query, now)?;
         Ok(Self { endpoint: endpoint.map(EndpointRef::read).transpose()?, wanted })
     }

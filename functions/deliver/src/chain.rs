@@ -54,11 +54,17 @@ impl Successor {
 }
 
 impl Deliver {
-    /// What follows an attempt on record.
-    pub(crate) async fn finish(&self, app: &Application, job: &AttemptJob, attempt: &Attempt) -> Result<()> {
+    /// What follows an attempt on record. `before`: how the delivery stood before it, if that was read.
+    pub(crate) async fn finish(
+        &self,
+        app: &Application,
+        job: &AttemptJob,
+        attempt: &Attempt,
+        before: Option<&State>,
+    ) -> Result<()> {
         match job {
             AttemptJob::Scheduled(job) => self.finish_scheduled(app, job, attempt, Successor::Queued).await,
-            AttemptJob::Manual(_) => self.finish_manual(app, attempt).await,
+            AttemptJob::Manual(_) => self.finish_manual(app, attempt, before).await,
         }
     }
 
@@ -88,7 +94,7 @@ impl Deliver {
             events.push(AttemptEvent::Exhausted);
         }
         for event in events {
-            self.enqueue_attempt_event(app, job, attempt, event).await?;
+            self.enqueue_attempt_event(app, &job.due, attempt, event).await?;
         }
         let canceled = attempt.passage == Passage::Canceled;
         let state = State { next: attempt.next, canceled, ..state_of(job, status) };
@@ -109,7 +115,15 @@ impl Deliver {
     }
 
     /// What follows a manual attempt: the state says that it was made. The chain goes its own way.
-    async fn finish_manual(&self, app: &Application, attempt: &Attempt) -> Result<()> {
+    async fn finish_manual(
+        &self,
+        app: &Application,
+        attempt: &Attempt,
+        before: Option<&State>,
+    ) -> Result<()> {
+        if let Some(before) = before.filter(|before| recovers(before, attempt)) {
+            self.enqueue_attempt_event(app, &before.due, attempt, AttemptEvent::Recovered).await?;
+        }
         if attempt.status == Status::Success || attempt.disables {
             self.update_endpoint_health(app, attempt, attempt.status, None).await?;
         }
@@ -231,7 +245,7 @@ impl Deliver {
     async fn enqueue_attempt_event(
         &self,
         app: &Application,
-        job: &DeliverJob,
+        due: &[Timestamp],
         attempt: &Attempt,
         event: AttemptEvent,
     ) -> Result<()> {
@@ -242,7 +256,7 @@ impl Deliver {
         let message = self.store.find_message(app.id, attempt.message).await?;
         let event_id = message.as_ref().and_then(|message| message.event_id.as_deref());
         let after =
-            if event == AttemptEvent::Failing { None } else { self.failing_message(job, attempt).await? };
+            if event == AttemptEvent::Failing { None } else { self.failing_message(due, attempt).await? };
         let event = operational::attempt_event(app, attempt, event_id, event, after)?;
         match self.operational_queue.enqueue(&event).await {
             Ok(()) => Ok(()),
@@ -254,15 +268,16 @@ impl Deliver {
     }
 
     /// The message that said that this delivery is failing, if one did.
-    async fn failing_message(&self, job: &DeliverJob, attempt: &Attempt) -> Result<Option<MessageId>> {
-        let Some(due) = FAILING_AFTER.checked_sub(1).and_then(|at| job.due.get(at as usize)) else {
+    async fn failing_message(&self, due: &[Timestamp], attempt: &Attempt) -> Result<Option<MessageId>> {
+        let Some(due) = FAILING_AFTER.checked_sub(1).and_then(|at| due.get(at as usize)) else {
             return Ok(None);
         };
-        let id = AttemptId::scheduled(job.message, job.endpoint, FAILING_AFTER, *due);
+        let (message, endpoint) = (attempt.message, attempt.endpoint);
+        let id = AttemptId::scheduled(message, endpoint, FAILING_AFTER, *due);
         let at = if id == attempt.id {
             Some(attempt.at)
         } else {
-            let made = self.store.attempts(job.message, &[(job.endpoint, id)]).await?;
+            let made = self.store.attempts(message, &[(endpoint, id)]).await?;
             made.first().map(|made| made.at)
         };
         Ok(at.map(|at| operational::failing_message(id, at)))
@@ -320,6 +335,16 @@ impl Deliver {
         let body = Job::Deliver(next).body()?;
         self.store.set_timer(due, job.message, job.endpoint, &group, &body).await
     }
+}
+
+/// Whether a manual attempt delivers what was told to fail, or to be given up: the first one that does.
+fn recovers(before: &State, attempt: &Attempt) -> bool {
+    let told = before.number() >= FAILING_AFTER
+        || (before.status == Status::Fail && before.number() > 0 && !before.stopped);
+    attempt.status == Status::Success
+        && attempt.passage != Passage::Canceled
+        && before.outcome() != Status::Success
+        && told
 }
 
 /// Whether a success makes its endpoint forget that it fails since then.

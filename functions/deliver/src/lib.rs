@@ -239,6 +239,7 @@ impl Deliver {
         let read = self.application(job.org(), job.app(), job.endpoint());
         let Some(app) = batch.application(job.app(), read).await? else { return Ok(()) };
         let (id, message) = (job.id(), job.message());
+        let mut before = None;
         if check_before_send || job.checks_before_send(self.clock.now()) {
             let (state, recorded) =
                 Box::pin(self.store.delivery(job.endpoint(), message, &job.ids_on_record())).await?;
@@ -247,17 +248,20 @@ impl Deliver {
             }
             if let Some(attempt) = recorded {
                 self.wait_for_a_copy(&attempt)?;
-                if attempt.is_first() && state.is_none_or(|state| state.first.is_none()) {
+                if attempt.is_first() && state.as_ref().is_none_or(|state| state.first.is_none()) {
                     // A long one, whose result was not claimed yet.
                     self.record(&attempt, false).await?;
                 }
-                return Box::pin(self.finish(&app, &job, &attempt)).await;
+                return Box::pin(self.finish(&app, &job, &attempt, state.as_ref())).await;
             }
             if job.is_needless(state.as_ref()) {
                 return self.abandon(&job, "a resend delivered it").await;
             }
+            before = state;
         }
-        let Some(endpoint) = self.endpoint(&app, job.endpoint()).await? else { return Ok(()) };
+        let Some(endpoint) = self.endpoint(&app, job.endpoint()).await? else {
+            return self.abandon(&job, "the endpoint is deleted").await;
+        };
         if endpoint.settings.disabled {
             return Box::pin(self.stop_at_disabled(&app, &job)).await;
         }
@@ -305,7 +309,7 @@ impl Deliver {
         if let Some(due) = job.first_due() {
             self.metrics.first_attempt_after(attempt.at.since(due));
         }
-        if settled { Ok(()) } else { Box::pin(self.finish(&app, &job, &attempt)).await }
+        if settled { Ok(()) } else { Box::pin(self.finish(&app, &job, &attempt, before.as_ref())).await }
     }
 
     /// Sends what was prepared.

@@ -1,10 +1,14 @@
 //! Probes: what is sent to an endpoint that was disabled because it only failed, to see whether it works again.
 
+use std::time::Duration;
+
 use shared::Result;
-use shared::ids::AttemptId;
+use shared::error::Chain;
+use shared::ids::{AttemptId, EndpointId};
 use shared::labels::Labels;
 use shared::probing;
-use shared::queue::Probe;
+use shared::queue::{Advance, Job, Outgoing, Probe};
+use shared::store::applications::Application;
 use shared::store::attempts::{Status, Trigger};
 use shared::store::messages::Payload;
 
@@ -42,6 +46,9 @@ impl Deliver {
         if attempt.status == Status::Success && !attempt.disables {
             if self.store.enable_endpoint(&app, &endpoint, &probing, &attempt).await? {
                 tracing::info!(endpoint = %endpoint.id, since = %probing.since, "a probe enables an endpoint");
+                if endpoint.settings.fifo.is_some() {
+                    self.wake(&app, endpoint.id).await;
+                }
             }
             return Ok(());
         }
@@ -49,5 +56,17 @@ impl Deliver {
         let next = after.next.map(tracing::field::display);
         tracing::info!(endpoint = %endpoint.id, reason = attempt.failure(), next, "a probe failed");
         self.store.note_probe(&app, endpoint.id, &probing, &after).await
+    }
+
+    /// Has an ordered endpoint go on, sooner than its timer.
+    async fn wake(&self, app: &Application, endpoint: EndpointId) {
+        let sent = async {
+            let job = Job::Advance(Advance::of(app.org, app.id, endpoint));
+            let outgoing = Outgoing::new(&job, Duration::ZERO, app.id)?;
+            self.sqs.send_one(&self.sources[0].queue, outgoing).await
+        };
+        if let Err(error) = sent.await {
+            tracing::warn!(error = %Chain(&error), %endpoint, "an ordered endpoint goes on later");
+        }
     }
 }

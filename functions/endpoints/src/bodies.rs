@@ -263,8 +263,10 @@ const EVENT_TYPES: (&str, &str) = (
 );
 const CHANNELS: (&str, &str) = ("channels", "Only messages that have one of these; all if absent or null.");
 pub const DISABLED: (&str, &str) = ("disabled", "If true, nothing is delivered to this endpoint.");
-const RATE_LIMIT: (&str, &str) =
-    ("rateLimit", "Maximum messages per second, instead of the application's limit; further ones wait.");
+const RATE_LIMIT: (&str, &str) = (
+    "rateLimit",
+    "Messages per second, instead of the application's limit; further ones wait. It holds over any longer time; within one second up to twice as many can arrive.",
+);
 const AUTO_ENABLE: (&str, &str) = (
     "autoEnable",
     "If true, an endpoint that was disabled because it only failed is sent a probe (event type `postrider.probe`) after 1 hour, 2 hours, and so on up to every 24 hours, and is enabled when it answers 2xx. It counts from the next time that the endpoint is disabled. Only for endpoints with a URL.",

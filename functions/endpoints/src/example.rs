@@ -2,7 +2,6 @@
 
 use axum::extract::State;
 use http::HeaderMap;
-use serde_json::Value;
 use shared::auth::{Authenticated, Caller, Capability};
 use shared::http::{
     Accepted as AcceptedOut, ApiResult, Body, BodyType, Either, Fields, Idempotent, Json, Path, Registry,
@@ -10,6 +9,7 @@ use shared::http::{
 };
 use shared::ids::NAME_LENGTH_MAX;
 use shared::intake::{Accepted, MessageIn};
+use shared::json::Json as Exact;
 use shared::labels::Labels;
 use shared::store::messages::Payload;
 use shared::trace::Trace;
@@ -71,22 +71,22 @@ impl RequestBody for ExampleIn {
 }
 
 /// What is sent for [`PING`] where the organisation has not declared it.
-fn ping(index: usize) -> Option<Value> {
-    (index == 0).then(|| serde_json::json!({ "type": PING, "success": true }))
+fn ping(index: usize) -> Option<String> {
+    (index == 0).then(|| serde_json::json!({ "type": PING, "success": true }).to_string())
 }
 
-/// The `index`th example of the newest schema that has one.
-fn example(schemas: &str, index: usize) -> Option<Value> {
-    let schemas: serde_json::Map<String, Value> = serde_json::from_str(schemas).ok()?;
+/// The `index`th example of the newest schema that has one, its numbers as they were written.
+fn example(schemas: &str, index: usize) -> Option<String> {
+    let Exact::Object(schemas) = Exact::parse(schemas)? else { return None };
     let mut versions: Vec<_> = schemas.into_iter().collect();
     // Versions are numbers as a rule; what is none comes last.
     versions.sort_by_key(|(version, _)| std::cmp::Reverse(version.parse::<u64>().unwrap_or(0)));
     versions.into_iter().find_map(|(_, schema)| {
-        let found = match schema.get("examples") {
-            Some(Value::Array(examples)) => examples.get(index).cloned(),
-            _ => schema.get("example").filter(|_| index == 0).cloned(),
+        let found = match (schema.pointer("/examples"), schema.pointer("/example")) {
+            (Some(Exact::List(examples)), _) => examples.get(index),
+            (_, example) => example.filter(|_| index == 0),
         };
-        found.filter(Value::is_object)
+        found.filter(|found| matches!(found, Exact::Object(_))).map(ToString::to_string)
     })
 }
 
@@ -101,10 +101,8 @@ async fn message(
         caller.demand(Capability::ViewEndpointSecret)?;
     }
     let found = match api.store.event_type(caller, &name).await {
-        Ok(event_type) => payload.or_else(|| {
-            event_type.schemas.and_then(|schemas| example(&schemas, index)).map(|it| it.to_string())
-        }),
-        Err(Error::NotFound(_)) if name == PING => payload.or_else(|| ping(index).map(|it| it.to_string())),
+        Ok(event_type) => payload.or_else(|| event_type.schemas.and_then(|schemas| example(&schemas, index))),
+        Err(Error::NotFound(_)) if name == PING => payload.or_else(|| ping(index)),
         Err(Error::NotFound(_)) => {
             let msg = format!("This event type does not exist: {name}");
             return Err(Error::violation(["body", "eventType"], msg));
@@ -188,9 +186,11 @@ mod tests {
             "2": {"type": "object"},
             "10": {"example": {"a": 10}},
         });
-        assert_eq!(example(&schemas.to_string(), 0), Some(json!({"a": 10})));
-        assert_eq!(example(&schemas.to_string(), 1), Some(json!({"a": 2})));
+        assert_eq!(example(&schemas.to_string(), 0), Some(r#"{"a":10}"#.into()));
+        assert_eq!(example(&schemas.to_string(), 1), Some(r#"{"a":2}"#.into()));
         assert_eq!(example(&schemas.to_string(), 2), None);
         assert_eq!(example(r#"{"1": {"examples": ["no object"]}}"#, 0), None);
+        let long = r#"{"1": {"example": {"n": 12345678901234567890123}}}"#;
+        assert_eq!(example(long, 0).as_deref(), Some(r#"{"n":12345678901234567890123}"#));
     }
 }

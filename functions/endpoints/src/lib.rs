@@ -283,6 +283,13 @@ impl Endpoints {
         Ok((app, endpoint))
     }
 
+    /// Has an ordered endpoint go on that was just enabled, sooner than its timer.
+    async fn wake_if_enabled(&self, app: &Application, old: &Endpoint, new: &Endpoint) {
+        if old.settings.disabled && !new.settings.disabled && new.settings.fifo.is_some() {
+            self.intake.advance(app, new.id).await;
+        }
+    }
+
     /// Every event type that an endpoint names must exist when it is written.
     async fn check_event_types(&self, caller: &Caller, settings: &EndpointSettings) -> Result<()> {
         let Some(names) = &settings.event_types else { return Ok(()) };
@@ -392,14 +399,14 @@ async fn replace(
     let app = state.api.store.application_for(&caller, &app).await?;
     let replaced = state.api.store.retry_on_conflict(async || {
         let read = |before| {
-            body.read_with((before, state.rules.of(app.id))).map(|EndpointUpdate(settings)| settings)
+            body.read_with((before, state.rules.of(app.id))).map(|EndpointUpdate(settings)| {
+                EndpointSettings { uid: wanted.uid_of_put(settings.uid.as_ref()), ..settings }
+            })
         };
         let old = match (state.api.store.endpoint_for(app.id, &wanted).await, &wanted) {
             (Ok(old), _) => old,
-            (Err(Error::NotFound(_)), Reference::Uid(uid)) => {
+            (Err(Error::NotFound(_)), Reference::Uid(_)) => {
                 let settings = read(None)?;
-                let uid = settings.uid.clone().or_else(|| Some(uid.clone()));
-                let settings = EndpointSettings { uid, ..settings };
                 let made = state.make(&caller, &app, settings, None, EndpointHeaders::default()).await?;
                 return Ok(Some(Either::Second(Created(made.into()))));
             }
@@ -411,6 +418,9 @@ async fn replace(
         state.ensure_http_key(&caller, &settings, old.settings.http_signatures).await?;
         let off = settings.disabled;
         let new = state.api.store.update_endpoint(&caller, &app, &old, settings, off).await?;
+        if let Some(new) = &new {
+            state.wake_if_enabled(&app, &old, new).await;
+        }
         Ok(new.map(|new| Either::First(Json(new.into()))))
     });
     Ok(replaced.await?)
@@ -432,7 +442,11 @@ async fn patch(
         }
         state.ensure_http_key(&caller, &settings, old.settings.http_signatures).await?;
         let off = off && state.bug != Some(InjectedBug::ProbesWhatAPersonDisabled);
-        state.api.store.update_endpoint(&caller, &app, &old, settings, off).await
+        let new = state.api.store.update_endpoint(&caller, &app, &old, settings, off).await?;
+        if let Some(new) = &new {
+            state.wake_if_enabled(&app, &old, new).await;
+        }
+        Ok(new)
     });
     Ok(Json(patched.await?.into()))
 }

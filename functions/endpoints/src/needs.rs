@@ -169,7 +169,7 @@ pub struct ListParams {
 
 impl QueryParams for ListParams {
     fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
-        let endpoint = query.one("endpointId");
+        let endpoint = query.one("endpointId")?;
         let list = query.log(now)?;
         Ok(Self { endpoint: endpoint.map(EndpointRef::read).transpose()?, list })
     }

@@ -227,7 +227,11 @@ impl Endpoints {
         command: OrderCommand,
         what: AuditAction,
     ) -> Result<NoContent> {
-        let (app, endpoint, _) = self.ordered(caller, path).await?;
+        let (app, endpoint, place) = self.ordered(caller, path).await?;
+        // It is as it is to be. What waits is tried at once by `retry`, for which other rights are needed.
+        if command == OrderCommand::Resume && !place.paused {
+            return Ok(NoContent);
+        }
         self.api.store.command_place(caller, &app, endpoint.id, command, what).await?;
         if command != OrderCommand::Pause {
             self.intake.advance(&app, endpoint.id).await;
@@ -333,7 +337,7 @@ async fn skip(
                     Ok(store.skip_in_order(&held).await?.then_some(()))
                 })
                 .await?;
-            state.command(&caller, &path, OrderCommand::Retry, AuditAction::OrderSkipped).await
+            state.command(&caller, &path, OrderCommand::Look, AuditAction::OrderSkipped).await
         })
         .await
 }

@@ -147,7 +147,7 @@ impl RequestBody for BulkReplayIn {
             UNTIL,
             (
                 "status",
-                "Only messages with this delivery status: 0 delivered, 1 waiting for the next attempt, 2 failed, 3 in flight.",
+                "Only messages with this delivery status: 0 delivered, 1 those of 3 that wait for a retry, 2 failed, 3 not ended, as lists show it.",
             ),
             (
                 "statusCodeClass",

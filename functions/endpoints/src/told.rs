@@ -322,14 +322,13 @@ async fn replace(
     body: Body<ToldUpdate>,
 ) -> ApiResult<Either<Json<ToldOut>, Created<ToldOut>>> {
     let ToldUpdate(settings) = body.read_with(state.rules.https_only)?;
+    let settings = EndpointSettings { uid: wanted.uid_of_put(settings.uid.as_ref()), ..settings };
     let replaced = state.api.store.retry_on_conflict(async || {
         let settings = settings.clone();
         let (app, old) = match (state.find_told(&caller, &wanted).await, &wanted) {
             (Ok(found), _) => found,
-            (Err(Error::NotFound(_)), Reference::Uid(uid)) => {
+            (Err(Error::NotFound(_)), Reference::Uid(_)) => {
                 let app = state.make_told(&caller).await?;
-                let uid = settings.uid.clone().or_else(|| Some(uid.clone()));
-                let settings = EndpointSettings { uid, ..settings };
                 let new = ToldIn { settings, key: None, headers: EndpointHeaders::default() };
                 let made = state.create_told(&caller, &app, new).await?;
                 return Ok(Some(Either::Second(Created(made.into()))));

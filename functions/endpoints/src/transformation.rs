@@ -135,6 +135,7 @@ fn read_code(fields: &mut Fields<'_>) -> Field<String> {
 fn read_variables(fields: &mut Fields<'_>) -> Field<BTreeMap<String, String>> {
     let variables: Field<BTreeMap<String, String>> = fields.take(&["variables"]);
     fields.rule("variables", Rule::BytesInAll(VARIABLES_LENGTH_MAX));
+    fields.no_name_twice("variables");
     if let Field::Value(map) = &variables {
         let length: usize = map.iter().map(|(name, value)| name.len() + value.len()).sum();
         if map.len() > VARIABLES_MAX {

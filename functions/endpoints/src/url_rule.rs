@@ -3,7 +3,7 @@
 use url::{Host, ParseError, Url};
 
 /// Longest URL, in bytes.
-pub const LENGTH_MAX: usize = 65_536;
+pub const LENGTH_MAX: usize = 65_534;
 /// Longest text that an error repeats.
 const SHOWN_MAX: usize = 200;
 
@@ -32,7 +32,7 @@ pub fn read(text: &str, https_only: bool) -> Result<String, String> {
         Some(_) if url.port() == Some(0) => Err("Must not name port 0".into()),
         // What is sent to can be longer than what was written.
         Some(_) if url.as_str().parse::<http::Uri>().is_err() => {
-            Err("Must not be longer, written out".into())
+            Err(format!("Must have at most {LENGTH_MAX} bytes with what it is written out to"))
         }
         Some(_) => Ok(url.into()),
     }

@@ -146,6 +146,7 @@ fn whole(fields: &mut Fields<'_>, name: String) -> EventType {
 /// The schemas' JSON text as it was sent; each version's has to be an object.
 fn schemas(fields: &mut Fields<'_>) -> Field<String> {
     let raw = fields.raw_as::<BTreeMap<String, Map<String, Value>>>(&["schemas"]);
+    fields.no_name_twice("schemas");
     if raw.value_ref().is_some_and(|raw| raw.get().len() > SCHEMAS_LENGTH_MAX) {
         let msg = format!("Must have at most {SCHEMAS_LENGTH_MAX} bytes");
         fields.violation("schemas", msg);

@@ -151,7 +151,7 @@ impl QueryParams for PollQuery {
     fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
         Ok(Self {
             limit: limit(query)?,
-            iterator: query.one("iterator").map(str::to_owned),
+            iterator: query.one("iterator")?.map(str::to_owned),
             narrowing: Narrowing {
                 event_type: query.text("event_type", Text::Name(NAME_LENGTH_MAX))?.map(str::to_owned),
                 channel: query.text("channel", Text::Name(CHANNEL_LENGTH_MAX))?.map(str::to_owned),
@@ -178,7 +178,7 @@ struct ConsumerQuery {
 
 impl QueryParams for ConsumerQuery {
     fn read(query: &RawQuery, _: Timestamp) -> Result<Self> {
-        Ok(Self { limit: limit(query)?, iterator: query.one("iterator").map(str::to_owned) })
+        Ok(Self { limit: limit(query)?, iterator: query.one("iterator")?.map(str::to_owned) })
     }
 }
 

@@ -378,6 +378,17 @@ pub enum Reference<I> {
     Uid(String),
 }
 
+impl<I> Reference<I> {
+    /// The uid of what a PUT makes or replaces: the one that its body gives, or else the one that its path names. Without
+    /// that, the second of two identical requests would take the uid away that the first one gave.
+    pub fn uid_of_put(&self, given: Option<&String>) -> Option<String> {
+        match (given, self) {
+            (Some(uid), _) | (None, Self::Uid(uid)) => Some(uid.clone()),
+            (None, Self::Id(_)) => None,
+        }
+    }
+}
+
 impl<I: Id> Reference<I> {
     /// Reads a path segment; none if it can name nothing (wrong characters, or our prefix before
     /// something that is no id: no uid may begin like that).

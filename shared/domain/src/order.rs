@@ -205,6 +205,10 @@ pub struct Place {
     pub forced: u64,
     /// How often that was done.
     pub forced_done: u64,
+    /// How often somebody changed what a key waits for, so that those that wait are to be looked at.
+    pub looks: u64,
+    /// How often that was done.
+    pub looks_done: u64,
     /// How often it was changed by who had a lease: each of their writes is on condition that it is the next.
     pub turn: u64,
     /// Who works on it.
@@ -221,9 +225,15 @@ impl Place {
         self.forced != self.forced_done
     }
 
+    /// Whether somebody changed what a key waits for, and those that wait were not looked at since.
+    pub const fn is_to_be_looked_at(&self) -> bool {
+        self.looks != self.looks_done
+    }
+
     /// Whether a key that waits may go on.
     pub fn has_due(&self, now: Timestamp) -> bool {
-        self.is_forced() && !self.waiting.is_empty() || self.waiting.values().any(|key| key.next <= now)
+        (self.is_forced() || self.is_to_be_looked_at()) && !self.waiting.is_empty()
+            || self.waiting.values().any(|key| key.next <= now)
     }
 }
 

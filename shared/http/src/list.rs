@@ -41,7 +41,7 @@ impl RawQuery {
         let order =
             self.choice("order", &[("ascending", Order::Ascending), ("descending", Order::Descending)])?;
         let limit = self.number("limit", 1, LIMIT_MAX, LIMIT_DEFAULT)?.into();
-        let cursor = match self.one("iterator") {
+        let cursor = match self.one("iterator")? {
             None => Cursor::Start,
             Some(text) => {
                 let key = |key: &str| {

@@ -95,20 +95,24 @@ impl RawQuery {
         }
     }
 
-    /// The last value of that name, if it is not empty.
-    pub fn one(&self, name: &'static str) -> Option<&str> {
+    /// The value of that name, if it is not empty.
+    ///
+    /// # Errors
+    /// `Invalid` if there are two: taking one would answer something else than what was asked for.
+    pub fn one(&self, name: &'static str) -> Result<Option<&str>> {
         self.note(|| Parameter::new(name, Shape::Text));
         self.value(name)
     }
 
-    fn value(&self, name: &'static str) -> Option<&str> {
+    fn value(&self, name: &'static str) -> Result<Option<&str>> {
         unknown::asked(name);
-        self.pairs
-            .iter()
-            .rev()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
-            .filter(|v| !v.is_empty())
+        let mut values =
+            self.pairs.iter().filter(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value);
+        let first = values.next();
+        if values.any(|other| Some(other) != first) {
+            return Err(Error::violation(["query", name], "Is given twice: give it once, with one value"));
+        }
+        Ok(first.map(String::as_str))
     }
 
     /// All values of `name=a&name=b`, `name[]=a` and `name=a,b`; none if there is not one.
@@ -148,7 +152,7 @@ impl RawQuery {
         what: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Result<Option<T>> {
-        let Some(text) = self.value(name) else { return Ok(None) };
+        let Some(text) = self.value(name)? else { return Ok(None) };
         let value = parse(text)
             .ok_or_else(|| Error::BadRequest(format!("The query parameter `{name}` should be {what}.")))?;
         Ok(Some(value))
@@ -160,7 +164,7 @@ impl RawQuery {
     /// `Invalid` if it does not.
     pub fn text(&self, name: &'static str, rule: Text) -> Result<Option<&str>> {
         self.note(|| Parameter { rules: rule.rules(), ..Parameter::new(name, Shape::Text) });
-        let Some(text) = self.value(name) else { return Ok(None) };
+        let Some(text) = self.value(name)? else { return Ok(None) };
         match rule.broken(text) {
             Some(msg) => Err(Error::violation(["query", name], msg)),
             None => Ok(Some(text)),
@@ -274,7 +278,7 @@ impl RawQuery {
         choice: &[(K, T)],
         word: impl Fn(&(K, T)) -> String,
     ) -> Result<Option<T>> {
-        let Some(text) = self.value(name) else { return Ok(None) };
+        let Some(text) = self.value(name)? else { return Ok(None) };
         if let Some((_, value)) = choice.iter().find(|entry| word(entry) == text) {
             return Ok(Some(*value));
         }
@@ -336,6 +340,12 @@ mod tests {
             assert_eq!(RawQuery::parse(text).many("t"), Some(vec!["a".to_owned(), "b".to_owned()]), "{text}");
         }
         assert_eq!(RawQuery::parse("t=").many("t"), None);
+        for text in ["t=a&t=b", "t=a&t[]=b", "t=a&t=&t=b"] {
+            assert!(matches!(RawQuery::parse(text).one("t"), Err(Error::Invalid(_))), "{text}");
+        }
+        for text in ["t=a", "t=a&t=a", "t=&t=a", "t[]=a"] {
+            assert!(matches!(RawQuery::parse(text).one("t"), Ok(Some("a"))), "{text}");
+        }
         for text in ["t[a]=a", "t[0][1]=a", "t[=a", "t]=a", "%5Bt%5D=a", "t[-1]=a"] {
             assert!(matches!(RawQuery::read(text), Err(Error::BadRequest(_))), "{text}");
         }

@@ -75,7 +75,10 @@ impl RequestBody for ApplicationPatch {
 const APPLICATION_FIELDS: &[(&str, &str)] = &[
     ("name", "Display name."),
     ("uid", "Your own ID, unique within the organisation. Paths take it instead of the ID."),
-    ("rateLimit", "Maximum messages per second to each of its endpoints; further ones wait."),
+    (
+        "rateLimit",
+        "Messages per second to its endpoints; further ones wait. It holds over any longer time; within one second up to twice as many can arrive.",
+    ),
     RETRY_POLICY[0],
     RETRY_POLICY[1],
     RETRY_POLICY[2],

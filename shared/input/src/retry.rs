@@ -40,6 +40,7 @@ impl Fields<'_> {
 fn read(part: &mut Fields<'_>) -> Option<OwnRetryPolicy> {
     let schedule: Field<Vec<u32>> = part.take(&["schedule"]);
     part.rule("schedule", Rule::Entries(0, usize::from(Backoff::ATTEMPTS_MAX) - 1));
+    part.rule("schedule", Rule::EachRange(1, Backoff::SECONDS_MAX.into()));
     let attempts = part.number(&["attempts"], 1..=Backoff::ATTEMPTS_MAX.into()).value();
     let min = part.number(&["minSeconds"], WAIT_RULE).value();
     let max = part.number(&["maxSeconds"], WAIT_RULE).value();

@@ -100,6 +100,8 @@ pub enum Rule {
     Unique,
     /// A list whose entries are held to this.
     Each(Text),
+    /// A list of numbers from the first to the second.
+    EachRange(i64, i64),
     /// A map none of whose values is null.
     NoNulls,
     /// A map of at most this many bytes in all.
@@ -232,6 +234,12 @@ fn of_rule(rule: Rule, schema: &mut Map<String, Value>, words: &mut Vec<String>)
             let mut entry = of_shape(Shape::Text);
             text.rules().into_iter().for_each(|rule| of_rule(rule, &mut entry, words));
             schema.insert("items".into(), entry.into());
+        }
+        Rule::EachRange(min, max) => {
+            if let Some(Value::Object(entry)) = schema.get_mut("items") {
+                set(entry, "minimum", json!(min));
+                set(entry, "maximum", json!(max));
+            }
         }
         Rule::NoNulls => {
             if let Some(Value::Object(values)) = schema.get_mut("additionalProperties") {

@@ -205,7 +205,10 @@ fn fits_state(task: &Task, state: &State) -> bool {
     }
     match task.kind {
         TaskKind::Recover => state.outcome() == Status::Fail,
-        _ => task.filter.status.is_none_or(|status| state.outcome() == status),
+        // What lists show as sending may wait for a retry.
+        _ => task.filter.status.is_none_or(|status| {
+            state.outcome() == status || (status == Status::Sending && state.outcome() == Status::Pending)
+        }),
     }
 }
 

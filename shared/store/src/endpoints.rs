@@ -380,7 +380,7 @@ impl Store {
             tx.add(Guard::Unchanged, self.begin_place(app.id, old.id, &ordered).await?)?;
             self.wake_in(&mut tx, app, old.id)?;
         } else if enabled && self.has_place(old).await? {
-            tx.add(Guard::Unchanged, self.force_place(old.id, ""))?;
+            tx.add(Guard::Unchanged, self.force_place(old.id))?;
             self.wake_in(&mut tx, app, old.id)?;
         }
         if old.settings.fifo.is_some() && new.settings.fifo.is_none() {

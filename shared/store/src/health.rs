@@ -413,7 +413,7 @@ impl Store {
         tx.add(Guard::Unchanged, self.of_endpoint(app, endpoint.id, update))?;
         tx.add(Guard::Fresh, self.audit(change.from(disabled(true)).to(after)))?;
         if self.has_place(endpoint).await? {
-            tx.add(Guard::Unchanged, self.force_place(endpoint.id, ""))?;
+            tx.add(Guard::Unchanged, self.force_place(endpoint.id))?;
             self.wake_in(&mut tx, app, endpoint.id)?;
         }
         let reason = format!("{} to a probe", probe.failure());

@@ -39,6 +39,8 @@ pub enum OrderCommand {
     Resume,
     /// What waits is tried at once.
     Retry,
+    /// What waits is looked at: one of its messages was given up.
+    Look,
 }
 
 /// The end of an application's order: the number of its last message, and when that was added.
@@ -64,6 +66,8 @@ fn place_of(item: &Item) -> Result<Place> {
         paused: item.contains_key("pz"),
         forced: item.number_opt("fc").unwrap_or(0),
         forced_done: item.number_opt("fd").unwrap_or(0),
+        looks: item.number_opt("lc").unwrap_or(0),
+        looks_done: item.number_opt("ld").unwrap_or(0),
         turn: item.number_opt("n").unwrap_or(0),
         lease: item.text_opt("lt").map(lease).transpose()?,
         awaited: item.contains_key("aw"),
@@ -264,9 +268,10 @@ impl Store {
             (":turn", n(place.turn)),
             (":next", n(place.turn + 1)),
             (":fd", n(place.forced_done)),
+            (":ld", n(place.looks_done)),
         ];
         let (mut set, mut remove) =
-            ("SET p = :p, n = :next, fd = :fd".to_owned(), " REMOVE lt, lu, wt".to_owned());
+            ("SET p = :p, n = :next, fd = :fd, ld = :ld".to_owned(), " REMOVE lt, lu, wt".to_owned());
         for (name, key, value) in [
             ("k", ":k", (!place.waiting.is_empty()).then(|| b(write_waiting(&place.waiting)))),
             ("wk", ":wk", place.wake.map(|at| n(at.ms()))),
@@ -340,16 +345,20 @@ impl Store {
     }
 
     /// What waits at a place is tried at once, and a new job comes for what is tried later.
-    pub(super) fn force_place(&self, endpoint: EndpointId, and: &str) -> UpdateBuilder {
+    pub(super) fn force_place(&self, endpoint: EndpointId) -> UpdateBuilder {
+        self.change_place(endpoint, "SET aw = :one REMOVE wk ADD fc :one")
+    }
+
+    fn change_place(&self, endpoint: EndpointId, update: &str) -> UpdateBuilder {
         Update::builder()
             .table_name(self.table(Table::Log))
             .set_key(Some(keys::order_place(endpoint)))
-            .update_expression(format!("SET aw = :one REMOVE wk{and} ADD fc :one"))
+            .update_expression(update)
             .condition_expression("attribute_exists(pk)")
             .expression_attribute_values(":one", n(1))
     }
 
-    /// Pauses an ordered endpoint, resumes it, or has what waits tried at once.
+    /// Pauses an ordered endpoint, resumes it, or has what waits tried or looked at at once.
     ///
     /// # Errors
     /// `NotFound` if it has no place; the store's own.
@@ -362,14 +371,10 @@ impl Store {
         what: AuditAction,
     ) -> Result<()> {
         let update = match command {
-            OrderCommand::Pause => Update::builder()
-                .table_name(self.table(Table::Log))
-                .set_key(Some(keys::order_place(endpoint)))
-                .update_expression("SET pz = :one, aw = :one")
-                .condition_expression("attribute_exists(pk)")
-                .expression_attribute_values(":one", n(1)),
-            OrderCommand::Resume => self.force_place(endpoint, ", pz"),
-            OrderCommand::Retry => self.force_place(endpoint, ""),
+            OrderCommand::Pause => self.change_place(endpoint, "SET pz = :one, aw = :one"),
+            OrderCommand::Resume => self.change_place(endpoint, "SET aw = :one REMOVE wk, pz ADD fc :one"),
+            OrderCommand::Retry => self.force_place(endpoint),
+            OrderCommand::Look => self.change_place(endpoint, "SET aw = :one REMOVE wk ADD lc :one"),
         };
         let mut tx = Transaction::new("change an ordered endpoint");
         tx.add(Guard::Unchanged, update)?;

@@ -191,8 +191,11 @@ fn caught<'js, T>(ctx: &Ctx<'js>, result: rquickjs::Result<T>) -> Result<T, Outc
             let line = exception.stack().as_deref().and_then(line_of);
             Outcome::Failed { error: short(&error), line }
         }
-        // There is no memory for an exception, either.
-        CaughtError::Value(value) if value.is_null() => out_of_memory(),
+        // Where there is no memory for an exception, either, it looks as if `null` were thrown.
+        CaughtError::Value(value) if value.is_null() => {
+            let Outcome::Failed { error, line } = out_of_memory() else { return out_of_memory() };
+            Outcome::Failed { error: format!("thrown: null, or {error}"), line }
+        }
         CaughtError::Value(value) => {
             let thrown = value.get::<String>().unwrap_or_else(|_| value.type_name().to_owned());
             Outcome::failed(short(&format!("thrown: {thrown}")))

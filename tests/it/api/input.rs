@@ -206,8 +206,11 @@ async fn resources_are_changed_as_asked() {
     // PUT makes what is not there, and replaces what is.
     let put = stack.request("PUT", "/api/v1/app/one", &stack.token, r#"{"name":"uno"}"#).await;
     assert_eq!((put.status, &put.json()["uid"]), (StatusCode::CREATED, &json!("one")));
-    let put = stack.request("PUT", "/api/v1/app/one", &stack.token, r#"{"name":"un","uid":"one"}"#).await;
-    assert_eq!((put.status, &put.json()["name"]), (StatusCode::OK, &json!("un")));
+    for body in [r#"{"name":"un","uid":"one"}"#, r#"{"name":"un"}"#, r#"{"name":"un"}"#] {
+        let put = stack.request("PUT", "/api/v1/app/one", &stack.token, body).await;
+        let (status, put) = (put.status, put.json());
+        assert_eq!((status, &put["name"], &put["uid"]), (StatusCode::OK, &json!("un"), &json!("one")));
+    }
 
     let app = made.id;
     let endpoint = EndpointIn { uid: Some("main".into()), ..EndpointIn::new("http://127.0.0.1:9/a".into()) };
@@ -219,8 +222,17 @@ async fn resources_are_changed_as_asked() {
         (&patched["id"], &patched["disabled"], &patched["url"]),
         (&json!(endpoint.id), &json!(true), &json!("http://127.0.0.1:9/a"))
     );
-    let put = stack.request("PUT", &path, &stack.token, r#"{"url":"http://127.0.0.1:9/b"}"#).await.json();
-    assert_eq!((put.get("channels"), put.get("uid"), &put["disabled"]), (None, None, &json!(false)));
+    // What names it keeps it, however often it is asked for; what is left out is gone.
+    let whole = r#"{"url":"http://127.0.0.1:9/b"}"#;
+    for _ in 0..2 {
+        let put = stack.request("PUT", &path, &stack.token, whole).await;
+        let (status, put) = (put.status, put.json());
+        assert_eq!((status, &put["id"], &put["uid"]), (StatusCode::OK, &json!(endpoint.id), &json!("main")));
+        assert_eq!((put.get("channels"), &put["disabled"]), (None, &json!(false)));
+    }
+    let by_id = format!("/api/v1/app/{app}/endpoint/{}", endpoint.id);
+    let put = stack.request("PUT", &by_id, &stack.token, whole).await.json();
+    assert_eq!(put.get("uid"), None);
     stack.svix.endpoint().delete(app.clone(), endpoint.id.clone()).await.unwrap();
     assert!(stack.svix.endpoint().get(app.clone(), endpoint.id).await.is_err());
     stack.svix.application().delete(app.clone()).await.unwrap();

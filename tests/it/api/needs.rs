@@ -134,6 +134,7 @@ async fn what_a_pause_stopped_is_listed_until_it_arrives_or_its_endpoint_is_dele
     let app = stack.app().await;
     let paused = stack.endpoint(&app, &receiver.url("/a")).await.id;
     let deleted = stack.endpoint(&app, &receiver.url("/b")).await.id;
+    let gone = stack.endpoint(&app, &receiver.url("/c")).await.id;
     let since = clock.now();
     let message = stack.message(&app, MessageIn::new("a.b".into(), json!({}))).await;
     stack.jobs_are_done().await;
@@ -144,11 +145,17 @@ async fn what_a_pause_stopped_is_listed_until_it_arrives_or_its_endpoint_is_dele
     let [off, on] = [r#"{"disabled":true}"#, r#"{"disabled":false}"#];
     change("PATCH", &paused, off).await;
     change("PATCH", &deleted, off).await;
+    change("DELETE", &gone, "").await;
     let of_app = format!("/app/{app}/undelivered");
     assert_eq!(list(&stack, &of_app).await["data"], json!([]), "a retry is to come");
     clock.skip(Duration::from_secs(1_500));
-    assert_eq!(stack.run_timers().await, 2);
+    assert_eq!(stack.run_timers().await, 3);
     stack.jobs_are_done().await;
+    // Where nothing will be sent any more, nothing is said to be under way.
+    let destinations = list(&stack, &format!("/app/{app}/msg/{message}/endpoint")).await;
+    for to in destinations["data"].as_array().expect("a page") {
+        assert_eq!((&to["status"], to.get("nextAttempt")), (&json!(2), None), "{to}");
+    }
 
     let listed = list(&stack, &of_app).await;
     let mut endpoints = field(&listed, "endpointId");
@@ -164,7 +171,7 @@ async fn what_a_pause_stopped_is_listed_until_it_arrives_or_its_endpoint_is_dele
     // To what is deleted nothing can be sent any more, also in the list of all.
     change("DELETE", &deleted, "").await;
     for path in [of_app.as_str(), "/undelivered"] {
-        assert_eq!(field(&list(&stack, path).await, "endpointId"), [paused.clone()], "{path}");
+        assert_eq!(field(&list(&stack, path).await, "endpointId"), std::slice::from_ref(&paused), "{path}");
     }
     works.store(true, Ordering::SeqCst);
     change("PATCH", &paused, on).await;

@@ -44,9 +44,12 @@ async fn the_operator_is_told_what_happens() {
     let sink = sink.expect("an endpoint").id;
     let secret = svix.endpoint().get_secret(operations, sink).await.expect("a secret").key;
 
-    let receiver = Receiver::answering(|webhook| {
+    let works = Arc::new(AtomicBool::new(false));
+    let does = works.clone();
+    let receiver = Receiver::answering(move |webhook| {
         let code = match webhook.path.as_str() {
             "/gone" => StatusCode::GONE,
+            _ if does.load(Ordering::SeqCst) => StatusCode::OK,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         (code, String::new())
@@ -98,6 +101,20 @@ async fn the_operator_is_told_what_happens() {
         last.insert(&attempt.id);
     }
     assert_eq!(last.len(), 2, "each speaks of its own attempt");
+
+    // It arrives after all, because somebody sends it again: told once, and no more for what is sent once more.
+    works.store(true, Ordering::SeqCst);
+    for expected in [&["message.attempt.recovered"][..], &[]] {
+        let attempts = stack.svix.message_attempt();
+        attempts.resend(app.clone(), message.clone(), endpoint.id.clone(), None).await.expect("it is sent");
+        stack.idle().await;
+        let after = told(&stack, &mut operator).await;
+        assert_eq!(types(&after), expected);
+        for (_, data) in after {
+            let last = (&data["msgId"], &data["lastAttempt"]["responseStatusCode"]);
+            assert_eq!(last, (&json!(message), &json!(200)));
+        }
+    }
     stack.svix.endpoint().delete(app.clone(), endpoint.id.clone()).await.expect("it goes");
     assert_eq!(types(&told(&stack, &mut operator).await), ["endpoint.deleted"]);
 }

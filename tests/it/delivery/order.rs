@@ -165,6 +165,32 @@ async fn people_skip_retry_pause_and_resume() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn skipping_lets_its_own_key_go_on_and_no_other() {
+    let mut receiver = Receiver::answering(|_| BROKEN).await;
+    let ordered = Ordered::with("3600", &receiver.url("/"), Some("/k")).await;
+    let skipped = ordered.post("a", 1).await;
+    ordered.post("a", 2).await;
+    ordered.post("b", 3).await;
+    let mut first = arrive(&mut receiver, 2).await;
+    first.sort();
+    assert_eq!(first, [("a".into(), 1), ("b".into(), 3)]);
+    ordered.stack.jobs_are_done().await;
+    assert_eq!(ordered.ask("POST", "/order/skip", json!({ "msgId": skipped })).await.0, 204);
+    assert_eq!(arrive(&mut receiver, 1).await, [("a".into(), 2)]);
+    ordered.stack.jobs_are_done().await;
+    // Nor does it by being resumed, as it is not paused.
+    assert_eq!(ordered.ask("POST", "/order/resume", Value::Null).await.0, 204);
+    ordered.stack.jobs_are_done().await;
+    assert!(receiver.rest().is_empty());
+    let status = ordered.status().await;
+    assert_eq!(
+        (&status["status"], status["waiting"].as_array().map(Vec::len)),
+        (&json!("retrying"), Some(2))
+    );
+    ordered.stack.leaves_jobs();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_comes_while_it_is_disabled_arrives_when_it_is_enabled() {
     let mut receiver = Receiver::start().await;
     let ordered = Ordered::with("1", &receiver.url("/"), None).await;
@@ -176,8 +202,8 @@ async fn what_comes_while_it_is_disabled_arrives_when_it_is_enabled() {
     assert!(receiver.rest().is_empty());
     assert_eq!(ordered.status().await["status"], "disabled");
     assert_eq!(ordered.ask("PATCH", "", json!({ "fifo": false })).await.0, 409);
+    // At once: nobody runs the timers.
     assert_eq!(ordered.ask("PATCH", "", json!({ "disabled": false })).await.0, 200);
-    ordered.stack.run_timers().await;
     let order: Vec<u64> = arrive(&mut receiver, 3).await.into_iter().map(|(_, n)| n).collect();
     assert_eq!(order, [0, 1, 2]);
 }

@@ -6,6 +6,7 @@ mod connector;
 mod failure;
 mod guard;
 mod header_case;
+mod lookups;
 mod request;
 mod response;
 

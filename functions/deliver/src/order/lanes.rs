@@ -85,7 +85,14 @@ impl Work {
         place.waiting.len() >= KEYS_WAITING_MAX
     }
 
+    /// Has what waits tried at once, or only looked at, where somebody asked for it: what is looked at before it is due waits on.
     fn force(&mut self) {
+        if self.place.is_to_be_looked_at() {
+            for waiting in self.place.waiting.values_mut().filter(|waiting| !waiting.gathers()) {
+                waiting.next = AT_ONCE;
+            }
+            self.place.looks_done = self.place.looks;
+        }
         if self.place.is_forced() {
             for waiting in self.place.waiting.values_mut() {
                 (waiting.next, waiting.forced) = (AT_ONCE, true);
@@ -96,7 +103,7 @@ impl Work {
 
     /// Takes note of what was asked for while this was leased.
     pub fn see(&mut self, seen: &Place) {
-        (self.place.forced, self.place.turn) = (seen.forced, seen.turn);
+        (self.place.forced, self.place.looks, self.place.turn) = (seen.forced, seen.looks, seen.turn);
         self.stopped = seen.paused;
         self.at_end = false;
         self.force();

@@ -134,14 +134,19 @@ impl<'a> Fields<'a> {
         field
     }
 
+    /// Refuses an object of which a name is there twice: a reader that takes the last value would ignore what else is said.
+    pub fn no_name_twice(&mut self, field: &'static str) {
+        for name in self.raw(&[field]).map(|(_, raw)| object::repeated(raw)).unwrap_or_default() {
+            self.violation_at(&[field, &name], "Must not be there twice");
+        }
+    }
+
     /// A map of texts, at most 4096 bytes in all.
     pub fn metadata(&mut self) -> Field<BTreeMap<String, String>> {
         const LENGTH_MAX: usize = 4096;
         let field: Field<BTreeMap<String, String>> = self.take(&["metadata"]);
         self.rule("metadata", Rule::BytesInAll(LENGTH_MAX));
-        for name in self.raw(&["metadata"]).map(|(_, raw)| object::repeated(raw)).unwrap_or_default() {
-            self.violation_at(&["metadata", &name], "Must not be there twice");
-        }
+        self.no_name_twice("metadata");
         // The store has no attribute without a name.
         if let Field::Value(map) = &field
             && map.contains_key("")

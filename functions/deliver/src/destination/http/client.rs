@@ -22,6 +22,7 @@ use super::connection::{History, Noted, Tracking};
 use super::connector::{Connector, System};
 use super::failure::cause;
 use super::guard::Guard;
+use super::lookups::Lookups;
 
 /// The body of an answer.
 pub type Body = UnsyncBoxBody<Bytes, Box<dyn StdError + Send + Sync>>;
@@ -138,7 +139,7 @@ fn network_by(guard: Guard, config: ClientConfig) -> Network {
         .with_tls_config(config)
         .https_or_http()
         .enable_all_versions()
-        .wrap_connector(Connector::new(guard, Arc::new(System)));
+        .wrap_connector(Connector::new(guard, Arc::new(Lookups::of(Arc::new(System)))));
     let mut builder = PoolingClient::builder(TokioExecutor::new());
     builder
         .pool_timer(TokioTimer::new())

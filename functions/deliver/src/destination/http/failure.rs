@@ -54,7 +54,7 @@ fn sentence(error: &Error) -> String {
     }
     match cause::<hyper::Error>(error) {
         Some(error) if error.is_parse_too_large() => {
-            return "the head of the response is too large: at most 1,000 headers and 256 KB are read".into();
+            return "the head of the response is too large (1,000 headers and 256 KB are read), or says that the body is".into();
         }
         Some(error) if error.is_parse() => return "the response is not valid HTTP".into(),
         _ => {}
