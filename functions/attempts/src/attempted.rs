@@ -12,7 +12,7 @@ use shared::http::{
 };
 use shared::ids::{AppId, EndpointId, MessageId};
 use shared::store::Store;
-use shared::store::attempts::State;
+use shared::store::attempts::{State, Status};
 use shared::store::endpoints::Endpoint;
 use shared::store::messages::Message;
 use shared::store::shards::LogQuery;
@@ -142,6 +142,7 @@ async fn destinations_of(
     now: Timestamp,
 ) -> Result<Page<(Endpoint, Option<State>)>> {
     let destinations = store.destinations(message).await?;
+    let held_back = message.deliver_at.is_some_and(|at| at > now);
     let may_come = message.first_due() > store.retention().attempts_since(now);
     let ids = in_reading_order(destinations.all().into_iter().collect(), query);
     let (mut entries, mut joined) = (Vec::new(), 0);
@@ -159,10 +160,13 @@ async fn destinations_of(
         found.extend(store.deleted_endpoints(message.app, &missing).await?);
         found.sort_by_key(|endpoint| chunk.iter().position(|id| *id == endpoint.id));
         for endpoint in found {
-            let state = states.remove(&endpoint.id);
+            let own = destinations.own.contains(&endpoint.id);
+            // What was sent by hand in vain before its time does not end what is to come.
+            let is_to_come = |state: &State| state.number() == 0 && state.outcome() != Status::Success;
+            let state = states.remove(&endpoint.id).filter(|state| !(held_back && own && is_to_come(state)));
             // What was sent by hand to an endpoint that it was not for counts once it was made. Without a state the first attempt
             // is to come, unless the message is so old that its attempts have left the log.
-            if state.is_some() || (may_come && destinations.own.contains(&endpoint.id)) {
+            if state.is_some() || (may_come && own) {
                 entries.push((endpoint, state));
             }
         }

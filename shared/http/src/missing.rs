@@ -80,7 +80,11 @@ pub fn no_such_path(method: &Method, uri: &Uri) -> Response {
 
 /// Whether `path` is one of `template`, in which `{name}` stands for a segment.
 fn matches(template: &str, path: &str) -> bool {
-    let mut path = path.trim_end_matches('/').split('/');
+    // An empty segment, and what is no text, names nothing that another server would have.
+    if percent_decode_str(path).decode_utf8().is_err() {
+        return false;
+    }
+    let mut path = path.strip_suffix('/').unwrap_or(path).split('/');
     let is_same = template.split('/').all(|part| match path.next() {
         Some(segment) if part.starts_with('{') => !segment.is_empty(),
         segment => segment == Some(part),
@@ -111,6 +115,8 @@ mod tests {
     fn templates_are_whole_paths() {
         assert!(matches("/api/v1/app/{app_id}/integration", "/api/v1/app/a/integration/"));
         assert!(!matches("/api/v1/app/{app_id}/integration", "/api/v1/app//integration"));
+        assert!(!matches("/api/v1/app", "/api/v1/app//"));
+        assert!(!matches("/api/v1/app/{app_id}", "/api/v1/app/%ff"));
         assert!(!matches("/api/v1/app/{app_id}", "/api/v1/app/a/b"));
         assert!(!matches("/api/v1/app/{app_id}/b", "/api/v1/app/a"));
     }

@@ -34,6 +34,23 @@ async fn exchange(stream: &mut TcpStream, text: &str, until: &str) -> String {
     answer
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_sent_all_of_a_request_may_close_its_half() {
+    let stack = TestStack::start().await;
+    let body = json!({"name": "half closed"}).to_string();
+    let mut stream = connect(&stack).await;
+    let request = format!(
+        "POST /api/v1/app HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        stack.token,
+        body.len(),
+    );
+    stream.write_all(request.as_bytes()).await.expect("it is sent");
+    stream.shutdown().await.expect("its half is closed");
+    let answer = exchange(&mut stream, "", "half closed").await;
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+}
+
 const HEALTH: &str = "GET /api/v1/health HTTP/1.1\r\nhost: x\r\n\r\n";
 
 #[tokio::test(flavor = "multi_thread")]

@@ -97,6 +97,22 @@ async fn a_message_is_delivered_when_its_sender_wants_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_resend_in_vain_does_not_end_what_is_to_come() {
+    let scene = Scene::set().await;
+    let endpoint = scene.stack.endpoint(&scene.app, "http://127.0.0.1:9/").await.id;
+    let made = scene.post(json!({})).await;
+    let id = made["id"].as_str().expect("an id");
+    let path = format!("/api/v1/app/{}/msg/{id}/endpoint/{endpoint}/resend", scene.app);
+    let resent = scene.stack.request("POST", &path, &scene.stack.token, "").await;
+    assert_eq!(resent.status, StatusCode::ACCEPTED, "{}", resent.text);
+    scene.stack.idle().await;
+    assert_eq!(scene.get(&format!("/attempt/msg/{id}")).await["data"].as_array().map(Vec::len), Some(1));
+    let destinations = scene.get(&format!("/msg/{id}/endpoint")).await;
+    let shown = &destinations["data"][0];
+    assert_eq!((&shown["status"], &shown["nextAttempt"]), (&json!(3), &made["deliverAt"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_stopped_meanwhile_is_not_delivered_later() {
     let mut scene = Scene::set().await;
     let kept = scene.stack.endpoint(&scene.app, &scene.receiver.url("/kept")).await.id;
