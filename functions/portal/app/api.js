@@ -1,5 +1,6 @@
 // @ts-check
 /** The API's client: our public API with the session's token, and nothing else. */
+import { exact, member } from './code.js';
 import { session } from './session.js';
 
 /** Requests at a time: lists ask for details of each row that is seen. */
@@ -110,7 +111,10 @@ export async function text(method, path, { query, body, signal } = {}) {
 /** @param {string} method @param {string} path @param {{query?: Query, body?: unknown, signal?: AbortSignal}} [options] @returns {Promise<any>} */
 export async function call(method, path, options) {
   const answer = await text(method, path, options);
-  return answer ? JSON.parse(answer) : null;
+  const value = answer ? JSON.parse(answer) : null;
+  // What people wrote keeps its digits.
+  for (const name of ['schemas', 'filter']) if (value?.[name]) value[name] = exact(member(answer, name) || 'null');
+  return value;
 }
 
 /** @param {string} path @param {Query} [query] @param {AbortSignal} [signal] */

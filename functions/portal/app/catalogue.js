@@ -5,7 +5,7 @@ import { can } from './session.js';
 import { useGet } from './data.js';
 import { filter, href } from './router.js';
 import { Empty, Failure, Head, LinkButton, Search, Skeleton } from './ui.js';
-import { Block } from './code.js';
+import { Block, json } from './code.js';
 import Schema from './schema.js';
 import { groups, useTypes } from './typepicker.js';
 import { example } from './endpoint-test.js';
@@ -16,7 +16,7 @@ export function TypeView({ type }) {
   const schema = Object.values(type.schemas || {}).reverse()[0];
   const shown = example(type);
   return html`${schema ? html`<div class="card"><header><h2>${t('schema')}</h2></header><${Schema} schema=${schema} /></div>` : html`<p class="dim">${t('noSchema')}</p>`}
-    ${shown && html`<div class="card"><header><h2>${t('example')}</h2></header><div class="pad"><${Block} text=${JSON.stringify(shown, null, 2)} json label=${t('example')} /></div></div>`}`;
+    ${shown && html`<div class="card"><header><h2>${t('example')}</h2></header><div class="pad"><${Block} text=${json(shown, 2)} json label=${t('example')} /></div></div>`}`;
 }
 
 /** @param {{app: any, id: string}} props */

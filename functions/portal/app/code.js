@@ -92,6 +92,15 @@ export function pretty(text) {
   return out.join('');
 }
 
+/** Marks a number that is kept as text: no JavaScript number has all of its digits. */
+const DIGITS = '\u0000#';
+
+/** Reads JSON. A number that JavaScript would change becomes a text that `json` writes as it came. @param {string} text @returns {any} */
+export const exact = (text) => JSON.parse(text.replace(PIECE, (piece) => (/^-?\d/.test(piece) && String(Number(piece)) !== piece ? JSON.stringify(DIGITS + piece) : piece)));
+
+/** The JSON of what `exact` has read. @param {any} value @param {number} [indent] */
+export const json = (value, indent) => JSON.stringify(value, null, indent)?.replace(/"\\u0000#([^"]*)"/g, '$1') || '';
+
 /**
  * A block of text with a button to copy it. Everything is text: nothing in it is ever markup.
  * @param {{text: string, json?: boolean, label?: string, name?: string, wrapped?: boolean}} props

@@ -4,7 +4,7 @@ import { html, useEffect, useState } from './preact.js';
 import { call, reasons } from './api.js';
 import { useGet } from './data.js';
 import { Line } from './ui.js';
-import { jsonProblem } from './code.js';
+import { json, jsonProblem } from './code.js';
 import { example } from './endpoint-test.js';
 import { t } from './i18n.js';
 
@@ -16,7 +16,7 @@ export default function FilterField({ app, value, set, why, types }) {
   const type = types.find((name) => !name.includes('*'));
   const detail = useGet(type && value ? '/event-type/' + encodeURIComponent(type) : null);
   const [own, edit] = useState(/** @type {string | null} */ (null));
-  const payload = own ?? JSON.stringify(example(detail.data) || {}, null, 2);
+  const payload = own ?? json(example(detail.data) || {}, 2);
   const [said, say] = useState(/** @type {any} */ ({}));
   const bad = value.trim() && jsonProblem(value);
   const badPayload = jsonProblem(payload);

@@ -4,8 +4,8 @@ import { html, useState } from './preact.js';
 import { all, reasons } from './api.js';
 import { session } from './session.js';
 import { Icon } from './icons.js';
-import { Button, Choice, Line, Segments } from './ui.js';
-import { jsonProblem } from './code.js';
+import { Button, Choice, Line, Segments, useWork } from './ui.js';
+import { json, jsonProblem } from './code.js';
 import { AWS_FIELDS, AwsFields, fieldsOf, isAws, kindName, kinds } from './endpoint-aws.js';
 import FilterField from './endpoint-filter.js';
 import TypePicker from './typepicker.js';
@@ -20,7 +20,7 @@ export function values(endpoint = {}) {
   const { kind = 'http', arn, roleArn, region, fifoKey, format, keyTemplate } = endpoint.destination || {};
   return {
     kind, arn: text(arn), roleArn: text(roleArn), region: text(region), fifoKey: text(fifoKey), format: text(format), keyTemplate: text(keyTemplate), url: endpoint.url || '', description: endpoint.description || '', eventTypes: endpoint.eventTypes || [], channels: (endpoint.channels || []).join(', '),
-    rateLimit: text(endpoint.rateLimit), autoEnable: !!endpoint.autoEnable, headerStyle: !!endpoint.headerStyle, fifo: !!endpoint.fifo, orderKey: text(endpoint.fifoKey), batchSize: text(endpoint.batchSize), maxWaitSecs: text(endpoint.maxWaitSecs), uid: endpoint.uid || '', metadata: Object.entries(endpoint.metadata || {}), headers: [], secret: '', filter: endpoint.filter ? JSON.stringify(endpoint.filter, null, 2) : '',
+    rateLimit: text(endpoint.rateLimit), autoEnable: !!endpoint.autoEnable, headerStyle: !!endpoint.headerStyle, fifo: !!endpoint.fifo, orderKey: text(endpoint.fifoKey), batchSize: text(endpoint.batchSize), maxWaitSecs: text(endpoint.maxWaitSecs), uid: endpoint.uid || '', metadata: Object.entries(endpoint.metadata || {}), headers: [], secret: '', filter: endpoint.filter ? json(endpoint.filter, 2) : '',
     retries: policy.schedule ? 'list' : policy.attempts ? 'double' : '', schedule: (policy.schedule || []).join(', '), attempts: text(policy.attempts), minSeconds: text(policy.minSeconds), maxSeconds: text(policy.maxSeconds), jitter: text(policy.jitter),
   };
 }

@@ -5,8 +5,8 @@ import { can } from './session.js';
 import { call, change } from './api.js';
 import { useGet } from './data.js';
 import { href } from './router.js';
-import { Button, Code, Failure, LinkButton, Select, Skeleton, Status, useWork } from './ui.js';
-import { Answer, jsonProblem, pretty } from './code.js';
+import { Button, Code, Failure, isSentTo, LinkButton, Select, Skeleton, Status, useWork } from './ui.js';
+import { Answer, json, jsonProblem, pretty } from './code.js';
 import { useTypes } from './typepicker.js';
 import { duration, t } from './i18n.js';
 
@@ -45,7 +45,7 @@ export default function Test({ app, endpoint }) {
   // Who may see the secret could sign any payload; others send the example as it is.
   const own = can('ViewEndpointSecret');
   const given = type === PING.name ? PING.example : example(detail.data);
-  const start = JSON.stringify(given || (own && { type, test: true }) || undefined, null, 2) || '';
+  const start = json(given || (own && { type, test: true }) || undefined, 2);
   // What was edited is of one example, and goes with it.
   const text = edited.of === type + start ? edited.text : start;
   const edit = (/** @type {string} */ now) => set({ of: type + start, text: now });

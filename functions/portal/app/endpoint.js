@@ -7,7 +7,7 @@ import { useGet } from './data.js';
 import { go, href } from './router.js';
 import { Button, Code, Confirm, Failure, Head, isSentTo, LinkButton, Segments, Skeleton, Tabs, Time, Url, useWork } from './ui.js';
 import { Stacked, quantile, rate, totals } from './charts.js';
-import { Block, Copy } from './code.js';
+import { Block, Copy, json } from './code.js';
 import { fieldsOf, isAws, kindName } from './endpoint-aws.js';
 import { keysUrl } from './endpoint-form.js';
 import { EndpointState, typesText } from './endpoints.js';
@@ -49,7 +49,7 @@ function About({ endpoint: e }) {
   const place = e.destination || { kind: 'http' };
   const rows = place.kind === 'http' ? [['url', e.url]] : [['kind', kindName(place.kind)], ...(isAws(place.kind) ? [...fieldsOf(place.kind), 'externalId'].map((name) => [name, place[name]]) : [])];
   return html`<div class="card pad"><dl class="kv">${rows.map(([name, value]) => value && html`<dt>${t(name)}</dt><dd class="mono wrapany">${value}</dd>`)}<dt>${t('eventTypes')}</dt><dd>${e.eventTypes?.length ? html`<span class="row tight">${e.eventTypes.map((/** @type {string} */ name) => html`<span class="tag">${name}</span>`)}</span>` : t('allTypes')}</dd>
-    ${e.filter ? html`<dt>${t('filter')}</dt><dd><${Block} json text=${JSON.stringify(e.filter, null, 2)} label=${t('filter')} /></dd>` : ''}${isSentTo(e) && html`<dt>${t('retries')}</dt><dd>${retryText(e.retryPolicy)}</dd>`}
+    ${e.filter ? html`<dt>${t('filter')}</dt><dd><${Block} json text=${json(e.filter, 2)} label=${t('filter')} /></dd>` : ''}${isSentTo(e) && html`<dt>${t('retries')}</dt><dd>${retryText(e.retryPolicy)}</dd>`}
     ${e.headerStyle && html`<dt>${t('headerStyle')}</dt><dd class="wrapany">${t('headerStyleHint', { url: keysUrl() })}</dd>`}
     ${e.fifo && html`<dt>${t('order')}</dt><dd>${e.fifoKey ? html`<span class="mono">${e.fifoKey}</span>` : t('fifo')}</dd>`}${e.batchSize ? html`<dt>${t('batchSize')}</dt><dd>${num(e.batchSize)}${e.maxWaitSecs ? ` (≤ ${lasting(e.maxWaitSecs)})` : ''}</dd>` : ''}
     ${e.channels?.length ? html`<dt>${t('channels')}</dt><dd>${e.channels.join(', ')}</dd>` : ''}${e.rateLimit ? html`<dt>${t('rateLimit')}</dt><dd>${t('perSecond', { n: e.rateLimit })}</dd>` : ''}

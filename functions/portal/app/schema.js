@@ -1,6 +1,7 @@
 // @ts-check
 /** A JSON Schema as a table. One that refers to itself, or is very deep, is cut and says so. */
 import { html } from './preact.js';
+import { json } from './code.js';
 import { t } from './i18n.js';
 
 const DEPTH = 8;
@@ -25,10 +26,10 @@ function kind(s) {
 /** @param {any} s */
 function rules(s) {
   const found = [];
-  if (s.enum) found.push(s.enum.slice(0, 12).map((/** @type {any} */ v) => JSON.stringify(v)).join(' | '));
-  if (s.const !== undefined) found.push('= ' + JSON.stringify(s.const));
-  if (s.default !== undefined) found.push(t('byDefault') + ' ' + JSON.stringify(s.default));
-  for (const name of ['minimum', 'maximum', 'minLength', 'maxLength', 'minItems', 'maxItems', 'pattern']) if (s[name] !== undefined) found.push(`${name} ${s[name]}`);
+  if (s.enum) found.push(s.enum.slice(0, 12).map((/** @type {any} */ v) => json(v)).join(' | '));
+  if (s.const !== undefined) found.push('= ' + json(s.const));
+  if (s.default !== undefined) found.push(t('byDefault') + ' ' + json(s.default));
+  for (const name of ['minimum', 'maximum', 'minLength', 'maxLength', 'minItems', 'maxItems', 'pattern']) if (s[name] !== undefined) found.push(`${name} ${name === 'pattern' ? s[name] : json(s[name])}`);
   return found;
 }
 

@@ -6,29 +6,33 @@ import { useGet, usePages } from './data.js';
 import { filter, go, href } from './router.js';
 import { Button, Confirm, Dialog, Empty, Failure, Head, Line, Listed, Search, Skeleton, Time, toast, useWork } from './ui.js';
 import { TypeView } from './catalogue.js';
+import { json, jsonProblem } from './code.js';
 import { t } from './i18n.js';
 
 /** @param {{type?: any, close: () => void, saved: () => void}} props */
 function Editor({ type, close, saved }) {
-  const [v, setAll] = useState({ name: type?.name || '', description: type?.description || '', groupName: type?.groupName || '', deprecated: !!type?.deprecated, flags: (type?.featureFlags || []).join(', '), schemas: type?.schemas ? JSON.stringify(type.schemas, null, 2) : '' });
+  const [start] = useState({ name: type?.name || '', description: type?.description || '', groupName: type?.groupName || '', deprecated: !!type?.deprecated, flags: (type?.featureFlags || []).join(', '), schemas: type?.schemas ? json(type.schemas, 2) : '' });
+  const [v, setAll] = useState(start);
   const [why, say] = useState(/** @type {Record<string, string>} */ ({}));
   const set = (/** @type {Partial<typeof v>} */ part) => setAll({ ...v, ...part });
   const [busy, run] = useWork(async () => {
+    let schemas = v.schemas.trim();
+    const bad = schemas && jsonProblem(schemas);
+    say(bad ? { schemas: bad } : {});
+    if (bad) return;
     try {
-      let schemas = null;
-      if (v.schemas.trim()) {
-        try {
-          schemas = JSON.parse(v.schemas);
-        } catch (error) {
-          say({ schemas: String(/** @type {Error} */ (error).message) });
-          return;
-        }
+      if (schemas) {
+        const { type: one, properties, $ref } = JSON.parse(schemas);
         // A schema alone is version 1.
-        if (schemas.type || schemas.properties || schemas.$ref) schemas = { 1: schemas };
+        if (one || properties || $ref) schemas = `{"1":${schemas}}`;
       }
       const flags = v.flags.split(/[\s,]+/).filter(Boolean);
-      const body = { description: v.description, groupName: v.groupName || null, deprecated: v.deprecated, archived: false, schemas, featureFlags: flags.length ? flags : null };
-      await (type ? change('PUT', '/event-type/' + encodeURIComponent(type.name), body) : change('POST', '/event-type', { name: v.name, ...body }));
+      /** @type {[keyof typeof v, string, any][]} */
+      const fields = [['name', 'name', v.name], ['description', 'description', v.description], ['groupName', 'groupName', v.groupName || null], ['deprecated', 'deprecated', v.deprecated], ['flags', 'featureFlags', flags.length ? flags : null]];
+      // What was not edited is not sent. A schema goes as it is written, with all of its digits.
+      const parts = fields.filter(([name]) => !type || v[name] !== start[name]).map(([, name, value]) => `"${name}":${JSON.stringify(value)}`);
+      if (v.schemas !== start.schemas) parts.push(`"schemas":${schemas || 'null'}`);
+      await change(type ? 'PATCH' : 'POST', '/event-type' + (type ? '/' + encodeURIComponent(type.name) : ''), `{${parts}}`);
       saved();
       close();
     } catch (error) {

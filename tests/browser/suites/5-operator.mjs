@@ -86,6 +86,39 @@ export default {
   'the theme is tried, saved, and seen by customers': async (all) => {
     const { visit, page } = await operator(all);
     await go(page, '#/theme');
+  'an archived event type is edited: it stays archived, and what was not edited keeps each of its digits': async (all) => {
+    const { visit, page } = await operator(all);
+    const path = '/event-type/kept.digit';
+    const text = async () => (await all.stack.ask('GET', path)).text;
+    const schemas = '{"1":{"type":"object","properties":{"n":{"type":"integer","minimum":1.0,"maximum":9223372036854775807}},"examples":[{"n":9223372036854775806}]}}';
+    const posted = await fetch(`${all.stack.url}/api/v1/event-type`, { method: 'POST', headers: { authorization: `Bearer ${all.stack.token}`, 'content-type': 'application/json' }, body: `{"name": "kept.digit", "description": "First", "archived": true, "schemas": ${schemas}}` });
+    hold(posted.ok && (await text()).includes(schemas), await text());
+    await go(page, '#/types/kept.digit', 'maximum 9223372036854775807');
+    await page.locator('pre', { hasText: '"n": 9223372036854775806' }).waitFor();
+    await button('edit', page).click();
+    // What was not touched is closed by a click beside it, what was is kept.
+    await page.mouse.click(5, 5);
+    await dialog(page).waitFor({ state: 'detached' });
+    await button('edit', page).click();
+    const written = field('schemas', dialog(page));
+    hold((await written.inputValue()).includes('"maximum": 9223372036854775807'), await written.inputValue());
+    await field('description', dialog(page)).fill('Second');
+    await page.mouse.click(5, 5);
+    await button('save', dialog(page)).click();
+    await dialog(page).waitFor({ state: 'detached' });
+    const now = await text();
+    hold(now.includes(schemas) && JSON.parse(now).archived && JSON.parse(now).description === 'Second', now);
+    // A part of a schema that is edited leaves the rest as it is; what is no object is refused.
+    await button('edit', page).click();
+    await written.fill('null');
+    await button('save', dialog(page)).click();
+    await dialog(page).getByText(T('mustObject')).waitFor();
+    await written.fill(schemas.replace('"minimum":1.0', '"minimum":2'));
+    await button('save', dialog(page)).click();
+    await dialog(page).waitFor({ state: 'detached' });
+    hold((await text()).includes('"maximum":9223372036854775807') && (await text()).includes('"minimum":2'), await text());
+    await visit.close();
+  },
     await field('displayName', page).fill('Acme Webhooks');
     await field('primaryColorLight', page).last().fill('0b6e4f');
     await button('save', page).click();
