@@ -1,7 +1,7 @@
 // @ts-check
 /** Applications of the organisation; where there are none, the first steps. */
 import { html, useEffect, useState } from './preact.js';
-import { call, change, reasons } from './api.js';
+import { call, change, get, reasons } from './api.js';
 import { useGet, usePages, useSeen } from './data.js';
 import { filter, go, href } from './router.js';
 import { Button, Dialog, Empty, Head, Line, Listed, Pill, Search, Segments, Skeleton, Time, useWork } from './ui.js';
@@ -57,16 +57,22 @@ export default function Apps({ route }) {
   const counts = {};
   for (const f of failing.data?.data || []) counts[f.appId] = (counts[f.appId] || 0) + 1;
   const fits = (/** @type {any} */ app) => !q || [app.name, app.uid || '', app.id, ...Object.entries(app.metadata || {}).flat()].some((text) => String(text).toLowerCase().includes(q.toLowerCase()));
-  const among = (/** @type {any} */ app) => only !== 'failing' || counts[app.id];
-  const loaded = list.items.filter((app) => fits(app) && among(app));
-  const shown = found && among(found) && !loaded.some((app) => app.id === found.id) ? [found, ...loaded] : loaded;
-  // Which applications fail is another request: nothing is said about it before its answer is there.
-  const asked = only === 'failing' && !failing.data ? { ...list, items: [], loading: !failing.error, error: failing.error, reload: failing.reload } : { ...list, items: shown };
+  // Those that fail may be anywhere in the list: each is asked for, and nothing is said before all are there.
+  const bad = only === 'failing';
+  const ids = bad ? Object.keys(counts).join() : '';
+  const [those, have] = useState(/** @type {{ids?: string, items: any[]}} */ ({ items: [] }));
+  useEffect(() => {
+    if (ids) Promise.all(ids.split(',').map((id) => get('/app/' + id).catch(() => null))).then((items) => have({ ids, items: items.filter(Boolean) }));
+  }, [ids]);
+  const loaded = (bad ? those.items : list.items).filter(fits);
+  const shown = found && !bad && !loaded.some((app) => app.id === found.id) ? [found, ...loaded] : loaded;
+  const waits = !failing.data || (ids && those.ids !== ids);
+  const asked = bad ? { ...list, items: waits ? [] : shown, loading: waits && !failing.error, error: failing.error, reload: failing.reload, done: true } : { ...list, items: shown };
   if (!list.loading && !list.error && !list.items.length && list.done && !list.busy) return html`<${FirstRun} />`;
   if (list.loading) return html`<${Skeleton} />`;
   return html`<${Head} title=${t('applications')} sub=${t('applicationsSub')}><${Button} kind="primary" icon="plus" onClick=${() => create(true)}>${t('newApplication')}<//><//>
     <div class="row spread"><${Search} label=${t('searchApps')} value=${q} set=${(/** @type {string} */ v) => filter({ q: v }, true)} /><${Segments} label=${t('state')} value=${only} set=${(/** @type {string} */ v) => filter({ only: v })} options=${[['', t('all')], ['failing', t('failing')], ['none', t('withoutEndpoints')]]} /></div>
-    <div class="card"><${Listed} list=${asked} empty=${html`<${Empty} icon="search" title=${t('noMatch')}>${list.done ? '' : t('onlyLoaded')}<//>`}><div class="tablebox"><table class="fixed"><colgroup><col /><col width="140" /><col class="hide-s" width="150" /><col class="hide-s" width="130" /></colgroup><thead><tr><th>${t('application')}</th><th>${t('endpoints')}</th><th class="hide-s">${t('state')}</th><th class="hide-s">${t('created')}</th></tr></thead><tbody>${shown.map((app) => html`<${AppRow} key=${app.id} app=${app} failing=${counts[app.id] || 0} wanted=${only} />`)}</tbody></table></div><//></div>
-    ${q && !list.done && html`<p class="hint">${t('searchedIn', { n: list.items.length })}</p>`}
+    <div class="card"><${Listed} list=${asked} empty=${html`<${Empty} icon="search" title=${t('noMatch')}>${list.done || bad ? '' : t('onlyLoaded')}<//>`}><div class="tablebox"><table class="fixed"><colgroup><col /><col width="140" /><col class="hide-s" width="150" /><col class="hide-s" width="130" /></colgroup><thead><tr><th>${t('application')}</th><th>${t('endpoints')}</th><th class="hide-s">${t('state')}</th><th class="hide-s">${t('created')}</th></tr></thead><tbody>${shown.map((app) => html`<${AppRow} key=${app.id} app=${app} failing=${counts[app.id] || 0} wanted=${only} />`)}</tbody></table></div><//></div>
+    ${q && !bad && !list.done && html`<p class="hint">${t('searchedIn', { n: list.items.length })}</p>`}
     ${creating && html`<${Create} close=${() => create(false)} />`}`;
 }

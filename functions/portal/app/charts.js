@@ -73,7 +73,7 @@ export function Stacked({ points, hourly }) {
         ${i % each === 0 && html`<text x=${x + w / 2} y=${H - 6} text-anchor=${i === 0 ? 'start' : 'middle'}>${label(p.at)}</text>`}
         <rect class="hit f-none" x=${left + i * wide} y=${top} width=${wide} height=${floor - top}><title>${`${date(p.at, { dateStyle: 'medium', timeStyle: hourly ? 'short' : undefined })}: ${words({ success: p.success, fail: p.fail, pending })}`}</title></rect></g>`;
     })}</svg>
-    <div class="row"><span class="key"><i class="ok"></i>${t('st_success')}</span><span class="key"><i class="bad"></i>${t('st_fail')}</span><span class="key"><i class="warn"></i>${t('st_pending')}</span></div>`;
+    <div class="row"><span class="key"><i class="ok"></i>${t('st_success')}</span><span class="key"><i class="bad"></i>${t('st_fail')}</span><span class="key"><i class="warn"></i>${t('st_sending')}</span></div>`;
 }
 
 /** @param {number} raw */

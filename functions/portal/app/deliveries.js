@@ -2,30 +2,30 @@
 /** What was sent: messages of an application or of one endpoint, and what became of them. */
 import { html, useEffect, useMemo, useState } from './preact.js';
 import { can } from './session.js';
-import { change } from './api.js';
+import { all, change } from './api.js';
 import { Kept, Rows, useAgain, useGet, useNow, usePages, useSeen } from './data.js';
 import { filter, go, href } from './router.js';
 import { Icon } from './icons.js';
-import { Button, called, Code, Empty, Head, isSentTo, Listed, look, Pill, Segments, Select, Status, Text, Time, useWork } from './ui.js';
+import { Button, called, Code, Empty, Head, isSentTo, Listed, look, Pill, Range, Segments, Select, Status, Text, Time, useEach } from './ui.js';
 import Undelivered from './undelivered.js';
 import { date, duration, num, relative, t, zone } from './i18n.js';
 
 /** Times to choose: hours back. @type {Record<string, number>} */
 const SPANS = { '1h': 1, '24h': 24, '7d': 168, '28d': 672 };
-const STATUS = { success: 0, pending: 1, fail: 2, sending: 3 };
+const STATUS = { success: 0, fail: 2, sending: 3 };
 
 /** @param {Record<string, string>} query */
 export function span(query) {
   const hours = SPANS[query.span];
   // To the minute, so that the same filter is the same request.
   if (hours) return { after: new Date(Math.floor(Date.now() / 60000) * 60000 - hours * 3.6e6).toISOString() };
+  // The route has moments: a link means the same in each zone.
   const iso = (/** @type {string} */ text) => {
-    const at = new Date(text + (zone.utc ? 'Z' : ''));
-    return text && !Number.isNaN(at.getTime()) ? at.toISOString() : undefined;
+    const at = new Date(text);
+    return Number.isNaN(at.getTime()) ? undefined : at.toISOString();
   };
-  return { after: iso(query.from || ''), before: iso(query.to || '') };
+  return { after: iso(query.from), before: iso(query.to) };
 }
-
 
 /** @param {{query: Record<string, string>, one: boolean, endpoints?: any[]}} props */
 function Filters({ query, one, endpoints }) {
@@ -37,7 +37,7 @@ function Filters({ query, one, endpoints }) {
     ${wide ? html`<${Select} label=${t('codeClass')} value=${query.class || ''} set=${(/** @type {string} */ v) => filter({ class: v })} options=${[['', t('codeClass')], ...['200', '300', '400', '500'].map((c) => [c, c[0] + 'xx']), ['0', t('noAnswer')]]} />` : ''}
     <${Select} label=${t('time')} value=${own ? 'own' : query.span || ''} set=${(/** @type {string} */ v) => filter({ span: v, from: '', to: '' })} options=${[['', t('anyTime')], ...Object.keys(SPANS).map((s) => [s, t('span_' + s)]), ['own', t('ownRange')]]} />
     <${Text} label=${t('eventType')} value=${query.type || ''} set=${(/** @type {string} */ v) => filter({ type: v })} /><${Text} label=${t('channel')} size=${9} value=${query.channel || ''} set=${(/** @type {string} */ v) => filter({ channel: v })} /><${Text} label=${t('tag')} size=${9} value=${query.tag || ''} set=${(/** @type {string} */ v) => filter({ tag: v })} /></div>
-    ${own && html`<div class="row">${['from', 'to'].map((name) => html`<label class="row tight small">${t(name)}<input class="in" type="datetime-local" value=${query[name] || ''} onChange=${(/** @type {any} */ e) => filter({ span: 'own', [name]: e.target.value })} /></label>`)}</div>`}`;
+    ${own && html`<div class="row"><${Range} from=${query.from || ''} to=${query.to || ''} set=${(/** @type {any} */ part) => filter({ span: 'own', ...part })} /></div>`}`;
 }
 
 /** When the next attempt is. @param {{at: string | null | undefined}} props */
@@ -48,7 +48,7 @@ export function Next({ at }) {
 
 /** How a message does at all of its endpoints: a word where they agree, counts where they do not. @param {{list: any[]}} props */
 const Summary = ({ list }) => {
-  const states = ['success', 'sending', 'pending', 'fail'].map((state) => ({ state, n: list.filter((each) => each.statusText === state).length })).filter(({ n }) => n);
+  const states = ['success', 'sending', 'fail'].map((state) => ({ state, n: list.filter((each) => each.statusText === state).length })).filter(({ n }) => n);
   return html`<span class="row tight">${states.length === 1 ? html`<${Status} state=${states[0].state} />${list.length > 1 && html`<span class="dim small num">×${num(list.length)}</span>`}` : states.map(({ state, n }) => html`<${Pill} kind=${look(state)[0]} icon=${look(state)[1]} title=${t('st_' + state)}>${num(n)}<span class="sr"> ${t('st_' + state)}</span><//>`)}</span>`;
 };
 
@@ -68,7 +68,7 @@ function Row({ app, message, endpoint, turn, picked, pick }) {
     ${can('CreateAttempts') && html`<td role="cell" class="hide-s"><input type="checkbox" checked=${picked} onChange=${pick} aria-label=${t('pick', { name: message.id })} /></td>`}
     <td role="cell"><a class="plain col none" href=${to}><span class="cut strong">${message.eventType}</span><span class="cut mono dim">${message.eventId || message.id}</span></a></td>
     <td role="cell">${endpoint ? html`<${Status} state=${message.statusText} />` : ends.loading || !seen ? wait : list.length ? html`<${Summary} list=${list} />` : html`<span class="dim small">${t('nobody')}</span>`}</td>
-    ${endpoint && html`<td role="cell" class="num hide-s">${attempts.data ? num(tries.length) : wait}</td><td role="cell" class="hide-s">${tries[0] ? html`<${Code} code=${tries[0].responseStatusCode} />` : attempts.data ? '–' : wait}</td><td role="cell" class="num hide-s">${tries[0] ? duration(tries[0].responseDurationMs) : '–'}</td>`}
+    ${endpoint && html`<td role="cell" class="num hide-s">${attempts.data ? num(tries.length) + (attempts.data.done ? '' : '+') : wait}</td><td role="cell" class="hide-s">${tries[0] ? html`<${Code} code=${tries[0].responseStatusCode} />` : attempts.data ? '–' : wait}</td><td role="cell" class="num hide-s">${tries[0] ? duration(tries[0].responseDurationMs) : '–'}</td>`}
     <td role="cell" class="hide-s"><${Next} at=${next} /></td><td role="cell" class="dim hide-s"><${Time} at=${message.timestamp} /></td></tr>`;
 }
 
@@ -80,24 +80,30 @@ export function List({ app, route, endpoint }) {
   const by = one ? { status: STATUS[/** @type {keyof typeof STATUS} */ (query.status)], status_code_class: query.class } : {};
   const wanted = { with_content: false, event_types: query.type, channel: query.channel, tag: query.tag, ...times, ...by };
   const path = one ? `${app.path}/endpoint/${one}/msg` : app.path + '/msg';
-  const list = usePages(path, wanted);
+  const starred = query.type?.includes('*');
+  const list = usePages(starred ? null : path, wanted);
   const endpoints = useGet(endpoint ? null : app.path + '/endpoint', { limit: 250 });
+  // Nothing can be sent to an endpoint that was deleted.
+  const isThere = (/** @type {string} */ id) => !endpoints.data?.done || endpoints.data.data.some((/** @type {any} */ e) => e.id === id);
   const [picked, pick] = useState(/** @type {string[]} */ ([]));
   const chosen = new Set(picked);
   useEffect(() => pick([]), [path, JSON.stringify(wanted)]);
-  const [busy, resend] = useWork(async () => {
-    for (const id of picked) {
-      const to = one ? [one] : (await change('GET', `${app.path}/msg/${id}/endpoint`)).data.filter((/** @type {any} */ e) => e.status !== 0).map((/** @type {any} */ e) => e.id);
-      for (const each of to) await change('POST', `${app.path}/msg/${id}/endpoint/${each}/resend`);
-    }
-    pick([]);
-    list.reload();
+  const [busy, resend] = useEach(async (id) => {
+    const at = `${app.path}/msg/${id}/endpoint`;
+    const to = one ? [{ id: one }] : (await all(at, {}, Infinity)).items.filter((e) => e.status !== 0 && isThere(e.id));
+    const done = await Promise.allSettled(to.map((each) => change('POST', `${at}/${each.id}/resend`)));
+    const bad = done.find((each) => each.status === 'rejected');
+    if (bad) throw /** @type {PromiseRejectedResult} */ (bad).reason;
   }, t('resent'));
+  const resendPicked = () => resend(picked).then((failed) => {
+    pick(failed || picked);
+    list.reload();
+  });
   const filtered = Object.keys(query).some((name) => name !== 'view' && query[name]);
-  const empty = filtered ? html`<${Empty} icon="search" title=${t('noMatch')} actions=${html`<${Button} onClick=${() => go(route.path)}>${t('clearFilters')}<//>`} />` : html`<${Empty} icon="send" title=${t('noMessages')}>${t('noMessagesText')}<//>`;
+  const empty = filtered ? html`<${Empty} icon="search" title=${t(starred ? 'wholeTypes' : 'noMatch')} actions=${html`<${Button} onClick=${() => go(route.path)}>${t('clearFilters')}<//>`} />` : html`<${Empty} icon="send" title=${t('noMessages')}>${t('noMessagesText')}<//>`;
   const select = can('CreateAttempts');
   return html`<${Filters} query=${query} one=${!!endpoint} endpoints=${endpoints.data?.data} />
-    ${picked.length > 0 && html`<div class="note"><span class="grow">${t('nPicked', { n: picked.length })}${!one && ' ' + t('resendWhere')}</span><${Button} small icon="send" busy=${busy} onClick=${() => resend()}>${t('resend')}<//></div>`}
+    ${picked.length > 0 && html`<div class="note"><span class="grow">${t('nPicked', { n: picked.length })}${!one && ' ' + t('resendWhere')}</span><${Button} small icon="send" busy=${busy} onClick=${resendPicked}>${t('resend')}<//></div>`}
     <div class="card"><header><span class="dim small">${list.items.length ? t('nShown', { n: list.items.length }) : ''}</span><div class="row tight"><${Button} kind="ghost" small onClick=${() => { zone.utc = !zone.utc; pick([...picked]); }}>${zone.utc ? 'UTC' : t('localTime')}<//><${Button} kind="ghost" small icon="refresh" label=${t('refresh')} busy=${list.busy} onClick=${list.reload} /></div></header>
       <${Listed} list=${list} empty=${empty}><table role="table" class=${`lines ${one ? 'of-one' : 'of-all'} ${select ? '' : 'unpicked'}`}><thead role="rowgroup"><tr role="row">${select && html`<th role="columnheader" class="hide-s"><input type="checkbox" aria-label=${t('pickAll')} checked=${picked.length > 0 && picked.length === list.items.length} onChange=${(/** @type {any} */ e) => pick(e.target.checked ? list.items.map((m) => m.id) : [])} /></th>`}<th role="columnheader">${t('message')}</th><th role="columnheader">${t('status')}</th>${one && html`<th role="columnheader" class="hide-s">${t('tries')}</th><th role="columnheader" class="hide-s">${t('answer')}</th><th role="columnheader" class="hide-s">${t('duration')}</th>`}<th role="columnheader" class="hide-s">${t('nextAttempt')}</th><th role="columnheader" class="hide-s">${t('time')}</th></tr></thead>
         <${Rows} items=${list.items} row=${(/** @type {any} */ m) => html`<${Kept} key=${m.id + (m.status ?? '')} on=${[m, one, list.turn, chosen.has(m.id), zone.utc]} view=${() => html`<${Row} app=${app} message=${m} endpoint=${one} turn=${list.turn} picked=${chosen.has(m.id)} pick=${() => pick((old) => (old.includes(m.id) ? old.filter((id) => id !== m.id) : [...old, m.id]))} />`} />`} /></table><//></div>`;

@@ -19,6 +19,12 @@ export function example(type) {
   return null;
 }
 
+/** What an endpoint gets instead of a payload as it was posted, in words; nothing where it gets just that. @param {string} path @param {any} endpoint */
+export function useAltered(path, endpoint) {
+  const code = useGet(endpoint && isSentTo(endpoint) && can('ManageTransformations') ? path + '/transformation' : null);
+  return [code.data?.enabled && t('transformed'), endpoint?.batchSize > 1 && t('inList')].filter(Boolean).join(' ');
+}
+
 /** Waits for the attempt of a message at an endpoint. @param {string} path @param {string} endpoint @param {string} message */
 export async function answered(path, endpoint, message) {
   for (let turn = 0; turn < 60; turn += 1) {
@@ -32,11 +38,18 @@ export async function answered(path, endpoint, message) {
 /** The type of a test where there are none. The API knows its example. */
 const PING = { name: 'svix.ping', example: { type: 'svix.ping', success: true } };
 
-/** @param {{app: any, endpoint: any}} props */
-export default function Test({ app, endpoint }) {
+/** Whether a subscription is to a type: by its name, or by a pattern, where a star stands for the rest of its segment, at the end for all that follows. @param {string} wanted @param {string} name */
+const covers = (wanted, name) => new RegExp(`^${wanted.split('.').map((part, at, all) => part.replace(/[^*\w]/g, '\\$&').replace(/\*$/, at < all.length - 1 ? '[^.]*' : '.*')).join('\\.')}$`).test(name);
+
+/** @param {{app: any, endpoint: any, path: string}} props */
+export default function Test({ app, endpoint, path }) {
   const types = useTypes();
+  const altered = useAltered(path, endpoint);
+  /** @type {string[]} */
   const wanted = endpoint.eventTypes || [];
-  const names = wanted.length ? wanted : (types.items || []).map((type) => type.name);
+  const known = (types.items || []).map((type) => type.name);
+  // One that is archived is not among those that are listed.
+  const names = wanted.length ? [...new Set(wanted.flatMap((each) => (each.includes('*') ? known.filter((name) => covers(each, name)) : each)))] : known;
   const [name, choose] = useState('');
   const type = name || names[0] || PING.name;
   const detail = useGet(types.items?.some((each) => each.name === type) ? `/event-type/${encodeURIComponent(type)}` : null);
@@ -64,7 +77,7 @@ export default function Test({ app, endpoint }) {
   if (!types.items || detail.loading) return html`<div class="card"><${Skeleton} /></div>`;
   return html`<div class="grid2"><div class="card"><header><h2>${t('testSend')}</h2><${Select} label=${t('eventType')} value=${type} set=${choose} options=${(names.length ? names : [type]).map((/** @type {string} */ n) => [n, n])} /></header><div class="pad col">
       ${none ? html`<p class="dim">${t('testNone')}</p>` : html`<label class="sr" for="payload">${t('payload')}</label><textarea id="payload" rows="14" spellcheck=${false} dir="ltr" readonly=${!own} value=${text} aria-invalid=${bad ? 'true' : undefined} aria-describedby="payload-why" onInput=${(/** @type {any} */ e) => edit(e.target.value)}></textarea>
-      <div id="payload-why">${bad && html`<p class="bad-t small" role="alert">${bad}</p>`}<p class="hint">${t(own ? 'testHint' : 'testHintOwn')}</p></div>`}
+      <div id="payload-why">${bad && html`<p class="bad-t small" role="alert">${bad}</p>`}<p class="hint">${t(own ? 'testHint' : 'testHintOwn')} ${altered}</p></div>`}
       <div class="row"><${Button} kind="primary" icon="send" busy=${busy} disabled=${none || !!bad || endpoint.disabled} onClick=${() => send()}>${t('sendTest')}<//>${own && html`<${Button} kind="ghost" disabled=${!!bad} onClick=${() => edit(pretty(text))}>${t('reformat')}<//>`}</div>
       ${endpoint.disabled && html`<p class="hint">${t('testDisabled')}</p>`}</div></div>
     <div class="card" aria-live="polite"><header><h2>${t('answer')}</h2>${attempt && html`<${Status} state=${attempt.statusText} />`}</header><div class="pad col">

@@ -12,7 +12,7 @@ import { fieldsOf, isAws, kindName } from './endpoint-aws.js';
 import { keysUrl } from './endpoint-form.js';
 import { EndpointState, typesText } from './endpoints.js';
 import { List } from './deliveries.js';
-import Test from './endpoint-test.js';
+import Test, { useAltered } from './endpoint-test.js';
 import Settings from './endpoint-settings.js';
 import Secret from './endpoint-secret.js';
 import Recover from './recover.js';
@@ -44,20 +44,21 @@ function retryText(policy) {
   return waits ? `${waits} (± ${percent(jitter / 100)})` : t('noRetry');
 }
 
-/** What an endpoint is set to. @param {{endpoint: any}} props */
-function About({ endpoint: e }) {
+/** What an endpoint is set to. @param {{endpoint: any, path: string}} props */
+function About({ endpoint: e, path }) {
+  const altered = useAltered(path, e);
   const place = e.destination || { kind: 'http' };
   const rows = place.kind === 'http' ? [['url', e.url]] : [['kind', kindName(place.kind)], ...(isAws(place.kind) ? [...fieldsOf(place.kind), 'externalId'].map((name) => [name, place[name]]) : [])];
   return html`<div class="card pad"><dl class="kv">${rows.map(([name, value]) => value && html`<dt>${t(name)}</dt><dd class="mono wrapany">${value}</dd>`)}<dt>${t('eventTypes')}</dt><dd>${e.eventTypes?.length ? html`<span class="row tight">${e.eventTypes.map((/** @type {string} */ name) => html`<span class="tag">${name}</span>`)}</span>` : t('allTypes')}</dd>
-    ${e.filter ? html`<dt>${t('filter')}</dt><dd><${Block} json text=${json(e.filter, 2)} label=${t('filter')} /></dd>` : ''}${isSentTo(e) && html`<dt>${t('retries')}</dt><dd>${retryText(e.retryPolicy)}</dd>`}
+    ${e.filter ? html`<dt>${t('filter')}</dt><dd><${Block} json text=${json(e.filter, 2)} label=${t('filter')} /></dd>` : ''}${isSentTo(e) && html`<dt>${t('retries')}</dt><dd>${retryText(e.retryPolicy)}</dd>`}${altered && html`<dt>${t('payload')}</dt><dd>${altered}</dd>`}
     ${e.headerStyle && html`<dt>${t('headerStyle')}</dt><dd class="wrapany">${t('headerStyleHint', { url: keysUrl() })}</dd>`}
     ${e.fifo && html`<dt>${t('order')}</dt><dd>${e.fifoKey ? html`<span class="mono">${e.fifoKey}</span>` : t('fifo')}</dd>`}${e.batchSize ? html`<dt>${t('batchSize')}</dt><dd>${num(e.batchSize)}${e.maxWaitSecs ? ` (≤ ${lasting(e.maxWaitSecs)})` : ''}</dd>` : ''}
     ${e.channels?.length ? html`<dt>${t('channels')}</dt><dd>${e.channels.join(', ')}</dd>` : ''}${e.rateLimit ? html`<dt>${t('rateLimit')}</dt><dd>${t('perSecond', { n: e.rateLimit })}</dd>` : ''}
     <dt>ID</dt><dd class="row tight"><span class="mono">${e.id}</span><${Copy} text=${e.id} /></dd><dt>${t('created')}</dt><dd><${Time} at=${e.createdAt} /></dd></dl></div>`;
 }
 
-/** @param {{app: any, endpoint: any, route: import('./router.js').Route}} props */
-function Overview({ app, endpoint, route }) {
+/** @param {{app: any, endpoint: any, path: string, route: import('./router.js').Route}} props */
+function Overview({ app, endpoint, path, route }) {
   const span = PERIODS[route.query.span] ? route.query.span : '24h';
   const [hours, bucket] = PERIODS[span];
   // Half an hour less where the window is the longest allowed: clocks differ.
@@ -73,11 +74,11 @@ function Overview({ app, endpoint, route }) {
   const errors = commonest(fails, (a) => a.responseStatusCode + a.response);
   const time = (/** @type {number} */ share) => (times.length ? duration(/** @type {number} */ (quantile(times, share))) : '–');
   return html`<dl class="tiles">${[[t('delivered'), num(sum.success)], [t('st_fail'), num(sum.fail)], [t('successRate'), rate(sum)], [t('p50'), time(0.5)], [t('p95'), time(0.95)]].map(([name, value]) => html`<div class="card tile"><dt>${name}</dt><dd>${series.loading ? '…' : value}</dd></div>`)}</dl>
-    <div class="card"><header><h2>${t('attempts')}</h2><${Segments} label=${t('time')} value=${span} set=${(/** @type {string} */ v) => go(route.path, { span: v })} options=${Object.keys(PERIODS).map((s) => [s, t('span_' + s)])} /></header>
+    <div class="card"><header><h2>${t('deliveries')}</h2><${Segments} label=${t('time')} value=${span} set=${(/** @type {string} */ v) => go(route.path, { span: v })} options=${Object.keys(PERIODS).map((s) => [s, t('span_' + s)])} /></header>
       <div class="pad col">${series.error ? html`<${Failure} error=${series.error} retry=${series.reload} />` : series.loading ? html`<${Skeleton} rows=${3} />` : html`<${Stacked} points=${points} hourly=${bucket === 'hour'} />`}</div></div>
     <div class="grid2"><div class="card"><header><h2>${t('answers')}</h2><span class="dim small">${t('ofLast', { n: list.length })}</span></header><div class="pad">${attempts.error ? html`<${Failure} error=${attempts.error} retry=${attempts.reload} />` : classes.length ? html`<dl class="kv">${classes.slice(0, 8).map(({ first, n }) => html`<dt><${Code} code=${first.responseStatusCode} /></dt><dd class="num">${num(n)}</dd>`)}</dl>` : html`<p class="dim">${t('noAttempts')}</p>`}</div></div>
       <div class="card"><header><h2>${t('commonErrors')}</h2></header>${errors.length ? html`<ul class="list">${errors.slice(0, 4).map(({ first, n }) => html`<li><a class="item" href=${href(`${app.base}/messages/${first.msgId}`)}><${Code} code=${first.responseStatusCode} /><span class="cut grow dim">${first.response}</span><span class="num small">×${num(n)}</span><span class="dim small"><${Time} at=${first.timestamp} /></span></a></li>`)}</ul>` : html`<p class="pad dim">${t('noErrors')}</p>`}</div></div>
-    <${About} endpoint=${endpoint} />`;
+    <${About} endpoint=${endpoint} path=${path} />`;
 }
 
 /** @param {{app: any, route: import('./router.js').Route, id: string, tab?: string}} props */
@@ -104,10 +105,10 @@ export default function Endpoint({ app, route, id, tab: wanted = '' }) {
   const props = { app, endpoint: e, path, route, reload: endpoint.reload };
   return html`<${Head} crumbs=${[[t('endpoints'), back], [e.description || e.id]]} title=${html`<${Url} url=${e.url} />`} sub=${html`<span class="row"><${EndpointState} endpoint=${e} failing=${fail} /><span>${e.description || typesText(e.eventTypes)}</span></span>`}>
       ${can('ManageEndpoint') && html`<${Button} icon=${e.disabled ? 'play' : 'pause'} busy=${busy} onClick=${() => turn(!e.disabled)}>${t(e.disabled ? 'enable' : 'disable')}<//><${Button} kind="danger" icon="trash" label=${t('delete')} onClick=${() => ask(true)} />`}<//>
-    ${fail && html`<div class="note bad"><span class="grow">${t(!e.disabled ? 'failOn' : fail.lastStatus === 410 ? 'ep_off410' : 'failOff')}${fail.lastStatus && fail.lastStatus !== 410 ? ` HTTP ${fail.lastStatus}.` : ''} ${fail.lastError || ''}</span><${LinkButton} small href=${href(at + '/recovery')}>${t('tab_recovery')}<//></div>`}
+    ${fail && html`<div class="note bad"><span class="grow">${t(e.disabled ? 'failOff' : 'failOn')}${fail.lastStatus ? ` HTTP ${fail.lastStatus}.` : ''} ${fail.lastError || ''}</span><${LinkButton} small href=${href(at + '/recovery')}>${t('tab_recovery')}<//></div>`}
     ${e.nextProbe && html`<div class="note">${t('probeAt', { at: date(e.nextProbe) })}</div>`}${e.missedSince && html`<div class="note warn"><span class="grow">${t('missedSince', { at: date(e.missedSince) })}</span><${LinkButton} small href=${href(at + '/recovery')}>${t('tab_recovery')}<//></div>`}
     <${Tabs} items=${tabs} now=${tab} />
-    ${View ? html`<${View} ...${props} />` : tab === 'deliveries' ? html`<${List} app=${app} route=${route} endpoint=${e.id} />` : isSentTo(e) ? html`<${Overview} ...${props} />` : html`<${Poll} ...${props} /><${About} endpoint=${e} />`}
+    ${View ? html`<${View} ...${props} />` : tab === 'deliveries' ? html`<${List} app=${app} route=${route} endpoint=${e.id} />` : isSentTo(e) ? html`<${Overview} ...${props} />` : html`<${Poll} ...${props} /><${About} ...${props} />`}
     ${asking && html`<${Confirm} danger title=${t('deleteEndpoint')} text=${t('deleteEndpointText')} yes=${t('delete')} close=${() => ask(false)} act=${async () => {
       await change('DELETE', path);
       go(app.base + '/endpoints');

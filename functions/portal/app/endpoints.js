@@ -5,7 +5,7 @@ import { can, operator } from './session.js';
 import { change, stale } from './api.js';
 import { useGet, usePages, useSeen } from './data.js';
 import { filter, go, href } from './router.js';
-import { Button, called, Confirm, Empty, Head, isSentTo, LinkButton, Listed, Pill, Search, Segments, Time, Url, useWork } from './ui.js';
+import { Button, called, Confirm, Empty, Head, isSentTo, LinkButton, Listed, Pill, Search, Segments, Time, Url, useEach } from './ui.js';
 import { Spark, quantile, rate, totals } from './charts.js';
 import { duration, since, t } from './i18n.js';
 
@@ -14,7 +14,8 @@ export const FIRST = 30;
 
 /** @param {any} endpoint @param {any} failing the entry among failing endpoints, if there is one */
 export function state(endpoint, failing) {
-  if (endpoint.disabled) return failing ? (failing.lastStatus === 410 ? 'off410' : 'offFailing') : 'off';
+  // Nobody knows who disabled it: people, 410, or days of failures.
+  if (endpoint.disabled) return failing ? 'offFailing' : 'off';
   return failing ? 'failing' : 'active';
 }
 
@@ -68,11 +69,15 @@ export default function Endpoints({ app, route }) {
   const chosen = picked.filter((id) => shown.some((e) => e.id === id));
   const unsure = wanted && !failing.data;
   const asked = unsure ? { ...list, items: [], loading: !failing.error, error: failing.error, reload: failing.reload } : { ...list, items: shown };
-  const [busy, run] = useWork(async (/** @type {boolean} */ disabled) => {
-    for (const id of chosen) await change('PATCH', `${app.path}/endpoint/${id}`, { disabled });
-    pick([]);
+  const one = (/** @type {string} */ id) => `${app.path}/endpoint/${id}`;
+  const [enabling, enable] = useEach((id) => change('PATCH', one(id), { disabled: false }), t('saved'));
+  const [disabling, disable] = useEach((id) => change('PATCH', one(id), { disabled: true }), t('saved'));
+  const [, remove] = useEach((id) => change('DELETE', one(id)));
+  const busy = enabling || disabling;
+  const run = (/** @type {typeof remove} */ work) => work(chosen).then((failed) => {
+    pick(failed || chosen);
     list.reload();
-  }, t('saved'));
+  });
   const add = can('ManageEndpoint') && html`<${LinkButton} icon="plus" kind="primary" href=${href(app.base + '/endpoints/new')}>${t('addEndpoint')}<//>`;
   const application = useGet(operator() ? app.path : null);
   const empty = q || wanted
@@ -81,15 +86,11 @@ export default function Endpoints({ app, route }) {
   return html`<${Head} crumbs=${operator() && [[t('applications'), '#/apps'], [application.data?.name || app.id]]} title=${t('endpoints')} sub=${t('endpointsSub')}>${operator() && html`<${AppActions} app=${app} />`}${add}<//>
     <div class="row spread"><${Search} label=${t('searchEndpoints')} value=${q} set=${(/** @type {string} */ v) => filter({ q: v }, true)} />
       <${Segments} label=${t('state')} value=${wanted} set=${(/** @type {string} */ v) => filter({ state: v })} options=${[['', t('all')], ['active', t('ep_active')], ['failing', t('failing')], ['off', t('disabled')]]} /></div>
-    ${chosen.length > 0 && html`<div class="note"><span class="grow">${t('nPicked', { n: chosen.length })}</span><div class="row"><${Button} small busy=${busy} onClick=${() => run(false)}>${t('enable')}<//><${Button} small busy=${busy} onClick=${() => run(true)}>${t('disable')}<//><${Button} small kind="danger" onClick=${() => ask(true)}>${t('delete')}<//></div></div>`}
+    ${chosen.length > 0 && html`<div class="note"><span class="grow">${t('nPicked', { n: chosen.length })}</span><div class="row"><${Button} small busy=${busy} onClick=${() => run(enable)}>${t('enable')}<//><${Button} small busy=${busy} onClick=${() => run(disable)}>${t('disable')}<//><${Button} small kind="danger" onClick=${() => ask(true)}>${t('delete')}<//></div></div>`}
     <div class="card"><${Listed} list=${asked} empty=${empty}><div class="tablebox"><table class="fixed"><colgroup>${can('ManageEndpoint') && html`<col class="hide-s" width="44" />`}<col /><col class="spark-col" /><col class="hide-s" width="90" /><col class="hide-s" width="90" /><col class="hide-s" width="130" /></colgroup>
       <thead><tr>${can('ManageEndpoint') && html`<th class="hide-s"><span class="sr">${t('pickAll')}</span></th>`}<th>${t('endpoint')}</th><th>${t('last24h')}</th><th class="hide-s">${t('successRate')}</th><th class="hide-s">${t('p50')}</th><th class="hide-s">${t('lastAttempt')}</th></tr></thead>
       <tbody>${shown.map((e) => html`<${EndpointRow} key=${e.id} app=${app} endpoint=${e} failing=${byId[e.id]} sure=${!!failing.data || !!failing.error} picked=${picked.includes(e.id)} pick=${() => pick((old) => (old.includes(e.id) ? old.filter((id) => id !== e.id) : [...old, e.id]))} />`)}</tbody></table></div><//></div>
-    ${asking && html`<${Confirm} danger title=${t('deleteN', { n: chosen.length })} text=${t('deleteEndpointText')} yes=${t('delete')} close=${() => ask(false)} act=${async () => {
-      for (const id of chosen) await change('DELETE', `${app.path}/endpoint/${id}`);
-      pick([]);
-      list.reload();
-    }} />`}`;
+    ${asking && html`<${Confirm} danger title=${t('deleteN', { n: chosen.length })} text=${t('deleteEndpointText')} yes=${t('delete')} close=${() => ask(false)} act=${() => run(remove)} />`}`;
 }
 
 /** What only the organisation may do with an application. @param {{app: any}} props */

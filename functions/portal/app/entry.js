@@ -14,11 +14,18 @@ export const Ended = ({ signIn }) => html`<${Page} title=${t('endedTitle')} text
 /** @param {{error: any, retry: () => void}} props */
 export const Trouble = ({ error, retry }) => html`<${Page} title=${t('troubleTitle')} text=${t('troubleText')}><${Failure} error=${error} retry=${retry} /><//>`;
 
-/** @param {{broken: boolean, use: (token: string) => void}} props */
+/** @param {{broken: boolean, use: (token: string) => Promise<any>}} props */
 export function SignIn({ broken, use }) {
   const [token, set] = useState('');
+  const [why, say] = useState('');
+  // What is wrong with it is known once the server has refused it.
+  const submit = (/** @type {Event} */ e) => {
+    e.preventDefault();
+    say('');
+    if (token.trim()) use(token.trim()).catch(() => say(t('tokenBad')));
+  };
   return html`<${Page} title=${broken ? t('brokenTitle') : t('signInTitle')} text=${t('signInText')}>
-    <form class="card pad col" onSubmit=${(/** @type {Event} */ e) => { e.preventDefault(); if (token.trim()) use(token.trim()); }}>
-      <${Line} label=${t('token')} hint=${t('tokenHint')} type="password" autocomplete="off" spellcheck=${false} value=${token} set=${set} />
+    <form class="card pad col" onSubmit=${submit}>
+      <${Line} label=${t('token')} hint=${t('tokenHint')} why=${why} type="password" autocomplete="off" spellcheck=${false} value=${token} set=${set} />
       <div class="row"><${Button} kind="primary" type="submit">${t('signIn')}<//></div></form><//>`;
 }

@@ -101,6 +101,16 @@ export function date(at, options = { dateStyle: 'medium', timeStyle: 'medium' })
   return once('@' + JSON.stringify(full), () => new Intl.DateTimeFormat(lang, full)).format(new Date(at));
 }
 
+/** A moment as a field for date and time has it, in the zone that is shown. @param {string} at */
+export function clock(at) {
+  const time = new Date(at);
+  if (Number.isNaN(time.getTime())) return '';
+  return new Date(time.getTime() - (zone.utc ? 0 : time.getTimezoneOffset() * 60_000)).toISOString().slice(0, 16);
+}
+
+/** The moment that such a field means. @param {string} text */
+export const moment = (text) => (text ? new Date(text + (zone.utc ? 'Z' : '')).toISOString() : '');
+
 /** @type {[Intl.RelativeTimeFormatUnit, number][]} */
 const STEPS = [['day', 86400], ['hour', 3600], ['minute', 60], ['second', 1]];
 

@@ -26,15 +26,25 @@ export default function Live({ app, route }) {
   const watched = endpoint ? [endpoint] : active.slice(0, WATCHED).map((/** @type {any} */ e) => e.id);
   const now = useRef({ watched: '', paused });
   now.current = { watched: watched.join(), paused };
+  /** What is new at an endpoint, at first one page; page by page up to what was seen, for as much as is kept. @param {string} id */
+  const news = async (id) => {
+    const found = [];
+    let page;
+    do {
+      page = await call('GET', `${app.path}/attempt/endpoint/${id}`, { query: { limit: page ? 100 : 20, with_msg: true, with_content: false, iterator: page?.iterator } });
+      found.push(...page.data);
+    } while (started.current && !page.done && found.length < LIVE_KEPT && !page.data.some((/** @type {any} */ a) => seen.current.has(a.id)));
+    return found;
+  };
   const poll = async () => {
     if (!watched.length) return;
     const { current } = now;
     // An answer that comes after a pause, or after another endpoint was chosen, is not what is shown.
     const late = () => now.current.paused || now.current.watched !== current.watched;
     try {
-      const pages = await Promise.all(watched.map((/** @type {string} */ id) => call('GET', `${app.path}/attempt/endpoint/${id}`, { query: { limit: 20, with_msg: true, with_content: false } })));
+      const pages = await Promise.all(watched.map(news));
       if (late()) return;
-      const fresh = pages.flatMap((page) => page.data).filter((a) => !seen.current.has(a.id));
+      const fresh = pages.flat().filter((a) => !seen.current.has(a.id));
       fresh.forEach((a) => seen.current.add(a.id));
       const marked = fresh.map((a) => ({ ...a, fresh: started.current }));
       started.current = true;

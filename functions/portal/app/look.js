@@ -30,6 +30,7 @@ export default function Look() {
   const [busy, save] = useWork(async () => {
     try {
       await change('PUT', '/environment/settings', Object.fromEntries(Object.entries(v).filter(([, value]) => value !== '' && value !== null)));
+      say({});
       stale();
       now.reload();
     } catch (error) {
@@ -44,5 +45,5 @@ export default function Look() {
     <div class="grid2"><form class="card" onSubmit=${(/** @type {Event} */ e) => { e.preventDefault(); save(); }}><div class="pad col">${NAMES.map((name) => html`<${Line} key=${name} label=${t(name)} hint=${t('hint_' + name)} why=${why[name]} value=${v[name] || ''} set=${(/** @type {string} */ text) => set({ [name]: text })} />`)}
       <div class="grid2">${color('primaryColorLight')}${color('primaryColorDark')}</div>
       <${Choice} label=${t('mode')} why=${why.darkMode} value=${String(v.darkMode ?? 'auto')} set=${(/** @type {string} */ m) => set({ darkMode: m })} options=${[['auto', t('modeAuto')], ['false', t('lightMode')], ['true', t('darkMode')]]} /></div><div class="dlg-f"><${Button} kind="primary" type="submit" busy=${busy}>${t('save')}<//></div></form>
-      <section class="card" aria-label=${t('preview')}><header><h2>${v.displayName || t('webhooks')}</h2><${Button} kind="primary" small icon="plus">${t('addEndpoint')}<//></header><div class="pad col"><div class="row spread"><div><span class="strong">api.example.com</span><span class="dim">/webhooks</span></div><${Pill} kind="ok" icon="check">${t('ep_active')}<//></div><${Spark} points=${POINTS} /><div class="row"><${Status} state="success" /><${Status} state="pending" /><${Status} state="fail" /><a href="#/theme">${t('openMessage', { id: '' })}</a></div><input class="in" aria-label=${t('preview')} placeholder="https://…" /></div></section></div>`;
+      <section class="card" aria-label=${t('preview')}><header><h2>${v.displayName || t('webhooks')}</h2><${Button} kind="primary" small icon="plus">${t('addEndpoint')}<//></header><div class="pad col"><div class="row spread"><div><span class="strong">api.example.com</span><span class="dim">/webhooks</span></div><${Pill} kind="ok" icon="check">${t('ep_active')}<//></div><${Spark} points=${POINTS} /><div class="row"><${Status} state="success" /><${Status} state="sending" /><${Status} state="fail" /><a href="#/theme">${t('openMessage', { id: '' })}</a></div><input class="in" aria-label=${t('preview')} placeholder="https://…" /></div></section></div>`;
 }

@@ -77,7 +77,7 @@ async function leave() {
 }
 
 function signIn() {
-  show(html`<${SignIn} broken=${broken} use=${(/** @type {string} */ token) => { begin(token); start(); }} />`);
+  show(html`<${SignIn} broken=${broken} use=${(/** @type {string} */ token) => { begin(token); return start(true); }} />`);
 }
 
 /** Asks for what the first screen is going to ask for, while nobody knows yet whose the token is. */
@@ -94,7 +94,8 @@ function askAhead() {
   ahead(path + '/failing-endpoint', { limit: 250 });
 }
 
-async function start() {
+/** @param {boolean} [typed] whether somebody entered the token, who hears of it where it is refused */
+async function start(typed) {
   try {
     const once = oneTime();
     if (once) begin((await call('POST', '/auth/one-time-token', { body: { oneTimeToken: once } })).token);
@@ -110,7 +111,11 @@ async function start() {
   } catch (error) {
     await spoken;
     const gone = /** @type {any} */ (error).status === 401 || /** @type {any} */ (error).status === 403;
-    return gone ? ended() : show(html`<${Trouble} error=${error} retry=${start} />`);
+    if (gone && typed) {
+      forget();
+      throw error;
+    }
+    return gone ? ended() : show(html`<${Trouble} error=${error} retry=${() => start()} />`);
   }
   document.title = t('webhooks');
   return show(html`<${Shell} find=${find} leave=${leave} />`);

@@ -2,17 +2,18 @@
 /** One message: its payload, and every attempt at every endpoint. */
 import { html, useEffect, useState } from './preact.js';
 import { can } from './session.js';
-import { call, change, text } from './api.js';
+import { all, call, change, text } from './api.js';
 import { useEvery, useGet, usePages } from './data.js';
 import { href } from './router.js';
 import { Icon } from './icons.js';
-import { Button, Code, Empty, Failure, Head, look, More, Segments, Skeleton, Status, Url, useWork } from './ui.js';
+import { Button, Code, Empty, Failure, Head, look, More, Segments, Skeleton, Status, Url, useEach, useWork } from './ui.js';
 import { Answer, Block, Copy, download, member, pretty } from './code.js';
 import { Next } from './deliveries.js';
+import { useAltered } from './endpoint-test.js';
 import Verify, { curl, sign } from './verify.js';
 import { bytes, date, duration, t } from './i18n.js';
 
-/** The message, and its payload's text exactly as it is sent. @param {string} path */
+/** The message, and its payload's text exactly as it was posted. @param {string} path */
 function useMessage(path) {
   const [state, set] = useState(/** @type {{at?: string, data?: any, payload?: string, error?: any}} */ ({}));
   const [turn, again] = useState(0);
@@ -30,7 +31,7 @@ function useMessage(path) {
 /** @param {{payload: string, id: string, gone: boolean}} props */
 function Payload({ payload, id, gone }) {
   const [view, set] = useState('pretty');
-  return html`<div class="card"><header><h2>${t('payload')} <span class="dim small">${bytes(new TextEncoder().encode(payload).length)}</span></h2><div class="row tight"><${Segments} label=${t('payload')} value=${view} set=${set} options=${[['pretty', t('pretty')], ['raw', t('asSent')]]} /><${Button} small kind="ghost" icon="download" label=${t('download')} onClick=${() => download(payload, id + '.json')} /></div></header>
+  return html`<div class="card"><header><h2>${t('payload')} <span class="dim small">${bytes(new TextEncoder().encode(payload).length)}</span></h2><div class="row tight"><${Segments} label=${t('payload')} value=${view} set=${set} options=${[['pretty', t('pretty')], ['raw', t('asPosted')]]} /><${Button} small kind="ghost" icon="download" label=${t('download')} onClick=${() => download(payload, id + '.json')} /></div></header>
     <div class="pad">${gone ? html`<p class="dim">${t('payloadGone')}</p>` : html`<${Block} text=${view === 'raw' ? payload : pretty(payload)} json=${view !== 'raw'} wrapped=${view === 'raw'} name=${id + '.json'} label=${t('payload')} />`}</div></div>`;
 }
 
@@ -55,8 +56,9 @@ function Attempt({ path, attempt }) {
 /** How long a resend is looked for, in milliseconds: a receiver may take its time. */
 const SOUGHT = 30_000;
 
-/** A message at one endpoint. `sent`: what was resent to several. @param {{app: any, message: any, payload: string, endpoint: any, path: string, sent: {at: number, to: string[]}, style: (s: string) => void, changed: () => any}} props */
-function Destination({ app, message, payload, endpoint, path, sent, style, changed }) {
+/** A message at one endpoint. `known`: the endpoint as it is now, null if it was deleted, undefined before that is known. `sent`: what was resent to several. @param {{app: any, message: any, payload: string, endpoint: any, known: any, path: string, sent: {at: number, to: string[]}, style: (s: string) => void, changed: () => any}} props */
+function Destination({ app, message, payload, endpoint, known, path, sent, style, changed }) {
+  const altered = useAltered(`${app.path}/endpoint/${endpoint.id}`, known);
   const list = usePages(`${path}/endpoint/${endpoint.id}/attempt`, {}, 20);
   const [sought, seek] = useState({ until: 0, after: '' });
   const newest = list.items[0]?.id || '';
@@ -89,8 +91,8 @@ function Destination({ app, message, payload, endpoint, path, sent, style, chang
     return curl(endpoint.url, [['content-type', 'application/json'], [prefix + '-id', message.id], [prefix + '-timestamp', String(at)], [prefix + '-signature', await sign(key, message.id, at, payload)]], payload);
   };
   return html`<div class="card"><header><div class="grow"><h2><a class="plain" href=${href(`${app.base}/endpoints/${endpoint.id}`)}><${Url} url=${endpoint.url} /></a></h2>${endpoint.description && html`<div class="dim small cut">${endpoint.description}</div>`}</div><div class="row tight"><${Status} state=${endpoint.statusText} />
-      ${can('ViewEndpointSecret') && html`<${Copy} text=${request} kind="">curl<//>`}${can('CreateAttempts') && html`<${Button} small icon="send" busy=${busy} disabled=${busy || list.loading} onClick=${() => resend()}>${t('resend')}<//>`}</div></header>
-    <div class="pad">${list.error && !list.items.length ? html`<${Failure} error=${list.error} retry=${list.reload} />` : list.loading ? html`<${Skeleton} rows=${2} />` : html`<ol class="time">${endpoint.nextAttempt && html`<li><span class="dot warn"><${Icon} name="clock" size=${13} /></span><span class="row small">${t('nextAttempt')} <${Next} at=${endpoint.nextAttempt} /></span></li>`}${list.items.map((a) => html`<${Attempt} key=${a.id} path=${path} attempt=${a} />`)}</ol>${!list.items.length && !endpoint.nextAttempt && html`<p class="dim">${t('noAttempts')}</p>`}<${More} list=${list} />`}</div></div>`;
+      ${known === null && html`<span class="tag">${t('deleted')}</span>`}${can('ViewEndpointSecret') && !message.payload?.expired && known?.destination.kind === 'http' && !altered && html`<${Copy} text=${request} kind="">curl<//>`}${known !== null && can('CreateAttempts') && html`<${Button} small icon="send" busy=${busy} disabled=${busy || list.loading} onClick=${() => resend()}>${t('resend')}<//>`}</div></header>
+    <div class="pad">${altered && html`<p class="hint">${altered}</p>`}${list.error && !list.items.length ? html`<${Failure} error=${list.error} retry=${list.reload} />` : list.loading ? html`<${Skeleton} rows=${2} />` : html`<ol class="time">${endpoint.nextAttempt && html`<li><span class="dot warn"><${Icon} name="clock" size=${13} /></span><span class="row small">${t('nextAttempt')} <${Next} at=${endpoint.nextAttempt} /></span></li>`}${list.items.map((a) => html`<${Attempt} key=${a.id} path=${path} attempt=${a} />`)}</ol>${!list.items.length && !endpoint.nextAttempt && html`<p class="dim">${t('noAttempts')}</p>`}<${More} list=${list} />`}</div></div>`;
 }
 
 /** @param {{app: any, id: string, route: any}} props */
@@ -102,18 +104,26 @@ export default function Message({ app, id }) {
   const [sent, note] = useState({ at: 0, to: /** @type {string[]} */ ([]) });
   const unsettled = ends.items.some((e) => e.status === 1 || e.status === 3);
   useEvery(() => ends.reload(), unsettled && ends.items.length <= 50 ? 3 : null);
-  const [busy, all] = useWork(async (/** @type {boolean} */ onlyFailed) => {
-    const to = ends.items.filter((e) => !onlyFailed || e.status === 2).map((e) => e.id);
-    for (const id of to) await change('POST', `${path}/endpoint/${id}/resend`);
-    note({ at: Date.now(), to });
-  }, t('resent'));
+  // Those that the application has now: the others were deleted, and get nothing any more.
+  const [there, know] = useState(/** @type {any} */ (undefined));
+  useEffect(() => void all(app.path + '/endpoint', {}, Infinity).then(({ items }) => know(Object.fromEntries(items.map((e) => [e.id, e]))), () => {}), [app.path]);
+  const known = (/** @type {any} */ e) => there && (there[e.id] || null);
+  const [sending, send] = useEach((id) => change('POST', `${path}/endpoint/${id}/resend`), t('resent'));
+  const [looking, resendTo] = useWork(async (/** @type {boolean} */ onlyFailed) => {
+    const { items } = await all(path + '/endpoint', {}, Infinity);
+    const to = items.filter((e) => (!onlyFailed || e.status === 2) && known(e) !== null).map((e) => e.id);
+    const failed = await send(to);
+    note({ at: Date.now(), to: to.filter((id) => !failed?.includes(id)) });
+  });
+  const busy = sending || looking;
   const crumbs = [[t('deliveries'), href(app.base + '/deliveries')], [id]];
   if (error) return html`<${Head} crumbs=${crumbs} title=${t('message')} /><${Failure} error=${error} retry=${load} />`;
   if (!data) return html`<${Skeleton} />`;
-  const failed = ends.items.filter((e) => e.status === 2).length;
+  const alive = ends.items.filter((e) => known(e) !== null);
+  const failed = alive.some((e) => e.status === 2);
   return html`<${Head} crumbs=${crumbs} title=${data.eventType} sub=${html`<span class="row tight"><span class="mono wrapany">${data.id}</span><${Copy} text=${data.id} /><span>${date(data.timestamp)}</span></span>`}>
-      ${can('CreateAttempts') && ends.items.length > 1 && html`${failed > 0 && html`<${Button} icon="send" busy=${busy} onClick=${() => all(true)}>${t('resendFailed')}<//>`}<${Button} icon="send" busy=${busy} onClick=${() => all(false)}>${t('resendAll')}<//>`}<//>
+      ${can('CreateAttempts') && alive.length > 1 && html`${failed && html`<${Button} icon="send" busy=${busy} onClick=${() => resendTo(true)}>${t('resendFailed')}<//>`}<${Button} icon="send" busy=${busy} onClick=${() => resendTo(false)}>${t('resendAll')}<//>`}<//>
     ${(data.eventId || data.tags?.length || data.channels?.length) && html`<div class="row">${data.eventId && html`<span class="tag" title=${t('eventId')}>${data.eventId}</span>`}${(data.channels || []).map((/** @type {string} */ c) => html`<span class="tag">${t('channel')}: ${c}</span>`)}${(data.tags || []).map((/** @type {string} */ c) => html`<span class="tag">${t('tag')}: ${c}</span>`)}</div>`}
-    <div class="grid2"><div class="col">${ends.error && !ends.items.length ? html`<${Failure} error=${ends.error} retry=${ends.reload} />` : ends.loading ? html`<div class="card"><${Skeleton} rows=${3} /></div>` : ends.items.length ? html`${ends.items.map((e) => html`<${Destination} key=${e.id} app=${app} message=${data} payload=${payload} endpoint=${e} path=${path} sent=${sent} style=${set} changed=${ends.reload} />`)}<${More} list=${ends} />` : html`<div class="card"><${Empty} icon="endpoint" title=${t('nobody')}>${t('nobodyText')}<//></div>`}</div>
+    <div class="grid2"><div class="col">${ends.error && !ends.items.length ? html`<${Failure} error=${ends.error} retry=${ends.reload} />` : ends.loading ? html`<div class="card"><${Skeleton} rows=${3} /></div>` : ends.items.length ? html`${ends.items.map((e) => html`<${Destination} key=${e.id} app=${app} message=${data} payload=${payload} endpoint=${e} known=${known(e)} path=${path} sent=${sent} style=${set} changed=${ends.reload} />`)}<${More} list=${ends} />` : html`<div class="card"><${Empty} icon="endpoint" title=${t('nobody')}>${t('nobodyText')}<//></div>`}</div>
       <div class="col"><${Payload} payload=${payload} id=${data.id} gone=${data.payload?.expired === true} /><${Verify} style=${style} /></div></div>`;
 }

@@ -2,7 +2,7 @@
 /** Parts that screens share: buttons, states, dialogs, toasts, errors. */
 import { html, useEffect, useRef, useState } from './preact.js';
 import { Icon } from './icons.js';
-import { date, has, relative, t } from './i18n.js';
+import { clock, date, has, moment, relative, t, zone } from './i18n.js';
 
 /** @param {any} props */
 export function Button({ icon, label, kind = '', busy, small, children, ...rest }) {
@@ -18,7 +18,7 @@ export const LinkButton = ({ icon, kind = '', small, children, ...rest }) => htm
 export const Pill = ({ kind = '', icon, children, title }) => html`<span class=${'pill ' + kind} title=${title}><${Icon} name=${icon} size=${13} /><span class="cut">${children}</span></span>`;
 
 /** @type {Record<string, [string, string]>} */
-const STATES = { success: ['ok', 'check'], fail: ['bad', 'x'], pending: ['warn', 'clock'], sending: ['info', 'send'], canceled: ['', 'off'], running: ['info', 'refresh'], finished: ['ok', 'check'], failed: ['bad', 'x'] };
+const STATES = { success: ['ok', 'check'], fail: ['bad', 'x'], sending: ['info', 'send'], canceled: ['', 'off'], running: ['info', 'refresh'], finished: ['ok', 'check'], failed: ['bad', 'x'] };
 
 /** @param {{state: string}} props */
 export const Status = ({ state }) => html`<${Pill} kind=${STATES[state]?.[0]} icon=${STATES[state]?.[1] || 'info'}>${t('st_' + state)}<//>`;
@@ -111,7 +111,11 @@ export function Toasts() {
 /** A change that a button starts: busy while it runs, a toast at its end. @param {(...args: any[]) => Promise<any>} work @param {string} [said] */
 export function useWork(work, said) {
   const [busy, set] = useState(false);
+  // A second click comes before the button is drawn as disabled.
+  const on = useRef(false);
   const run = async (/** @type {any[]} */ ...args) => {
+    if (on.current) return undefined;
+    on.current = true;
     set(true);
     try {
       const result = await work(...args);
@@ -121,15 +125,34 @@ export function useWork(work, said) {
       complain(error);
       return undefined;
     } finally {
+      on.current = false;
       set(false);
     }
   };
   return /** @type {[boolean, typeof run]} */ ([busy, run]);
 }
 
-/** A dialog: focus goes in, Escape closes, focus comes back. @param {{title: any, close: () => void, wide?: boolean, foot?: any, cls?: string, children?: any, submit?: () => void}} props */
+/** A change of several items: what fails keeps none of the others from it. Gives those that failed. @param {(item: any) => Promise<any>} work @param {string} [said] */
+export const useEach = (work, said) => useWork(async (/** @type {any[]} */ items) => {
+  const failed = [];
+  let why;
+  for (const item of items) {
+    try {
+      await work(item);
+    } catch (error) {
+      why ||= error;
+      failed.push(item);
+    }
+  }
+  if (why) toast(t('someFailed', { n: items.length - failed.length, failed: failed.length, why: reason(why).filter(Boolean).join(' ') }), 'bad');
+  else if (said) toast(said);
+  return failed;
+});
+
+/** A dialog: focus goes in, Escape closes, focus comes back; a click beside it closes it while nothing was entered. @param {{title: any, close: () => void, wide?: boolean, foot?: any, cls?: string, children?: any, submit?: () => void}} props */
 export function Dialog({ title, close, wide, foot, cls = '', children, submit }) {
   const ref = useRef(/** @type {any} */ (null));
+  const entered = useRef(false);
   useEffect(() => {
     const before = /** @type {HTMLElement} */ (document.activeElement);
     const dialog = ref.current;
@@ -141,7 +164,7 @@ export function Dialog({ title, close, wide, foot, cls = '', children, submit })
   }, []);
   const body = html`<div class="dlg-h"><h2>${title}</h2><${Button} kind="ghost" icon="x" small label=${t('close')} onClick=${close} /></div><div class="dlg-b">${children}</div>${foot && html`<div class="dlg-f">${foot}</div>`}`;
   return html`<dialog ref=${ref} class=${`${wide ? 'wide' : ''} ${cls}`} aria-label=${typeof title === 'string' ? title : undefined}
-    onCancel=${(/** @type {Event} */ e) => { e.preventDefault(); close(); }} onMouseDown=${(/** @type {any} */ e) => e.target === ref.current && close()}>
+    onCancel=${(/** @type {Event} */ e) => { e.preventDefault(); close(); }} onMouseDown=${(/** @type {any} */ e) => e.target === ref.current && !entered.current && close()} onInput=${() => (entered.current = !!submit)}>
     ${submit ? html`<form onSubmit=${(/** @type {Event} */ e) => { e.preventDefault(); submit(); }}>${body}</form>` : body}</dialog>`;
 }
 
@@ -174,6 +197,9 @@ export const Segments = ({ label, value, options, set }) => html`<div class="seg
 
 /** @param {{label: string, value: string, options: [string, any][], set: (value: string) => void}} props */
 export const Select = ({ label, value, options, set, ...rest }) => html`<select aria-label=${label} value=${value} onChange=${(/** @type {any} */ e) => set(e.target.value)} ...${rest}>${options.map(([key, text]) => html`<option value=${key} selected=${key === value}>${text}</option>`)}</select>`;
+
+/** A span of time between two moments, in the zone that is shown and named. @param {{from: string, to: string, set: (part: {from?: string, to?: string}) => void}} props */
+export const Range = ({ set, ...rest }) => html`${Object.entries(rest).map(([name, at]) => html`<label class="row tight small">${t(name)}<input class="in" type="datetime-local" value=${clock(at)} onChange=${(/** @type {any} */ e) => set({ [name]: moment(e.target.value) })} /></label>`)}<span class="dim small">${zone.utc ? 'UTC' : t('localTime')}</span>`;
 
 /** A text that applies with Enter or when it is left; what is typed stays, whatever loads meanwhile. @param {{label: string, value: string, set: (value: string) => void, size?: number, cls?: string}} props */
 export function Text({ label, value, set, size = 14, cls = '' }) {

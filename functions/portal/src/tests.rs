@@ -195,7 +195,7 @@ fn gzip_is_sent_to_who_takes_it() {
 }
 
 /// What a visitor loads, gzipped, in whatever language.
-const VISIT_MAX: usize = 60_000;
+const VISIT_MAX: usize = 60 * 1024;
 
 #[test]
 fn the_page_stays_light() {
@@ -204,7 +204,7 @@ fn the_page_stays_light() {
     for asset in assets::ASSETS {
         let weight = asset.gzipped.len();
         let most = match asset.name {
-            "app/main.js" => 43_000,
+            "app/main.js" => 44_000,
             "app/style.css" | "app/preact.js" => 5_600,
             "app/icon.svg" => 300,
             text if text.starts_with("app/text-") => {

@@ -33,6 +33,7 @@ export default {
     await eventually('it is paused', async () => (await order()).status === 'paused');
     await button('resume', own).click();
     await eventually('it goes on', async () => (await order()).status !== 'paused');
+    await settled(page);
     await button('skipMessage', own).click();
     // Before it is skipped: the next one is sent at once then, and on a busy machine its second failure would have it wait for five minutes.
     all.receivers.broken.delete('ordered');
@@ -40,6 +41,27 @@ export default {
     await eventually('the next one arrives', () => all.receivers.got.some(({ path, body }) => path === '/ordered' && body.includes('inv_2')) && !all.receivers.broken.has('ordered'));
     await eventually('nothing waits', async () => !(await order()).waitingKeys);
     await settled(page);
+    await rows(own.locator('.list li'), 0);
+    await visit.close();
+  },
+  'a message that is skipped while the endpoint is paused: it is said that it goes on later': async (all) => {
+    const { visit, page, at, endpoint, send } = await customer(all, 'skips-paused');
+    all.receivers.broken.add('skips-paused');
+    const { id } = await endpoint('skips-paused', { fifo: true });
+    const message = await send({ id: 'inv_1' });
+    const order = () => all.stack.api('GET', `${at}/endpoint/${id}/order`);
+    await eventually('it waits', async () => (await order()).waitingKeys === 1);
+    await all.stack.api('POST', `${at}/endpoint/${id}/order/pause`);
+    await go(page, `#/endpoints/${id}/settings`);
+    const own = card(page, 'order');
+    await own.getByText(message.id).waitFor();
+    await button('skipMessage', own).click();
+    await button('skipMessage', dialog(page)).click();
+    await page.getByRole('status').getByText(T('skippedPaused')).waitFor();
+    await own.getByText(T('skipped'), { exact: true }).waitFor();
+    hold(!(await button('skipMessage', own).count()), 'it is offered again');
+    all.receivers.broken.delete('skips-paused');
+    await button('resume', own).click();
     await rows(own.locator('.list li'), 0);
     await visit.close();
   },

@@ -86,6 +86,128 @@ export default {
     await go(page, '#/deliveries?view=needs', T('allDelivered'));
     await visit.close();
   },
+  'what fails while several are resent is said, stays selected, and keeps none of the others from it': async (all) => {
+    const { visit, page, endpoint, send, attempts } = await customer(all, 'resends-partly', { statuses: [409] });
+    all.receivers.broken.add('resends-partly');
+    const { id } = await endpoint('resends-partly');
+    const messages = [];
+    for (const number of [1, 2, 3]) messages.push(await send({ number }));
+    await eventually('they are exhausted', async () => (await all.stack.api('GET', '/app/resends-partly/undelivered')).data.length === 3);
+    all.receivers.broken.delete('resends-partly');
+    // The one in the middle, whichever way the list goes.
+    await page.route(`**/msg/${messages[1].id}/endpoint/${id}/resend`, (route) => route.fulfill({ status: 409, json: { code: 'conflict', detail: 'for a test' } }));
+    const said = page.getByRole('status').getByText('for a test');
+    const byHand = async (at) => (await attempts(messages[at].id)).filter((one) => one.triggerType === 1).length;
+    await go(page, '#/deliveries?view=needs', messages[0].id);
+    await page.getByRole('checkbox', { name: T('pickAll') }).check();
+    await button('resend', page).click();
+    await said.waitFor();
+    hold((await said.innerText()).startsWith(T('someFailed', { n: 2, failed: 1 }).split(':')[0]), await said.innerText());
+    for (const at of [0, 2]) await eventually('it is resent', async () => (await byHand(at)) === 1);
+    hold(await page.getByRole('checkbox', { name: T('pick', { name: messages[1].id }) }).isChecked(), 'it is not selected');
+    await page.getByText(T('nPicked', { n: 1 })).waitFor();
+    await said.waitFor({ state: 'detached' });
+    await go(page, `#/endpoints/${id}/deliveries`, messages[0].id);
+    await page.getByRole('checkbox', { name: T('pickAll') }).check();
+    await button('resend', page).click();
+    await said.waitFor();
+    for (const at of [0, 2]) await eventually('it is resent', async () => (await byHand(at)) === 2);
+    await page.getByText(T('nPicked', { n: 1 })).waitFor();
+    hold((await byHand(1)) === 0, 'the test lets it through');
+    await visit.close();
+  },
+  'a message goes to all of its endpoints again, however many; one that was deleted gets none': async (all) => {
+    const { visit, page, at, endpoint, send } = await customer(all, 'resends-60');
+    await Promise.all(Array.from({ length: 60 }, (_, n) => endpoint(`sixty-${n}`)));
+    const message = await send({ id: 'inv_60' });
+    const list = async () => {
+      const found = [];
+      for (let page = {}; !page.done; found.push(...page.data)) page = await all.stack.api('GET', `${at}/attempt/msg/${message.id}?limit=250${page.iterator ? `&iterator=${page.iterator}` : ''}`);
+      return found;
+    };
+    await eventually('all have it', async () => (await list()).length === 60);
+    const { data: [first] } = await all.stack.api('GET', `${at}/msg/${message.id}/endpoint`);
+    await all.stack.api('DELETE', `${at}/endpoint/${first.id}`);
+    await go(page, `#/messages/${message.id}`, 'inv_60');
+    await page.getByText(T('deleted'), { exact: true }).waitFor();
+    const gone = page.locator('.card').filter({ has: page.getByRole('link', { name: new RegExp(`${new URL(first.url).pathname}$`) }) });
+    hold(!(await button('resend', gone).count()) && !(await gone.getByRole('button', { name: 'curl' }).count()), 'it is offered for one that is gone');
+    await button('resendAll', page).click();
+    await eventually('59 have it again', async () => (await list()).filter((one) => one.triggerType === 1).length === 59);
+    await page.getByRole('status').getByText(T('resent')).waitFor();
+    await visit.close();
+  },
+  'a payload that a transformation changes, or that is sent in a list, is said to be, and no curl is made of it': async (all) => {
+    const { visit, page, at, endpoint, send } = await customer(all, 'altered');
+    const plain = await endpoint('plain');
+    const code = await endpoint('code');
+    await all.stack.api('PATCH', `${at}/endpoint/${code.id}/transformation`, { code: 'function handler(webhook) { webhook.payload = { other: 1 }; return webhook }', enabled: true });
+    await endpoint('batch', { fifo: true, batchSize: 5 });
+    const message = await send({ id: 'inv_x' });
+    await go(page, `#/messages/${message.id}`, 'inv_x');
+    const destination = (path) => page.locator('.card', { hasText: `/${path}` });
+    const curl = (path) => destination(path).getByRole('button', { name: 'curl' });
+    await destination('code').getByText(T('transformed')).waitFor();
+    await destination('batch').getByText(T('inList')).waitFor();
+    await curl('plain').waitFor();
+    hold(!(await curl('code').count()) && !(await curl('batch').count()), 'curl is offered');
+    await button('asPosted', page).waitFor();
+    for (const tab of ['', '/settings', '/test']) await go(page, `#/endpoints/${code.id}${tab}`, T('transformed'));
+    await go(page, `#/endpoints/${plain.id}`);
+    await settled(page);
+    hold(!(await page.getByText(T('transformed')).count()), 'it is said of one that has none');
+    await eventually('the delivery', () => all.receivers.ids('/code').size);
+    await all.stack.api('DELETE', `${at}/msg/${message.id}/content`);
+    await go(page, `#/messages/${message.id}`, T('payloadGone'));
+    await settled(page);
+    hold(!(await curl('plain').count()), 'curl is offered without a payload');
+    await visit.close();
+  },
+  'a range of time is read in the zone that is shown, and means the same in another and after a reload': async (all) => {
+    const { visit, page, endpoint, send } = await customer(all, 'ranges');
+    const { id } = await endpoint('ranges');
+    await send({ id: 'inv_z' });
+    const from = page.getByLabel(T('from'), { exact: true });
+    const asked = [];
+    page.on('request', (request) => asked.push(new URL(request.url())));
+    const after = () => asked.filter(({ pathname }) => pathname.endsWith('/msg')).at(-1)?.searchParams.get('after');
+    await go(page, '#/deliveries?span=own');
+    await from.fill('2026-01-15T08:00');
+    await page.waitForURL('**from=**');
+    // Berlin, in winter.
+    await eventually('the request', () => after() === '2026-01-15T07:00:00.000Z');
+    await page.getByRole('button', { name: T('localTime'), exact: true }).click();
+    await eventually('the same moment', async () => (await from.inputValue()) === '2026-01-15T07:00');
+    await settled(page);
+    hold(after() === '2026-01-15T07:00:00.000Z', after());
+    await from.fill('2026-01-15T09:00');
+    await eventually('the request', () => after() === '2026-01-15T09:00:00.000Z');
+    // The switch holds for a recovery as well.
+    await go(page, `#/endpoints/${id}/recovery`);
+    await page.getByLabel(T('period'), { exact: true }).selectOption('own');
+    const day = new Date(Date.now() - 2 * 86_400_000).toISOString().slice(0, 10);
+    await from.fill(`${day}T05:00`);
+    const [count] = await Promise.all([page.waitForRequest('**/recover/count'), button('countFirst', page).click()]);
+    hold(count.postDataJSON().since === `${day}T05:00:00.000Z`, count.postData());
+    await button('cancel', dialog(page)).click();
+    await go(page, '#/deliveries?span=own&from=2026-01-15T09%3A00%3A00.000Z');
+    await page.reload();
+    await eventually('local time again', async () => (await from.inputValue()) === '2026-01-15T10:00');
+    await settled(page);
+    hold(after() === '2026-01-15T09:00:00.000Z', after());
+    await visit.close();
+  },
+  'patterns are no filter for lists and replays: that is said': async (all) => {
+    const { visit, page, endpoint } = await customer(all, 'no-patterns');
+    const { id } = await endpoint('no-patterns');
+    await go(page, '#/deliveries?type=invoice.*', T('wholeTypes'));
+    await go(page, `#/endpoints/${id}/recovery`);
+    await page.getByRole('button', { name: T('do_bulk-replay'), exact: true }).click();
+    await page.getByLabel(T('eventTypes'), { exact: true }).fill('invoice.*');
+    await page.getByText(T('wholeTypes')).waitFor();
+    hold(await button('countFirst', page).isDisabled(), 'it can be started');
+    await visit.close();
+  },
   'recovery: a count, a start, and its effect': async (all) => {
     const { visit, page, endpoint, send, attempts, exhausted } = await customer(all, 'recovers', { statuses: [403] });
     all.receivers.broken.add('recovers');
@@ -145,8 +267,12 @@ export default {
     // Two turns of the page's clock.
     await page.waitForTimeout(4500);
     hold(!(await page.getByText('live.two').count()), 'it was not paused');
+    // More than a page of them is not missed.
+    for (let number = 1; number <= 30; number += 1) await send({ number }, { eventType: `live.more.${number}` });
+    await eventually('they have arrived', () => all.receivers.ids('/live').size === 32);
     await button('resume', page).click();
     await page.getByText('live.two').first().waitFor();
+    await page.getByText('live.more.1', { exact: true }).first().waitFor();
     await page.getByLabel(T('onlyFailing')).check();
     await page.locator('.list li', { hasText: T('st_success') }).first().waitFor({ state: 'detached' });
     await page.locator('.list li', { hasText: '500' }).first().waitFor();

@@ -22,6 +22,9 @@ export default {
     const token = JSON.parse(Buffer.from(link.split('#key=')[1], 'base64')).token;
     const { value: who } = await all.stack.ask('GET', '/auth/whoami', undefined, token);
     hold(who.appId === app && who.capabilities.includes('CreateAttempts') && !who.capabilities.includes('ManageEndpoint'), who);
+    // With another choice it would be another link.
+    await dialog(page).getByRole('checkbox', { name: T('cap_ManageEndpoint'), exact: false }).first().check();
+    await dialog(page).getByRole('link', { name: T('open') }).waitFor({ state: 'detached' });
     await button('endSessions', dialog(page)).click();
     await dialog(page).getByText(T('endSessionsText')).waitFor();
     await button('endSessions', dialog(page)).click();
@@ -83,9 +86,6 @@ export default {
     await eventually('it is back', async () => !(await now()).archived);
     await visit.close();
   },
-  'the theme is tried, saved, and seen by customers': async (all) => {
-    const { visit, page } = await operator(all);
-    await go(page, '#/theme');
   'an archived event type is edited: it stays archived, and what was not edited keeps each of its digits': async (all) => {
     const { visit, page } = await operator(all);
     const path = '/event-type/kept.digit';
@@ -119,6 +119,25 @@ export default {
     hold((await text()).includes('"maximum":9223372036854775807') && (await text()).includes('"minimum":2'), await text());
     await visit.close();
   },
+  'applications that fail are found although they are not among those that are loaded': async (all) => {
+    const { data: { acme }, visit, page } = await operator(all);
+    // A first page without it, as of an organisation with many.
+    await page.route(/\/api\/v1\/app\?/, async (route) => {
+      const answer = await route.fetch();
+      const list = await answer.json();
+      await route.fulfill({ response: answer, json: { ...list, data: list.data.filter((app) => app.id !== acme.id), done: false } });
+    });
+    await go(page, '#/token', T('whoAmI'));
+    await go(page, '#/apps', 'Empty');
+    hold(!(await page.getByText('Acme', { exact: true }).count()), 'it is loaded');
+    await page.getByRole('button', { name: T('failing'), exact: true }).click();
+    await page.getByText('Acme', { exact: true }).waitFor();
+    hold(!(await page.getByText('Empty', { exact: true }).count()), 'one that does not fail is among those that do');
+    await visit.close();
+  },
+  'the theme is tried, saved, and seen by customers': async (all) => {
+    const { visit, page } = await operator(all);
+    await go(page, '#/theme');
     await field('displayName', page).fill('Acme Webhooks');
     await field('primaryColorLight', page).last().fill('0b6e4f');
     await button('save', page).click();

@@ -104,6 +104,19 @@ export default {
       await visit.close();
     }
   }),
+  'a token that is mistyped is refused beside its field, and another one is taken': async (all) => {
+    const visit = all.visitor();
+    const page = await visit.open(`${all.stack.url}/login`, { statuses: [401] });
+    const token = field('token', page);
+    await token.fill(`${all.stack.token}x`);
+    await button('signIn', page).click();
+    await page.getByText(T('tokenBad')).waitFor();
+    await token.fill(all.stack.token);
+    await button('signIn', page).click();
+    await settled(page);
+    await page.getByRole('heading', { name: T('applications'), exact: true }).waitFor();
+    await visit.close();
+  },
   '403: the server says why, and one may try again': async (all) => {
     const { visit, page, app, endpoint } = await customer(all, 'forbidden', { statuses: [403] });
     const { id } = await endpoint('forbidden');
