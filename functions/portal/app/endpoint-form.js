@@ -1,6 +1,6 @@
 // @ts-check
 /** The fields of an endpoint: for adding one and for changing one. */
-import { html, useState } from './preact.js';
+import { html, useEffect, useRef, useState } from './preact.js';
 import { all, reasons } from './api.js';
 import { session } from './session.js';
 import { Icon } from './icons.js';
@@ -46,20 +46,34 @@ const ORDER = ['fifo', 'orderKey', 'batchSize', 'maxWaitSecs'];
 /** Whether a webhook can have several messages there. @param {Values} v */
 const takesLists = (v) => v.fifo && (v.kind === 'http' || v.kind === 'lambda');
 
-/** In which order, where that changes. @param {Values} v @param {Values} start */
-const orderOf = (v, start) => ORDER.every((name) => v[name] === start[name]) || v.kind === 'polling' ? {} : { fifo: v.fifo, fifoKey: v.fifo ? v.orderKey.trim() || (start.orderKey ? null : undefined) : undefined, ...(takesLists(v) && { batchSize: number(v.batchSize) ?? null, maxWaitSecs: number(v.maxWaitSecs) ?? null }) };
+/** Whether any of these fields was changed. @param {Values} v @param {Values} start @param {(keyof Values)[]} names */
+const differs = (v, start, ...names) => names.some((name) => JSON.stringify(v[name]) !== JSON.stringify(start[name]));
 
-/** What the API takes, as text: a filter is sent as it is written. @param {Values} v @param {Values} start @param {any} [more] */
+/** In which order, where that changes. @param {Values} v @param {Values} start */
+const orderOf = (v, start) => !differs(v, start, ...ORDER) || v.kind === 'polling' ? {} : { fifo: v.fifo, fifoKey: v.fifo ? v.orderKey.trim() || (start.orderKey ? null : undefined) : undefined, ...(takesLists(v) && { batchSize: number(v.batchSize) ?? null, maxWaitSecs: number(v.maxWaitSecs) ?? null }) };
+
+/** What was changed, as the API takes it, as text: a filter is sent as it is written. What others changed meanwhile stays. @param {Values} v @param {Values} start @param {any} [more] */
 export function body(v, start, more) {
+  const changed = (/** @type {(keyof Values)[]} */ ...names) => differs(v, start, ...names);
+  const http = v.kind === 'http';
   const fields = {
-    url: v.kind === 'http' ? v.url.trim() : undefined, destination: destinationOf(v),
-    description: v.description, eventTypes: v.eventTypes.length ? v.eventTypes : null, channels: v.channels.trim() ? parts(v.channels) : null, uid: v.uid || null, metadata: Object.fromEntries(v.metadata.filter(([name]) => name)),
-    autoEnable: v.autoEnable === start.autoEnable || v.kind !== 'http' ? undefined : v.autoEnable,
-    headerStyle: v.headerStyle === start.headerStyle || v.kind !== 'http' ? undefined : v.headerStyle ? 'rfc9421' : null,
+    url: http && changed('url') ? v.url.trim() : undefined,
+    destination: changed('kind', ...AWS_FIELDS) ? destinationOf(v) : undefined,
+    description: changed('description') ? v.description : undefined,
+    eventTypes: changed('eventTypes') ? (v.eventTypes.length ? v.eventTypes : null) : undefined,
+    channels: changed('channels') ? (v.channels.trim() ? parts(v.channels) : null) : undefined,
+    uid: changed('uid') ? v.uid || null : undefined,
+    metadata: changed('metadata') ? Object.fromEntries(v.metadata.filter(([name]) => name)) : undefined,
+    autoEnable: http && changed('autoEnable') ? v.autoEnable : undefined,
+    headerStyle: http && changed('headerStyle') ? (v.headerStyle ? 'rfc9421' : null) : undefined,
     ...orderOf(v, start),
-    ...(v.kind !== 'polling' && { rateLimit: number(v.rateLimit) ?? null, retryPolicy: policyOf(v) || null, ...more }),
+    ...(v.kind !== 'polling' && {
+      rateLimit: changed('rateLimit') ? number(v.rateLimit) ?? null : undefined,
+      retryPolicy: changed('retries', 'schedule', 'attempts', 'minSeconds', 'maxSeconds', 'jitter') ? policyOf(v) || null : undefined,
+      ...more,
+    }),
   };
-  return JSON.stringify(fields).slice(0, -1) + (v.filter === start.filter ? '' : `,"filter":${v.filter.trim() || 'null'}`) + '}';
+  return `{${[JSON.stringify(fields).slice(1, -1), changed('filter') && `"filter":${v.filter.trim() || 'null'}`].filter(Boolean)}}`;
 }
 
 /** What is wrong with an address, before the server says it. @param {string} url */
@@ -82,13 +96,14 @@ async function existing(only) {
   return found;
 }
 
-/** Names and values, a row each. @param {{label: string, pairs: [string, string][], set: (pairs: [string, string][]) => void, fixed?: string[]}} props */
-export function Pairs({ label, pairs, set, fixed = [] }) {
+/** Names and values, a row each; of those that are `fixed` nobody sees the value. @param {{label: string, pairs: [string, string][], set: (pairs: [string, string][]) => void, fixed?: string[], drop?: (name: string) => void}} props */
+export function Pairs({ label, pairs, set, fixed = [], drop }) {
   const edit = (/** @type {number} */ at, /** @type {number} */ part, /** @type {string} */ text) => set(pairs.map((pair, i) => /** @type {[string, string]} */ (i === at ? (part ? [pair[0], text] : [text, pair[1]]) : pair)));
+  const remove = (/** @type {() => void} */ click) => html`<${Button} icon="x" kind="ghost" small label=${t('remove')} onClick=${click} />`;
   const input = (/** @type {number} */ i, /** @type {number} */ part) => html`<input class="in mono" aria-label=${t(part ? 'value' : 'name')} placeholder=${t(part ? 'value' : 'name')} value=${pairs[i][part]} onInput=${(/** @type {any} */ e) => edit(i, part, e.target.value)} />`;
   return html`<fieldset class="field"><legend>${label}</legend><div class="col tight">
-    ${fixed.map((name) => html`<div class="row nowrap"><span class="tag grow">${name}</span><span class="dim grow">••••••••</span></div>`)}
-    ${pairs.map((_, i) => html`<div class="row nowrap">${input(i, 0)}${input(i, 1)}<${Button} icon="x" kind="ghost" small label=${t('remove')} onClick=${() => set(pairs.filter((_, at) => at !== i))} /></div>`)}
+    ${fixed.map((name) => html`<div class="row nowrap"><span class="tag grow">${name}</span><span class="dim grow">••••••••</span>${remove(() => drop?.(name))}</div>`)}
+    ${pairs.map((_, i) => html`<div class="row nowrap">${input(i, 0)}${input(i, 1)}${remove(() => set(pairs.filter((_, at) => at !== i)))}</div>`)}
     <div><${Button} small icon="plus" onClick=${() => set([...pairs, ['', '']])}>${t('add')}<//></div></div></fieldset>`;
 }
 
@@ -99,39 +114,40 @@ const FOLDED = ['channels', 'rateLimit', 'uid', 'filter', 'retries', 'autoEnable
  * @param {{app: any, start: Values, isNew?: boolean, connector?: any, save: (v: Values) => Promise<any>, yes: string, cancel?: any}} props
  */
 export default function EndpointForm({ app, start, isNew, connector, save, yes, cancel }) {
-  const [typed, setAll] = useState(start);
+  // What was edited; all else is as the endpoint is now, whoever changed it.
+  const [edits, edit] = useState(/** @type {Partial<Values>} */ ({}));
+  const saved = useRef(/** @type {Record<string, any>} */ ({}));
+  const typed = { ...start, ...edits };
+  useEffect(() => edit((old) => Object.fromEntries(Object.entries(old).filter(([name, value]) => saved.current[name] !== value))), [JSON.stringify(start)]);
   /** Event types that the connector allows, if it does not allow all. @type {string[] | undefined} */
   const only = connector?.allowedEventTypes;
   const v = connector ? { ...typed, kind: 'http', eventTypes: only ? typed.eventTypes.filter((name) => only.includes(name)) : typed.eventTypes } : typed;
   const [error, fail] = useState(/** @type {any} */ (null));
-  const [busy, work] = useState(false);
+  const [busy, run] = useWork(async (/** @type {Values} */ v) => {
+    fail(null);
+    try {
+      await save(only && !v.eventTypes.length ? { ...v, eventTypes: await existing(only) } : v);
+      saved.current = edits;
+    } catch (failed) {
+      fail(failed);
+      // What is wrong may be among the folded fields.
+      if ([...FOLDED, 'retryPolicy', 'secret', 'metadata', 'headers'].some((name) => reasons(failed)[name])) open(true);
+    }
+  });
   const [more, open] = useState(!isNew && (FOLDED.some((name) => start[name]) || start.metadata.length > 0));
   const set = (/** @type {Partial<Values>} */ part) => {
-    setAll({ ...typed, ...part });
+    edit((old) => ({ ...old, ...part }));
     if (error) fail(null);
   };
   const why = reasons(error);
   const known = ['url', ...AWS_FIELDS, 'description', 'eventTypes', 'filterTypes', 'secret', 'retryPolicy', ...FOLDED];
   const rest = error && !Object.keys(why).some((name) => known.includes(name)) ? error.message : '';
-  const submit = async (/** @type {Event} */ e) => {
-    e.preventDefault();
-    work(true);
-    try {
-      await save(only && !v.eventTypes.length ? { ...v, eventTypes: await existing(only) } : v);
-    } catch (failed) {
-      fail(failed);
-      // What is wrong may be among the folded fields.
-      if ([...FOLDED, 'retryPolicy', 'secret', 'metadata', 'headers'].some((name) => reasons(failed)[name])) open(true);
-    } finally {
-      work(false);
-    }
-  };
   const line = (/** @type {keyof Values} */ name, /** @type {any} */ props = {}) => html`<${props.options ? Choice : Line} label=${t(name)} why=${why[name]} spellcheck=${false} ...${props} value=${v[name]} set=${(/** @type {string} */ text) => set({ [name]: text })} />`;
   const check = (/** @type {'autoEnable' | 'headerStyle' | 'fifo'} */ name, /** @type {string} */ hint) => html`<label class="check"><input type="checkbox" checked=${v[name]} onChange=${(/** @type {any} */ e) => set({ [name]: e.target.checked })} /><span>${t(name)}${why[name] && html`<br /><span class="why">${why[name]}</span>`}<br /><span class="hint wrapany">${hint}</span></span></label>`;
   const whole = (/** @type {keyof Values} */ name, most = 604800, props = {}) => line(name, { type: 'number', min: 1, max: most, ...props });
   const sends = v.kind !== 'polling';
   const bad = (v.kind === 'http' && urlProblem(v.url)) || (v.filter.trim() && jsonProblem(v.filter));
-  return html`<form class="card" onSubmit=${submit}><div class="pad col">
+  return html`<form class="card" onSubmit=${(/** @type {Event} */ e) => { e.preventDefault(); run(v); }}><div class="pad col">
     ${isNew && !connector && html`<div class="field"><span class="lab">${t('kind')}</span><div><${Segments} label=${t('kind')} value=${v.kind} set=${(/** @type {string} */ kind) => set({ kind })} options=${kinds().map((kind) => [kind, kindName(kind)])} /></div></div>`}
     ${isAws(v.kind) ? html`<${AwsFields} app=${app} v=${v} line=${line} />` : sends ? line('url', { hint: t('urlHint'), why: urlProblem(v.url) || why.url, cls: 'mono', placeholder: 'https://example.com/webhooks', required: true, autocomplete: 'url', dir: 'ltr' }) : html`<p class="hint">${t('pollAbout')}</p>`}
     ${line('description', { maxlength: 4096, spellcheck: true })}

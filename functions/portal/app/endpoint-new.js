@@ -22,7 +22,7 @@ export default function EndpointNew({ app, route }) {
     const headers = Object.fromEntries(v.headers.filter((/** @type {string[]} */ pair) => pair[0]));
     const more = { secret: v.secret || undefined, headers: Object.keys(headers).length ? headers : undefined };
     // Nothing is sent to a service in a form that it does not take: the endpoint begins once it has the code.
-    const made = await change('POST', app.path + '/endpoint', body(v, start, connector ? { ...more, disabled: true } : more));
+    const made = await change('POST', app.path + '/endpoint', body(v, values(), connector ? { ...more, disabled: true } : more));
     if (connector) {
       const path = `${app.path}/endpoint/${made.id}`;
       try {

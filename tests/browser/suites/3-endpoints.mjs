@@ -1,7 +1,7 @@
 // What a customer does with endpoints, each with its effect checked through the API.
 import { NASTY, T, begins } from '../lib/data.mjs';
 import { go, settled } from '../lib/browser.mjs';
-import { button, card, customer, dialog, field, hold } from '../lib/customer.mjs';
+import { button, card, customer, dialog, field, hold, rows } from '../lib/customer.mjs';
 import { eventually } from '../lib/stack.mjs';
 
 export default {
@@ -83,12 +83,85 @@ export default {
     await eventually('one is left', async () => (await list()).length === 1);
     await visit.close();
   },
+  'several endpoints at once, one of which is gone: the others are changed, and it is said': async (all) => {
+    const { visit, page, at, endpoint } = await customer(all, 'several-gone', { statuses: [404] });
+    const made = [];
+    for (const path of ['a', 'b', 'c']) made.push(await endpoint(path));
+    await go(page, '#/deliveries');
+    await go(page, '#/endpoints');
+    for (const path of ['a', 'b', 'c']) await page.getByRole('checkbox', { name: T('pick', { name: `${all.receivers.url}/${path}` }) }).check();
+    await all.stack.api('DELETE', `${at}/endpoint/${made[1].id}`);
+    await button('disable', page).click();
+    await page.getByRole('status').getByText(T('someFailed', { n: 2, failed: 1 }).split('{')[0].trim()).waitFor();
+    await rows(page.getByRole('row').getByText(T('ep_off'), { exact: true }), 2);
+    await rows(page.locator('tbody tr'), 2);
+    hold((await all.stack.api('GET', `${at}/endpoint`)).data.every((one) => one.disabled), 'one is left out');
+    await visit.close();
+  },
+  'settings: what was typed stays when the endpoint is disabled, and what others changed stays when it is saved': async (all) => {
+    const { visit, page, at, endpoint } = await customer(all, 'typed');
+    const { id } = await endpoint('typed', { description: 'First', rateLimit: 5 });
+    const now = () => all.stack.api('GET', `${at}/endpoint/${id}`);
+    await go(page, `#/endpoints/${id}/settings`);
+    await field('description', page).fill('Typed');
+    await button('disable', page).click();
+    await button('enable', page).waitFor();
+    await settled(page);
+    hold((await field('description', page).inputValue()) === 'Typed', 'what was typed is gone');
+    // As in another tab.
+    await all.stack.api('PATCH', `${at}/endpoint/${id}`, { rateLimit: 9, eventTypes: ['invoice.paid'], metadata: { a: '1' } });
+    await button('save', page).first().click();
+    await eventually('the description', async () => (await now()).description === 'Typed');
+    const saved = await now();
+    hold(saved.rateLimit === 9 && saved.eventTypes.join() === 'invoice.paid' && saved.metadata.a === '1' && saved.disabled, saved);
+    // The page shows what the others changed.
+    await eventually('the other change', async () => (await field('rateLimit', page).inputValue()) === '9');
+    await visit.close();
+  },
+  'an endpoint is added once, however fast somebody is': async (all) => {
+    const { visit, page, at } = await customer(all, 'twice');
+    await go(page, '#/endpoints/new');
+    await field('url', page).fill(`${all.receivers.url}/twice`);
+    await page.locator('main form').evaluate((form) => [1, 2].forEach(() => form.requestSubmit()));
+    await page.waitForURL('**/test');
+    await settled(page);
+    await button('sendTest', page).evaluate((each) => [1, 2].forEach(() => each.click()));
+    await page.getByText('thank you').waitFor();
+    hold((await all.stack.api('GET', `${at}/endpoint`)).data.length === 1, 'two are there');
+    hold(all.receivers.ids('/twice').size === 1, 'two tests were sent');
+    await visit.close();
+  },
+  'one that fails and is disabled: nobody is said to have done it': async (all) => {
+    const { visit, page, at, endpoint, send, exhausted } = await customer(all, 'disabled-failing');
+    all.receivers.broken.add('disabled-failing');
+    const { id } = await endpoint('disabled-failing');
+    await exhausted((await send({ id: 'inv_d' })).id);
+    await eventually('it fails', async () => (await all.stack.api('GET', `${at}/failing-endpoint`)).data.length);
+    await go(page, `#/endpoints/${id}`, T('failOn'));
+    await button('disable', page).click();
+    await page.getByText(T('failOff')).waitFor();
+    await page.getByText(T('ep_offFailing'), { exact: true }).waitFor();
+    await visit.close();
+  },
+  'a test of an endpoint that subscribes by patterns: their types are offered': async (all) => {
+    const { visit, page, endpoint } = await customer(all, 'tests-pattern');
+    const { id } = await endpoint('pattern', { filterTypes: ['invoice.*', '*.created'] });
+    await go(page, `#/endpoints/${id}/test`);
+    const type = page.getByLabel(T('eventType'), { exact: true });
+    const names = await type.locator('option').allInnerTexts();
+    hold(['invoice.paid', 'invoice.voided', 'user.created'].every((name) => names.includes(name)) && !names.some((name) => name.includes('*')), names);
+    await type.selectOption('invoice.paid');
+    await eventually('the example', async () => (await page.getByLabel(T('payload'), { exact: true }).inputValue()).includes('inv_1'));
+    await button('sendTest', page).click();
+    await page.getByText('thank you').waitFor();
+    await visit.close();
+  },
   'headers are set and removed, and known secrets stay masked': async (all) => {
     const { visit, page, at, endpoint } = await customer(all, 'headers');
     const { id } = await endpoint('headers', { headers: { authorization: 'Bearer hidden', 'x-one': '1' } });
     await go(page, `#/endpoints/${id}/settings`);
     const headers = card(page, 'headers');
-    await button('remove', headers).click();
+    await button('remove', headers).last().click();
     await button('add', headers).click();
     await headers.getByLabel(T('name'), { exact: true }).last().fill('x-two');
     await headers.getByLabel(T('value'), { exact: true }).last().fill('2');
@@ -99,6 +172,18 @@ export default {
     });
     hold(!('x-one' in now.headers) && now.sensitive.join().toLowerCase() === 'authorization', now);
     hold(!(await page.content()).includes('Bearer hidden'), 'the secret header is shown');
+    // One that nobody sees is replaced, masked as soon as it is saved, and removed.
+    await button('add', headers).click();
+    await headers.getByLabel(T('name'), { exact: true }).last().fill('Authorization');
+    await headers.getByLabel(T('value'), { exact: true }).last().fill('Bearer next');
+    await button('save', headers).click();
+    await rows(headers.getByLabel(T('value'), { exact: true }), 1);
+    hold(!(await headers.locator('input').evaluateAll((all) => all.map((each) => each.value))).includes('Bearer next'), 'the value is shown');
+    await button('remove', headers).first().click();
+    hold(!(await headers.getByText('••••••••').count()), 'it is still there');
+    await button('save', headers).click();
+    await eventually('it is removed', async () => !(await all.stack.api('GET', `${at}/endpoint/${id}/headers`)).sensitive.length);
+    hold((await all.stack.api('GET', `${at}/endpoint/${id}/headers`)).headers['x-two'] === '2', 'another one is gone');
     await visit.close();
   },
   'the secret is revealed, hidden and rotated, and it is said which one is valid until when': async (all) => {
@@ -120,6 +205,16 @@ export default {
     await send({ id: 'inv_r' });
     const got = await eventually('a delivery', () => all.receivers.got.find((one) => one.path === '/rotated'));
     hold(got.headers['webhook-signature'].split(' ').length === 2, got.headers);
+    await visit.close();
+  },
+  'who rotates a secret and may not see it is shown the new one once': async (all) => {
+    const { visit, page, at, endpoint } = await customer(all, 'rotates-blind', { link: { capabilities: ['ViewBase', 'ManageEndpointSecret'] } });
+    const { id } = await endpoint('rotates-blind');
+    await go(page, `#/endpoints/${id}/secret`, T('needs', { capability: 'ViewEndpointSecret' }));
+    await button('rotate', page).click();
+    await button('rotate', dialog(page)).click();
+    await page.getByText(T('secretOnce')).waitFor();
+    await page.getByText((await all.stack.api('GET', `${at}/endpoint/${id}/secret`)).key).waitFor();
     await visit.close();
   },
   'a test with a payload of one\'s own: refused with a reason, or sent to this endpoint as it is written': async (all) => {
