@@ -73,6 +73,6 @@ export default function Apps({ route }) {
   return html`<${Head} title=${t('applications')} sub=${t('applicationsSub')}><${Button} kind="primary" icon="plus" onClick=${() => create(true)}>${t('newApplication')}<//><//>
     <div class="row spread"><${Search} label=${t('searchApps')} value=${q} set=${(/** @type {string} */ v) => filter({ q: v }, true)} /><${Segments} label=${t('state')} value=${only} set=${(/** @type {string} */ v) => filter({ only: v })} options=${[['', t('all')], ['failing', t('failing')], ['none', t('withoutEndpoints')]]} /></div>
     <div class="card"><${Listed} list=${asked} empty=${html`<${Empty} icon="search" title=${t('noMatch')}>${list.done || bad ? '' : t('onlyLoaded')}<//>`}><div class="tablebox"><table class="fixed"><colgroup><col /><col width="140" /><col class="hide-s" width="150" /><col class="hide-s" width="130" /></colgroup><thead><tr><th>${t('application')}</th><th>${t('endpoints')}</th><th class="hide-s">${t('state')}</th><th class="hide-s">${t('created')}</th></tr></thead><tbody>${shown.map((app) => html`<${AppRow} key=${app.id} app=${app} failing=${counts[app.id] || 0} wanted=${only} />`)}</tbody></table></div><//></div>
-    ${q && !bad && !list.done && html`<p class="hint">${t('searchedIn', { n: list.items.length })}</p>`}
+    ${bad && failing.data?.done === false && html`<p class="hint">${t('onlyLoaded')}</p>`}${q && !bad && !list.done && html`<p class="hint">${t('searchedIn', { n: list.items.length })}</p>`}
     ${creating && html`<${Create} close=${() => create(false)} />`}`;
 }

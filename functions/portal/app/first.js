@@ -5,7 +5,7 @@ import { call, change } from './api.js';
 import { session } from './session.js';
 import { href } from './router.js';
 import { Icon } from './icons.js';
-import { Button, Failure, LinkButton } from './ui.js';
+import { Button, Failure, LinkButton, useWork } from './ui.js';
 import { Block, pretty } from './code.js';
 import { answered } from './endpoint-test.js';
 import { sign } from './verify.js';
@@ -25,13 +25,11 @@ async function dev(path) {
 export default function FirstRun() {
   const [receiver, found] = useState('');
   const [steps, set] = useState(/** @type {string[]} */ ([]));
-  const [busy, work] = useState(false);
   const [error, fail] = useState(/** @type {any} */ (null));
   const [got, arrive] = useState(/** @type {any} */ (null));
   useEffect(() => void dev('/dev/config.json').then((config) => found(config.receiver), () => found('-')), []);
   const local = receiver && receiver !== '-';
-  const run = async () => {
-    work(true);
+  const [busy, run] = useWork(async () => {
     fail(null);
     set([]);
     const say = (/** @type {string} */ step) => set((old) => [...old, step]);
@@ -58,8 +56,7 @@ export default function FirstRun() {
     } catch (failed) {
       fail(failed);
     }
-    work(false);
-  };
+  });
   return html`<div class="hero"><div><h1>${t('firstTitle')}</h1></div><p>${t(local ? 'firstText' : 'firstCloud')}</p>
     ${local ? html`${!got && html`<${Button} kind="primary big" icon="send" busy=${busy} onClick=${run}>${t('firstButton')}<//>`}` : receiver && html`<${Block} text=${`curl ${location.origin}/api/v1/app \\\n  -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \\\n  -d '{"name": "Demo", "uid": "demo"}'`} />`}
     <div aria-live="polite" class="col">${steps.length > 0 && html`<ol class="time card pad">${steps.map((step) => html`<li class="fresh" key=${step}><span class="dot ok"><${Icon} name="check" size=${13} /></span><span>${t(step)}${step === 's_arrived' && got ? html` <span class="dim num">${duration(got.attempt.responseDurationMs)}</span>` : ''}</span></li>`)}${busy && html`<li><span class="dot"><${Icon} name="refresh" size=${13} spin /></span><span class="dim">${t('waiting')}</span></li>`}</ol>`}

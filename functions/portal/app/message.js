@@ -106,7 +106,9 @@ export default function Message({ app, id }) {
   useEvery(() => ends.reload(), unsettled && ends.items.length <= 50 ? 3 : null);
   // Those that the application has now: the others were deleted, and get nothing any more.
   const [there, know] = useState(/** @type {any} */ (undefined));
-  useEffect(() => void all(app.path + '/endpoint', {}, Infinity).then(({ items }) => know(Object.fromEntries(items.map((e) => [e.id, e]))), () => {}), [app.path]);
+  useEffect(() => {
+    if (ends.items.length) all(app.path + '/endpoint', {}, Infinity).then(({ items }) => know(Object.fromEntries(items.map((e) => [e.id, e]))), () => {});
+  }, [app.path, ends.items.length]);
   const known = (/** @type {any} */ e) => there && (there[e.id] || null);
   const [sending, send] = useEach((id) => change('POST', `${path}/endpoint/${id}/resend`), t('resent'));
   const [looking, resendTo] = useWork(async (/** @type {boolean} */ onlyFailed) => {

@@ -97,7 +97,7 @@ export function toast(text, kind = 'ok') {
 }
 
 /** Says why a change failed. @param {any} error */
-export const complain = (error) => toast(reason(error).filter(Boolean).join(' '), 'bad');
+export const complain = (error) => toast(reason(error).filter(Boolean).join(': '), 'bad');
 
 export function Toasts() {
   const [list, set] = useState(toasts);
@@ -144,7 +144,7 @@ export const useEach = (work, said) => useWork(async (/** @type {any[]} */ items
       failed.push(item);
     }
   }
-  if (why) toast(t('someFailed', { n: items.length - failed.length, failed: failed.length, why: reason(why).filter(Boolean).join(' ') }), 'bad');
+  if (why) toast(t('someFailed', { n: items.length - failed.length, failed: failed.length, why: reason(why).filter(Boolean).at(-1) }), 'bad');
   else if (said) toast(said);
   return failed;
 });

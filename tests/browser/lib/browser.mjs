@@ -23,8 +23,8 @@ export class Visitor {
     Object.assign(this, { browser, origin, problems: [], requests: [] });
   }
 
-  /** `allowed`: other origins that may be asked. `statuses`: answers beyond 399 that the test is about. */
-  async open(url, { size = DESKTOP, scheme = 'light', allowed = [], statuses = [], before, ...options } = {}) {
+  /** `allowed`: other origins that may be asked. `statuses`: answers beyond 399 that the test is about. `whole`: applications come on one page, however many the tests have made. */
+  async open(url, { size = DESKTOP, scheme = 'light', allowed = [], statuses = [], whole, before, ...options } = {}) {
     this.context = await this.browser.newContext({ viewport: size, colorScheme: scheme, reducedMotion: 'reduce', locale: 'en-US', timezoneId: 'Europe/Berlin', ...options });
     this.context.setDefaultTimeout(PATIENCE);
     const origins = [this.origin, ...allowed];
@@ -35,6 +35,7 @@ export class Visitor {
     await this.context.addInitScript(() => {
       addEventListener('securitypolicyviolation', (e) => console.error(`policy: ${e.violatedDirective} ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`));
     });
+    if (whole) await this.context.route(/\/api\/v1\/app\?.*limit=50$/, (route) => route.continue({ url: route.request().url().replace('limit=50', 'limit=250') }));
     if (before) await this.context.addInitScript(before);
     const page = await this.context.newPage();
     const asked = new Set();

@@ -25,7 +25,7 @@ export async function customer({ stack, receivers, visitor }, uid, { link = {}, 
 export async function operator({ stack, receivers, visitor }, options) {
   const data = await world(stack, receivers);
   const visit = visitor();
-  const page = await visit.open(stack.link, options);
+  const page = await visit.open(stack.link, { whole: true, ...options });
   await settled(page);
   return { data, visit, page };
 }

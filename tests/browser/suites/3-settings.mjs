@@ -47,6 +47,9 @@ export default {
     await button('save', page).first().click();
     await eventually('it is changed', async () => (await all.stack.ask('GET', `${at}/endpoint/${made.id}`)).text.includes('12345678901234567890'));
     await settled(page);
+    await go(page, `#/endpoints/${made.id}`, '12345678901234567890');
+    await go(page, `#/endpoints/${made.id}/settings`);
+    hold((await filter.inputValue()).includes('12345678901234567890'), await filter.inputValue());
     await filter.fill('');
     await button('save', page).first().click();
     await eventually('it is cleared', async () => !(await all.stack.api('GET', `${at}/endpoint/${made.id}`)).filter);

@@ -123,7 +123,7 @@ export default {
     const { data: { acme }, visit, page } = await operator(all);
     // A first page without it, as of an organisation with many.
     await page.route(/\/api\/v1\/app\?/, async (route) => {
-      const answer = await route.fetch();
+      const answer = await route.fetch({ url: route.request().url().replace('limit=50', 'limit=250') });
       const list = await answer.json();
       await route.fulfill({ response: answer, json: { ...list, data: list.data.filter((app) => app.id !== acme.id), done: false } });
     });
