@@ -157,9 +157,22 @@ function keep(at, value) {
 /** What was answered before, to show until the new answer is there. @param {string} path @param {Query} [query] */
 export const last = (path, query) => seen.get(address(path, query));
 
+/** Lists of several pages, by the step of the history that shows them: Back finds them as they were, until something is changed. @type {Map<string, any>} */
+export const left = new Map();
+/** Lists that are kept so. */
+const LEFT = 3;
+
+/** Keeps a list for Back, or no longer. @param {string} step @param {any} list */
+export function keepList(step, list) {
+  left.delete(step);
+  if (list) left.set(step, list);
+  if (left.size > LEFT) left.delete(/** @type {string} */ (left.keys().next().value));
+}
+
 /** Forgets answers: something was changed. @param {string} [part] */
 export function stale(part) {
   early.clear();
+  left.clear();
   for (const at of [...seen.keys()]) if (!part || at.includes(part)) seen.delete(at);
 }
 

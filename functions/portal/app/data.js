@@ -1,7 +1,7 @@
 // @ts-check
 /** Hooks that load: one answer, a list page by page, and what a row needs once it is seen. */
 import { Component, html, useCallback, useEffect, useLayoutEffect, useRef, useState } from './preact.js';
-import { address, get, last } from './api.js';
+import { address, get, keepList, last, left } from './api.js';
 
 /** @typedef {import('./api.js').Query} Query */
 
@@ -53,11 +53,17 @@ export function usePages(path, query, limit = 50) {
       (error) => signal?.aborted || show((old) => ({ ...old, at: first, items: before, error })),
     ).finally(() => now.current.asked === mine && work(false));
   }, [first]);
+  const step = history.state + ' ' + first;
   useLayoutEffect(() => {
+    const before = left.get(step);
+    if (before) return set(before);
     const stop = new AbortController();
     ask(undefined, [], stop.signal);
     return () => stop.abort();
   }, [ask]);
+  useLayoutEffect(() => {
+    if (first && state.at === first) keepList(step, state.items.length > limit && !state.error && state);
+  }, [state]);
   const kept = path && state.at !== first ? last(path, { ...query, limit }) : null;
   const shown = state.at === first ? state : { items: kept?.data || [], done: true, iterator: null, error: undefined };
   return {

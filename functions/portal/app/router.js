@@ -2,6 +2,13 @@
 /** Routes are in the hash, with every filter: `#/app/app_1/deliveries?status=fail`. */
 import { useEffect, useState } from './preact.js';
 
+/** How far down each step of the history was read. @type {Map<any, number>} */
+const tops = new Map();
+let step = history.state;
+
+/** How far down this step was read when it was left. */
+export const reached = () => tops.get(step) || 0;
+
 /** @typedef {{path: string, parts: string[], query: Record<string, string>}} Route */
 
 /** @returns {Route} */
@@ -34,7 +41,7 @@ export function filter(changes, quiet) {
   const now = parse();
   const target = href(encode(now.parts), { ...now.query, ...changes });
   if (quiet) {
-    history.replaceState(null, '', target);
+    history.replaceState(step, '', target);
     dispatchEvent(new HashChangeEvent('hashchange'));
   } else {
     location.hash = target;
@@ -47,7 +54,13 @@ export const encode = (parts) => '/' + parts.map(encodeURIComponent).join('/');
 export function useRoute() {
   const [route, set] = useState(parse());
   useEffect(() => {
-    const changed = () => set(parse());
+    const changed = () => {
+      tops.set(step, scrollY);
+      // A step that is new has no name yet.
+      if (history.state === null) history.replaceState(Math.random(), '');
+      step = history.state;
+      set(parse());
+    };
     addEventListener('hashchange', changed);
     return () => removeEventListener('hashchange', changed);
   }, []);

@@ -3,7 +3,7 @@
 import { html, useEffect, useErrorBoundary, useRef, useState } from './preact.js';
 import { operator, params, session } from './session.js';
 import { useGet } from './data.js';
-import { go, useRoute } from './router.js';
+import { go, reached, useRoute } from './router.js';
 import { Icon, Mark } from './icons.js';
 import { Button, Dialog, Failure, Toasts } from './ui.js';
 import { brand, fixedMode, isDark, toggle } from './theme.js';
@@ -128,7 +128,7 @@ export function Shell({ find, leave }) {
   const first = useRef(true);
   useEffect(() => {
     if (!first.current) {
-      scrollTo(0, 0);
+      scrollTo(0, reached());
       main.current.focus({ preventScroll: true });
     }
     first.current = false;

@@ -197,6 +197,30 @@ export default {
     hold(after() === '2026-01-15T09:00:00.000Z', after());
     await visit.close();
   },
+  'Back from a message finds a long list as it was left': async (all) => {
+    const { visit, page, endpoint, send } = await customer(all, 'long-list');
+    await endpoint('long-list');
+    for (let number = 0; number < 70; number += 1) await send({ number });
+    await go(page, '#/deliveries');
+    const shown = page.getByRole('row').filter({ hasText: 'msg_' });
+    await button('more', page).click();
+    await rows(shown, 70);
+    const id = (await shown.nth(65).innerText()).match(/msg_\w+/)[0];
+    await shown.nth(65).getByRole('link').click();
+    await page.getByRole('heading', { name: T('payload') }).waitFor();
+    await page.goBack();
+    await rows(shown, 70);
+    await eventually('it is in view', () => page.getByText(id).evaluate((each) => {
+      const { top, bottom } = each.getBoundingClientRect();
+      return top >= 0 && bottom <= innerHeight;
+    }));
+    // A step forward begins at the top, with what is new.
+    await go(page, '#/live');
+    await go(page, '#/deliveries');
+    hold((await page.evaluate(() => scrollY)) === 0, 'it does not begin at the top');
+    await rows(shown, 50);
+    await visit.close();
+  },
   'patterns are no filter for lists and replays: that is said': async (all) => {
     const { visit, page, endpoint } = await customer(all, 'no-patterns');
     const { id } = await endpoint('no-patterns');
