@@ -93,6 +93,49 @@ impl SigningKey {
     }
 }
 
+/// What a receiver verifies with.
+pub enum VerifyingKey {
+    /// The key that signs, which of a shared secret is the same.
+    Signing(SigningKey),
+    /// The public half of a key pair.
+    Ed25519([u8; 32]),
+}
+
+impl VerifyingKey {
+    /// Reads a signing key, or the public half of one: `whpk_` + base64 of 32 bytes.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix("whpk_") {
+            Some(public) => BASE64.decode(public).ok()?.try_into().ok().map(Self::Ed25519),
+            None => SigningKey::parse(text).map(Self::Signing),
+        }
+    }
+
+    /// Whether one of a signature header's signatures is this key's. Others may be of keys that are being rotated.
+    pub fn verifies(&self, header: &str, message_id: &str, timestamp_seconds: u64, body: &[u8]) -> bool {
+        let mut signed = format!("{message_id}.{timestamp_seconds}.").into_bytes();
+        signed.extend_from_slice(body);
+        let given = header.split(' ').filter_map(|one| one.split_once(','));
+        given.filter_map(|(version, given)| Some((version, BASE64.decode(given).ok()?))).any(
+            |(version, given)| match (self, version) {
+                (Self::Signing(SigningKey::Hmac256(secret)), "v1") => {
+                    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret);
+                    ring::hmac::verify(&key, &signed, &given).is_ok()
+                }
+                (Self::Signing(SigningKey::Ed25519(seed)), "v1a") => {
+                    pair(seed).is_ok_and(|pair| ed25519(pair.public_key().as_ref(), &signed, &given))
+                }
+                (Self::Ed25519(public), "v1a") => ed25519(public, &signed, &given),
+                _ => false,
+            },
+        )
+    }
+}
+
+fn ed25519(public: &[u8], signed: &[u8], given: &[u8]) -> bool {
+    let key = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, public);
+    key.verify(signed, given).is_ok()
+}
+
 fn pair(seed: &[u8; 32]) -> Result<Ed25519KeyPair> {
     Ed25519KeyPair::from_seed_unchecked(seed).map_err(|e| corrupt("a signing key")(e.to_string()))
 }
@@ -139,6 +182,29 @@ mod tests {
         let public = BASE64.decode(b.verifying_text().unwrap().strip_prefix("whpk_").unwrap()).unwrap();
         let verifier = ring::signature::UnparsedPublicKey::new(&ring::signature::ED25519, public);
         verifier.verify(b"msg_x.1.{}", &BASE64.decode(&second[4..]).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn a_receiver_verifies_with_what_it_has() {
+        for kind in [KeyKind::Hmac256, KeyKind::Ed25519] {
+            let key = SigningKey::generate(kind, &SystemRandom::new());
+            let other = SigningKey::generate(kind, &SystemRandom::new());
+            let header = signatures([&other, &key], "msg_x", 1, b"{}").unwrap();
+            for text in [key.private_text(), key.verifying_text().unwrap()] {
+                let key = VerifyingKey::parse(&text).unwrap();
+                assert!(key.verifies(&header, "msg_x", 1, b"{}"));
+                for (header, id, at, body) in [
+                    (&header[..], "msg_y", 1, b"{}"),
+                    (&header, "msg_x", 2, b"{}"),
+                    (&header, "msg_x", 1, b"[]"),
+                    ("", "msg_x", 1, b"{}"),
+                    ("v1,AAAA v1a,!", "msg_x", 1, b"{}"),
+                ] {
+                    assert!(!key.verifies(header, id, at, body), "{header} {id} {at}");
+                }
+            }
+        }
+        assert!(VerifyingKey::parse("whpk_c2hvcnQ=").is_none());
     }
 
     #[test]
