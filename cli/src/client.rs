@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::error::Chain;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -12,6 +12,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::error::{CliError, Result};
 
@@ -19,6 +20,10 @@ use crate::error::{CliError, Result};
 const TIMEOUT: Duration = Duration::from_secs(35);
 /// Lambda answers with 6 MB at most.
 const RESPONSE_LENGTH_MAX: usize = 8 * 1024 * 1024;
+/// The variable that a token is read from.
+pub(crate) const TOKEN: &str = "POSTRIDER_TOKEN";
+/// Where a server names the fields that it ignored.
+const UNKNOWN: &str = "postrider-unknown";
 const AGENT: &str = concat!("postrider-cli/", env!("CARGO_PKG_VERSION"));
 
 /// An HTTP client. Clones share their connections.
@@ -78,6 +83,67 @@ pub(crate) struct Api {
     http: Http,
     url: String,
     token: String,
+    /// The variable that this token may be set by.
+    token_variable: &'static str,
+}
+
+/// One page of a list; its entries as they came.
+#[derive(Debug, serde::Deserialize)]
+pub(crate) struct Page {
+    pub(crate) data: Vec<Box<RawValue>>,
+    #[serde(default)]
+    pub(crate) iterator: Option<String>,
+    #[serde(default)]
+    done: Option<bool>,
+}
+
+impl Page {
+    /// Where the next page begins; none at the end.
+    pub(crate) fn next(self) -> Option<String> {
+        self.iterator.filter(|_| self.done == Some(false))
+    }
+}
+
+/// What a server made of a body.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    /// The response, as it came.
+    pub(crate) text: String,
+    /// The fields that it ignored.
+    pub(crate) ignored: Option<String>,
+}
+
+impl Sent {
+    /// Complains about fields that were ignored: they are misspelt, or of another version.
+    pub(crate) fn all_known(&self) -> Result<()> {
+        match &self.ignored {
+            None => Ok(()),
+            Some(names) => Err(CliError::Refused(format!(
+                "done, but the server does not know these fields and ignored them: {names}"
+            ))),
+        }
+    }
+}
+
+/// A text that another sentence may follow.
+pub(crate) fn sentence(text: &str) -> String {
+    let text = text.trim_end();
+    if text.is_empty() || text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
+}
+
+/// Whether the same request may succeed a moment later.
+pub(crate) fn is_busy(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 429 | 502 | 503 | 504)
+}
+
+/// Whether a token can be sent at all: one that was read from a file may have a line break in it.
+pub(crate) fn checked_token(name: &str, token: &str) -> Result<()> {
+    match HeaderValue::from_str(token) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(CliError::usage(format!(
+            "{name}: the token has a line break or another control character in it; give it without"
+        ))),
+    }
 }
 
 /// A segment of a path or a value of a query, encoded.
@@ -97,7 +163,13 @@ pub(crate) fn is_local(url: &str) -> bool {
 
 impl Api {
     pub(crate) fn new(http: Http, url: &str, token: &str) -> Self {
-        Self { http, url: url.trim_end_matches('/').to_owned(), token: token.to_owned() }
+        let url = url.trim_end_matches('/').to_owned();
+        Self { http, url, token: token.to_owned(), token_variable: TOKEN }
+    }
+
+    /// The same for a token that comes from this variable.
+    pub(crate) fn with_token_of(self, token_variable: &'static str) -> Self {
+        Self { token_variable, ..self }
     }
 
     /// The server's URL, without a slash at its end.
@@ -137,7 +209,64 @@ impl Api {
         serde_json::from_slice(&text).map_err(|_| self.stranger())
     }
 
-    /// The same, as it came.
+    /// One page of a list.
+    pub(crate) async fn page(&self, path: &str) -> Result<Page> {
+        let text = self.bytes(Method::GET, path, None).await?;
+        serde_json::from_slice(&text).map_err(|_| self.stranger())
+    }
+
+    /// `GET` of a path below `/api/v1`: a JSON text, as it came.
+    pub(crate) async fn text(&self, path: &str) -> Result<String> {
+        let text = self.bytes(Method::GET, path, None).await?;
+        self.json(&text)
+    }
+
+    /// Sends a body that is JSON; what it came to is JSON, too.
+    pub(crate) async fn give(&self, method: Method, path: &str, body: String) -> Result<Sent> {
+        let response = self.send(method, path, Some(body)).await?;
+        if !response.status.is_success() {
+            return Err(self.refused(&response));
+        }
+        let ignored = response.headers.get(UNKNOWN).and_then(|names| names.to_str().ok()).map(str::to_owned);
+        Ok(Sent { text: self.json(&response.body)?, ignored })
+    }
+
+    fn json(&self, text: &[u8]) -> Result<String> {
+        let value: Box<RawValue> = serde_json::from_slice(text).map_err(|_| self.stranger())?;
+        Ok(value.get().to_owned())
+    }
+
+    /// A response that says something about the request: not about the token, or the server's load.
+    ///
+    /// # Errors
+    /// `Unreachable` also where the server is busy: the next request may succeed.
+    pub(crate) async fn answered(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<Response> {
+        let response = self.send(method, path, body).await?;
+        match response.status {
+            StatusCode::UNAUTHORIZED => Err(self.refused(&response)),
+            status if is_busy(status) => Err(CliError::Unreachable(self.refused(&response).to_string())),
+            _ => Ok(response),
+        }
+    }
+
+    /// `GET` for a command that waits for a server which restarts.
+    ///
+    /// # Errors
+    /// `Unreachable` where the next request may succeed.
+    pub(crate) async fn watch(&self, path: &str) -> Result<Value> {
+        let response = self.answered(Method::GET, path, None).await?;
+        if !response.status.is_success() {
+            return Err(self.refused(&response));
+        }
+        serde_json::from_slice(&response.body).map_err(|_| self.stranger())
+    }
+
+    /// One request and its response's body, as it came.
     pub(crate) async fn bytes(&self, method: Method, path: &str, body: Option<String>) -> Result<Bytes> {
         let response = self.send(method, path, body).await?;
         if response.status.is_success() {
@@ -186,14 +315,20 @@ impl Api {
                 });
                 violations.collect::<Vec<_>>().join("; ")
             }
-            _ if body.is_null() => return self.stranger(),
-            _ => String::new(),
+            // Gateways say it so.
+            _ if body["message"].is_string() => body["message"].as_str().unwrap_or_default().to_owned(),
+            _ if body.is_object() => "no reason given".to_owned(),
+            _ => format!("{} answered, but not with JSON: is it a server of this API?", self.url),
         };
         let hint = match response.status.as_u16() {
-            401 => " Set POSTRIDER_TOKEN, or save one with `postrider profile save`.",
-            429 => " Wait a moment and try again.",
-            _ => "",
+            401 if self.token_variable == TOKEN => {
+                format!(" Set {TOKEN}, or save one with `postrider profile save`.")
+            }
+            401 => format!(" Set {}.", self.token_variable),
+            429 | 502..=504 => " Wait a moment and try again.".to_owned(),
+            _ => String::new(),
         };
+        let detail = if hint.is_empty() { detail } else { sentence(&detail) };
         CliError::Refused(format!("{}: {detail}{hint}", response.status))
     }
 }
@@ -219,6 +354,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_server_ignored_is_named_and_no_success() {
+        let sent = |ignored: Option<&str>| Sent { text: "{}".into(), ignored: ignored.map(str::to_owned) };
+        assert_eq!(sent(None).all_known(), Ok(()));
+        let error = sent(Some("limt, rate_limit")).all_known().unwrap_err();
+        assert!(error.code() == 1 && error.to_string().ends_with(": limt, rate_limit"), "{error}");
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_sent_is_named() {
+        assert_eq!(checked_token("--token", "a.b.c"), Ok(()));
+        assert!(checked_token("--token", "a\nb").unwrap_err().to_string().starts_with("--token: "));
+    }
+
+    #[test]
     fn a_refusal_is_one_line_with_the_servers_reason() {
         let api = Api::new(Http::new().unwrap(), "http://127.0.0.1:1/", "t");
         let refused = |status: u16, body: &'static str| {
@@ -230,8 +379,20 @@ mod tests {
         let violation =
             r#"{"detail":[{"loc":["body","url"],"msg":"Not an absolute URL","type":"value_error"}]}"#;
         assert_eq!(refused(422, violation), "422 Unprocessable Entity: body.url: Not an absolute URL");
-        assert!(refused(401, r#"{"code":"x","detail":"Invalid token"}"#).contains("postrider profile save"));
-        assert!(refused(502, "<html>").contains("not with JSON"));
+        assert_eq!(
+            refused(401, r#"{"code":"x","detail":"Invalid token"}"#),
+            "401 Unauthorized: Invalid token. Set POSTRIDER_TOKEN, or save one with `postrider profile save`."
+        );
+        assert_eq!(
+            refused(503, "<html>"),
+            "503 Service Unavailable: http://127.0.0.1:1 answered, but not with JSON: is it a server of this API? \
+             Wait a moment and try again."
+        );
+        assert_eq!(refused(403, r#"{"message":"Forbidden"}"#), "403 Forbidden: Forbidden");
+        let source = api.clone().with_token_of("POSTRIDER_FROM_TOKEN");
+        let unauthorized =
+            Response { status: StatusCode::UNAUTHORIZED, headers: HeaderMap::new(), body: Bytes::from("{}") };
+        assert!(source.refused(&unauthorized).to_string().ends_with("Set POSTRIDER_FROM_TOKEN."));
         assert_eq!(api.url(), "http://127.0.0.1:1");
     }
 }

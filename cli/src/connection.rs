@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::Connection;
-use crate::client::{Api, Http, encoded};
+use crate::client::{Api, Http, TOKEN, checked_token, encoded};
 use crate::error::{CliError, Result};
 use crate::profile;
 
@@ -19,6 +19,25 @@ fn first(env: Env<'_>, names: [&str; 2]) -> Option<String> {
         .find_map(|name| env(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty()))
 }
 
+/// Refuses what is no URL to send requests to, and says what was meant.
+///
+/// # Errors
+/// Wrong use, with the flag's name.
+pub(crate) fn web_url(flag: &str, url: &str, scheme: &str) -> Result<()> {
+    let wrong = |problem: String| Err(CliError::usage(format!("{flag}: {problem}")));
+    if url.trim().is_empty() {
+        return wrong(format!("the URL is empty; expected one such as {scheme}://example.com"));
+    }
+    match url.split_once("://") {
+        Some(("http" | "https", _)) => match url::Url::parse(url) {
+            Ok(_) => Ok(()),
+            Err(error) => wrong(format!("{url:?} is not a URL: {error}")),
+        },
+        Some((other, _)) => wrong(format!("{other}:// is not supported; expected http:// or https://")),
+        None => wrong(format!("{url:?} has no scheme; did you mean {scheme}://{url}?")),
+    }
+}
+
 impl Connection {
     /// The server's URL and the token: flags before variables before the profile.
     pub(crate) fn resolve(&self, env: Env<'_>) -> Result<(String, Option<String>)> {
@@ -27,13 +46,11 @@ impl Connection {
         let url = self.server_url.clone().or_else(|| first(env, ["POSTRIDER_SERVER_URL", "SVIX_SERVER_URL"]));
         let url = url.or_else(|| saved.as_ref().map(|saved| saved.server_url.clone()));
         let url = url.unwrap_or_else(|| SERVER_URL.to_owned());
-        if !url.starts_with("http://") && !url.starts_with("https://") {
-            return Err(CliError::usage(format!(
-                "--server-url: {url:?} has no scheme; did you mean http://{url}?"
-            )));
-        }
-        let token = self.token.clone().or_else(|| first(env, ["POSTRIDER_TOKEN", "SVIX_AUTH_TOKEN"]));
-        Ok((url, token.or_else(|| saved.map(|saved| saved.token)).filter(|token| !token.is_empty())))
+        web_url("--server-url", &url, "http")?;
+        let token = self.token.clone().or_else(|| first(env, [TOKEN, "SVIX_AUTH_TOKEN"]));
+        let token = token.or_else(|| saved.map(|saved| saved.token)).filter(|token| !token.is_empty());
+        token.as_deref().map_or(Ok(()), |token| checked_token("--token", token))?;
+        Ok((url, token))
     }
 
     /// The API, with a token.
@@ -98,6 +115,18 @@ mod tests {
         let wrong = Connection { server_url: Some("127.0.0.1:1".to_owned()), ..Connection::default() };
         assert!(wrong.resolve(&none).unwrap_err().to_string().contains("did you mean http://127.0.0.1:1?"));
         assert!(nothing.api(&none).is_err());
+        let broken = Connection { token: Some("a\nb".to_owned()), ..Connection::default() };
+        assert!(broken.resolve(&none).unwrap_err().to_string().contains("line break"));
+    }
+
+    #[test]
+    fn a_url_that_cannot_be_used_is_refused_with_the_reason() {
+        let refused = |url: &str| web_url("--from", url, "https").unwrap_err().to_string();
+        assert_eq!(refused(""), "--from: the URL is empty; expected one such as https://example.com");
+        assert_eq!(refused("ftp://h/"), "--from: ftp:// is not supported; expected http:// or https://");
+        assert_eq!(refused("a.b"), "--from: \"a.b\" has no scheme; did you mean https://a.b?");
+        assert!(refused("http://").starts_with("--from: \"http://\" is not a URL: "));
+        assert_eq!(web_url("--from", "http://localhost:1/x", "https"), Ok(()));
     }
 
     #[test]

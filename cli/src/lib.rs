@@ -7,6 +7,8 @@ mod client;
 mod commands;
 mod connection;
 mod error;
+mod json;
+mod login;
 mod output;
 mod profile;
 mod retry;

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::connection::Env;
 use crate::error::{CliError, Result};
+use crate::json::{one_line, pretty};
 
 /// How texts are coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,11 +70,14 @@ impl Output {
         }
     }
 
-    /// One value as JSON: in full for a person, on one line for a program.
-    pub(crate) fn json(&self, value: &Value) -> Result<()> {
-        let text =
-            if self.terminal { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
-        self.line(&text.unwrap_or_default())
+    /// A JSON text: in lines for a person, as it came for a program.
+    pub(crate) fn json(&self, text: &str) -> Result<()> {
+        if self.terminal { self.line(&pretty(text)) } else { self.line(text) }
+    }
+
+    /// A JSON text on a line of its own, as it came but for line breaks.
+    pub(crate) fn json_line(&self, text: &str) -> Result<()> {
+        self.line(&one_line(text))
     }
 
     /// A table for people; `headed` says whether with its heads, which the first page of a list has.

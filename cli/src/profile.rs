@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
 use crate::Connection;
+use crate::commands::name;
 use crate::connection::Env;
 use crate::error::{CliError, Result};
 use crate::output::Output;
@@ -33,7 +34,7 @@ enum Action {
     /// Save the server URL and the token of this command line (or of the variables) under a name.
     Save {
         /// The profile's name.
-        #[arg(default_value = DEFAULT)]
+        #[arg(default_value = DEFAULT, value_parser = name)]
         name: String,
         #[command(flatten)]
         connection: Connection,
@@ -43,6 +44,7 @@ enum Action {
     /// Remove a profile.
     Remove {
         /// The profile's name.
+        #[arg(value_parser = name)]
         name: String,
     },
 }

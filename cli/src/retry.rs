@@ -6,7 +6,7 @@ use http::header::RETRY_AFTER;
 use http::{Method, StatusCode};
 use serde_json::Value;
 
-use crate::client::{Api, Response};
+use crate::client::{Api, Response, is_busy};
 use crate::error::{CliError, Result};
 
 /// Requests for one thing, the first one included.
@@ -53,9 +53,7 @@ impl Api {
                         text => serde_json::from_slice(text).map(Answer::Done).map_err(|_| self.stranger()),
                     };
                 }
-                Ok(response) if matches!(response.status.as_u16(), 429 | 502 | 503 | 504) => {
-                    (self.refused(&response), asked(&response))
-                }
+                Ok(response) if is_busy(response.status) => (self.refused(&response), asked(&response)),
                 Ok(response) => return Ok(Answer::Refused(response.status, self.refused(&response))),
                 Err(problem @ CliError::Unreachable(_)) => (problem, None),
                 Err(error) => return Err(error),

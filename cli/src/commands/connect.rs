@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::id;
 use crate::Connection;
 use crate::client::{Api, encoded};
 use crate::connection::{Env, application, subject};
@@ -17,7 +18,7 @@ pub struct Open {
     #[command(flatten)]
     connection: Connection,
     /// The application's id or uid; without one, an organisation's token opens the operator's screens.
-    #[arg(long, value_name = "APP")]
+    #[arg(long, value_name = "APP", value_parser = id)]
     app: Option<String>,
     /// A capability of the link, such as ManageEndpoint; several may be given [default: all].
     #[arg(long, value_name = "NAME")]

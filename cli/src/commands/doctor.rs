@@ -1,5 +1,6 @@
 //! `doctor`: what is wrong, and what to do about it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,13 +12,16 @@ use http::header::{
 use http::{Method, Request};
 use http_body_util::Full;
 use runtime::clock::{Clock as _, SystemClock, Timestamp};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::attempts::{attempts, sent_to};
+use super::id;
 use crate::Connection;
 use crate::client::{Api, Http, encoded, is_local};
 use crate::connection::{Env, subject};
 use crate::error::{CliError, Result};
-use crate::output::{Colour, Output, text};
+use crate::login;
+use crate::output::{Colour, Output, plain, text};
 
 /// How far clocks may differ before signatures are refused: half of what receivers allow.
 const CLOCK_OFF_MAX_SECONDS: u64 = 150;
@@ -25,13 +29,22 @@ const CLOCK_OFF_MAX_SECONDS: u64 = 150;
 /// How long a response to a browser's question may take.
 const PATIENCE: Duration = Duration::from_secs(35);
 
+/// Looks at a test message, and how long each one waits: a first attempt has 15 seconds by default, and the one after it
+/// comes later.
+const LOOKS: u32 = 20;
+const TURN: Duration = Duration::from_secs(1);
+/// Looks after which a message without endpoints has none.
+const LOOKS_EMPTY: u32 = 3;
+/// Characters that are shown of a response.
+const RESPONSE_SHOWN_MAX: usize = 200;
+
 /// `postrider doctor`
 #[derive(Debug, Args)]
 pub struct Doctor {
     #[command(flatten)]
     connection: Connection,
     /// Also send a test message to this application and follow its delivery.
-    #[arg(long, value_name = "APP")]
+    #[arg(long, value_name = "APP", value_parser = id)]
     deliver: Option<String>,
     /// Also check that pages of this origin may call the API (CORS), such as https://app.example.com.
     #[arg(long, value_name = "ORIGIN")]
@@ -45,12 +58,13 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn good(&self, what: &str) -> Result<()> {
-        self.out.line(&format!("{}  {what}", self.out.paint(Colour::Green, "ok  ")))
+        self.out.line(&format!("{}  {}", self.out.paint(Colour::Green, "ok  "), plain(what)))
     }
 
     fn bad(&mut self, what: &str, mend: &str) -> Result<()> {
         self.failed += 1;
-        self.out.line(&format!("{}  {what}\n      {mend}", self.out.paint(Colour::Red, "FAIL")))
+        let (mark, what, mend) = (self.out.paint(Colour::Red, "FAIL"), plain(what), plain(mend));
+        self.out.line(&format!("{mark}  {what}\n      {mend}"))
     }
 }
 
@@ -143,32 +157,70 @@ async fn cross_origin(api: &Api, origin: &str, report: &mut Report<'_>) -> Resul
     )
 }
 
-async fn deliver(api: &Api, app: &str, report: &mut Report<'_>) -> Result<()> {
-    let app = encoded(app);
+/// Sends a test message and says what became of it at each endpoint.
+async fn deliver(api: &Api, named: &str, report: &mut Report<'_>) -> Result<()> {
+    let app = encoded(named);
     let body = json!({ "eventType": "postrider.test", "payload": { "test": true } });
     let message = text(&api.post(&format!("/app/{app}/msg"), &body).await?, "id");
-    // A first attempt has 15 seconds by default, and the one after it comes later.
-    for _ in 0..20 {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let page = api.get(&format!("/app/{app}/attempt/msg/{message}?with_content=false")).await?;
-        if let Some(attempt) = page["data"].as_array().and_then(|list| list.first()) {
-            let status = attempt["responseStatusCode"].as_u64().unwrap_or_default();
-            return if attempt["status"] == 0 {
-                report.good(&format!("a test message was delivered ({status})"))
-            } else {
-                let response = text(attempt, "response");
-                let response = if response.is_empty() { response } else { format!(": {response}") };
-                report.bad(
-                    &format!("a test message was answered with {status}{response}"),
-                    "Look at the endpoint: `postrider tail --failing`.",
-                )
-            };
+    let (mut endpoints, mut first) = (Vec::new(), BTreeMap::new());
+    for look in 1..=LOOKS {
+        tokio::time::sleep(TURN).await;
+        endpoints = sent_to(api, &app, &message).await?;
+        // Of each endpoint the first attempt: a later one would say the same of it, later.
+        first.clear();
+        for attempt in attempts(api, &format!("/app/{app}/attempt/msg/{message}?limit=250")).await? {
+            first.entry(text(&attempt, "endpointId")).or_insert(attempt);
+        }
+        let is_done = |endpoint: &Value| first.contains_key(&text(endpoint, "id"));
+        if endpoints.iter().all(is_done) && (look == LOOKS_EMPTY || !endpoints.is_empty()) {
+            break;
         }
     }
-    report.bad(
-        "a test message was not attempted within 20 s",
-        "Does the application have an enabled endpoint that takes all event types?",
-    )
+    if endpoints.is_empty() {
+        return report.bad(
+            "a test message goes to no endpoint",
+            "Does the application have an enabled endpoint that takes all event types?",
+        );
+    }
+    for endpoint in &endpoints {
+        let id = text(endpoint, "id");
+        let name = endpoint["uid"].as_str().unwrap_or(&id);
+        let place = format!("{name} {}", login::hidden(&text(endpoint, "url")));
+        let place = place.trim_end();
+        let mend =
+            format!("Look at the endpoint: `postrider tail --app {named} --endpoint {name} --failing`.");
+        match first.get(&id) {
+            Some(attempt) if attempt["status"] == 0 => {
+                report.good(&format!("a test message was delivered to {place}{}", status(attempt)))?;
+            }
+            Some(attempt) => report.bad(&format!("{place}: {}", reason(attempt)), &mend)?,
+            None => {
+                report.bad(&format!("{place}: no attempt within {} s", (TURN * LOOKS).as_secs()), &mend)?
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The status of a response; nothing where a destination has none.
+fn status(attempt: &Value) -> String {
+    match attempt["responseStatusCode"].as_u64() {
+        Some(status @ 1..) => format!(" ({status})"),
+        _ => String::new(),
+    }
+}
+
+/// Why an attempt failed.
+fn reason(attempt: &Value) -> String {
+    let response = text(attempt, "response");
+    let shown: String = response.chars().take(RESPONSE_SHOWN_MAX).collect();
+    let shown = if shown.len() < response.len() { format!("{shown} …") } else { shown };
+    match (attempt["responseStatusCode"].as_u64().unwrap_or_default(), shown.trim()) {
+        (0, "") => "a test message got no response".to_owned(),
+        (0, why) => format!("a test message got no response: {why}"),
+        (status, "") => format!("a test message was answered with {status}"),
+        (status, body) => format!("a test message was answered with {status}: {body}"),
+    }
 }
 
 fn end(report: &Report<'_>) -> Result<()> {
@@ -176,5 +228,23 @@ fn end(report: &Report<'_>) -> Result<()> {
         0 => Ok(()),
         1 => Err(CliError::Refused("1 check failed".into())),
         failed => Err(CliError::Refused(format!("{failed} checks failed"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_attempt_has_its_reason() {
+        let reason = |status: u16, response: &str| {
+            reason(&json!({"responseStatusCode": status, "response": response}))
+        };
+        assert_eq!(reason(0, "connection refused"), "a test message got no response: connection refused");
+        assert_eq!(reason(500, ""), "a test message was answered with 500");
+        assert_eq!(reason(500, "broken\n"), "a test message was answered with 500: broken");
+        assert!(reason(500, &"é".repeat(300)).ends_with("éé …"));
+        assert_eq!(status(&json!({"responseStatusCode": 204})), " (204)");
+        assert_eq!(status(&json!({"responseStatusCode": 0})), "");
     }
 }

@@ -18,11 +18,12 @@ use runtime::clock::{Clock as _, SystemClock, Timestamp};
 use runtime::random::SystemRandom;
 
 use self::source::{Message, Source, Wanted, discard};
-use super::{connect, interruption, recent, time};
+use super::{connect, id, interruption, recent, time};
 use crate::Connection;
 use crate::client::Api;
-use crate::connection::{Env, application};
+use crate::connection::{Env, application, web_url};
 use crate::error::{CliError, Result};
+use crate::json;
 use crate::output::{Colour, Output, plain};
 
 /// Between two looks while messages come, and when none came for a minute.
@@ -36,8 +37,6 @@ const KEPT_MAX: usize = 200;
 const KEPT_LENGTH_MAX: usize = 64 * 1024 * 1024;
 /// What is shown of a response.
 const RESPONSE_LENGTH_MAX: usize = 64 * 1024;
-/// Looks that may fail in a row before the command ends.
-const FAILURES_MAX: u32 = 30;
 
 /// `postrider listen`
 #[derive(Debug, Args)]
@@ -45,7 +44,7 @@ pub struct Listen {
     #[command(flatten)]
     connection: Connection,
     /// The application's id or uid [default: the token's, or the only one].
-    #[arg(long, value_name = "APP")]
+    #[arg(long, value_name = "APP", value_parser = id)]
     app: Option<String>,
     /// Where messages go, such as http://localhost:3000/webhooks.
     #[arg(long, value_name = "URL")]
@@ -177,10 +176,8 @@ impl Session<'_> {
     fn details(&self) -> Result<()> {
         let Some(one) = self.kept.back() else { return self.out.line("There is no message to show yet.") };
         let payload = one.message.body();
-        let pretty = serde_json::from_str::<serde_json::Value>(payload)
-            .and_then(|value| serde_json::to_string_pretty(&value))
-            .unwrap_or_else(|_| plain(payload));
-        self.out.line(&pretty)?;
+        let shown = json::parsed(payload).map_or_else(|| plain(payload), |value| json::pretty(value.get()));
+        self.out.line(&shown)?;
         match &one.outcome {
             Ok((status, text)) => self.out.line(&format!("{status} {}", plain(text))),
             Err(problem) => self.out.line(&plain(problem)),
@@ -211,25 +208,15 @@ impl Session<'_> {
 
     /// Forwards what comes, and does what keys say.
     async fn serve(&mut self, source: &mut Source<'_>, keys: &mut keys::Keys) -> Result<()> {
-        let (mut failures, mut last_message) = (0, SystemClock.now());
+        let (mut waiting, mut last_message) = (recent::Waiting::default(), SystemClock.now());
         loop {
             let mut more = false;
-            match source.look().await {
-                Ok(found) => {
-                    (failures, more) = (0, found.more);
-                    for message in found.messages {
-                        last_message = SystemClock.now();
-                        self.take(message).await?;
-                    }
+            if let Some(found) = waiting.after(source.look().await, self.out)? {
+                more = found.more;
+                for message in found.messages {
+                    last_message = SystemClock.now();
+                    self.take(message).await?;
                 }
-                // A server that restarts is waited for; one that refuses will go on refusing.
-                Err(CliError::Unreachable(problem)) if failures < FAILURES_MAX => {
-                    if failures == 0 {
-                        self.out.note(&format!("{problem} Trying again …"));
-                    }
-                    failures += 1;
-                }
-                Err(error) => return Err(error),
             }
             let idle = SystemClock.now().since(last_message) > IDLE_AFTER;
             let turn = match (more, idle) {
@@ -278,10 +265,7 @@ async fn wanted(flags: &Listen, since: Option<Timestamp>, env: Env<'_>, api: &Ap
 
 /// Forwards until `q` or Ctrl-C.
 pub(crate) async fn run(flags: Listen, env: Env<'_>, out: &Output) -> Result<()> {
-    if !flags.forward_to.starts_with("http://") && !flags.forward_to.starts_with("https://") {
-        let problem = format!("--forward-to: not a URL; did you mean http://{}?", flags.forward_to);
-        return Err(CliError::usage(problem));
-    }
+    web_url("--forward-to", &flags.forward_to, "http")?;
     let since = flags.since.as_deref().map(|text| time("--since", text)).transpose()?;
     let api = flags.connection.api(env)?;
     let key = secret(&flags, env)?;

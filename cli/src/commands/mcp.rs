@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use self::tools::Tools;
+use super::id;
 use crate::Connection;
 use crate::connection::Env;
 use crate::error::Result;
@@ -37,7 +38,7 @@ pub struct Mcp {
     #[command(flatten)]
     connection: Connection,
     /// The only application that may be used [default: the token's; all of an organisation's].
-    #[arg(long, value_name = "APP")]
+    #[arg(long, value_name = "APP", value_parser = id)]
     app: Option<String>,
     /// Offer no tool that sends anything.
     #[arg(long)]
@@ -130,7 +131,7 @@ impl Server {
                 };
                 // What a tool says about a failure is for the model to read.
                 let (text, failed) = match result {
-                    Ok(value) => (value.to_string(), false),
+                    Ok(text) => (text, false),
                     Err(error) => (error.to_string(), true),
                 };
                 Ok(json!({ "content": [{ "type": "text", "text": text }], "isError": failed }))

@@ -3,6 +3,7 @@
 pub(crate) mod attempts;
 pub(crate) mod connect;
 pub(crate) mod doctor;
+mod fields;
 pub(crate) mod listen;
 pub(crate) mod mcp;
 mod recent;
@@ -17,6 +18,20 @@ use std::time::Duration;
 use runtime::clock::{Clock as _, SystemClock, Timestamp};
 
 use crate::error::{CliError, Result};
+
+/// Reads an ID or uid. An empty one, of a shell variable that is not set, would mean another path: the list instead of one.
+pub(crate) fn id(text: &str) -> std::result::Result<String, String> {
+    filled(text, "expected an ID or uid, not an empty text")
+}
+
+/// Reads a name.
+pub(crate) fn name(text: &str) -> std::result::Result<String, String> {
+    filled(text, "expected a name, not an empty text")
+}
+
+fn filled(text: &str, expected: &str) -> std::result::Result<String, String> {
+    if text.trim().is_empty() { Err(expected.to_owned()) } else { Ok(text.to_owned()) }
+}
 
 /// The longest payload that is read from a file: what the API takes.
 const FILE_LENGTH_MAX: u64 = 1024 * 1024;
@@ -35,6 +50,9 @@ fn read_text(flag: &str, path: &str) -> Result<String> {
     }
     Ok(text)
 }
+
+/// The longest span before now, in seconds.
+const SINCE_MAX: u64 = 90 * 86_400;
 
 /// A point in time: RFC 3339, or a span before now such as `90s`, `15m`, `1h`, `2d`.
 fn time(flag: &str, text: &str) -> Result<Timestamp> {
@@ -58,9 +76,18 @@ fn time_before(now: Timestamp, flag: &str, text: &str) -> Result<Timestamp> {
         'd' => 86_400,
         _ => return Err(wrong()),
     };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-    let span = number.checked_mul(seconds).filter(|span| *span <= 90 * 86_400).ok_or_else(wrong)?;
-    Ok(now.before(Duration::from_secs(span)))
+    let number = &text[..text.len() - 1];
+    if number.is_empty() || !number.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let span = number.parse::<u64>().ok().and_then(|number| number.checked_mul(seconds));
+    match span.filter(|span| *span <= SINCE_MAX) {
+        Some(span) => Ok(now.before(Duration::from_secs(span))),
+        None => Err(CliError::usage(format!(
+            "{flag}: {text:?} is too long ago; at most {}d, as long as messages are kept",
+            SINCE_MAX / 86_400
+        ))),
+    }
 }
 
 /// Asks a person, who has to say yes; a script says so by a flag.
@@ -130,5 +157,6 @@ mod tests {
         for wrong in ["", "h", "1", "1w", "-1h", "91d", "99999999999999999999d", "1é"] {
             assert!(time("--since", wrong).unwrap_err().to_string().starts_with("--since: "), "{wrong}");
         }
+        assert!(time("--since", "100d").unwrap_err().to_string().contains("at most 90d"));
     }
 }

@@ -9,8 +9,12 @@ use std::time::Duration;
 use http::Method;
 use runtime::clock::{Clock as _, SystemClock, Timestamp};
 
-use crate::client::Api;
-use crate::error::Result;
+use crate::client::{Api, sentence};
+use crate::error::{CliError, Result};
+use crate::output::Output;
+
+/// Looks that may fail in a row before the command ends.
+const FAILURES_MAX: u32 = 30;
 
 /// Where a list is read from, and what of it was seen.
 #[derive(Debug)]
@@ -52,6 +56,36 @@ impl Recent {
     }
 }
 
+/// The patience of a command that looks again and again: a server that restarts is waited for, one that refuses will go on
+/// refusing.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    failures: u32,
+}
+
+impl Waiting {
+    /// Judges a look; none if it failed and the next one may succeed.
+    ///
+    /// # Errors
+    /// It failed for good.
+    pub(super) fn after<T>(&mut self, looked: Result<T>, out: &Output) -> Result<Option<T>> {
+        match looked {
+            Ok(found) => {
+                self.failures = 0;
+                Ok(Some(found))
+            }
+            Err(CliError::Unreachable(problem)) if self.failures < FAILURES_MAX => {
+                if self.failures == 0 {
+                    out.note(&format!("{} Trying again …", sentence(&problem)));
+                }
+                self.failures += 1;
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// The second that it is by the server's clock: the times of messages are the server's. This machine's clock counts
 /// only for a server that does not say: one that is a moment ahead, or is set back, would hide what is posted then.
 pub(super) async fn now(api: &Api) -> Result<Timestamp> {
@@ -64,6 +98,23 @@ pub(super) async fn now(api: &Api) -> Result<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_restarts_is_waited_for_and_not_for_ever() {
+        let (out, mut waiting) = (Output::standard(&|_| None), Waiting::default());
+        let gone = || Err::<(), _>(CliError::Unreachable("gone".into()));
+        for _ in 0..2 {
+            for _ in 0..FAILURES_MAX {
+                assert_eq!(waiting.after(gone(), &out), Ok(None));
+            }
+            assert_eq!(waiting.after(Ok(()), &out), Ok(Some(())));
+        }
+        assert!(waiting.after::<()>(Err(CliError::Refused("no".into())), &out).is_err());
+        for _ in 0..FAILURES_MAX {
+            assert_eq!(waiting.after(gone(), &out), Ok(None));
+        }
+        assert_eq!(waiting.after(gone(), &out), Err(CliError::Unreachable("gone".into())));
+    }
 
     #[test]
     fn what_becomes_visible_late_is_new_once_and_nothing_is_kept_for_ever() {

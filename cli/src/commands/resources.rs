@@ -2,13 +2,17 @@
 
 use clap::{Args, Subcommand};
 use http::Method;
-use serde_json::{Map, Value, json};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
-use super::read_text;
+use super::fields::{self, Known, check, set};
+use super::{id, name, read_text};
 use crate::Connection;
 use crate::client::{Api, encoded};
 use crate::connection::{Env, application};
 use crate::error::{CliError, Result};
+use crate::json::{self, Object};
+use crate::login;
 use crate::output::{Output, text};
 
 /// The most that the API gives in one page.
@@ -31,7 +35,8 @@ pub(super) struct List {
 /// A body: fields as name=value, or a JSON file.
 #[derive(Debug, Args)]
 struct Body {
-    /// Fields as name=value; a value that is JSON is taken as JSON: `disabled=true`, `channels=["a"]`.
+    /// Fields as name=value; a value that is JSON is taken as JSON (`disabled=true`, `channels=["a"]`),
+    /// but a text field's is a text (`uid=42`).
     #[arg(value_name = "NAME=VALUE")]
     fields: Vec<String>,
     /// A file with a JSON object; - is standard input. Fields are put on top of it.
@@ -39,40 +44,35 @@ struct Body {
     file: Option<String>,
 }
 
-/// `invoice.lines.0=…` into the object, making objects on the way.
-pub(crate) fn set(object: &mut Map<String, Value>, assignment: &str) -> Result<()> {
-    let Some((path, value)) = assignment.split_once('=') else {
-        return Err(CliError::usage(format!("{assignment:?} is not name=value")));
-    };
-    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-    let mut names: Vec<&str> = path.split('.').collect();
-    let last = names.pop().filter(|name| !name.is_empty());
-    let last = last.ok_or_else(|| CliError::usage(format!("{assignment:?} has no name")))?;
-    let mut at = object;
-    for name in names {
-        let next = at.entry(name).or_insert_with(|| Value::Object(Map::new()));
-        at = match next {
-            Value::Object(next) => next,
-            _ => return Err(CliError::usage(format!("{path}: {name} is not an object"))),
-        };
-    }
-    at.insert(last.to_owned(), value);
-    Ok(())
-}
-
 impl Body {
-    fn read(&self) -> Result<Value> {
+    /// The object of file and fields. The ones that are `positional` (name and value) were given as such, and come
+    /// before those of the file.
+    fn read(&self, known: Known, of: &str, positional: &[(&str, &str)]) -> Result<Object> {
         let mut object = match &self.file {
-            None => Map::new(),
-            Some(path) => match serde_json::from_str(&read_text("--file", path)?) {
-                Ok(Value::Object(object)) => object,
-                Ok(_) => return Err(CliError::usage(format!("--file: {path} holds no JSON object"))),
+            None => Object::default(),
+            Some(path) => match Object::read(&read_text("--file", path)?) {
+                Ok(Some(object)) => object,
+                Ok(None) => return Err(CliError::usage(format!("--file: {path} holds no JSON object"))),
                 Err(error) => return Err(CliError::usage(format!("--file: {path} is not JSON: {error}"))),
             },
         };
-        self.fields.iter().try_for_each(|field| set(&mut object, field))?;
-        Ok(Value::Object(object))
+        for (name, value) in positional {
+            if self.fields.iter().any(|field| field.split_once('=').is_some_and(|(one, _)| one == *name)) {
+                return Err(CliError::usage(format!("{name} is given twice: {value:?} and as {name}=…")));
+            }
+            object.insert(name, json::string(value));
+        }
+        self.fields.iter().try_for_each(|field| set(&mut object, field, known))?;
+        check(&object, known, of)?;
+        Ok(object)
     }
+}
+
+/// Sends a body and shows what it came to.
+async fn send(api: &Api, method: Method, path: &str, body: &Object, out: &Output) -> Result<()> {
+    let sent = api.give(method, path, body.text()).await?;
+    out.json(&sent.text)?;
+    sent.all_known()
 }
 
 /// Columns: a heading, and the field below it.
@@ -82,6 +82,7 @@ pub(super) type Columns = &'static [(&'static str, &'static str)];
 fn cell(entry: &Value, field: &str) -> String {
     match text(entry, field) {
         nothing if nothing.is_empty() && field == "url" => text(&entry["destination"], "kind"),
+        url if field == "url" => login::hidden(&url),
         text => text,
     }
 }
@@ -94,20 +95,22 @@ pub(super) async fn list(api: &Api, path: &str, columns: Columns, flags: &List, 
     loop {
         let first = iterator.is_none();
         let at = iterator.as_deref().map_or_else(String::new, |at| format!("&iterator={}", encoded(at)));
-        let page = api.get(&format!("{path}{join}limit={limit}{at}")).await?;
-        let Some(entries) = page["data"].as_array() else { return Err(api.stranger()) };
+        let page = api.page(&format!("{path}{join}limit={limit}{at}")).await?;
         out.progress_done();
         if flags.json {
-            entries.iter().try_for_each(|entry| out.line(&entry.to_string()))?;
+            page.data.iter().try_for_each(|entry| out.json_line(entry.get()))?;
         } else {
-            let row = |entry: &Value| columns.iter().map(|(_, field)| cell(entry, field)).collect();
+            let row = |entry: &RawValue| {
+                let entry: Value = serde_json::from_str(entry.get()).unwrap_or_default();
+                columns.iter().map(|(_, field)| cell(&entry, field)).collect()
+            };
             let heads: Vec<&str> = columns.iter().map(|(head, _)| *head).collect();
-            out.table(&heads, entries.iter().map(row).collect(), first)?;
+            out.table(&heads, page.data.iter().map(|entry| row(entry)).collect(), first)?;
         }
-        count += entries.len();
-        iterator = page["iterator"].as_str().map(str::to_owned);
-        if page["done"] != false || iterator.is_none() || !flags.all {
-            if page["done"] == false {
+        count += page.data.len();
+        iterator = page.next();
+        if iterator.is_none() || !flags.all {
+            if iterator.is_some() {
                 out.note("There are more: --all shows them.");
             }
             return Ok(());
@@ -130,21 +133,27 @@ enum AppAction {
     /// List applications.
     List(List),
     /// Show one, by id or uid.
-    Get { app: String },
+    Get {
+        #[arg(value_parser = id)]
+        app: String,
+    },
     /// Create one: `postrider app create Acme uid=acme`.
     Create {
+        #[arg(value_parser = name)]
         name: String,
         #[command(flatten)]
         body: Body,
     },
     /// Change fields of one.
     Update {
+        #[arg(value_parser = id)]
         app: String,
         #[command(flatten)]
         body: Body,
     },
     /// Delete one, with its endpoints and its log.
     Delete {
+        #[arg(value_parser = id)]
         app: String,
         /// Do not ask.
         #[arg(long)]
@@ -158,15 +167,14 @@ pub(crate) async fn apps(flags: Apps, env: Env<'_>, out: &Output) -> Result<()> 
     let api = flags.connection.api(env)?;
     match flags.action {
         AppAction::List(flags) => list(&api, "/app", COLUMNS, &flags, out).await,
-        AppAction::Get { app } => out.json(&api.get(&format!("/app/{}", encoded(&app))).await?),
+        AppAction::Get { app } => out.json(&api.text(&format!("/app/{}", encoded(&app))).await?),
         AppAction::Create { name, body } => {
-            let mut body = body.read()?;
-            body["name"] = json!(name);
-            out.json(&api.post("/app", &body).await?)
+            let body = body.read(fields::APPLICATION, "an application", &[("name", &name)])?;
+            send(&api, Method::POST, "/app", &body, out).await
         }
         AppAction::Update { app, body } => {
-            let path = format!("/app/{}", encoded(&app));
-            out.json(&api.ask(Method::PATCH, &path, Some(body.read()?.to_string())).await?)
+            let body = body.read(fields::APPLICATION, "an application", &[])?;
+            send(&api, Method::PATCH, &format!("/app/{}", encoded(&app)), &body, out).await
         }
         AppAction::Delete { app, yes } => {
             super::confirm(
@@ -183,7 +191,7 @@ pub(crate) async fn apps(flags: Apps, env: Env<'_>, out: &Output) -> Result<()> 
 #[derive(Debug, Args)]
 pub(crate) struct Of {
     /// The application's id or uid [default: the token's, or the only one].
-    #[arg(long, value_name = "APP", global = true)]
+    #[arg(long, value_name = "APP", global = true, value_parser = id)]
     pub(crate) app: Option<String>,
 }
 
@@ -203,11 +211,18 @@ enum EndpointAction {
     /// List an application's endpoints.
     List(List),
     /// Show one, by id or uid.
-    Get { endpoint: String },
+    Get {
+        #[arg(value_parser = id)]
+        endpoint: String,
+    },
     /// Show its signing secret.
-    Secret { endpoint: String },
+    Secret {
+        #[arg(value_parser = id)]
+        endpoint: String,
+    },
     /// Show the key that a polling endpoint is polled with.
     PollingKey {
+        #[arg(value_parser = id)]
         endpoint: String,
         /// Make a new one, or the first; the old one stays valid for five minutes.
         #[arg(long)]
@@ -223,16 +238,25 @@ enum EndpointAction {
     },
     /// Change fields of one: `disabled=true`, `rateLimit=10`.
     Update {
+        #[arg(value_parser = id)]
         endpoint: String,
         #[command(flatten)]
         body: Body,
     },
-    /// Pause one: nothing is delivered to it until it is resumed. `recover` sends what it missed.
-    Pause { endpoint: String },
+    /// Pause one: nothing is delivered to it until it is resumed. Then `recover --all` sends what failed before and what
+    /// it was never sent.
+    Pause {
+        #[arg(value_parser = id)]
+        endpoint: String,
+    },
     /// Resume one that was paused, or disabled because it failed.
-    Resume { endpoint: String },
+    Resume {
+        #[arg(value_parser = id)]
+        endpoint: String,
+    },
     /// Delete one.
     Delete {
+        #[arg(value_parser = id)]
         endpoint: String,
         /// Do not ask.
         #[arg(long)]
@@ -242,6 +266,7 @@ enum EndpointAction {
 
 /// `postrider endpoint …`
 pub(crate) async fn endpoints(flags: Endpoints, env: Env<'_>, out: &Output) -> Result<()> {
+    const OF: &str = "an endpoint";
     const COLUMNS: Columns =
         &[("ID", "id"), ("UID", "uid"), ("URL", "url"), ("DISABLED", "disabled"), ("CREATED", "createdAt")];
     let api = flags.connection.api(env)?;
@@ -250,19 +275,20 @@ pub(crate) async fn endpoints(flags: Endpoints, env: Env<'_>, out: &Output) -> R
     let one = |endpoint: &str| format!("{all}/{}", encoded(endpoint));
     match flags.action {
         EndpointAction::List(flags) => list(&api, &all, COLUMNS, &flags, out).await,
-        EndpointAction::Get { endpoint } => out.json(&api.get(&one(&endpoint)).await?),
+        EndpointAction::Get { endpoint } => out.json(&api.text(&one(&endpoint)).await?),
         EndpointAction::Secret { endpoint } => {
             let secret = api.get(&format!("{}/secret", one(&endpoint))).await?;
             out.line(&text(&secret, "key"))
         }
         EndpointAction::Create { url, body } => {
-            let mut body = body.read()?;
-            match &mut body {
-                // No URL begins so.
-                Value::Object(object) if url.starts_with("destination") => set(object, &url)?,
-                body => body["url"] = json!(url),
-            }
-            out.json(&api.post(&all, &body).await?)
+            // No URL begins so.
+            let body = if url.starts_with("destination") {
+                let fields = [vec![url], body.fields].concat();
+                Body { fields, ..body }.read(fields::NEW_ENDPOINT, OF, &[])?
+            } else {
+                body.read(fields::NEW_ENDPOINT, OF, &[("url", &url)])?
+            };
+            send(&api, Method::POST, &all, &body, out).await
         }
         EndpointAction::PollingKey { endpoint, rotate } => {
             let path = format!("{}/poller/token", one(&endpoint));
@@ -273,7 +299,8 @@ pub(crate) async fn endpoints(flags: Endpoints, env: Env<'_>, out: &Output) -> R
             out.line(&text(&key, "token"))
         }
         EndpointAction::Update { endpoint, body } => {
-            out.json(&api.ask(Method::PATCH, &one(&endpoint), Some(body.read()?.to_string())).await?)
+            let body = body.read(fields::ENDPOINT, OF, &[])?;
+            send(&api, Method::PATCH, &one(&endpoint), &body, out).await
         }
         EndpointAction::Pause { endpoint } => {
             disable(&api, &one(&endpoint), true).await?;
@@ -284,7 +311,7 @@ pub(crate) async fn endpoints(flags: Endpoints, env: Env<'_>, out: &Output) -> R
         EndpointAction::Resume { endpoint } => {
             disable(&api, &one(&endpoint), false).await?;
             out.line(&format!(
-                "Resumed {endpoint}. `postrider recover {endpoint} --app {app} --missing --since TIME` sends what it missed."
+                "Resumed {endpoint}. `postrider recover {endpoint} --app {app} --all --since TIME` sends what failed and what it was never sent."
             ))
         }
         EndpointAction::Delete { endpoint, yes } => {
@@ -313,21 +340,27 @@ enum EventTypeAction {
     /// List event types.
     List(List),
     /// Show one.
-    Get { name: String },
+    Get {
+        #[arg(value_parser = name)]
+        name: String,
+    },
     /// Create one: `postrider event-type create invoice.paid description="An invoice was paid"`.
     Create {
+        #[arg(value_parser = name)]
         name: String,
         #[command(flatten)]
         body: Body,
     },
     /// Change fields of one.
     Update {
+        #[arg(value_parser = name)]
         name: String,
         #[command(flatten)]
         body: Body,
     },
     /// Archive one.
     Delete {
+        #[arg(value_parser = name)]
         name: String,
         /// Do not ask.
         #[arg(long)]
@@ -337,22 +370,23 @@ enum EventTypeAction {
 
 /// `postrider event-type …`
 pub(crate) async fn event_types(flags: EventTypes, env: Env<'_>, out: &Output) -> Result<()> {
+    const OF: &str = "an event type";
     const COLUMNS: Columns = &[("NAME", "name"), ("DESCRIPTION", "description"), ("ARCHIVED", "archived")];
     let api = flags.connection.api(env)?;
     let one = |name: &str| format!("/event-type/{}", encoded(name));
     match flags.action {
         EventTypeAction::List(flags) => list(&api, "/event-type", COLUMNS, &flags, out).await,
-        EventTypeAction::Get { name } => out.json(&api.get(&one(&name)).await?),
+        EventTypeAction::Get { name } => out.json(&api.text(&one(&name)).await?),
         EventTypeAction::Create { name, body } => {
-            let mut body = body.read()?;
-            body["name"] = json!(name);
-            if body["description"].is_null() {
-                body["description"] = json!("");
+            let mut body = body.read(fields::NEW_EVENT_TYPE, OF, &[("name", &name)])?;
+            if body.get("description").is_none() {
+                body.insert("description", json::string(""));
             }
-            out.json(&api.post("/event-type", &body).await?)
+            send(&api, Method::POST, "/event-type", &body, out).await
         }
         EventTypeAction::Update { name, body } => {
-            out.json(&api.ask(Method::PATCH, &one(&name), Some(body.read()?.to_string())).await?)
+            let body = body.read(fields::EVENT_TYPE, OF, &[])?;
+            send(&api, Method::PATCH, &one(&name), &body, out).await
         }
         EventTypeAction::Delete { name, yes } => {
             super::confirm(&format!("Archive event type {name}?"), yes)?;
@@ -378,15 +412,20 @@ enum MessageAction {
     /// List an application's messages, the newest first.
     List(List),
     /// Show one, by id or event id.
-    Get { message: String },
+    Get {
+        #[arg(value_parser = id)]
+        message: String,
+    },
     /// Post one: `postrider message create invoice.paid payload.id=inv_1`.
     Create {
+        #[arg(value_parser = name)]
         event_type: String,
         #[command(flatten)]
         body: Body,
     },
     /// Expunge the payload of one; its log stays.
     Delete {
+        #[arg(value_parser = id)]
         message: String,
         /// Do not ask.
         #[arg(long)]
@@ -406,14 +445,13 @@ pub(crate) async fn messages(flags: Messages, env: Env<'_>, out: &Output) -> Res
         MessageAction::List(flags) => {
             list(&api, &format!("{all}?with_content=false"), COLUMNS, &flags, out).await
         }
-        MessageAction::Get { message } => out.json(&api.get(&format!("{all}/{}", encoded(&message))).await?),
+        MessageAction::Get { message } => out.json(&api.text(&format!("{all}/{}", encoded(&message))).await?),
         MessageAction::Create { event_type, body } => {
-            let mut body = body.read()?;
-            body["eventType"] = json!(event_type);
-            if body["payload"].is_null() {
-                body["payload"] = json!({});
+            let mut body = body.read(fields::MESSAGE, "a message", &[("eventType", &event_type)])?;
+            if body.get("payload").or(body.get("data")).is_none() {
+                body.insert("payload", Object::default().written());
             }
-            out.json(&api.post(&all, &body).await?)
+            send(&api, Method::POST, &all, &body, out).await
         }
         MessageAction::Delete { message, yes } => {
             super::confirm(&format!("Expunge the payload of message {message}?"), yes)?;
@@ -437,7 +475,10 @@ enum TaskAction {
     /// List background tasks.
     List(List),
     /// Show one.
-    Get { task: String },
+    Get {
+        #[arg(value_parser = id)]
+        task: String,
+    },
 }
 
 /// `postrider task …`
@@ -448,31 +489,7 @@ pub(crate) async fn tasks(flags: Tasks, env: Env<'_>, out: &Output) -> Result<()
     match flags.action {
         TaskAction::List(flags) => list(&api, "/background-task", COLUMNS, &flags, out).await,
         TaskAction::Get { task } => {
-            out.json(&api.get(&format!("/background-task/{}", encoded(&task))).await?)
+            out.json(&api.text(&format!("/background-task/{}", encoded(&task))).await?)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fields_are_json_where_they_can_be_and_paths_make_objects() {
-        let body = Body {
-            fields: ["url=http://a?b=c", "disabled=true", "metadata.plan=gold", "n=1", "t=\"1\""]
-                .map(str::to_owned)
-                .to_vec(),
-            file: None,
-        };
-        assert_eq!(
-            body.read().unwrap(),
-            json!({"url": "http://a?b=c", "disabled": true, "metadata": {"plan": "gold"}, "n": 1, "t": "1"})
-        );
-        for wrong in ["x", "=1", "a.=1"] {
-            assert!(set(&mut Map::new(), wrong).is_err(), "{wrong}");
-        }
-        let mut object = Map::from_iter([("a".to_owned(), json!(1))]);
-        assert!(set(&mut object, "a.b=1").is_err());
     }
 }

@@ -1,15 +1,18 @@
 //! `trigger`: an example message of an event type.
 
 use clap::Args;
+use http::Method;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::read_text;
-use super::resources::set;
+use super::fields::set;
+use super::{id, name, read_text};
 use crate::Connection;
 use crate::client::{Api, encoded};
 use crate::connection::{Env, application};
 use crate::error::{CliError, Result};
-use crate::output::{Colour, Output, text};
+use crate::json::{self, Object};
+use crate::output::{Colour, Output, plain, text};
 
 /// The most messages of one command.
 const COUNT_MAX: u32 = 10_000;
@@ -20,12 +23,12 @@ const DEPTH_MAX: usize = 8;
 #[derive(Debug, Args)]
 pub struct Trigger {
     /// The event type, such as invoice.paid.
-    #[arg(value_name = "TYPE")]
+    #[arg(value_name = "TYPE", value_parser = name)]
     event_type: String,
     #[command(flatten)]
     connection: Connection,
     /// The application's id or uid [default: the token's, or the only one].
-    #[arg(long, value_name = "APP")]
+    #[arg(long, value_name = "APP", value_parser = id)]
     app: Option<String>,
     /// A file with the payload; - is standard input [default: the event type's example].
     #[arg(long, value_name = "FILE")]
@@ -103,8 +106,9 @@ fn newest(event_type: &Value) -> Option<&Value> {
 }
 
 impl Trigger {
-    async fn payload(&self, api: &Api) -> Result<Value> {
-        let mut payload = match &self.payload {
+    /// The payload: the file's text as it is, but for the fields that are set.
+    async fn payload(&self, api: &Api) -> Result<Box<RawValue>> {
+        let payload: Box<RawValue> = match &self.payload {
             Some(path) => {
                 let text = read_text("--payload", path)?;
                 serde_json::from_str(&text)
@@ -113,16 +117,19 @@ impl Trigger {
             None => {
                 let event_type = api.get(&format!("/event-type/{}", encoded(&self.event_type))).await;
                 match event_type.as_ref().ok().and_then(newest) {
-                    Some(schema) => example(schema, 0),
-                    None => json!({}),
+                    Some(schema) => json::raw(&example(schema, 0)),
+                    None => Object::default().written(),
                 }
             }
         };
-        let Value::Object(object) = &mut payload else {
+        let Ok(Some(mut object)) = Object::read(payload.get()) else {
             return Err(CliError::usage("--payload: a payload is a JSON object"));
         };
-        self.set.iter().try_for_each(|assignment| set(object, assignment))?;
-        Ok(payload)
+        if self.set.is_empty() {
+            return Ok(payload);
+        }
+        self.set.iter().try_for_each(|assignment| set(&mut object, assignment, &[]))?;
+        Ok(object.written())
     }
 }
 
@@ -133,17 +140,21 @@ pub(crate) async fn run(flags: Trigger, env: Env<'_>, out: &Output) -> Result<()
     }
     let api = flags.connection.api(env)?;
     let app = application(&api, flags.app.as_deref()).await?;
-    let mut body = json!({ "eventType": flags.event_type, "payload": flags.payload(&api).await? });
+    let mut body = Object::default();
+    body.insert("eventType", json::string(&flags.event_type));
+    body.insert("payload", flags.payload(&api).await?);
     if !flags.channel.is_empty() {
-        body["channels"] = json!(flags.channel);
+        body.insert("channels", json::raw(&flags.channel));
     }
+    let body = body.text();
     for number in 1..=flags.count {
-        let message = api.post(&format!("/app/{app}/msg"), &body).await?;
+        let sent = api.give(Method::POST, &format!("/app/{app}/msg"), body.clone()).await?;
         if flags.json {
-            out.line(&message.to_string())?;
+            out.json_line(&sent.text)?;
         } else if flags.count <= 20 {
+            let message: Value = serde_json::from_str(&sent.text).unwrap_or_default();
             let id = text(&message, "id");
-            out.line(&format!("{}  {}", out.paint(Colour::Bold, &id), text(&message, "eventType")))?;
+            out.line(&format!("{}  {}", out.paint(Colour::Bold, &id), plain(&text(&message, "eventType"))))?;
         } else {
             out.progress(&format!("{number} of {} messages posted", flags.count));
         }

@@ -3,6 +3,7 @@
 mod listening;
 mod mcp;
 mod outage;
+mod payloads;
 mod terminal;
 mod transfer;
 mod watching;
@@ -155,6 +156,11 @@ async fn exit_codes_tell_refused_from_wrong_use_from_unreachable() {
         (&["recover", "ep", "--since", "soon", "--app", "x"], &[("POSTRIDER_TOKEN", "t")], 3, "cannot reach"),
         (&["listen", "--forward-to", "localhost:3000"], &[], 2, "did you mean http://localhost:3000?"),
         (&["trigger", "a", "--count", "0"], &[], 2, "--count"),
+        (&["listen", "--forward-to", "ftp://x"], &[], 2, "--forward-to: ftp:// is not supported"),
+        (&["app", "list", "--server-url", "ftp://h/", "--token", "t"], &[], 2, "ftp:// is not supported"),
+        (&["app", "list", "--server-url", "", "--token", "t"], &[], 2, "--server-url: the URL is empty"),
+        (&["app", "list", "--token", "a\nb"], &[], 2, "--token: the token has a line break"),
+        (&["tail", "--since", "100d", "--app", "x"], &[("POSTRIDER_TOKEN", "t")], 2, "at most 90d"),
     ] {
         let mut variables = variables.to_vec();
         if !words.contains(&"--server-url")

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::super::recent::Recent;
-use crate::client::{Api, Response, encoded};
+use crate::client::{Api, Response, encoded, sentence};
 use crate::connection::Env;
 use crate::error::{CliError, Result};
 use crate::output::{Output, plain};
@@ -170,11 +170,6 @@ pub(super) struct Source<'a> {
     pub(super) about: String,
 }
 
-/// Whether the same request may succeed a moment later.
-fn is_busy(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 429 | 502 | 503 | 504)
-}
-
 impl<'a> Source<'a> {
     /// Makes the endpoint or takes it up; where neither is possible, looks at the list.
     ///
@@ -227,17 +222,7 @@ impl<'a> Source<'a> {
     async fn put(&self, with_types: bool) -> Result<Response> {
         let path = format!("/app/{}/endpoint/{}", self.app, self.wanted.uid);
         let body = self.wanted.endpoint(with_types).to_string();
-        self.answered(Method::PUT, &path, Some(body)).await
-    }
-
-    /// A response that says something about the request: not about the token, or the server's load.
-    async fn answered(&self, method: Method, path: &str, body: Option<String>) -> Result<Response> {
-        let response = self.api.send(method, path, body).await?;
-        match response.status {
-            StatusCode::UNAUTHORIZED => Err(self.api.refused(&response)),
-            status if is_busy(status) => Err(CliError::Unreachable(self.api.refused(&response).to_string())),
-            _ => Ok(response),
-        }
+        self.api.answered(Method::PUT, &path, Some(body)).await
     }
 
     /// Messages that are new since the last look, the oldest first.
@@ -248,7 +233,7 @@ impl<'a> Source<'a> {
         let mut found = match &self.feed {
             Feed::Polled(next) => {
                 let path = self.poll(next, POLL_PAGE);
-                let response = self.answered(Method::GET, &path, None).await?;
+                let response = self.api.answered(Method::GET, &path, None).await?;
                 if response.status == StatusCode::NOT_FOUND {
                     return self.make_again().await;
                 }
@@ -316,7 +301,7 @@ impl<'a> Source<'a> {
         let (mut new, mut length, mut iterator) = (Vec::new(), 0, None::<String>);
         loop {
             let at = iterator.as_deref().map_or_else(String::new, |at| format!("&iterator={}", encoded(at)));
-            let page = self.page(&self.answered(Method::GET, &format!("{path}{at}"), None).await?)?;
+            let page = self.page(&self.api.answered(Method::GET, &format!("{path}{at}"), None).await?)?;
             for message in page.data.into_iter().filter(|message| !self.recent.knows(&message.id)) {
                 length += message.payload.get().len();
                 new.push(message);
@@ -354,7 +339,10 @@ impl<'a> Source<'a> {
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no response within {} s", CLOSING.as_secs()),
         };
-        out.note(&format!("The endpoint {uid} {problem}: {failed} The same command takes it up."));
+        out.note(&format!(
+            "The endpoint {uid} {problem}: {} The same command takes it up.",
+            sentence(&failed)
+        ));
     }
 }
 

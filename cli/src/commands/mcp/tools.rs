@@ -10,6 +10,7 @@ use super::super::time;
 use crate::client::{Api, encoded};
 use crate::connection::subject;
 use crate::error::{CliError, Result};
+use crate::login;
 use crate::output::text;
 
 /// The most entries of one list: what a model can read.
@@ -163,6 +164,22 @@ impl Arguments<'_> {
     }
 }
 
+/// Endpoints as a model may see them: without user and password of their URLs.
+fn shown(mut value: Value) -> String {
+    let hide = |endpoint: &mut Value| {
+        for pointer in ["/url", "/destination/url"] {
+            if let Some(url) = endpoint.pointer_mut(pointer)
+                && let Some(text) = url.as_str()
+            {
+                *url = json!(login::hidden(text));
+            }
+        }
+    };
+    hide(&mut value);
+    value["data"].as_array_mut().into_iter().flatten().for_each(hide);
+    value.to_string()
+}
+
 impl Tools {
     pub(super) async fn new(api: Api, named: Option<String>, read_only: bool) -> Result<Self> {
         let own = subject(api.token()).filter(|subject| subject.starts_with("app_"));
@@ -211,7 +228,7 @@ impl Tools {
     }
 
     /// Calls a tool; none if there is no such tool.
-    pub(super) async fn call(&mut self, name: &str, arguments: &Value) -> Option<Result<Value>> {
+    pub(super) async fn call(&mut self, name: &str, arguments: &Value) -> Option<Result<String>> {
         let tool = self.offered().find(|tool| tool.name == name)?;
         Some(match self.checked(tool, arguments) {
             Ok(object) => self.answer(tool, &Arguments(object)).await,
@@ -239,19 +256,21 @@ impl Tools {
         Ok(object)
     }
 
-    async fn answer(&mut self, tool: &'static Tool, arguments: &Arguments<'_>) -> Result<Value> {
+    async fn answer(&mut self, tool: &'static Tool, arguments: &Arguments<'_>) -> Result<String> {
         let app = self.app.clone().unwrap_or_else(|| arguments.segment("app"));
         let endpoint = format!("/app/{app}/endpoint/{}", arguments.segment("endpoint"));
         let message = format!("/app/{app}/msg/{}", arguments.segment("message"));
         let since = arguments.time("since")?;
         let api = &self.api;
         match tool.name {
-            "list_applications" => api.get(&format!("/app?{}", arguments.query()?)).await,
-            "list_endpoints" => api.get(&format!("/app/{app}/endpoint?{}", arguments.query()?)).await,
-            "get_endpoint" => api.get(&endpoint).await,
+            "list_applications" => api.text(&format!("/app?{}", arguments.query()?)).await,
+            "list_endpoints" => {
+                Ok(shown(api.get(&format!("/app/{app}/endpoint?{}", arguments.query()?)).await?))
+            }
+            "get_endpoint" => Ok(shown(api.get(&endpoint).await?)),
             "endpoint_stats" => {
                 let since = since.map_or_else(String::new, |since| format!("?since={since}"));
-                api.get(&format!("{endpoint}/stats{since}")).await
+                api.text(&format!("{endpoint}/stats{since}")).await
             }
             "list_messages" => {
                 let mut path = format!("/app/{app}/msg?with_content=false&{}", arguments.query()?);
@@ -261,9 +280,9 @@ impl Tools {
                 if arguments.text("event_type").is_some() {
                     path += &format!("&event_types={}", arguments.segment("event_type"));
                 }
-                api.get(&path).await
+                api.text(&path).await
             }
-            "get_message" => api.get(&message).await,
+            "get_message" => api.text(&message).await,
             "list_attempts" => {
                 let of = match (arguments.text("message"), arguments.text("endpoint")) {
                     (Some(_), None) => format!("msg/{}", arguments.segment("message")),
@@ -271,11 +290,16 @@ impl Tools {
                     _ => return Err(CliError::usage("give either message or endpoint")),
                 };
                 let failing = if arguments.0.get("failing") == Some(&json!(true)) { "&status=2" } else { "" };
-                api.get(&format!("/app/{app}/attempt/{of}?{}{failing}", arguments.query()?)).await
+                api.text(&format!("/app/{app}/attempt/{of}?{}{failing}", arguments.query()?)).await
             }
             _ => match arguments.text("confirmation") {
-                Some(confirmation) => self.confirmed(tool, arguments, confirmation).await,
-                None => self.count(tool, arguments, &app, &endpoint, &message).await,
+                Some(confirmation) => {
+                    self.confirmed(tool, arguments, confirmation).await.map(|value| value.to_string())
+                }
+                None => self
+                    .count(tool, arguments, &app, &endpoint, &message)
+                    .await
+                    .map(|value| value.to_string()),
             },
         }
     }

@@ -20,13 +20,16 @@ use self::record::{App, Endpoint, Kind, counted, waits};
 use self::source::{Cursor, Source, complete};
 use super::{confirm_or_interrupted, interruption};
 use crate::Connection;
-use crate::client::{Api, Http, encoded};
-use crate::connection::{Env, subject};
+use crate::client::{Api, Http, checked_token, encoded};
+use crate::connection::{Env, subject, web_url};
 use crate::error::{CliError, Result};
 use crate::output::Output;
 
 /// The most applications at a time.
 const CONCURRENCY_MAX: usize = 32;
+
+/// The variable with the token of the server that is copied from.
+const FROM_TOKEN: &str = "POSTRIDER_FROM_TOKEN";
 
 /// How a difference is shown and applied.
 #[derive(Debug, Args)]
@@ -174,17 +177,13 @@ fn hidden_codes(count: u64) -> String {
 /// Copies an environment from another server.
 pub(crate) async fn migrate(flags: Migrate, env: Env<'_>, out: &Output) -> Result<()> {
     let target = flags.connection.api(env)?;
-    let token = flags.from_token.clone().or_else(|| env("POSTRIDER_FROM_TOKEN"));
+    let token = flags.from_token.clone().or_else(|| env(FROM_TOKEN));
     let token = token.ok_or_else(|| {
         CliError::usage("--from-token: give a token of the server to copy from, or set POSTRIDER_FROM_TOKEN")
     })?;
-    if !flags.from.starts_with("http://") && !flags.from.starts_with("https://") {
-        return Err(CliError::usage(format!(
-            "--from: {:?} has no scheme; did you mean https://{}?",
-            flags.from, flags.from
-        )));
-    }
-    let from = Api::new(Http::new()?, &flags.from, &token);
+    checked_token("--from-token", &token)?;
+    web_url("--from", &flags.from, "https")?;
+    let from = Api::new(Http::new()?, &flags.from, &token).with_token_of(FROM_TOKEN);
     if from.url() == target.url() && subject(from.token()) == subject(target.token()) {
         return Err(CliError::usage(
             "--from: source and target are the same organisation of the same server",

@@ -72,3 +72,37 @@ async fn doctor_says_whether_pages_of_an_origin_may_call() {
         assert!(refused.err.contains("expected https://app.example.com"), "{none}: {}", refused.err);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_says_what_became_of_a_test_message_at_each_endpoint() {
+    let stack = TestStack::with(settings().with("POSTRIDER_RETRY_SCHEDULE", "")).await;
+    let good = Receiver::start().await;
+    let bad = Receiver::answering(|_| (StatusCode::BAD_GATEWAY, "\u{1b}[2Jbroken".into())).await;
+    // A port that nobody listens on any more.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let gone = format!("http://{}/", closed.local_addr().expect("an address"));
+    drop(closed);
+    let app = stack.app().await;
+    let fine = stack.endpoint(&app, &good.url("/good")).await.id;
+    let failing = stack.endpoint(&app, &bad.url("/bad").replace("http://", "http://user:secret@")).await.id;
+    let refused = stack.endpoint(&app, &gone).await.id;
+    let url = format!("http://{}", stack.stack.address());
+    let variables = [("POSTRIDER_SERVER_URL", url.as_str()), ("POSTRIDER_TOKEN", stack.token.as_str())];
+    let ended = run(&["doctor", "--deliver", &app], &variables).await;
+    assert!(ended.code == 1 && ended.err.contains("2 checks failed"), "{}{}", ended.out, ended.err);
+    for text in [
+        format!("a test message was delivered to {fine} {} (204)", good.url("/good")),
+        format!(
+            "{failing} {}: a test message was answered with 502: ?[2Jbroken",
+            bad.url("/bad").replace("http://", "http://***@")
+        ),
+        format!("{refused} {gone}: a test message got no response: "),
+        format!("`postrider tail --app {app} --endpoint {refused} --failing`"),
+    ] {
+        assert!(ended.out.contains(&text), "{text}: {}", ended.out);
+    }
+    assert!(ended.out.to_lowercase().contains("refused") && !ended.out.contains("secret"), "{}", ended.out);
+    let empty = stack.app().await;
+    let ended = run(&["doctor", "--deliver", &empty], &variables).await;
+    assert!(ended.code == 1 && ended.out.contains("goes to no endpoint"), "{}", ended.out);
+}
