@@ -50,9 +50,9 @@ pub enum Command {
     Message(resources::Messages),
     /// List and read background tasks.
     Task(resources::Tasks),
-    /// Copy event types, applications and endpoints with their secrets from another server of this API.
+    /// Copy event types, connectors, applications and endpoints with their secrets from another server of this API.
     Migrate(transfer::Migrate),
-    /// Write event types, applications and endpoints into a file.
+    /// Write event types, connectors, applications and endpoints into a file.
     Export(transfer::Export),
     /// Apply a file of `export`; the difference is shown first.
     Import(transfer::Import),

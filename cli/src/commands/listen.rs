@@ -17,6 +17,7 @@ use http_body_util::Full;
 use runtime::clock::{Clock as _, SystemClock, Timestamp};
 use runtime::random::SystemRandom;
 
+pub(crate) use self::source::{ENDPOINT_DESCRIPTION, ENDPOINT_UID};
 use self::source::{Message, Source, Wanted, discard};
 use super::{connect, id, interruption, recent, time};
 use crate::Connection;

@@ -1,5 +1,6 @@
 //! The commands of `postrider` against a real stack: this test binary once more, as a process of its own.
 
+mod left_out;
 mod listening;
 mod mcp;
 mod outage;

@@ -30,6 +30,9 @@ const WAITING_MAX: usize = 10_000;
 const WAITING_LENGTH_MAX: usize = 64 * 1024 * 1024;
 /// What the end of the command may wait for the server.
 const CLOSING: Duration = Duration::from_secs(5);
+/// How the uid of a polling endpoint begins, and its description: what is copied to another server leaves it out.
+pub(crate) const ENDPOINT_UID: &str = "cli-";
+pub(crate) const ENDPOINT_DESCRIPTION: &str = "postrider listen";
 /// The consumer under whose name a kept endpoint keeps the position.
 const CONSUMER: &str = "cli";
 
@@ -98,7 +101,7 @@ impl Wanted {
         host.or_else(|| env("HOSTNAME")).or_else(|| env("COMPUTERNAME")).hash(&mut hash);
         env("USER").or_else(|| env("USERNAME")).hash(&mut hash);
         parts.hash(&mut hash);
-        format!("cli-{:016x}", hash.finish())
+        format!("{ENDPOINT_UID}{:016x}", hash.finish())
     }
 
     fn filter(&self) -> Filter {
@@ -112,7 +115,7 @@ impl Wanted {
         let mut body = json!({
             "uid": self.uid,
             "destination": { "kind": "polling" },
-            "description": "postrider listen",
+            "description": ENDPOINT_DESCRIPTION,
         });
         if with_types && !self.event_types.is_empty() {
             body["filterTypes"] = json!(self.event_types);

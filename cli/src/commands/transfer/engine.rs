@@ -1,17 +1,17 @@
 //! Compares a source with a server, and makes the server like it. Each step may be repeated, so a run that
 //! was interrupted is finished by the next one.
 
-use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
 use super::super::interruption;
 use super::code::Transformation;
-use super::record::{App, Endpoint, Fields, Kind, counted, uid_for, waits};
-use super::source::{Cursor, Endpoints, Source, Work, complete, headers};
+use super::record::{App, Connector, Endpoint, Fields, Kind, is_of_listen, uid_for, waits};
+use super::source::{CONNECTOR_LIST, Cursor, Endpoints, Source, Work, complete, headers};
+use super::tally::Tally;
+use super::workers::Workers;
 use crate::client::{Api, encoded};
 use crate::error::{CliError, Result};
 use crate::output::{Colour, Output, plain, text};
@@ -31,43 +31,6 @@ pub(super) struct Mode {
     pub(super) full: bool,
     /// Applications at a time.
     pub(super) concurrency: usize,
-}
-
-/// What was found or done, by kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub(super) new: [u64; 3],
-    pub(super) changed: [u64; 3],
-    pub(super) same: [u64; 3],
-    /// Endpoints of which the source does not show everything.
-    pub(super) missing: u64,
-    /// New endpoints whose receivers have to take a new secret.
-    pub(super) new_secrets: u64,
-    /// New endpoints that are polled, whose pollers need a new key.
-    pub(super) new_keys: u64,
-    /// Endpoints whose transformation the source does not show, if they have one.
-    pub(super) hidden_codes: u64,
-    pub(super) refused: u64,
-    lines: u64,
-}
-
-impl Tally {
-    /// Whether there is nothing to do.
-    pub(super) fn nothing(&self) -> bool {
-        self.new == [0; 3] && self.changed == [0; 3]
-    }
-
-    /// The counts as a sentence.
-    pub(super) fn sentence(&self, created: &str, changed: &str) -> String {
-        let part = |counts: [u64; 3], what: &str| {
-            let counts = counted(counts);
-            (!counts.is_empty()).then(|| format!("{counts} {what}"))
-        };
-        let same = part(self.same, "the same");
-        let parts: Vec<String> =
-            [part(self.new, created), part(self.changed, changed), same].into_iter().flatten().collect();
-        if parts.is_empty() { "nothing there".to_owned() } else { parts.join("; ") }
-    }
 }
 
 #[derive(Debug)]
@@ -102,18 +65,35 @@ impl Engine {
         self.out.line(&self.out.paint(colour, &plain(line)))
     }
 
-    fn created(&self, kind: Kind, label: &str, note: &str) -> Result<()> {
-        self.count(|tally| tally.new[kind as usize] += 1);
+    /// Notes what is to be created. What is created counts once the server says so ([`Engine::made`]).
+    fn to_create(&self, kind: Kind, label: &str, note: &str) -> Result<()> {
+        if !self.mode.apply {
+            self.made(kind);
+        }
         self.show(Colour::Green, &format!("+ {} {label}{note}", kind.name()))
     }
 
+    /// Counts what is created, or would be.
+    fn made(&self, kind: Kind) {
+        self.count(|tally| tally.new[kind as usize] += 1);
+    }
+
+    /// Notes what is to be changed, or is the same. What is changed counts once the server says so
+    /// ([`Engine::changed`]).
     fn compared(&self, kind: Kind, label: &str, differences: &[&str]) -> Result<()> {
         if differences.is_empty() {
             self.count(|tally| tally.same[kind as usize] += 1);
             return Ok(());
         }
-        self.count(|tally| tally.changed[kind as usize] += 1);
+        if !self.mode.apply {
+            self.changed(kind);
+        }
         self.show(Colour::Bold, &format!("~ {} {label}: {}", kind.name(), differences.join(", ")))
+    }
+
+    /// Counts what is changed, or would be.
+    fn changed(&self, kind: Kind) {
+        self.count(|tally| tally.changed[kind as usize] += 1);
     }
 
     /// One thing that the server refuses does not keep the others from being done.
@@ -158,13 +138,16 @@ impl Engine {
         let name = wanted.get("name").and_then(Value::as_str).unwrap_or_default();
         let mut there = self.find("/event-type", &[name]).await?;
         if there.is_none() {
-            self.created(KIND, name, "")?;
+            self.to_create(KIND, name, "")?;
             if !self.mode.apply {
                 return Ok(());
             }
             let body = json!(wanted);
             match self.target.patiently(Method::POST, "/event-type", Some(&body)).await? {
-                Answer::Done(_) => return Ok(()),
+                Answer::Done(_) => {
+                    self.made(KIND);
+                    return Ok(());
+                }
                 // Somebody made it meanwhile, or the response to this was lost.
                 Answer::Refused(StatusCode::CONFLICT, _) => there = self.find("/event-type", &[name]).await?,
                 Answer::Refused(_, error) => return self.refused(KIND, name, &error),
@@ -173,8 +156,41 @@ impl Engine {
         let differences = KIND.differences(&wanted, &KIND.pick(&there.unwrap_or_default()));
         self.compared(KIND, name, &differences)?;
         if self.mode.apply && !differences.is_empty() {
-            let body = json!(wanted);
-            self.change((KIND, name), Method::PUT, &format!("/event-type/{}", encoded(name)), &body).await?;
+            let (body, path) = (json!(wanted), format!("/event-type/{}", encoded(name)));
+            if self.change((KIND, name), Method::PUT, &path, &body).await?.is_some() {
+                self.changed(KIND);
+            }
+        }
+        Ok(())
+    }
+
+    async fn connector(&self, connector: Connector) -> Result<()> {
+        const KIND: Kind = Kind::Connector;
+        let (label, made) = (connector.label(), uid_for(&connector.id));
+        let uid = connector.fields.get("uid").and_then(Value::as_str);
+        let named = uid.unwrap_or(&made);
+        let there = self.find(CONNECTOR_LIST, &[named, &connector.id]).await?;
+        // The path has the uid.
+        let mut body = json!(connector.fields);
+        body.as_object_mut().map(|body| body.remove("uid"));
+        let path = |name: &str| format!("{CONNECTOR_LIST}/{}", encoded(name));
+        let Some(there) = there else {
+            let note = if uid.is_none() { format!(" (gets the uid {made})") } else { String::new() };
+            self.to_create(KIND, &label, &note)?;
+            if self.mode.apply
+                && self.change((KIND, &label), Method::PUT, &path(named), &body).await?.is_some()
+            {
+                self.made(KIND);
+            }
+            return Ok(());
+        };
+        let differences = KIND.differences(&connector.fields, &KIND.pick(&there));
+        self.compared(KIND, &label, &differences)?;
+        if self.mode.apply && !differences.is_empty() {
+            let path = path(&text(&there, "id"));
+            if self.change((KIND, &label), Method::PUT, &path, &body).await?.is_some() {
+                self.changed(KIND);
+            }
         }
         Ok(())
     }
@@ -190,14 +206,19 @@ impl Engine {
         let Some(there) = there else {
             if counted {
                 let note = if uid.is_none() { format!(" (gets the uid {made})") } else { String::new() };
-                self.created(KIND, &label, &note)?;
+                self.to_create(KIND, &label, &note)?;
             }
             if !self.mode.apply {
                 return Ok(None);
             }
             let mut body = json!(app.fields);
             body["uid"] = json!(uid.unwrap_or(&made));
-            return self.change((KIND, &label), Method::POST, "/app?get_if_exists=true", &body).await;
+            let path = "/app?get_if_exists=true";
+            let created = self.change((KIND, &label), Method::POST, path, &body).await?;
+            if counted && created.is_some() {
+                self.made(KIND);
+            }
+            return Ok(created);
         };
         let differences = KIND.differences(&app.fields, &KIND.pick(&there));
         if counted {
@@ -210,7 +231,12 @@ impl Engine {
         if uid.is_none() {
             body["uid"] = there["uid"].clone();
         }
-        self.change((KIND, &label), Method::PUT, &format!("/app/{}", text(&there, "id")), &body).await
+        let path = format!("/app/{}", text(&there, "id"));
+        let changed = self.change((KIND, &label), Method::PUT, &path, &body).await?;
+        if counted && changed.is_some() {
+            self.changed(KIND);
+        }
+        Ok(changed)
     }
 
     async fn endpoint(&self, app: &str, there: Option<&str>, endpoint: &Endpoint) -> Result<()> {
@@ -235,7 +261,13 @@ impl Engine {
             self.count(|tally| tally.new_secrets += u64::from(new_secret));
             let code = endpoint.transformation.as_ref().filter(|code| !code.is_empty());
             let note = if code.is_some() { format!("{note} (with its transformation)") } else { note };
-            self.created(KIND, &format!("{label} {}", endpoint.address()), &note)?;
+            self.count(|tally| tally.hidden_logins += u64::from(endpoint.login_is_hidden));
+            let note = if endpoint.login_is_hidden {
+                format!("{note} (without the user and password of its URL)")
+            } else {
+                note
+            };
+            self.to_create(KIND, &format!("{label} {}", endpoint.address()), &note)?;
             let Some(list) = list.as_ref().filter(|_| self.mode.apply) else { return Ok(()) };
             let mut body = json!(endpoint.fields);
             body["uid"] = json!(uid.unwrap_or(&made));
@@ -252,6 +284,7 @@ impl Engine {
             }
             match self.target.patiently(Method::POST, list, Some(&body)).await? {
                 Answer::Done(made) => {
+                    self.made(KIND);
                     let path = format!("{list}/{}", text(&made, "id"));
                     if let Some(code) = code
                         && self.transform(&path, &label, code).await?
@@ -285,6 +318,9 @@ impl Engine {
     /// Makes an endpoint that exists like the source's.
     async fn existing(&self, path: &str, label: &str, found: &Value, endpoint: &Endpoint) -> Result<()> {
         const KIND: Kind = Kind::Endpoint;
+        let mut endpoint = endpoint.clone();
+        endpoint.log_in_as(found);
+        let endpoint = &endpoint;
         let mut differences = KIND.differences(&endpoint.fields, &KIND.pick(found));
         let fields_differ = !differences.is_empty();
         let mut secret_differs = false;
@@ -343,15 +379,20 @@ impl Engine {
                 return Ok(());
             }
         }
+        let mut done = true;
         if fields_differ {
-            self.change((KIND, label), Method::PUT, path, &body).await?;
+            done &= self.change((KIND, label), Method::PUT, path, &body).await?.is_some();
         }
         if differences.contains(&"headers") {
-            self.change((KIND, label), Method::PATCH, &format!("{path}/headers"), &patch).await?;
+            let path = format!("{path}/headers");
+            done &= self.change((KIND, label), Method::PATCH, &path, &patch).await?.is_some();
         }
         if differences.contains(&"secret") {
-            let body = json!({ "key": endpoint.secret });
-            self.change((KIND, label), Method::POST, &format!("{path}/secret/rotate"), &body).await?;
+            let (path, body) = (format!("{path}/secret/rotate"), json!({ "key": endpoint.secret }));
+            done &= self.change((KIND, label), Method::POST, &path, &body).await?.is_some();
+        }
+        if done && !differences.is_empty() {
+            self.changed(KIND);
         }
         Ok(())
     }
@@ -388,7 +429,9 @@ impl Engine {
                 let path = format!("/app/{}/endpoint", encoded(&work.app.id));
                 let mut cursor = Cursor::default();
                 while let Some(page) = cursor.next(&source, &path).await? {
-                    for listed in page.iter().filter(|listed| !waits(listed)) {
+                    let waiting = page.iter().filter(|listed| waits(listed)).count() as u64;
+                    self.count(|tally| tally.waiting += waiting);
+                    for listed in page.iter().filter(|listed| !waits(listed) && !is_of_listen(listed)) {
                         let endpoint = complete(&source, &work.app.id, listed).await?;
                         self.endpoint(&label, there.as_deref(), &endpoint).await?;
                         self.progress();
@@ -410,44 +453,12 @@ impl Engine {
     }
 }
 
-/// Takes work, so many at a time. The first error ends it; what was begun is dropped.
-#[derive(Debug)]
-struct Workers {
-    running: JoinSet<Result<()>>,
-    most: usize,
-}
-
-impl Workers {
-    async fn one(&mut self) -> Result<()> {
-        match self.running.join_next().await {
-            Some(Ok(ended)) => ended,
-            Some(Err(error)) => Err(CliError::usage(format!("a worker ended: {error}"))),
-            None => Ok(()),
-        }
-    }
-
-    async fn give(&mut self, work: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
-        while self.running.len() >= self.most {
-            self.one().await?;
-        }
-        self.running.spawn(work);
-        Ok(())
-    }
-
-    async fn all(&mut self) -> Result<()> {
-        while !self.running.is_empty() {
-            self.one().await?;
-        }
-        Ok(())
-    }
-}
-
 /// Goes through the source once.
 pub(super) async fn run(mut source: Source, target: &Api, out: &Output, mode: Mode) -> Result<Tally> {
     let engine = Engine { target: target.clone(), out: *out, mode, tally: Mutex::default() };
     let engine = Arc::new(engine);
     let interrupted = interruption()?;
-    let mut workers = Workers { running: JoinSet::new(), most: mode.concurrency };
+    let mut workers = Workers::new(mode.concurrency);
     let all = async {
         while let Some(some) = source.event_types().await? {
             for fields in some {
@@ -457,6 +468,12 @@ pub(super) async fn run(mut source: Source, target: &Api, out: &Output, mode: Mo
         }
         // Endpoints name event types, which have to exist.
         workers.all().await?;
+        while let Some(some) = source.connectors().await? {
+            for connector in some {
+                let engine = Arc::clone(&engine);
+                workers.give(async move { engine.connector(connector).await }).await?;
+            }
+        }
         while let Some(some) = source.apps().await? {
             for work in some {
                 let engine = Arc::clone(&engine);
@@ -474,7 +491,10 @@ pub(super) async fn run(mut source: Source, target: &Api, out: &Output, mode: Mo
     match ended {
         Ok(()) => Ok(tally),
         Err(error) if mode.apply => {
-            let done = tally.sentence("created", "changed");
+            let done = match tally.is_empty() {
+                true => "nothing".to_owned(),
+                false => tally.sentence("created", "changed"),
+            };
             Err(error
                 .and(&format!(" (until then: {done}). Run the same command again: it continues from here")))
         }

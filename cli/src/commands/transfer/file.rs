@@ -1,14 +1,15 @@
-//! The file of an environment: JSON lines. A header with the version, event types, each application
+//! The file of an environment: JSON lines. A header with the version, event types, connectors, each application
 //! followed by its endpoints, and a last line with the counts, without which the file is not whole.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _};
+use std::io::{BufRead, BufReader, BufWriter, Cursor, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use super::code::Transformation;
-use super::record::{App, Endpoint, Fields, Kind};
+use super::record::{App, Connector, Counts, Endpoint, Fields, Kind};
 use super::source::object;
 use crate::error::{CliError, Result};
 
@@ -16,34 +17,89 @@ use crate::error::{CliError, Result};
 const VERSION: u64 = 1;
 /// The longest line: twice what the API takes for one thing.
 const LINE_LENGTH_MAX: u64 = 2 * 1024 * 1024;
+/// The most that is read from standard input, which is held in memory: some 500,000 endpoints.
+const STANDARD_LENGTH_MAX: u64 = 256 * 1024 * 1024;
+/// The field of an endpoint whose URL had a user and a password.
+const HIDDEN_LOGIN: &str = "hiddenLogin";
 
 /// One line.
 #[derive(Debug)]
 pub(super) enum Line {
     EventType(Fields),
+    Connector(Connector),
     App(App),
     /// An endpoint of the application before it.
     Endpoint(App, Box<Endpoint>),
 }
 
-/// Reads a file of an environment.
+/// What is read, more than once: checked, compared and applied.
 #[derive(Debug)]
+pub(super) enum Input {
+    File(String),
+    /// Standard input, which can be read but once.
+    Standard(Arc<[u8]>),
+}
+
+impl Input {
+    /// The file with that name; `-` is standard input, which is read to its end.
+    pub(super) fn of(path: &str) -> Result<Self> {
+        if path != "-" {
+            return Ok(Self::File(path.to_owned()));
+        }
+        let mut text = Vec::new();
+        std::io::stdin()
+            .lock()
+            .take(STANDARD_LENGTH_MAX + 1)
+            .read_to_end(&mut text)
+            .map_err(|error| CliError::usage(format!("cannot read standard input: {error}")))?;
+        if text.len() as u64 > STANDARD_LENGTH_MAX {
+            let most = STANDARD_LENGTH_MAX / 1024 / 1024;
+            return Err(CliError::usage(format!(
+                "standard input is longer than {most} MiB: write it to a file, and import that"
+            )));
+        }
+        Ok(Self::Standard(text.into()))
+    }
+
+    /// Begins to read it.
+    ///
+    /// # Errors
+    /// It cannot be read, or does not begin as such a file does.
+    pub(super) fn open(&self) -> Result<Reader> {
+        match self {
+            Self::File(path) => {
+                let file = File::open(path)
+                    .map_err(|error| CliError::usage(format!("cannot read {path}: {error}")))?;
+                Reader::new(path, Box::new(BufReader::new(file)))
+            }
+            Self::Standard(text) => Reader::new("standard input", Box::new(Cursor::new(Arc::clone(text)))),
+        }
+    }
+}
+
+/// Reads a file of an environment.
 pub(super) struct Reader {
     path: String,
-    lines: BufReader<File>,
+    lines: Box<dyn BufRead + Send>,
     number: u64,
     app: Option<App>,
-    counts: [u64; 3],
+    counts: Counts,
     ended: bool,
 }
 
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader")
+            .field("path", &self.path)
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Reader {
-    pub(super) fn open(path: &str) -> Result<Self> {
-        let file =
-            File::open(path).map_err(|error| CliError::usage(format!("cannot read {path}: {error}")))?;
-        let lines = BufReader::new(file);
-        let mut reader =
-            Self { path: path.to_owned(), lines, number: 0, app: None, counts: [0; 3], ended: false };
+    fn new(path: &str, lines: Box<dyn BufRead + Send>) -> Result<Self> {
+        let counts = Counts::default();
+        let mut reader = Self { path: path.to_owned(), lines, number: 0, app: None, counts, ended: false };
         let head = reader.value()?.unwrap_or_default();
         if head["postrider"] != "export" {
             return Err(reader.wrong("not an environment's file (`postrider export` writes one)"));
@@ -79,7 +135,10 @@ impl Reader {
     fn take(&self, object: &mut Fields, name: &str, kind: &str) -> Result<Option<Value>> {
         let value = object.remove(name);
         let right = match (&value, kind) {
-            (None, _) | (Some(Value::String(_)), "string") | (Some(Value::Object(_)), "object") => true,
+            (None, _)
+            | (Some(Value::String(_)), "string")
+            | (Some(Value::Object(_)), "object")
+            | (Some(Value::Bool(_)), "boolean") => true,
             (Some(Value::Array(list)), "list") => list.iter().all(Value::is_string),
             _ => false,
         };
@@ -89,12 +148,12 @@ impl Reader {
     /// The rest of a line's object: the copied fields and no others.
     fn fields(&self, kind: Kind, object: Fields) -> Result<Fields> {
         if let Some(name) = object.keys().find(|name| !kind.fields().contains(&name.as_str())) {
-            return Err(self.wrong(&format!("unknown field {name:?} of an {}", kind.name())));
+            return Err(self.wrong(&format!("unknown field {name:?} of the {}", kind.name())));
         }
         let must = if kind == Kind::Endpoint { "url" } else { "name" };
         let elsewhere = kind == Kind::Endpoint && object.get("destination").is_some_and(Value::is_object);
         if !elsewhere && !object.get(must).is_some_and(Value::is_string) {
-            return Err(self.wrong(&format!("an {} needs a {must}", kind.name())));
+            return Err(self.wrong(&format!("the {} needs a {must}", kind.name())));
         }
         Ok(kind.pick(&Value::Object(object)))
     }
@@ -129,18 +188,23 @@ impl Reader {
         };
         match name.as_str() {
             "eventType" => {
-                self.counts[0] += 1;
+                self.counts[Kind::EventType as usize] += 1;
                 Ok(Some(Line::EventType(self.fields(Kind::EventType, value)?)))
             }
+            "connector" => {
+                self.counts[Kind::Connector as usize] += 1;
+                let id = id(self)?;
+                Ok(Some(Line::Connector(Connector { id, fields: self.fields(Kind::Connector, value)? })))
+            }
             "application" => {
-                self.counts[1] += 1;
+                self.counts[Kind::Application as usize] += 1;
                 let id = id(self)?;
                 let app = App { id, fields: self.fields(Kind::Application, value)? };
                 self.app = Some(app.clone());
                 Ok(Some(Line::App(app)))
             }
             "endpoint" => {
-                self.counts[2] += 1;
+                self.counts[Kind::Endpoint as usize] += 1;
                 let Some(app) = self.app.clone() else {
                     return Err(self.wrong("an endpoint comes after its application"));
                 };
@@ -149,6 +213,7 @@ impl Reader {
                 let headers = self.take(&mut value, "headers", "object")?;
                 let hidden = self.take(&mut value, "hiddenHeaders", "list")?.unwrap_or_default();
                 let code = self.take(&mut value, "transformation", "object")?;
+                let login = self.take(&mut value, HIDDEN_LOGIN, "boolean")?;
                 let hidden = hidden.as_array().into_iter().flatten().filter_map(Value::as_str);
                 let endpoint = Endpoint {
                     id,
@@ -157,6 +222,7 @@ impl Reader {
                     hidden: hidden.map(str::to_owned).collect(),
                     transformation: code.as_ref().map(Transformation::of),
                     code_is_hidden: false,
+                    login_is_hidden: login == Some(Value::Bool(true)),
                     fields: self.fields(Kind::Endpoint, value)?,
                 };
                 Ok(Some(Line::Endpoint(app, Box::new(endpoint))))
@@ -166,8 +232,14 @@ impl Reader {
     }
 }
 
-fn counts([event_types, applications, endpoints]: [u64; 3]) -> Value {
-    json!({ "eventTypes": event_types, "applications": applications, "endpoints": endpoints })
+fn counts([event_types, connectors, applications, endpoints]: Counts) -> Value {
+    let mut counts =
+        json!({ "eventTypes": event_types, "applications": applications, "endpoints": endpoints });
+    // Files of before connectors were copied do not have it.
+    if connectors > 0 {
+        counts["connectors"] = json!(connectors);
+    }
+    counts
 }
 
 /// Writes a file of an environment. It gets its name once it is whole; dropped before, nothing is left of it.
@@ -175,13 +247,13 @@ pub(super) struct Writer {
     /// The place and the name that it has until then; none for standard output.
     place: Option<(PathBuf, PathBuf)>,
     out: BufWriter<Box<dyn std::io::Write + Send>>,
-    pub(super) counts: [u64; 3],
+    pub(super) counts: Counts,
 }
 
 impl Writer {
     pub(super) fn create(path: &str, force: bool, secrets: bool, now: &str) -> Result<Self> {
         let mut writer = if path == "-" {
-            Self { place: None, out: BufWriter::new(Box::new(std::io::stdout())), counts: [0; 3] }
+            Self { place: None, out: BufWriter::new(Box::new(std::io::stdout())), counts: Counts::default() }
         } else {
             let place = PathBuf::from(path);
             let name =
@@ -198,7 +270,7 @@ impl Writer {
             let failed = |error: std::io::Error| CliError::usage(format!("cannot write {path}: {error}"));
             let file = options.open(&part).map_err(failed)?;
             let out: Box<dyn std::io::Write + Send> = Box::new(file);
-            Self { place: Some((part, place)), out: BufWriter::new(out), counts: [0; 3] }
+            Self { place: Some((part, place)), out: BufWriter::new(out), counts: Counts::default() }
         };
         writer.line(
             &json!({ "postrider": "export", "version": VERSION, "createdAt": now, "secrets": secrets }),
@@ -220,19 +292,26 @@ impl Writer {
     }
 
     pub(super) fn event_type(&mut self, fields: &Fields) -> Result<()> {
-        self.counts[0] += 1;
+        self.counts[Kind::EventType as usize] += 1;
         self.line(&json!({ "eventType": fields }))
     }
 
+    pub(super) fn connector(&mut self, connector: &Connector) -> Result<()> {
+        self.counts[Kind::Connector as usize] += 1;
+        let mut fields = Map::from_iter([("id".to_owned(), json!(connector.id))]);
+        fields.extend(connector.fields.clone());
+        self.line(&json!({ "connector": fields }))
+    }
+
     pub(super) fn app(&mut self, app: &App) -> Result<()> {
-        self.counts[1] += 1;
+        self.counts[Kind::Application as usize] += 1;
         let mut fields = Map::from_iter([("id".to_owned(), json!(app.id))]);
         fields.extend(app.fields.clone());
         self.line(&json!({ "application": fields }))
     }
 
     pub(super) fn endpoint(&mut self, endpoint: &Endpoint) -> Result<()> {
-        self.counts[2] += 1;
+        self.counts[Kind::Endpoint as usize] += 1;
         let mut fields = Map::from_iter([("id".to_owned(), json!(endpoint.id))]);
         fields.extend(endpoint.fields.clone());
         if let Some(secret) = &endpoint.secret {
@@ -247,11 +326,14 @@ impl Writer {
         if let Some(code) = endpoint.transformation.as_ref().filter(|code| !code.is_empty()) {
             fields.insert("transformation".into(), code.body());
         }
+        if endpoint.login_is_hidden {
+            fields.insert(HIDDEN_LOGIN.into(), json!(true));
+        }
         self.line(&json!({ "endpoint": fields }))
     }
 
     /// Writes the last line, and gives the file its name once the disk has it.
-    pub(super) fn finish(mut self) -> Result<[u64; 3]> {
+    pub(super) fn finish(mut self) -> Result<Counts> {
         self.line(&json!({ "end": counts(self.counts) }))?;
         let flushed = self.out.flush();
         let named = flushed.and_then(|()| match &self.place {
@@ -282,7 +364,7 @@ mod tests {
         let path = folder.path().join("x");
         let all = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            let mut reader = Reader::open(path.to_str().unwrap())?;
+            let mut reader = Input::of(path.to_str().unwrap())?.open()?;
             let mut lines = Vec::new();
             while let Some(line) = reader.next()? {
                 lines.push(line);
@@ -321,7 +403,7 @@ mod tests {
         drop(writer);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
         let writer = Writer::create(name, false, true, "now").unwrap();
-        assert_eq!(writer.finish().unwrap(), [0; 3]);
+        assert_eq!(writer.finish().unwrap(), Counts::default());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         #[cfg(unix)]
         {
@@ -337,7 +419,7 @@ mod tests {
             let part = folder.path().join("part");
             std::fs::write(&part, "").unwrap();
             let place = Some((part.clone(), folder.path().join("y")));
-            let writer = Writer { place, out: BufWriter::new(full), counts: [0; 3] };
+            let writer = Writer { place, out: BufWriter::new(full), counts: Counts::default() };
             assert!(writer.finish().unwrap_err().to_string().contains("nothing was kept"));
             assert!(!part.exists() && !folder.path().join("y").exists());
         }

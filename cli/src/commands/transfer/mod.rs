@@ -8,16 +8,19 @@ mod engine;
 mod file;
 mod record;
 mod source;
+mod tally;
+mod workers;
 
 use clap::Args;
 use http::Method;
 use runtime::clock::{Clock as _, SystemClock};
 use serde_json::Value;
 
-use self::engine::{Mode, Tally};
-use self::file::Writer;
-use self::record::{App, Endpoint, Kind, counted, waits};
-use self::source::{Cursor, Source, complete};
+use self::engine::Mode;
+use self::file::{Input, Writer};
+use self::record::{App, Connector, Endpoint, Kind, counted, is_of_listen, waits};
+use self::source::{CONNECTOR_LIST, Cursor, Source, complete};
+use self::tally::Tally;
 use super::{confirm_or_interrupted, interruption};
 use crate::Connection;
 use crate::client::{Api, Http, checked_token, encoded};
@@ -74,7 +77,8 @@ pub struct Export {
     file: String,
     #[command(flatten)]
     connection: Connection,
-    /// Also write the endpoints' signing secrets, headers and transformations: who has the file can sign as you.
+    /// Also write the endpoints' signing secrets, headers, transformations, and users and passwords in URLs: who has
+    /// the file can sign as you.
     #[arg(long)]
     with_secrets: bool,
     /// Replace an existing file.
@@ -88,7 +92,7 @@ pub struct Export {
 /// `postrider import`
 #[derive(Debug, Args)]
 pub struct Import {
-    /// A file that `postrider export` wrote.
+    /// A file that `postrider export` wrote; - is standard input.
     #[arg(value_name = "FILE")]
     file: String,
     #[command(flatten)]
@@ -141,6 +145,15 @@ async fn apply(
     if plan.hidden_codes > 0 {
         out.note(&hidden_codes(plan.hidden_codes));
     }
+    if plan.hidden_logins > 0 {
+        out.note(&format!(
+            "{} get no user and password in their URLs, which the file does not have: set them with `postrider endpoint update ENDPOINT url=…`.",
+            endpoints_of(plan.hidden_logins)
+        ));
+    }
+    if plan.waiting > 0 {
+        out.note(&waiting(plan.waiting));
+    }
     if flags.dry_run {
         return Ok(());
     }
@@ -166,12 +179,23 @@ async fn apply(
     Ok(())
 }
 
+/// `1 endpoint`, `2 endpoints`
+fn endpoints_of(count: u64) -> String {
+    format!("{count} endpoint{}", if count == 1 { "" } else { "s" })
+}
+
 /// What to do about endpoints whose code nobody sees.
 fn hidden_codes(count: u64) -> String {
-    let endpoints = if count == 1 { "endpoint" } else { "endpoints" };
+    let endpoints = endpoints_of(count);
     format!(
-        "The source does not show transformations: of {count} {endpoints}, set the code again where there is some."
+        "The source does not show transformations: of {endpoints}, set the code again where there is some."
     )
+}
+
+/// What became of endpoints that have no URL yet.
+fn waiting(count: u64) -> String {
+    let endpoints = endpoints_of(count);
+    format!("Left out: {endpoints} waiting for AutoConfig. Give their receivers a token of the new server.")
 }
 
 /// Copies an environment from another server.
@@ -198,41 +222,58 @@ pub(crate) async fn migrate(flags: Migrate, env: Env<'_>, out: &Output) -> Resul
 pub(crate) async fn import(flags: Import, env: Env<'_>, out: &Output) -> Result<()> {
     let target = flags.connection.api(env)?;
     // A file that is not whole is refused before anything is asked.
-    let mut whole = file::Reader::open(&flags.file)?;
+    let input = Input::of(&flags.file)?;
+    let mut whole = input.open()?;
     while whole.next()?.is_some() {}
     check(&target, "--token").await?;
-    apply(|| Source::file(&flags.file), &target, &flags.applying, out).await
+    apply(|| Source::file(&input), &target, &flags.applying, out).await
 }
 
-/// An application's endpoints.
-async fn endpoints(api: Api, app: App, secrets: bool) -> Result<(App, Vec<Endpoint>)> {
+/// An application with its endpoints, but for those that wait for their receiver, which are counted.
+async fn endpoints(api: Api, app: App, secrets: bool) -> Result<(App, Vec<Endpoint>, u64)> {
     let path = format!("/app/{}/endpoint", encoded(&app.id));
-    let (mut cursor, mut endpoints) = (Cursor::default(), Vec::new());
+    let (mut cursor, mut endpoints, mut waiting) = (Cursor::default(), Vec::new(), 0);
     while let Some(page) = cursor.next(&api, &path).await? {
-        for listed in page.iter().filter(|listed| !waits(listed)) {
-            endpoints.push(if secrets {
-                complete(&api, &app.id, listed).await?
+        for listed in page.iter().filter(|listed| !is_of_listen(listed)) {
+            if waits(listed) {
+                waiting += 1;
+            } else if secrets {
+                endpoints.push(complete(&api, &app.id, listed).await?);
             } else {
-                Endpoint::of(listed)
-            });
+                endpoints.push(Endpoint::without_secrets(listed));
+            }
         }
     }
-    Ok((app, endpoints))
+    Ok((app, endpoints, waiting))
 }
 
-/// Writes everything, in the order in which the server lists it. Returns how many endpoints have code that it does not
-/// show, if they have some.
+/// What a file does not have.
+#[derive(Debug, Default)]
+struct LeftOut {
+    /// Endpoints whose code the server does not show, if they have some.
+    codes: u64,
+    /// Endpoints with a user and a password in their URLs.
+    logins: u64,
+    /// Endpoints that wait for their receiver.
+    waiting: u64,
+}
+
+/// Writes everything, in the order in which the server lists it. Returns what was left out.
 async fn write(
     api: &Api,
     writer: &mut Writer,
     secrets: bool,
     concurrency: usize,
     out: &Output,
-) -> Result<u64> {
-    let mut hidden = 0;
+) -> Result<LeftOut> {
+    let mut left = LeftOut::default();
     let mut types = Cursor::default();
     while let Some(page) = types.next(api, "/event-type?include_archived=true&with_content=true").await? {
         page.iter().try_for_each(|one| writer.event_type(&Kind::EventType.pick(one)))?;
+    }
+    let mut connectors = Cursor::optional();
+    while let Some(page) = connectors.next(api, CONNECTOR_LIST).await? {
+        page.iter().try_for_each(|one| writer.connector(&Connector::of(one)))?;
     }
     let mut apps = Cursor::default();
     while let Some(page) = apps.next(api, "/app").await? {
@@ -242,17 +283,19 @@ async fn write(
             for task in tasks {
                 let ended =
                     task.await.map_err(|error| CliError::usage(format!("a worker ended: {error}")))?;
-                let (app, endpoints) = ended?;
+                let (app, endpoints, waiting) = ended?;
                 writer.app(&app)?;
                 endpoints.iter().try_for_each(|endpoint| writer.endpoint(endpoint))?;
-                hidden += endpoints.iter().filter(|endpoint| endpoint.code_is_hidden).count() as u64;
+                left.codes += endpoints.iter().filter(|endpoint| endpoint.code_is_hidden).count() as u64;
+                left.logins += endpoints.iter().filter(|endpoint| endpoint.login_is_hidden).count() as u64;
+                left.waiting += waiting;
             }
-            let [_, apps, endpoints] = writer.counts;
+            let [.., apps, endpoints] = writer.counts;
             out.progress(&format!("{apps} applications, {endpoints} endpoints …"));
         }
     }
     out.progress_done();
-    Ok(hidden)
+    Ok(left)
 }
 
 /// Writes an environment into a file.
@@ -263,7 +306,7 @@ pub(crate) async fn export(flags: Export, env: Env<'_>, out: &Output) -> Result<
     let now = SystemClock.now().to_string();
     let interrupted = interruption()?;
     let mut writer = Writer::create(&flags.file, flags.force, flags.with_secrets, &now)?;
-    let hidden = tokio::select! {
+    let left = tokio::select! {
         ended = write(&api, &mut writer, flags.with_secrets, concurrency, out) => ended?,
         () = interrupted => {
             out.progress_done();
@@ -278,8 +321,17 @@ pub(crate) async fn export(flags: Export, env: Env<'_>, out: &Output) -> Result<
         ", without secrets, headers and transformations"
     };
     out.note(&format!("{}: {what}{secrets}", flags.file));
-    if hidden > 0 {
-        out.note(&hidden_codes(hidden));
+    if left.codes > 0 {
+        out.note(&hidden_codes(left.codes));
+    }
+    if left.logins > 0 {
+        out.note(&format!(
+            "Of {} the user and password in the URL were left out: --with-secrets writes them.",
+            endpoints_of(left.logins)
+        ));
+    }
+    if left.waiting > 0 {
+        out.note(&waiting(left.waiting));
     }
     Ok(())
 }

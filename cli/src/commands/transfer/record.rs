@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use super::super::listen::{ENDPOINT_DESCRIPTION, ENDPOINT_UID};
 use super::code::Transformation;
+use crate::login;
 use crate::output::text;
 
 pub(super) type Fields = Map<String, Value>;
@@ -11,16 +13,21 @@ pub(super) type Fields = Map<String, Value>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     EventType,
+    Connector,
     Application,
     Endpoint,
 }
 
+/// A number for each kind.
+pub(super) type Counts = [u64; Kind::ALL.len()];
+
 impl Kind {
-    pub(super) const ALL: [Self; 3] = [Self::EventType, Self::Application, Self::Endpoint];
+    pub(super) const ALL: [Self; 4] = [Self::EventType, Self::Connector, Self::Application, Self::Endpoint];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::EventType => "event type",
+            Self::Connector => "connector",
             Self::Application => "application",
             Self::Endpoint => "endpoint",
         }
@@ -32,6 +39,17 @@ impl Kind {
             Self::EventType => {
                 &["name", "description", "archived", "deprecated", "featureFlags", "groupName", "schemas"]
             }
+            Self::Connector => &[
+                "uid",
+                "name",
+                "kind",
+                "description",
+                "instructions",
+                "logo",
+                "allowedEventTypes",
+                "featureFlags",
+                "transformation",
+            ],
             Self::Application => &["uid", "name", "metadata", "rateLimit", "retryPolicy"],
             Self::Endpoint => &[
                 "uid",
@@ -97,7 +115,9 @@ impl Kind {
                 // One without a uid has got one here, by which it is found again.
                 "uid" => wanted.is_some() && wanted != there,
                 "url" => url(wanted) != url(there),
-                "filterTypes" | "channels" | "featureFlags" => sorted(wanted) != sorted(there),
+                "filterTypes" | "channels" | "featureFlags" | "allowedEventTypes" => {
+                    sorted(wanted) != sorted(there)
+                }
                 _ => wanted != there,
             }
         };
@@ -122,8 +142,15 @@ pub(super) fn waits(endpoint: &Value) -> bool {
     endpoint["url"] == "" && endpoint["destination"]["kind"] == "http"
 }
 
+/// Whether an endpoint is there for a running `postrider listen` alone, which removes it at its end.
+pub(super) fn is_of_listen(endpoint: &Value) -> bool {
+    endpoint["uid"].as_str().is_some_and(|uid| uid.starts_with(ENDPOINT_UID))
+        && endpoint["description"] == ENDPOINT_DESCRIPTION
+        && endpoint["destination"]["kind"] == "polling"
+}
+
 /// Counts by kind, in words; empty if all are zero.
-pub(super) fn counted(counts: [u64; 3]) -> String {
+pub(super) fn counted(counts: Counts) -> String {
     let parts = Kind::ALL.iter().zip(counts).filter(|(_, count)| *count > 0);
     let parts: Vec<String> = parts
         .map(|(kind, count)| format!("{count} {}{}", kind.name(), if count == 1 { "" } else { "s" }))
@@ -172,6 +199,27 @@ pub(super) struct Endpoint {
     pub(super) transformation: Option<Transformation>,
     /// Whether a server was asked for that code, and does not show any.
     pub(super) code_is_hidden: bool,
+    /// Whether the URL had a user and a password, which a file without secrets does not have.
+    pub(super) login_is_hidden: bool,
+}
+
+/// Something whose fields are all there is to copy, and which has a uid.
+#[derive(Clone, Debug)]
+pub(super) struct Connector {
+    /// The ID at the source.
+    pub(super) id: String,
+    pub(super) fields: Fields,
+}
+
+impl Connector {
+    pub(super) fn of(value: &Value) -> Self {
+        Self { id: text(value, "id"), fields: Kind::Connector.pick(value) }
+    }
+
+    /// What a person knows it by.
+    pub(super) fn label(&self) -> String {
+        label(&self.fields, &self.id)
+    }
 }
 
 impl App {
@@ -196,6 +244,27 @@ impl Endpoint {
             hidden: Vec::new(),
             transformation: None,
             code_is_hidden: false,
+            login_is_hidden: false,
+        }
+    }
+
+    /// The same as a file without secrets has it: without the user and password of its URL.
+    pub(super) fn without_secrets(value: &Value) -> Self {
+        let mut endpoint = Self::of(value);
+        let url = endpoint.fields.get("url").and_then(Value::as_str).and_then(login::without);
+        if let Some(url) = url {
+            endpoint.fields.insert("url".into(), url.into());
+            endpoint.login_is_hidden = true;
+        }
+        endpoint
+    }
+
+    /// Takes the user and password of the endpoint that is there, where the file leaves them out.
+    pub(super) fn log_in_as(&mut self, there: &Value) {
+        let there = there["url"].as_str().unwrap_or_default();
+        let bare = login::without(there).map(Value::from);
+        if self.login_is_hidden && bare.is_some() && url(bare.as_ref()) == url(self.fields.get("url")) {
+            self.fields.insert("url".into(), there.into());
         }
     }
 
@@ -208,7 +277,7 @@ impl Endpoint {
         let fields = Value::Object(self.fields.clone());
         let destination = &fields["destination"];
         let named = [text(&fields, "url"), text(destination, "arn"), text(destination, "kind")];
-        named.into_iter().find(|name| !name.is_empty()).unwrap_or_default()
+        login::hidden(&named.into_iter().find(|name| !name.is_empty()).unwrap_or_default())
     }
 
     /// Whether the secret can be given to another server: of an ed25519 key the API shows the public half.
@@ -235,6 +304,39 @@ pub(super) fn uid_for(id: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_file_without_secrets_has_no_login_and_changes_none() {
+        let there = json!({"id": "ep_1", "url": "https://user:pass@example.com/x"});
+        let mut endpoint = Endpoint::without_secrets(&there);
+        assert_eq!(
+            (endpoint.login_is_hidden, &endpoint.fields["url"]),
+            (true, &json!("https://example.com/x"))
+        );
+        endpoint.log_in_as(&json!({"url": "https://user:pass@other.example.com/x"}));
+        assert_eq!(endpoint.fields["url"], "https://example.com/x");
+        endpoint.log_in_as(&there);
+        assert_eq!(
+            Kind::Endpoint.differences(&endpoint.fields, &Kind::Endpoint.pick(&there)),
+            Vec::<&str>::new()
+        );
+        assert_eq!(Endpoint::of(&there).address(), "https://***@example.com/x");
+        assert!(!Endpoint::without_secrets(&json!({"url": "https://example.com"})).login_is_hidden);
+    }
+
+    #[test]
+    fn the_endpoint_of_a_running_listen_is_known() {
+        let made =
+            json!({"uid": "cli-1", "description": "postrider listen", "destination": {"kind": "polling"}});
+        assert!(is_of_listen(&made));
+        for (field, value) in
+            [("uid", json!("mine")), ("description", json!("")), ("destination", json!({"kind": "http"}))]
+        {
+            let mut other = made.clone();
+            other[field] = value;
+            assert!(!is_of_listen(&other), "{field}");
+        }
+    }
 
     #[test]
     fn what_a_server_leaves_out_is_what_another_calls_empty() {

@@ -1,18 +1,25 @@
 //! Where the copied things come from: a server, page by page, or a file, line by line.
 
+use http::{Method, StatusCode};
 use serde_json::{Map, Value};
 
 use super::code::Transformation;
-use super::file::{Line, Reader};
-use super::record::{App, Endpoint, Fields, Kind};
+use super::file::{Input, Line, Reader};
+use super::record::{App, Connector, Endpoint, Fields, Kind};
 use crate::client::{Api, encoded};
 use crate::error::{CliError, Result};
 use crate::output::text;
+use crate::retry::Answer;
 
 /// The most that the API gives in one page, and endpoints that are held at a time.
 pub(super) const PAGE: usize = 250;
+/// Connectors of one page: each has up to 50 KB of code and as much of instructions.
+const CONNECTORS: usize = 20;
 /// The most pages of one list: ten million entries.
 const PAGES_MAX: usize = 40_000;
+
+/// Where connectors are listed.
+pub(super) const CONNECTOR_LIST: &str = "/connector";
 
 /// Where something is in a list.
 #[derive(Clone, Debug, Default)]
@@ -20,9 +27,16 @@ pub(super) struct Cursor {
     iterator: Option<String>,
     pages: usize,
     done: bool,
+    /// A list that the server need not have: it is empty then.
+    optional: bool,
 }
 
 impl Cursor {
+    /// Of connectors, which other servers do not have.
+    pub(super) fn optional() -> Self {
+        Self { optional: true, ..Self::default() }
+    }
+
     /// The next page of a list; none at its end.
     pub(super) async fn next(&mut self, api: &Api, path: &str) -> Result<Option<Vec<Value>>> {
         if self.done {
@@ -30,7 +44,19 @@ impl Cursor {
         }
         let join = if path.contains('?') { '&' } else { '?' };
         let at = self.iterator.as_deref().map_or_else(String::new, |at| format!("&iterator={}", encoded(at)));
-        let mut page = api.read(&format!("{path}{join}limit={PAGE}{at}")).await?;
+        let limit = if self.optional { CONNECTORS } else { PAGE };
+        let path_of_page = format!("{path}{join}limit={limit}{at}");
+        let mut page = match api.patiently(Method::GET, &path_of_page, None).await? {
+            Answer::Done(page) => page,
+            Answer::Refused(
+                StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED,
+                _,
+            ) if self.optional => {
+                self.done = true;
+                return Ok(None);
+            }
+            Answer::Refused(_, error) => return Err(error),
+        };
         let Value::Array(data) = page["data"].take() else { return Err(api.stranger()) };
         let iterator = page["iterator"].as_str().map(str::to_owned);
         self.pages += 1;
@@ -91,17 +117,22 @@ pub(super) enum Endpoints {
 /// A source, read once from its begin to its end.
 #[derive(Debug)]
 pub(super) enum Source {
-    Server { api: Box<Api>, event_types: Cursor, apps: Cursor },
+    Server { api: Box<Api>, event_types: Cursor, connectors: Cursor, apps: Cursor },
     File { reader: Reader, next: Option<Line> },
 }
 
 impl Source {
     pub(super) fn server(api: &Api) -> Self {
-        Self::Server { api: Box::new(api.clone()), event_types: Cursor::default(), apps: Cursor::default() }
+        Self::Server {
+            api: Box::new(api.clone()),
+            event_types: Cursor::default(),
+            connectors: Cursor::optional(),
+            apps: Cursor::default(),
+        }
     }
 
-    pub(super) fn file(path: &str) -> Result<Self> {
-        let mut reader = Reader::open(path)?;
+    pub(super) fn file(input: &Input) -> Result<Self> {
+        let mut reader = input.open()?;
         let next = reader.next()?;
         Ok(Self::File { reader, next })
     }
@@ -127,6 +158,26 @@ impl Source {
         }
     }
 
+    /// Some connectors; none once all were returned.
+    pub(super) async fn connectors(&mut self) -> Result<Option<Vec<Connector>>> {
+        match self {
+            Self::Server { api, connectors, .. } => {
+                let page = connectors.next(api, CONNECTOR_LIST).await?;
+                Ok(page.map(|page| page.iter().map(Connector::of).collect()))
+            }
+            Self::File { reader, next } => match next.take() {
+                Some(Line::Connector(connector)) => {
+                    *next = reader.next()?;
+                    Ok(Some(vec![connector]))
+                }
+                line => {
+                    *next = line;
+                    Ok(None)
+                }
+            },
+        }
+    }
+
     /// Some applications; none once all were returned.
     pub(super) async fn apps(&mut self) -> Result<Option<Vec<Work>>> {
         match self {
@@ -143,8 +194,10 @@ impl Source {
                         *next = Some(Line::Endpoint(app.clone(), endpoint));
                         (app, false)
                     }
-                    Some(Line::EventType(_)) => {
-                        return Err(reader.wrong("event types come before applications"));
+                    Some(Line::EventType(_) | Line::Connector(_)) => {
+                        return Err(
+                            reader.wrong("event types come first, then connectors, then applications")
+                        );
                     }
                 };
                 let mut endpoints = Vec::new();

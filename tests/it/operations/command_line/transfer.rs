@@ -9,29 +9,29 @@ use crate::test_stack::{Receiver, TestStack, soon};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
-fn url(stack: &TestStack) -> String {
+pub(super) fn url(stack: &TestStack) -> String {
     format!("http://{}", stack.stack.address())
 }
 
 /// A command for `target`, with `source` to migrate from.
-async fn command(words: &[&str], source: &TestStack, target: &TestStack) -> Ended {
+pub(super) async fn command(words: &[&str], source: &TestStack, target: &TestStack) -> Ended {
     let (from, to) = (url(source), url(target));
     let variables = variables(&to, &target.token, &source.token);
     let words: Vec<&str> = words.iter().map(|word| if *word == "FROM" { &from[..] } else { word }).collect();
     run(&words, &variables).await
 }
 
-fn variables<'a>(to: &'a str, token: &'a str, from_token: &'a str) -> [(&'a str, &'a str); 3] {
+pub(super) fn variables<'a>(to: &'a str, token: &'a str, from_token: &'a str) -> [(&'a str, &'a str); 3] {
     [("POSTRIDER_SERVER_URL", to), ("POSTRIDER_TOKEN", token), ("POSTRIDER_FROM_TOKEN", from_token)]
 }
 
-async fn post(stack: &TestStack, path: &str, body: Value) -> Value {
+pub(super) async fn post(stack: &TestStack, path: &str, body: Value) -> Value {
     let answer = stack.request("POST", &format!("/api/v1{path}"), &stack.token, body.to_string()).await;
     assert!(answer.status.is_success(), "{path}: {}", answer.text);
     answer.json()
 }
 
-async fn get(stack: &TestStack, path: &str) -> Value {
+pub(super) async fn get(stack: &TestStack, path: &str) -> Value {
     stack.request("GET", &format!("/api/v1{path}"), &stack.token, "").await.json()
 }
 
@@ -487,6 +487,10 @@ async fn an_interrupted_import_is_finished_by_the_next_run() {
     let ended = soon("its end", ended).await.expect("it ends").expect("its output");
     let err = String::from_utf8(ended.stderr).expect("text");
     assert!(ended.status.code() == Some(130) && err.contains("Run the same command again"), "{err}");
+    // What it says that it did is there.
+    let said = err.split("until then: ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a count");
+    let there = get(&target, "/app?limit=250").await["data"].as_array().expect("a list").len();
+    assert!(said == "nothing" || said.parse::<usize>().expect("a number") <= there, "{there}: {err}");
     let ended = command(&words, &target, &target).await;
     assert!(ended.code == 0 && ended.out.contains("the same"), "{}{}", ended.out, ended.err);
     let ended = command(&words, &target, &target).await;
