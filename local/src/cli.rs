@@ -20,6 +20,7 @@ use crate::openapi::{openapi, routes};
 use crate::settings::Settings;
 
 use dev::DevFlags;
+pub(crate) use dev::LISTEN;
 use token::TokenFlags;
 
 /// What is done where no command is named.
@@ -80,12 +81,12 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct AuditFlags {
-    /// Where the API is, here or in the cloud.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8071")]
-    url: String,
-    /// An organisation's token.
-    #[arg(long, env = "TOKEN", hide_env_values = true, value_name = "TOKEN")]
-    token: String,
+    /// Where the API is, here or in the cloud [env: POSTRIDER_SERVER_URL] [default: http://127.0.0.1:8071].
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// An organisation's token [env: TOKEN, POSTRIDER_TOKEN].
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
     /// Only what happened after this time, such as 2026-01-31T00:00:00Z.
     #[arg(long, value_name = "TIME")]
     after: Option<String>,
@@ -118,10 +119,40 @@ fn printed(command: &str, text: Result<String, Vec<String>>) -> Result<Task, Sta
     text.map(Task::Print).map_err(|problems| ConfigError::new(command, problems.join("; ")).into())
 }
 
+/// Moves a server and a token that stand before a command after its name, where they belong:
+/// `postrider --server-url URL app list`.
+fn connection_last(line: &mut [OsString]) {
+    const FLAGS: [&str; 3] = ["--server-url", "--token", "--profile"];
+    let mut command = 1;
+    while let Some(word) = line.get(command).and_then(|word| word.to_str()) {
+        match word.split_once('=') {
+            Some((flag, _)) if FLAGS.contains(&flag) => command += 1,
+            None if FLAGS.contains(&word) => command += 2,
+            _ => break,
+        }
+    }
+    if command > 1 && command < line.len() {
+        line[1..=command].rotate_right(1);
+    }
+}
+
 impl AuditFlags {
-    fn export(&self) -> Result<Export, ConfigError> {
+    fn export(&self, env: &Env<'_>) -> Result<Export, ConfigError> {
         let Self { url, token, after, behind } = self;
+        let given = |flag: &Option<String>, variables: &[&str]| {
+            let named = variables.iter().find_map(|name| env.optional(name).filter(|text| !text.is_empty()));
+            flag.clone().or(named)
+        };
+        let url = given(url, &["POSTRIDER_SERVER_URL"]).unwrap_or_else(|| format!("http://{LISTEN}"));
+        let token = given(token, &["TOKEN", "POSTRIDER_TOKEN"]);
         let wrong = |flag: &str, problem: String| Err(ConfigError::new(flag, problem));
+        let Some(token) = token.filter(|token| !token.trim().is_empty()) else {
+            return wrong("--token", "give an organisation's token, or set POSTRIDER_TOKEN".to_owned());
+        };
+        if token.trim().contains(char::is_control) {
+            return wrong("--token", "the token has a line break in it; give it without".to_owned());
+        }
+        let token = token.trim().to_owned();
         if !url.contains("://") {
             return wrong("--url", format!("{url:?} has no scheme; did you mean http://{url}?"));
         }
@@ -136,7 +167,6 @@ impl AuditFlags {
         {
             return wrong("--behind", format!("{id:?} is not an audit event ID (audit_ and 27 characters)"));
         }
-        let (url, token) = (url.clone(), token.clone());
         Ok(Export { url, token, after: after.clone(), behind: behind.clone() })
     }
 }
@@ -153,6 +183,7 @@ impl Cli {
     /// It cannot be understood, or asks for help.
     pub(crate) fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let mut line: Vec<OsString> = line.into_iter().collect();
+        connection_last(&mut line);
         let about = ["-h", "--help", "-V", "--version"];
         let first = line.get(1).and_then(|word| word.to_str());
         if first.is_none_or(|word| word.starts_with('-') && !about.contains(&word)) {
@@ -199,7 +230,7 @@ impl Cli {
         self.given.iter().fold(error.to_string(), |text, (variable, flag)| text.replace(variable, flag))
     }
 
-    /// What was asked for. `env` is asked for region and credentials only, `input` for a secret.
+    /// What was asked for. `env` is asked for region, credentials, a server and its token, `input` for a secret.
     pub(crate) fn task(
         &self,
         env: &Env<'_>,
@@ -212,7 +243,7 @@ impl Cli {
             Command::NewOrg => {
                 Ok(Task::Print(OrgId::new(platform.clock.now(), &*platform.random).to_string()))
             }
-            Command::Audit(flags) => Ok(Task::Export(flags.export()?)),
+            Command::Audit(flags) => Ok(Task::Export(flags.export(env)?)),
             Command::Openapi => printed("openapi", openapi()),
             Command::Routes => printed("routes", routes()),
             Command::Cost(cost) => Ok(Task::Print(cost.answer()?)),
@@ -260,6 +291,27 @@ mod tests {
     }
 
     #[test]
+    fn a_server_before_a_command_is_the_commands() {
+        let moved = |words: &str| {
+            let mut line: Vec<OsString> = words.split(' ').map(OsString::from).collect();
+            connection_last(&mut line);
+            line.join(std::ffi::OsStr::new(" ")).into_string().unwrap()
+        };
+        assert_eq!(moved("p --server-url URL app list"), "p app --server-url URL list");
+        assert_eq!(moved("p --token=T --profile x tail --app a"), "p tail --token=T --profile x --app a");
+        for same in ["p app list --token T", "p --ephemeral --token T", "p --token", "p --token T", "p"] {
+            assert_eq!(moved(same), same);
+        }
+        for words in [
+            &["postrider", "--server-url", "http://a", "app", "list"][..],
+            &["postrider", "--token=t", "tail"],
+        ] {
+            let cli = Cli::read(words.iter().map(OsString::from)).unwrap();
+            assert!(cli.remote().is_ok(), "{words:?}");
+        }
+    }
+
+    #[test]
     fn an_empty_retry_schedule_is_not_an_unset_one() {
         assert!(!settings(&[]).settings.contains_key("POSTRIDER_RETRY_SCHEDULE"));
         let empty = settings(&["--retry-schedule", ""]);
@@ -297,6 +349,8 @@ mod tests {
             (&["token", "--secret-stdin"], "--secret-stdin: "),
             (&["token", "--data", "/nowhere/at/all"], "--data: "),
             (&["audit", "--token", "x", "--url", "127.0.0.1:8071"], "--url: "),
+            (&["audit"], "--token: "),
+            (&["audit", "--token", "a\nb"], "--token: "),
             (&["audit", "--token", "x", "--behind", "foo"], "--behind: "),
             (&["token", "--ephemeral", "--expires", "soon"], "--expires: "),
             (&["token", "--ephemeral", "--expires", "0d"], "--expires: "),

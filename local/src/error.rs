@@ -4,7 +4,11 @@ use sam_template::TemplateError;
 use shared::config::ConfigError;
 use shared::error::Chain;
 
+use crate::audit::ExportError;
 use crate::secrets::FolderError;
+
+/// The exit code where configuration is missing, contradicts itself, or cannot be had.
+pub(crate) const EXIT_CONFIG: u8 = 2;
 
 /// Why a stack did not start. One line each.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +31,7 @@ pub enum StartError {
     Queues(#[from] local_sqs::Error),
     /// Audit events were not exported, or not all of them.
     #[error("audit: {0}")]
-    Export(String),
+    Export(#[from] ExportError),
     /// An embedded service did not start.
     #[error("the embedded {service} did not start: {problem}")]
     Embedded {
@@ -49,6 +53,14 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// The exit code that scripts see.
+    pub(crate) fn code(&self) -> u8 {
+        match self {
+            Self::Export(error) => error.code(),
+            _ => EXIT_CONFIG,
+        }
+    }
+
     pub(crate) fn service(
         service: &'static str,
         name: &str,

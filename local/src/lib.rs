@@ -53,7 +53,7 @@ mod sts;
 mod token;
 mod wiring;
 
-pub use audit::{Export, export};
+pub use audit::{Export, ExportError, export};
 pub use aws::QueueRef;
 pub use error::StartError;
 pub use meter::{Call, Ledger, Spent};

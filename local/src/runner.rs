@@ -12,15 +12,13 @@ use shared::config::Env;
 use shared::queue::Queue;
 
 use crate::audit;
-use crate::cli::{Cli, Task};
-use crate::error::StartError;
+use crate::cli::{Cli, LISTEN, Task};
+use crate::error::{EXIT_CONFIG, StartError};
 use crate::logging;
 use crate::portal;
 use crate::settings::Settings;
 use crate::stack::{Progress, Stack};
 
-/// The exit code where configuration is missing, contradicts itself, or cannot be had.
-const EXIT_CONFIG: u8 = 2;
 /// The exit code after a second Ctrl-C: that of a process that the first one killed.
 const EXIT_INTERRUPTED: i32 = 130;
 /// How often it is said what the end waits for.
@@ -86,10 +84,7 @@ async fn carry_out(line: Cli) -> u8 {
     };
     if let Some(operation) = cli.operation() {
         return match operation.run(&Env::process(), &Platform::system()).await {
-            Ok(text) => {
-                say(&text);
-                0
-            }
+            Ok(text) => print(&text),
             Err(error) => {
                 complain(&format!("postrider: {error}"));
                 error.code()
@@ -97,13 +92,10 @@ async fn carry_out(line: Cli) -> u8 {
         };
     }
     let ended = match cli.task(&Env::process(), Platform::system(), &mut std::io::stdin()) {
-        Ok(Task::Print(text)) => {
-            say(&text);
-            Ok(())
-        }
+        Ok(Task::Print(text)) => return print(&text),
         Ok(Task::Export(export)) => {
             let exported = audit::export(&export, &mut std::io::stdout().lock()).await;
-            exported.map(drop).map_err(StartError::Export)
+            exported.map(drop).map_err(StartError::from)
         }
         Ok(Task::Run(settings)) => run(*settings).await,
         Err(error) => Err(error),
@@ -111,8 +103,11 @@ async fn carry_out(line: Cli) -> u8 {
     match ended {
         Ok(()) => 0,
         Err(error) => {
-            complain(&cli.explain(&error));
-            EXIT_CONFIG
+            // A reader that went away ends a command quietly.
+            if error.code() != 0 {
+                complain(&cli.explain(&error));
+            }
+            error.code()
         }
     }
 }
@@ -189,6 +184,12 @@ fn welcome(stack: &Stack, data: &str) -> String {
         "curl -sS -w '\\n' -H \"Authorization: Bearer $TOKEN\" -H 'Content-Type: application/json' {url}/api/v1/app"
     );
     let portal = portal::link(&url, &token);
+    // Commands ask at the default address by themselves.
+    let server = if url == format!("http://{LISTEN}") {
+        String::new()
+    } else {
+        format!("\nexport POSTRIDER_SERVER_URL={url}")
+    };
     format!(
         r#"
 Open the portal; this link has full access to organisation {DEFAULT_ORG}:
@@ -197,9 +198,10 @@ Open the portal; this link has full access to organisation {DEFAULT_ORG}:
 
 Postrider listens on {url} ({routes} routes; the reference is at /docs). Ctrl-C stops it.{aws}{queue}
 Data is {data}.
-For scripts and SDKs, the same token:
+For scripts, SDKs and other commands (`postrider app list`), the same token:
 
 export TOKEN={token}
+export POSTRIDER_TOKEN=$TOKEN{server}
 
 To see a delivery, start a receiver in another terminal:
 
@@ -213,6 +215,22 @@ Then, with TOKEN set as above, create an application and an endpoint, send a mes
 {curl}/demo/attempt/endpoint/receiver
 "#
     )
+}
+
+/// Writes what a command was asked for to standard output, and returns its exit code. A reader that went away, as `head`
+/// does, ends it quietly; a full disk does not.
+fn print(text: &str) -> u8 {
+    print_to(&mut std::io::stdout().lock(), text)
+}
+
+fn print_to(out: &mut impl std::io::Write, text: &str) -> u8 {
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            complain(&format!("postrider: cannot write to standard output: {error}"));
+            EXIT_CONFIG
+        }
+        _ => 0,
+    }
 }
 
 /// Writes to standard output. A reader that has gone away is no reason to stop.
@@ -267,6 +285,22 @@ mod tests {
     use std::cell::Cell;
 
     use super::*;
+
+    #[test]
+    fn what_cannot_be_written_is_an_error_unless_its_reader_went_away() {
+        struct Broken(std::io::ErrorKind);
+        impl std::io::Write for Broken {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(self.0.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        assert_eq!(print_to(&mut Broken(std::io::ErrorKind::StorageFull), "x"), EXIT_CONFIG);
+        assert_eq!(print_to(&mut Broken(std::io::ErrorKind::BrokenPipe), "x"), 0);
+        assert_eq!(print_to(&mut Vec::new(), "x"), 0);
+    }
 
     #[test]
     fn nothing_is_started_before_the_line_is_understood() {

@@ -12,7 +12,7 @@ use crate::settings::{self, Settings};
 use super::{flag, set};
 
 /// Where the API listens if nothing else is said.
-pub(super) const LISTEN: &str = "127.0.0.1:8071";
+pub(crate) const LISTEN: &str = "127.0.0.1:8071";
 /// Where the data is kept if nothing else is said.
 pub(super) const DATA: &str = "./.postrider";
 

@@ -170,8 +170,9 @@ pub async fn finish_batch(
                 (Outcome::Done, _) => true,
                 (Outcome::Refused(reason), Some(source)) => {
                     let moved = send_to_dlq(sqs, source, message, trace).await;
-                    // The sender's fault is no error of ours: those bring old versions back.
-                    tracing::warn!(reason, moved, "a message is refused and goes to the dead-letter queue");
+                    // The sender's fault is no error of ours: those bring old versions back. By its target the local
+                    // runner knows that each of these lines is wanted.
+                    tracing::warn!(target: "queue::refused", reason, moved, "a message is refused and goes to the dead-letter queue");
                     moved
                 }
                 (Outcome::Refused(reason), None) => {

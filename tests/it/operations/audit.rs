@@ -223,9 +223,12 @@ async fn events_are_exported_page_by_page_and_from_where_an_export_ended() {
 
     let customer = stack.stack.app_token(None, app.parse().expect("an id"));
     let refused = exported(&local::Export { token: customer, ..all.clone() }).await.unwrap_err();
-    assert_eq!(refused, "403 Forbidden: An organisation's token is needed for this operation.");
+    assert!(matches!(refused, local::ExportError::Refused(_)), "{refused:?}");
+    assert_eq!(refused.to_string(), "403 Forbidden: An organisation's token is needed for this operation.");
     let url = "http://127.0.0.1:1".to_owned();
     let unreached = exported(&local::Export { url, ..all }).await.unwrap_err();
+    assert!(matches!(unreached, local::ExportError::Unreachable(_)), "{unreached:?}");
+    let unreached = unreached.to_string();
     assert!(!unreached.contains('\n') && unreached.contains("onnect"), "{unreached}");
 }
 

@@ -254,3 +254,21 @@ async fn more_receivers_hang_than_invocations_run_and_hold_up_nobody() {
     let id = stack.message(&app, MessageIn::new("a".into(), json!({}))).await;
     assert_eq!(receiver.next().await.header("webhook-id"), id);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn audit_ends_with_the_exit_codes_of_other_commands() {
+    let stack = TestStack::start().await;
+    let url = stack.stack.url();
+    let code = async |url: &str, token: &str| {
+        let line = ["postrider", "audit", "--url", url, "--token", token].map(std::ffi::OsString::from);
+        local::runner::run_line(line.into_iter()).await
+    };
+    assert_eq!(code(&url, &stack.token).await, 0);
+    assert_eq!(code(&url, "x.y.z").await, 1);
+    assert_eq!(code("example.com", &stack.token).await, 2);
+    // A port that nobody listens on any more.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let gone = format!("http://{}", closed.local_addr().expect("an address"));
+    drop(closed);
+    assert_eq!(code(&gone, &stack.token).await, 3);
+}
