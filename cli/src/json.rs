@@ -125,6 +125,19 @@ pub(crate) fn one_line(text: &str) -> String {
     text.trim().replace(['\n', '\r'], " ")
 }
 
+/// JSON on one line with its control characters, which a terminal would obey, escaped: they stand in strings alone.
+pub(crate) fn escaped(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    for c in line.chars() {
+        if c.is_control() && c != '\t' {
+            let _infallible = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// JSON for a person: a line for each value. Nothing but the space between the values changes, and control characters,
 /// which a terminal would obey, are escaped.
 pub(crate) fn pretty(text: &str) -> String {
@@ -207,6 +220,7 @@ mod tests {
             pretty(text),
             "{\n  \"b\": 1.10,\n  \"a\": [],\n  \"c\": [\n    {},\n    \"x\\\"{,:\\u009b\\u007f\"\n  ]\n}"
         );
+        assert_eq!(escaped("{\"a\":\"\u{9b}2J\"}"), "{\"a\":\"\\u009b2J\"}");
         assert_eq!(one_line("{\"a\":\r\n1}\n"), "{\"a\":  1}");
     }
 }

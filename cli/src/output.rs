@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::connection::Env;
 use crate::error::{CliError, Result};
-use crate::json::{one_line, pretty};
+use crate::json::{escaped, one_line, pretty};
 
 /// How texts are coloured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +77,8 @@ impl Output {
 
     /// A JSON text on a line of its own, as it came but for line breaks.
     pub(crate) fn json_line(&self, text: &str) -> Result<()> {
-        self.line(&one_line(text))
+        let line = one_line(text);
+        if self.terminal { self.line(&escaped(&line)) } else { self.line(&line) }
     }
 
     /// A table for people; `headed` says whether with its heads, which the first page of a list has.
@@ -117,12 +118,12 @@ impl Output {
 
     /// A remark on standard error.
     pub(crate) fn note(&self, text: &str) {
-        let _lost = std::io::stderr().write_all(format!("{text}\n").as_bytes());
+        let _lost = std::io::stderr().write_all(format!("{}\n", plain(text)).as_bytes());
     }
 
     /// An error, on one line.
     pub(crate) fn complain(&self, text: &str) {
-        self.note(&format!("postrider: {}", plain(text)));
+        self.note(&format!("postrider: {text}"));
     }
 }
 

@@ -10,7 +10,7 @@ use crate::Connection;
 use crate::client::{Api, encoded};
 use crate::connection::{Env, application, subject};
 use crate::error::{CliError, Result};
-use crate::output::{Output, text};
+use crate::output::{Output, plain, text};
 
 /// `postrider open`
 #[derive(Debug, Args)]
@@ -72,7 +72,7 @@ async fn link(flags: &Open, api: &Api) -> Result<String> {
         body["expiry"] = json!(expiry);
     }
     let access: Value = api.post(&format!("/auth/app-portal-access/{}", encoded(&app)), &body).await?;
-    Ok(text(&access, "url"))
+    Ok(plain(&text(&access, "url")))
 }
 
 /// Hands a link to the desktop's browser.

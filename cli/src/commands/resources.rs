@@ -13,7 +13,7 @@ use crate::connection::{Env, application};
 use crate::error::{CliError, Result};
 use crate::json::{self, Object};
 use crate::login;
-use crate::output::{Output, text};
+use crate::output::{Output, plain, text};
 
 /// The most that the API gives in one page.
 const PAGE: usize = 250;
@@ -278,7 +278,7 @@ pub(crate) async fn endpoints(flags: Endpoints, env: Env<'_>, out: &Output) -> R
         EndpointAction::Get { endpoint } => out.json(&api.text(&one(&endpoint)).await?),
         EndpointAction::Secret { endpoint } => {
             let secret = api.get(&format!("{}/secret", one(&endpoint))).await?;
-            out.line(&text(&secret, "key"))
+            out.line(&plain(&text(&secret, "key")))
         }
         EndpointAction::Create { url, body } => {
             // No URL begins so.
@@ -296,7 +296,7 @@ pub(crate) async fn endpoints(flags: Endpoints, env: Env<'_>, out: &Output) -> R
                 true => api.post(&format!("{path}/rotate"), &json!({})).await?,
                 false => api.get(&path).await?,
             };
-            out.line(&text(&key, "token"))
+            out.line(&plain(&text(&key, "token")))
         }
         EndpointAction::Update { endpoint, body } => {
             let body = body.read(fields::ENDPOINT, OF, &[])?;

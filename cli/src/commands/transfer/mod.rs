@@ -147,7 +147,7 @@ async fn apply(
     }
     if plan.hidden_logins > 0 {
         out.note(&format!(
-            "{} get no user and password in their URLs, which the file does not have: set them with `postrider endpoint update ENDPOINT url=…`.",
+            "Without the user and password of its URL, which the file does not have: {}. Set it with `postrider endpoint update ENDPOINT url=…`.",
             endpoints_of(plan.hidden_logins)
         ));
     }

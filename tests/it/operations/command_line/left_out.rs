@@ -49,7 +49,13 @@ async fn user_and_password_of_a_url_are_secrets() {
 
     // Without secrets the endpoint is made without, and the summary says so.
     let imported = run(&["import", &bare, "--yes"]).await;
-    assert!(imported.err.contains("1 endpoint get no user and password"), "{}", imported.err);
+    assert!(
+        imported
+            .err
+            .contains("Without the user and password of its URL, which the file does not have: 1 endpoint."),
+        "{}",
+        imported.err
+    );
     assert_eq!(get(&target, "/app/acme/endpoint/main").await["url"], plain);
     // With them it is changed; a file without them leaves it as it is.
     assert!(run(&["import", &full, "--yes"]).await.out.contains("~ endpoint acme/main: url"));
