@@ -59,13 +59,13 @@ fn line(out: &Output, url: &str, attempt: &Value) -> String {
     let success = attempt["status"] == 0;
     let shown = if status == 0 { "no response".to_owned() } else { status.to_string() };
     let shown = out.paint(if success { Colour::Green } else { Colour::Red }, &format!("{shown:<11}"));
-    let clock = text(attempt, "timestamp").get(11..19).unwrap_or_default().to_owned();
+    let clock = plain(text(attempt, "timestamp").get(11..19).unwrap_or_default());
     let kind = attempt["msg"]["eventType"].as_str().or(attempt["eventType"].as_str()).unwrap_or_default();
     let ms = format!("{} ms", attempt["responseDurationMs"].as_u64().unwrap_or_default());
     format!(
         "{}  {shown}  {ms:>8}  {}  {}  {}",
         out.paint(Colour::Dim, &clock),
-        text(attempt, "msgId"),
+        plain(&text(attempt, "msgId")),
         plain(kind),
         out.paint(Colour::Dim, &plain(&login::hidden(url))),
     )
@@ -346,15 +346,15 @@ pub(crate) async fn recover(flags: Recover, env: Env<'_>, out: &Output) -> Resul
 
 /// Follows a task to its end.
 async fn follow(api: &Api, task: &Value, part: &Part, out: &Output) -> Result<()> {
-    let id = text(task, "id");
-    let mut status = text(task, "status");
+    let id = plain(&text(task, "id"));
+    let mut status = plain(&text(task, "status"));
     while status == "running" {
         tokio::time::sleep(TASK_TURN).await;
         // An application's token may start a task, and not look at it.
         let Ok(task) = api.get(&format!("/background-task/{}", encoded(&id))).await else {
             return out.line(&format!("Task {id} runs in the background."));
         };
-        status = text(&task, "status");
+        status = plain(&text(&task, "status"));
         let sent = task["data"]["messagesSent"].as_u64().unwrap_or_default();
         out.progress(&format!("{id}: {status}, {sent} of {} messages sent", part.number()));
     }

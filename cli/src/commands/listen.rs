@@ -142,12 +142,12 @@ impl Session<'_> {
             Ok((status, _)) => (Colour::Red, status.to_string()),
             Err(problem) => (Colour::Red, format!("{} (kept; press r to resend)", plain(problem))),
         };
-        let clock = message.timestamp.get(11..19).unwrap_or_default();
+        let clock = plain(message.timestamp.get(11..19).unwrap_or_default());
         self.out.line(&format!(
             "{}  {}  {}  {}  {ms} ms",
-            self.out.paint(Colour::Dim, clock),
+            self.out.paint(Colour::Dim, &clock),
             self.out.paint(Colour::Bold, &plain(&message.event_type)),
-            message.id,
+            plain(&message.id),
             self.out.paint(colour, &shown),
         ))
     }

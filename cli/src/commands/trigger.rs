@@ -153,7 +153,7 @@ pub(crate) async fn run(flags: Trigger, env: Env<'_>, out: &Output) -> Result<()
             out.json_line(&sent.text)?;
         } else if flags.count <= 20 {
             let message: Value = serde_json::from_str(&sent.text).unwrap_or_default();
-            let id = text(&message, "id");
+            let id = plain(&text(&message, "id"));
             out.line(&format!("{}  {}", out.paint(Colour::Bold, &id), plain(&text(&message, "eventType"))))?;
         } else {
             out.progress(&format!("{number} of {} messages posted", flags.count));

@@ -131,10 +131,8 @@ async fn apply(
     let plan = engine::run(source()?, target, out, mode).await?;
     out.line(&format!("{}: {}.", target.url(), plan.sentence("to create", "to change")))?;
     if plan.new_secrets > 0 {
-        out.note(&format!(
-            "{} endpoints get a new secret, which their receivers have to take.",
-            plan.new_secrets
-        ));
+        let endpoints = endpoints_of(plan.new_secrets);
+        out.note(&format!("New secrets, which the receivers have to take: {endpoints}."));
     }
     if plan.new_keys > 0 {
         out.note(&format!(
