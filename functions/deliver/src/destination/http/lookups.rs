@@ -53,19 +53,26 @@ impl Lookups {
         }
         let (lookups, key) = (self.clone(), name.clone());
         // It goes on when those who wait have gone: its thread does so anyway, and who asks next takes part in it.
-        let task = tokio::spawn(async move {
-            let answer = lookups.look_up(&key).await;
-            lookups.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-            answer
-        });
+        let task = tokio::spawn(async move { lookups.look_up(&key).await });
         let answer = task.map(|ended| ended.unwrap_or(Err(io::ErrorKind::Interrupted))).boxed().shared();
         asked.insert(name, answer.clone());
         answer
     }
 
-    async fn look_up(&self, (host, port): &(String, u16)) -> Answer {
+    /// Looks a name up in its turn, unless all who asked have gone by then.
+    async fn look_up(&self, name: &(String, u16)) -> Answer {
         let _free = self.free.acquire().await.map_err(|_| io::ErrorKind::Interrupted)?;
-        self.resolver.resolve(host, *port).await.map_err(|error| error.kind())
+        {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            // One of them is the map's own.
+            if asked.get(name).and_then(Shared::strong_count).is_some_and(|waiting| waiting <= 1) {
+                asked.remove(name);
+                return Err(io::ErrorKind::Interrupted);
+            }
+        }
+        let answer = self.resolver.resolve(&name.0, name.1).await.map_err(|error| error.kind());
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        answer
     }
 }
 
@@ -117,7 +124,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_is_looked_up_once_for_all_who_ask_meanwhile() {
         let (silent, lookups) = silent();
-        // Who asked first has gone.
+        // Who asked first goes, when others have asked, too.
         assert!(lookups.resolve("a.example", 80).now_or_never().is_none());
         let others: Vec<_> = (0..9).map(|_| tokio::spawn(lookups.resolve("a.example", 80))).collect();
         let nowhere = tokio::spawn(lookups.resolve("nowhere.example", 80));
@@ -149,11 +156,17 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(silent.questions.load(Ordering::SeqCst), NAMES_MAX);
+        // Who waits no more when its turn comes asks nobody.
+        assert!(lookups.resolve("gone.example", 80).now_or_never().is_none());
         // An address is no name.
         silent.speaks.send_replace(true);
         assert_eq!(lookups.resolve("192.0.2.7", 80).await.unwrap().len(), 1);
         for one in asking {
             one.await.unwrap().unwrap();
         }
+        while !lookups.asked.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(silent.questions.load(Ordering::SeqCst), NAMES_MAX + 20 + 1);
     }
 }
