@@ -122,12 +122,12 @@ impl Trigger {
                 }
             }
         };
-        let Ok(Some(mut object)) = Object::read(payload.get()) else {
-            return Err(CliError::usage("--payload: a payload is a JSON object"));
-        };
+        let no_object = || CliError::usage("--payload: a payload is a JSON object");
         if self.set.is_empty() {
-            return Ok(payload);
+            // It passes as it is, whatever names it has.
+            return if payload.get().starts_with('{') { Ok(payload) } else { Err(no_object()) };
         }
+        let Ok(Some(mut object)) = Object::read(payload.get()) else { return Err(no_object()) };
         self.set.iter().try_for_each(|assignment| set(&mut object, assignment, &[]))?;
         Ok(object.written())
     }

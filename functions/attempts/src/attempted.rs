@@ -19,7 +19,7 @@ use shared::store::shards::LogQuery;
 use shared::wire::{MessageOut, Shown};
 
 use crate::Attempts;
-use crate::filter::{ExpandedStatuses, Filter, OfMessages};
+use crate::filter::{ExpandedStatuses, Filter};
 use crate::out::{EndpointMessageOut, MessageEndpointOut};
 
 /// Most deliveries that one request joins with their messages or endpoints: one that finds too few
@@ -36,8 +36,7 @@ pub struct ListParams {
 impl QueryParams for ListParams {
     fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
         let with_content = query.flag("with_content", true)?;
-        let OfMessages(filter) = OfMessages::read(query, now)?;
-        Ok(Self { with_content, filter, list: query.log(now)? })
+        Ok(Self { with_content, filter: Filter::read(query, now)?, list: query.log(now)? })
     }
 }
 
@@ -92,7 +91,11 @@ async fn messages_of(
         let ids: Vec<MessageId> = page.entries.iter().map(|state| state.message).collect();
         let found = store.messages(app, &ids).await?.into_iter().map(|message| (message.id, message));
         let mut found: HashMap<MessageId, Message> = found.collect();
-        for state in page.entries {
+        let codes = if filter.asks_for_code() { store.last_codes(&page.entries).await? } else { Vec::new() };
+        for (nth, state) in page.entries.into_iter().enumerate() {
+            if filter.asks_for_code() && !filter.keeps_code(codes[nth]) {
+                continue;
+            }
             // A message that has left the log is left out; the state leaves no later.
             let message = found.remove(&state.message).filter(|message| filter.keeps_message(message));
             entries.extend(message.map(|message| (message, state)));

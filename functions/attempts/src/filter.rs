@@ -46,27 +46,16 @@ pub struct Filter {
 
 impl QueryParams for Filter {
     fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
-        let code_class =
-            query.code("status_code_class", &[0, 1, 2, 3, 4, 5].map(|class| (class * 100, class)))?;
-        Ok(Self { code_class, ..OfMessages::read(query, now)?.0 })
-    }
-}
-
-/// What the query for attempted messages asks for: status codes are of attempts, of which a message can have several.
-#[derive(Clone, Debug, Default)]
-pub struct OfMessages(pub Filter);
-
-impl QueryParams for OfMessages {
-    fn read(query: &RawQuery, now: Timestamp) -> Result<Self> {
-        Ok(Self(Filter {
+        Ok(Self {
             statuses: ExpandedStatuses::read(query, now)?,
             status: query.code("status", &[0, 1, 2, 3, 4].map(|number| (number, number as u8)))?,
-            code_class: None,
+            code_class: query
+                .code("status_code_class", &[0, 1, 2, 3, 4, 5].map(|class| (class * 100, class)))?,
             channel: query.text("channel", Text::Name(CHANNEL_LENGTH_MAX))?.map(str::to_owned),
             tag: query.text("tag", Text::Tag(TAG_LENGTH_MAX))?.map(str::to_owned),
             event_types: query.texts("event_types", Text::Name(NAME_LENGTH_MAX))?,
             made: Made::default(),
-        }))
+        })
     }
 }
 
@@ -75,8 +64,18 @@ impl Filter {
     pub fn keeps(&self, attempt: &Attempt) -> bool {
         self.made.holds(attempt.at)
             && self.keeps_status(attempt.status, attempt.passage == Passage::Canceled)
-            && self.code_class.is_none_or(|class| attempt.code / 100 == class)
+            && self.keeps_code(Some(attempt.code))
             && self.keeps_labels(&attempt.labels)
+    }
+
+    /// Whether it matters which status code was answered.
+    pub const fn asks_for_code(&self) -> bool {
+        self.code_class.is_some()
+    }
+
+    /// Whether a delivery is shown whose last attempt was answered with this; none of which there is no attempt.
+    pub fn keeps_code(&self, code: Option<u16>) -> bool {
+        self.code_class.is_none_or(|class| code.is_some_and(|code| code / 100 == class))
     }
 
     /// Whether a delivery that stands so is shown.

@@ -121,7 +121,7 @@ impl Deliver {
         attempt: &Attempt,
         before: Option<&State>,
     ) -> Result<()> {
-        if let Some(before) = before.filter(|before| recovers(before, attempt)) {
+        if let Some(before) = before.filter(|before| recovers(before, attempt.status, attempt.passage)) {
             self.enqueue_attempt_event(app, &before.due, attempt, AttemptEvent::Recovered).await?;
         }
         if attempt.status == Status::Success || attempt.disables {
@@ -338,13 +338,12 @@ impl Deliver {
 }
 
 /// Whether a manual attempt delivers what was told to fail, or to be given up: the first one that does.
-fn recovers(before: &State, attempt: &Attempt) -> bool {
-    let told = before.number() >= FAILING_AFTER
-        || (before.status == Status::Fail && before.number() > 0 && !before.stopped);
-    attempt.status == Status::Success
-        && attempt.passage != Passage::Canceled
-        && before.outcome() != Status::Success
-        && told
+fn recovers(before: &State, status: Status, passage: Passage) -> bool {
+    // Of one that was stopped, the last was not made.
+    let made = before.number() - u32::from(before.stopped && before.number() > 0);
+    let exhausted = before.status == Status::Fail && made > 0 && !before.stopped;
+    let told = made >= FAILING_AFTER || exhausted;
+    status == Status::Success && passage != Passage::Canceled && before.outcome() != Status::Success && told
 }
 
 /// Whether a success makes its endpoint forget that it fails since then.
@@ -388,7 +387,48 @@ fn events(status: Status, number: u32) -> Vec<AttemptEvent> {
 
 #[cfg(test)]
 mod tests {
+    use shared::ids::{EndpointId, Id as _, Ksuid};
+
     use super::*;
+
+    #[test]
+    fn what_was_told_to_fail_or_to_be_given_up_recovers_once() {
+        let id = Ksuid::new(Timestamp::from_ms(1_800_000_000_000), [7; 15]);
+        let (message, endpoint) = (MessageId::from_ksuid(id), EndpointId::from_ksuid(id));
+        let state = |status, number: usize, stopped| State {
+            due: vec![Timestamp::from_ms(1_800_000_000_000); number],
+            stopped,
+            ..State {
+                endpoint,
+                message,
+                status,
+                due: Vec::new(),
+                next: None,
+                stopped: false,
+                by_hand: Vec::new(),
+                delivered_by_hand: false,
+                canceled: false,
+                first: None,
+            }
+        };
+        let told = |before: &State| recovers(before, Status::Success, Passage::default());
+        for (status, number, stopped, expected) in [
+            (Status::Fail, 1, false, true),
+            (Status::Pending, 3, false, false),
+            (Status::Pending, 4, false, true),
+            // The fourth was not made: the endpoint was disabled, or the message was skipped.
+            (Status::Fail, 4, true, false),
+            (Status::Fail, 5, true, true),
+            (Status::Fail, 0, false, false),
+            (Status::Success, 5, false, false),
+        ] {
+            let before = state(status, number, stopped);
+            assert_eq!(told(&before), expected, "{status:?} {number} {stopped}");
+            assert!(!told(&State { delivered_by_hand: true, ..before.clone() }));
+            assert!(!recovers(&before, Status::Fail, Passage::default()));
+            assert!(!recovers(&before, Status::Success, Passage::Canceled));
+        }
+    }
 
     #[test]
     fn the_fourth_failure_the_last_one_and_a_late_success_are_told() {

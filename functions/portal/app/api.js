@@ -157,15 +157,21 @@ function keep(at, value) {
 /** What was answered before, to show until the new answer is there. @param {string} path @param {Query} [query] */
 export const last = (path, query) => seen.get(address(path, query));
 
-/** Lists of several pages, by the step of the history that shows them: Back finds them as they were, until something is changed. @type {Map<string, any>} */
-export const left = new Map();
+/** Lists of several pages, by the step of the history that shows them: Back finds them as they were, until something is changed or a minute is over. @type {Map<string, {list: any, until: number}>} */
+const left = new Map();
 /** Lists that are kept so. */
 const LEFT = 3;
+
+/** @param {string} step */
+export function listLeft(step) {
+  const kept = left.get(step);
+  return kept && Date.now() < kept.until ? kept.list : undefined;
+}
 
 /** Keeps a list for Back, or no longer. @param {string} step @param {any} list */
 export function keepList(step, list) {
   left.delete(step);
-  if (list) left.set(step, list);
+  if (list) left.set(step, { list, until: Date.now() + 60000 });
   if (left.size > LEFT) left.delete(/** @type {string} */ (left.keys().next().value));
 }
 

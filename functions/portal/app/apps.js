@@ -62,9 +62,11 @@ export default function Apps({ route }) {
   const ids = bad ? Object.keys(counts).join() : '';
   const [those, have] = useState(/** @type {{ids?: string, items: any[]}} */ ({ items: [] }));
   useEffect(() => {
-    if (ids) Promise.all(ids.split(',').map((id) => get('/app/' + id).catch(() => null))).then((items) => have({ ids, items: items.filter(Boolean) }));
+    let gone = false;
+    if (ids) Promise.all(ids.split(',').map((id) => get('/app/' + id).catch(() => null))).then((items) => gone || have({ ids, items: items.filter(Boolean) }));
+    return () => void (gone = true);
   }, [ids]);
-  const loaded = (bad ? those.items : list.items).filter(fits);
+  const loaded = (!bad ? list.items : those.ids === ids ? those.items : []).filter(fits);
   const shown = found && !bad && !loaded.some((app) => app.id === found.id) ? [found, ...loaded] : loaded;
   const waits = !failing.data || (ids && those.ids !== ids);
   const asked = bad ? { ...list, items: waits ? [] : shown, loading: waits && !failing.error, error: failing.error, reload: failing.reload, done: true } : { ...list, items: shown };

@@ -1,7 +1,7 @@
 // @ts-check
 /** Hooks that load: one answer, a list page by page, and what a row needs once it is seen. */
 import { Component, html, useCallback, useEffect, useLayoutEffect, useRef, useState } from './preact.js';
-import { address, get, keepList, last, left } from './api.js';
+import { address, get, keepList, last, listLeft } from './api.js';
 
 /** @typedef {import('./api.js').Query} Query */
 
@@ -55,7 +55,7 @@ export function usePages(path, query, limit = 50) {
   }, [first]);
   const step = history.state + ' ' + first;
   useLayoutEffect(() => {
-    const before = left.get(step);
+    const before = listLeft(step);
     if (before) return set(before);
     const stop = new AbortController();
     ask(undefined, [], stop.signal);

@@ -126,5 +126,5 @@ events.ended = ended;
 addEventListener('hashchange', () => location.hash.startsWith('#key=') && location.reload());
 apply();
 const spoken = load(params.lang);
-if (fresh && !location.hash) history.replaceState(null, '', '#/');
+if (fresh && !location.hash) history.replaceState(history.state, '', '#/');
 start();

@@ -2,7 +2,7 @@
 /** One message: its payload, and every attempt at every endpoint. */
 import { html, useEffect, useState } from './preact.js';
 import { can } from './session.js';
-import { all, call, change, text } from './api.js';
+import { all, call, change, get, text } from './api.js';
 import { useEvery, useGet, usePages } from './data.js';
 import { href } from './router.js';
 import { Icon } from './icons.js';
@@ -107,7 +107,7 @@ export default function Message({ app, id }) {
   // Those that the application has now: the others were deleted, and get nothing any more.
   const [there, know] = useState(/** @type {any} */ (undefined));
   useEffect(() => {
-    if (ends.items.length) all(app.path + '/endpoint', {}, Infinity).then(({ items }) => know(Object.fromEntries(items.map((e) => [e.id, e]))), () => {});
+    if (ends.items.length) get(app.path + '/endpoint', { limit: 250 }).then(({ data, done }) => done && know(Object.fromEntries(data.map((/** @type {any} */ e) => [e.id, e]))), () => {});
   }, [app.path, ends.items.length]);
   const known = (/** @type {any} */ e) => there && (there[e.id] || null);
   const [sending, send] = useEach((id) => change('POST', `${path}/endpoint/${id}/resend`), t('resent'));

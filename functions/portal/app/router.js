@@ -4,7 +4,9 @@ import { useEffect, useState } from './preact.js';
 
 /** How far down each step of the history was read. @type {Map<any, number>} */
 const tops = new Map();
-let step = history.state;
+// A step that is new has no name yet.
+const named = () => (history.state === null && history.replaceState(Math.random(), ''), history.state);
+let step = named();
 
 /** How far down this step was read when it was left. */
 export const reached = () => tops.get(step) || 0;
@@ -56,9 +58,7 @@ export function useRoute() {
   useEffect(() => {
     const changed = () => {
       tops.set(step, scrollY);
-      // A step that is new has no name yet.
-      if (history.state === null) history.replaceState(Math.random(), '');
-      step = history.state;
+      step = named();
       set(parse());
     };
     addEventListener('hashchange', changed);

@@ -49,7 +49,7 @@ function read() {
   if (key === undefined) return stored() || {};
   // Only our own routes: `next` names a path of this page and can lead nowhere else.
   const next = /^\/(?!\/)/.test(params.next || '') ? '#' + params.next : '';
-  history.replaceState(null, '', location.pathname + location.search + next);
+  history.replaceState(history.state, '', location.pathname + location.search + next);
   fresh = true;
   try {
     const link = decode(decodeURIComponent(key));

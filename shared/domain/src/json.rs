@@ -70,14 +70,14 @@ impl Json {
         })
     }
 
-    /// The text of a value, the same however its numbers are written.
+    /// The text of a value by which keys of orders are told apart.
     pub fn canonical(&self) -> String {
         format!("{self:#}")
     }
 }
 
-/// Without needless space, names in the order of their characters, numbers as they were written; `{:#}` writes numbers that
-/// are the same in one way.
+/// Without needless space, names in the order of their characters, numbers as they were written or, by `{:#}`, as
+/// serde_json writes them.
 impl fmt::Display for Json {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -201,32 +201,19 @@ impl fmt::Debug for Decimal {
     }
 }
 
-/// As it was written; `{:#}` is the same for the same value: whole numbers and short fractions as one would write them by
-/// hand, and others with a power of ten.
+/// As it was written. `{:#}` is what serde_json makes of it: so it is written where keys of orders were hashed before
+/// numbers were read digit by digit, and a key stays what it was. What serde_json cannot read has digits and a power of
+/// ten.
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        /// Zeros that are written out.
-        const ZEROS_MAX: i64 = 20;
         if !f.alternate() {
             return f.write_str(&self.written);
         }
-        let length = i64::try_from(self.digits.len()).unwrap_or(i64::MAX);
-        let zeros = |count: i64| "0".repeat(usize::try_from(count).unwrap_or(0));
-        f.write_str(if self.negative { "-" } else { "" })?;
-        match self.exponent {
-            _ if self.digits.is_empty() => f.write_str("0"),
-            power if power >= length && power - length <= ZEROS_MAX => {
-                write!(f, "{}{}", self.digits, zeros(power - length))
-            }
-            power if 0 < power && power < length => {
-                let (whole, fraction) = self.digits.split_at(usize::try_from(power).unwrap_or(0));
-                write!(f, "{whole}.{fraction}")
-            }
-            power if -4 < power && power <= 0 => write!(f, "0.{}{}", zeros(-power), self.digits),
-            power => {
-                let (first, rest) = self.digits.split_at(1);
-                let point = if rest.is_empty() { "" } else { "." };
-                write!(f, "{first}{point}{rest}e{}", power.saturating_sub(1))
+        match serde_json::from_str::<serde_json::Number>(&self.written) {
+            Ok(number) => fmt::Display::fmt(&number, f),
+            Err(_) => {
+                let sign = if self.negative { "-" } else { "" };
+                write!(f, "{sign}0.{}e{}", self.digits, self.exponent)
             }
         }
     }
@@ -548,16 +535,14 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_one_value_are_written_alike() {
+    fn numbers_are_written_as_they_were_or_as_serde_does() {
         for (text, canonical) in [
             ("7", "7"),
-            ("7.0", "7"),
-            ("-12.50", "-12.5"),
-            ("100000000000000000000", "100000000000000000000"),
-            ("0.001", "0.001"),
-            ("1e-7", "1e-7"),
-            ("12e-9", "1.2e-8"),
-            ("1e100", "1e100"),
+            ("7.0", "7.0"),
+            ("-0", "-0.0"),
+            ("1e5", "100000.0"),
+            ("18446744073709551616", "1.8446744073709552e19"),
+            ("-12e400", "-0.12e402"),
         ] {
             assert_eq!(format!("{:#}", number(text)), canonical, "{text}");
             assert_eq!(format!("{}", number(text)), text);

@@ -302,9 +302,9 @@ mod tests {
         }
         assert_eq!(key(None, payload), OrderKey::default());
         assert_eq!(key(Some("/a"), "\"a text\""), OrderKey::default());
-        // Whatever else it has, and however the number is written.
+        // Whatever else it has.
         let seven = key(Some("/k"), r#"{"k":7}"#);
-        for same in [r#"{"k":7.0,"n":1e400}"#, r#"{"k":70e-1,"n":"\ud800"}"#] {
+        for same in [r#"{"k":7,"n":1e400}"#, r#"{"k":7,"n":"\ud800"}"#] {
             assert_eq!(key(Some("/k"), same), seven, "{same}");
         }
         assert_ne!(key(Some("/k"), r#"{"k":"7"}"#), seven);
@@ -313,8 +313,20 @@ mod tests {
     #[test]
     fn a_key_is_the_same_as_in_earlier_versions() {
         // What waits in an order was hashed when it was accepted.
-        for value in ["7", "-12", "2.5", "true", r#""a \"text\" é""#, r#"[1,"x",null]"#, r#"{"a":1,"b":[]}"#]
-        {
+        for value in [
+            "7",
+            "-12",
+            "2.5",
+            "7.0",
+            "1e5",
+            "-0",
+            "18446744073709551616",
+            "0.1000000000000000055",
+            "true",
+            r#""a \"text\" é""#,
+            r#"[1,"x",null]"#,
+            r#"{"a":1,"b":[]}"#,
+        ] {
             let payload = format!(r#"{{"k":{value}}}"#);
             let theirs: serde_json::Value = serde_json::from_str(value).unwrap();
             let digest = ring::digest::digest(&ring::digest::SHA256, theirs.to_string().as_bytes());

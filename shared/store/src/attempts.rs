@@ -514,6 +514,30 @@ impl Store {
         there.map(|item| Attempt::from_item(endpoint_of(item)?, item)).collect()
     }
 
+    /// The status code of the last attempt of each of these deliveries, in their order; none where there is none.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn last_codes(&self, states: &[State]) -> Result<Vec<Option<u16>>> {
+        let last: Vec<Option<AttemptId>> = states.iter().map(|state| state.attempts().last()).collect();
+        let apart = |(state, id): (&State, &Option<AttemptId>)| {
+            let id = id.filter(|id| state.inside(*id).is_none())?;
+            Some(keys::attempt(state.endpoint, state.message, id))
+        };
+        let wanted = states.iter().zip(&last).filter_map(apart).collect();
+        let mut codes = HashMap::new();
+        for item in self.batch_get(Table::Log, wanted, false, "read last attempts").await? {
+            let attempt = Attempt::from_item(endpoint_of(&item)?, &item)?;
+            codes.insert((attempt.endpoint, attempt.message, attempt.id), attempt.code);
+        }
+        let code = |(state, id): (&State, Option<AttemptId>)| {
+            let id = id?;
+            let apart = || codes.get(&(state.endpoint, state.message, id)).copied();
+            state.inside(id).map(|first| first.code).or_else(apart)
+        };
+        Ok(states.iter().zip(last).map(code).collect())
+    }
+
     /// Lists the delivery states of an endpoint by their messages. `keep` decides which are shown.
     ///
     /// # Errors

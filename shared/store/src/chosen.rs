@@ -112,25 +112,11 @@ impl Store {
     /// Those whose last attempt was answered with a code of the class that the task asks for.
     async fn with_code_class(&self, task: &Task, states: Vec<State>) -> Result<Vec<State>> {
         let Some(class) = task.filter.code_class else { return Ok(states) };
-        let mut kept = Vec::new();
-        for state in states {
-            if is_sent_by(task, &state) {
-                kept.push(state);
-                continue;
-            }
-            let Some(last) = state.attempts().last() else { continue };
-            let code = match state.inside(last) {
-                Some(first) => Some(first.code),
-                None => {
-                    let attempt = self.attempts(state.message, &[(state.endpoint, last)]).await?.pop();
-                    attempt.map(|attempt| attempt.code)
-                }
-            };
-            if code.is_some_and(|code| code / 100 == class) {
-                kept.push(state);
-            }
-        }
-        Ok(kept)
+        let codes = self.last_codes(&states).await?;
+        let fits = |(state, code): &(State, Option<u16>)| {
+            is_sent_by(task, state) || code.is_some_and(|code| code / 100 == class)
+        };
+        Ok(states.into_iter().zip(codes).filter(fits).map(|(state, _)| state).collect())
     }
 
     /// Those of the step's page of messages that the endpoint wants and was never sent.

@@ -114,7 +114,7 @@ impl Reader {
     fn rule(&mut self, rule: &Json) -> Result<Rule, InvalidPattern> {
         self.count()?;
         let object = match rule {
-            Json::Number(number) => return Ok(Rule::IsNumber(number.clone())),
+            Json::Number(number) => return Ok(Rule::IsNumber(self.number(number)?)),
             Json::Text(_) | Json::Bool(_) | Json::Null => return Ok(Rule::Is(rule.clone())),
             Json::Object(object) => object,
             Json::List(_) => return Err(self.fail(format!("Must be {RULES}"))),
@@ -189,10 +189,19 @@ impl Reader {
             return Err(wrong());
         }
         let pairs = list.chunks(2).map(|pair| match pair {
-            [Json::Text(sign), Json::Number(limit)] => Some((Comparison::of(sign)?, limit.clone())),
-            _ => None,
+            [Json::Text(sign), Json::Number(limit)] => {
+                Ok((Comparison::of(sign).ok_or_else(wrong)?, self.number(limit)?))
+            }
+            _ => Err(wrong()),
         });
-        pairs.collect::<Option<_>>().ok_or_else(wrong)
+        pairs.collect()
+    }
+
+    /// A number of a pattern. Other readers of the same pattern, and versions before this one, know none beyond the range of
+    /// 64-bit floating point.
+    fn number(&self, number: &Decimal) -> Result<Decimal, InvalidPattern> {
+        let in_range = number.to_string().parse().is_ok_and(f64::is_finite);
+        in_range.then(|| number.clone()).ok_or_else(|| self.fail("Must not be a number beyond 1.7e308"))
     }
 
     fn anything_but(&mut self, value: &Json) -> Result<Vec<Rule>, InvalidPattern> {
@@ -201,7 +210,7 @@ impl Reader {
         };
         match value {
             Json::Text(_) => Ok(vec![Rule::Is(value.clone())]),
-            Json::Number(number) => Ok(vec![Rule::IsNumber(number.clone())]),
+            Json::Number(number) => Ok(vec![Rule::IsNumber(self.number(number)?)]),
             Json::List(list) if !list.is_empty() => {
                 let mut rules = Vec::with_capacity(list.len());
                 for entry in list {

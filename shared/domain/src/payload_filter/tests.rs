@@ -245,6 +245,9 @@ fn numbers_are_compared_digit_by_digit() {
         let payload = payload(id, n);
         assert_eq!(big.matches(&PayloadView::new(&payload)), expected, "{payload}");
     }
+    let InvalidPattern { path, reason } =
+        PayloadFilter::parse(r#"{"a":[{"numeric":["<",1e400]}]}"#).unwrap_err();
+    assert_eq!((path.join("."), reason.contains("1.7e308")), ("a.0".into(), true), "{reason}");
     // What is kept is what was written.
     let long = r#"{"a":[123456789012345678901234567890,3e2,1.50]}"#;
     assert_eq!(PayloadFilter::parse(long).unwrap().text(), long);

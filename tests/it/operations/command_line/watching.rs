@@ -78,14 +78,12 @@ async fn doctor_says_what_became_of_a_test_message_at_each_endpoint() {
     let stack = TestStack::with(settings().with("POSTRIDER_RETRY_SCHEDULE", "")).await;
     let good = Receiver::start().await;
     let bad = Receiver::answering(|_| (StatusCode::BAD_GATEWAY, "\u{1b}[2Jbroken".into())).await;
-    // A port that nobody listens on any more.
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let gone = format!("http://{}/", closed.local_addr().expect("an address"));
-    drop(closed);
+    // Nobody listens there.
+    let gone = "http://127.0.0.1:9/";
     let app = stack.app().await;
     let fine = stack.endpoint(&app, &good.url("/good")).await.id;
     let failing = stack.endpoint(&app, &bad.url("/bad").replace("http://", "http://user:secret@")).await.id;
-    let refused = stack.endpoint(&app, &gone).await.id;
+    let refused = stack.endpoint(&app, gone).await.id;
     let url = format!("http://{}", stack.stack.address());
     let variables = [("POSTRIDER_SERVER_URL", url.as_str()), ("POSTRIDER_TOKEN", stack.token.as_str())];
     let ended = run(&["doctor", "--deliver", &app], &variables).await;

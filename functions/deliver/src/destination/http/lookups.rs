@@ -54,7 +54,15 @@ impl Lookups {
         let (lookups, key) = (self.clone(), name.clone());
         // It goes on when those who wait have gone: its thread does so anyway, and who asks next takes part in it.
         let task = tokio::spawn(async move { lookups.look_up(&key).await });
-        let answer = task.map(|ended| ended.unwrap_or(Err(io::ErrorKind::Interrupted))).boxed().shared();
+        let (all, key) = (self.asked.clone(), name.clone());
+        let ended = move |ended: Result<Answer, _>| {
+            ended.unwrap_or_else(|_| {
+                // It broke off: the next one who asks begins anew.
+                all.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+                Err(io::ErrorKind::Interrupted)
+            })
+        };
+        let answer = task.map(ended).boxed().shared();
         asked.insert(name, answer.clone());
         answer
     }
