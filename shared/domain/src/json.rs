@@ -507,7 +507,6 @@ mod tests {
         ] {
             for other in same {
                 assert_eq!(number(same[0]), number(other));
-                assert_eq!(format!("{:#}", number(same[0])), format!("{:#}", number(other)));
             }
         }
         let ascending = [
@@ -541,7 +540,7 @@ mod tests {
             ("7.0", "7.0"),
             ("-0", "-0.0"),
             ("1e5", "100000.0"),
-            ("18446744073709551616", "1.8446744073709552e19"),
+            ("18446744073709551616", "1.8446744073709552e+19"),
             ("-12e400", "-0.12e402"),
         ] {
             assert_eq!(format!("{:#}", number(text)), canonical, "{text}");
