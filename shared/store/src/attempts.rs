@@ -508,8 +508,11 @@ impl Store {
         message: MessageId,
         wanted: &[(EndpointId, AttemptId)],
     ) -> Result<Vec<Attempt>> {
-        let wanted = wanted.iter().map(|(endpoint, id)| keys::attempt(*endpoint, message, *id)).collect();
-        let found = self.batch_get(Table::Log, wanted, false, "read attempts").await?;
+        self.attempts_at(wanted.iter().map(|(endpoint, id)| keys::attempt(*endpoint, message, *id))).await
+    }
+
+    async fn attempts_at(&self, wanted: impl Iterator<Item = Item>) -> Result<Vec<Attempt>> {
+        let found = self.batch_get(Table::Log, wanted.collect(), false, "read attempts").await?;
         let there = found.iter().filter(|item| self.is_there(item));
         there.map(|item| Attempt::from_item(endpoint_of(item)?, item)).collect()
     }
@@ -524,12 +527,9 @@ impl Store {
             let id = id.filter(|id| state.inside(*id).is_none())?;
             Some(keys::attempt(state.endpoint, state.message, id))
         };
-        let wanted = states.iter().zip(&last).filter_map(apart).collect();
-        let mut codes = HashMap::new();
-        for item in self.batch_get(Table::Log, wanted, false, "read last attempts").await? {
-            let attempt = Attempt::from_item(endpoint_of(&item)?, &item)?;
-            codes.insert((attempt.endpoint, attempt.message, attempt.id), attempt.code);
-        }
+        let found = self.attempts_at(states.iter().zip(&last).filter_map(apart)).await?;
+        let key = |attempt: &Attempt| (attempt.endpoint, attempt.message, attempt.id);
+        let codes: HashMap<_, _> = found.iter().map(|attempt| (key(attempt), attempt.code)).collect();
         let code = |(state, id): (&State, Option<AttemptId>)| {
             let id = id?;
             let apart = || codes.get(&(state.endpoint, state.message, id)).copied();
